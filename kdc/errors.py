@@ -1,0 +1,164 @@
+"""What can go wrong, by whose fault, and the exit status it ends in.
+
+Texts are for people: what happened and why.  ``hint`` says what to do next.
+No error ever carries a secret.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import ClassVar
+
+import attrs
+
+__all__ = [
+    "AuthenticationRefused",
+    "ConfigurationError",
+    "ExitStatus",
+    "IdentityChanged",
+    "IntegrityError",
+    "KDCError",
+    "KDCUnreachable",
+    "LocalIOError",
+    "LocalProtocolError",
+    "PeerUnavailable",
+    "Refusal",
+    "RefusedByPolicy",
+    "RemoteProtocolError",
+    "Superseded",
+    "TooBusy",
+    "UnknownIdentity",
+]
+
+
+class ExitStatus(enum.IntEnum):
+    """How a command ends; part of the command line's interface."""
+
+    DONE = 0
+    USAGE = 1
+    KDC = 3
+    AUTHENTICATION = 4
+    PEER = 5
+    INTEGRITY = 6
+    LOCAL_IO = 7
+    REFUSED = 8
+
+
+class Refusal(enum.IntEnum):
+    """Why the KDC refuses (message 399); a closed set, see docs/protocol.md."""
+
+    MALFORMED = 1
+    VERSION = 2
+    NOT_AUTHENTIC = 3
+    NAME_TAKEN = 4
+    INVITATION = 5
+    UNKNOWN_PRINCIPAL = 6
+    NOT_RECEIVING = 7
+    NOT_ALLOWED = 8
+    RATE = 9
+    INTERNAL = 10
+
+
+class KDCError(Exception):
+    """Whatever this package raises on purpose."""
+
+    exit_status: ClassVar[ExitStatus] = ExitStatus.USAGE
+    hint: str = ""
+
+    def __init__(self, text: str, *, hint: str = "") -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+class LocalProtocolError(KDCError):
+    """Our own code broke the protocol: a bug here, never the peer's fault."""
+
+
+@attrs.define(init=False)
+class RemoteProtocolError(KDCError):
+    """The other side broke the protocol; say so once, then drop the connection.
+
+    ``refusal`` may be sent to the other side.  ``detail`` is for our log only:
+    it can name principals and times, so it never leaves this process.
+    """
+
+    exit_status = ExitStatus.INTEGRITY
+
+    refusal: Refusal
+    detail: str
+
+    def __init__(self, refusal: Refusal, detail: str) -> None:
+        super().__init__(detail)
+        self.refusal = refusal
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.refusal.name.lower().replace('_', ' ')}: {self.detail}"
+
+
+class ConfigurationError(KDCError):
+    """An option, file or name is not usable as given."""
+
+
+class KDCUnreachable(KDCError):
+    """No KDC answers there, or the connection to it was lost."""
+
+    exit_status = ExitStatus.KDC
+
+
+class UnknownIdentity(KDCError):
+    """The KDC showed an identity that nobody has vouched for yet."""
+
+    exit_status = ExitStatus.KDC
+
+    def __init__(self, text: str, *, fingerprint: str, hint: str = "") -> None:
+        super().__init__(text, hint=hint)
+        self.fingerprint = fingerprint
+
+
+class IdentityChanged(KDCError):
+    """The KDC is not the one that was pinned, or its certificate does not verify."""
+
+    exit_status = ExitStatus.KDC
+
+
+class AuthenticationRefused(KDCError):
+    """The KDC does not accept our proof: wrong secret, name taken, no invitation."""
+
+    exit_status = ExitStatus.AUTHENTICATION
+
+
+class PeerUnavailable(KDCError):
+    """The peer is unknown, not receiving, unreachable, or did not answer in time."""
+
+    exit_status = ExitStatus.PEER
+
+
+class IntegrityError(KDCError):
+    """A stream was cut short or changed on its way; nothing of it counts."""
+
+    exit_status = ExitStatus.INTEGRITY
+
+
+class LocalIOError(KDCError):
+    """A local file or socket failed: permission, space, the disk itself."""
+
+    exit_status = ExitStatus.LOCAL_IO
+
+
+class RefusedByPolicy(KDCError):
+    """The peer or the KDC understood and will not."""
+
+    exit_status = ExitStatus.REFUSED
+
+
+class Superseded(RefusedByPolicy):
+    """Somebody began to receive under our name elsewhere."""
+
+
+class TooBusy(RefusedByPolicy):
+    """The KDC limits how often this may be asked; ``retry_after`` is in seconds."""
+
+    def __init__(self, text: str, *, retry_after: int, hint: str = "") -> None:
+        super().__init__(text, hint=hint)
+        self.retry_after = retry_after

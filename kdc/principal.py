@@ -1,0 +1,56 @@
+"""Names of principals and realms: one spelling each, checked in one place."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["check_name", "check_realm", "fold_name", "normal_passphrase"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_REALM = re.compile(r"[A-Za-z0-9.-]{1,64}")
+_MAX_PASSPHRASE_BYTES = 1024
+
+
+def check_name(name: str) -> str:
+    """Return ``name`` if it is a principal's name on the wire.
+
+    1-64 of ``a-z 0-9 . _ -``, a letter or digit first.  Raises `ValueError`.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(
+            f"not a principal's name: {name[:80]!r}"
+            " (1-64 of a-z 0-9 . _ -, the first a letter or digit)"
+        )
+    return name
+
+
+def check_realm(realm: str) -> str:
+    """Return ``realm`` if it is a realm's name; raises `ValueError`."""
+    if _REALM.fullmatch(realm) is None:
+        raise ValueError(f"not a realm: {realm[:80]!r} (1-64 of A-Z a-z 0-9 . -)")
+    return realm
+
+
+def fold_name(typed: str) -> str:
+    """Return the name a person meant: ASCII capitals become small letters.
+
+    Nothing else is folded, so that no two people can mean one name by letters
+    that merely look alike.  Raises `ValueError`.
+    """
+    return check_name(typed.lower() if typed.isascii() else typed)
+
+
+def normal_passphrase(typed: str) -> bytes:
+    """Return the bytes of a passphrase: NFC, UTF-8, nothing trimmed.
+
+    Raises `ValueError` (which does not quote the passphrase) if it is empty,
+    too long, or has control characters.
+    """
+    text = unicodedata.normalize("NFC", typed)
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in text):
+        raise ValueError("the passphrase has control characters")
+    encoded = text.encode()
+    if not 1 <= len(encoded) <= _MAX_PASSPHRASE_BYTES:
+        raise ValueError(f"a passphrase has 1 to {_MAX_PASSPHRASE_BYTES} bytes of UTF-8")
+    return encoded

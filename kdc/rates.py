@@ -1,0 +1,107 @@
+"""Limits of what a client may cost, and the buckets that keep them.
+
+docs/protocol.md section 10 gives the defaults.  All of it is bounded itself:
+a flood of names or addresses takes a fixed amount of memory.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+
+import attrs
+
+__all__ = ["Limits", "Rate", "TokenBuckets", "address_prefix"]
+
+
+@attrs.frozen
+class Rate:
+    """So many a period, all of them at once if nothing was asked before."""
+
+    count: float
+    period_seconds: float
+    burst: float
+
+
+@attrs.frozen
+class Limits:
+    """The KDC's limits; every one can be configured, none removed."""
+
+    tls_seconds: float = 10.0
+    first_frame_seconds: float = 10.0
+    idle_seconds: float = 900.0
+    unauthenticated: int = 256
+    unauthenticated_per_address: int = 16
+    failures_per_minute: int = 10  # per name and address
+    failures_per_minute_per_name: int = 60  # from addresses where it never succeeded
+    registrations_per_minute: int = 5  # per address
+    keys_per_second: int = 50  # per principal
+    keys_burst: int = 500
+
+    @property
+    def failures(self) -> Rate:
+        return Rate(self.failures_per_minute, 60, self.failures_per_minute)
+
+    @property
+    def failures_of_name(self) -> Rate:
+        return Rate(self.failures_per_minute_per_name, 60, self.failures_per_minute_per_name)
+
+    @property
+    def registrations(self) -> Rate:
+        return Rate(self.registrations_per_minute, 60, self.registrations_per_minute)
+
+    @property
+    def keys(self) -> Rate:
+        return Rate(self.keys_per_second, 1, self.keys_burst)
+
+
+class TokenBuckets:
+    """One bucket a key, ``capacity`` keys at most; the least recently used goes first."""
+
+    def __init__(self, rate: Rate, capacity: int = 65_536) -> None:
+        self._per_millisecond = rate.count / rate.period_seconds / 1000
+        self._burst = rate.burst
+        self._capacity = capacity
+        self._buckets: dict[object, tuple[float, int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    def take(self, key: object, now_milliseconds: int) -> int:
+        """Take one token.  Return 0, or after how many seconds to try again."""
+        tokens = self._tokens(key, now_milliseconds)
+        wait = self._wait(tokens)
+        self._buckets.pop(key, None)  # so that the dict is in order of use
+        self._buckets[key] = (tokens if wait else tokens - 1, now_milliseconds)
+        if len(self._buckets) > self._capacity:
+            del self._buckets[next(iter(self._buckets))]
+        return wait
+
+    def wait(self, key: object, now_milliseconds: int) -> int:
+        """Return what `take` would, and take nothing."""
+        return self._wait(self._tokens(key, now_milliseconds))
+
+    def _tokens(self, key: object, now_milliseconds: int) -> float:
+        entry = self._buckets.get(key)
+        if entry is None:
+            return self._burst
+        tokens, then = entry
+        return min(self._burst, tokens + (now_milliseconds - then) * self._per_millisecond)
+
+    def _wait(self, tokens: float) -> int:
+        if tokens >= 1:
+            return 0
+        return math.ceil((1 - tokens) / self._per_millisecond / 1000)
+
+
+def address_prefix(address: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 of an IPv6 one."""
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        return str(ipaddress.ip_network((ip, 64), strict=False).network_address)
+    return address

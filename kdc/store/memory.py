@@ -1,0 +1,81 @@
+"""A store that forgets everything when the process ends: tests, and a model for others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+
+from kdc.principal import check_realm
+from kdc.store import Change, Create, Delete, Outcome, Purge, Record, Replace, Result, Status
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """See `kdc.store.Store`."""
+
+    def __init__(self, realm: str = "LOCAL") -> None:
+        self.realm = check_realm(realm)
+        self._records: dict[str, Record] = {}
+        self._tokens: dict[str, bytes] = {}
+        self._generation = 0
+        self._watchers: list[Callable[[Record], None]] = []
+
+    def get(self, name: str) -> Record | None:
+        return self._records.get(name)
+
+    def apply(self, changes: Sequence[Change]) -> list[Result]:
+        return [self._apply(change) for change in changes]
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter([self._records[name] for name in sorted(self._records)])
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
+        self._watchers.append(changed)
+        return lambda: self._watchers.remove(changed)
+
+    def close(self) -> None:
+        self._watchers.clear()
+
+    def _apply(self, change: Change) -> Result:
+        if isinstance(change, Create):
+            return self._create(change)
+        name = change.record.name if isinstance(change, Replace) else change.name
+        now = self._records.get(name)
+        if now is None:
+            return Result(Outcome.ABSENT, None)
+        if now.generation != change.expected_generation:
+            return Result(Outcome.CONFLICT, now)
+        if isinstance(change, Purge):
+            if now.status not in (Status.DELETED, Status.INVITED):
+                return Result(Outcome.CONFLICT, now)
+            del self._records[name]
+            self._tell(attrs.evolve(now, status=Status.DELETED))
+            return Result(Outcome.DONE, None)
+        if isinstance(change, Delete):
+            return self._put(Record(name, Status.DELETED, changed_time=change.changed_time))
+        return self._put(change.record)
+
+    def _create(self, change: Create) -> Result:
+        name = change.record.name
+        now = self._records.get(name)
+        if now is None:
+            self._tokens[name] = change.token
+            return self._put(change.record)
+        own = self._tokens.get(name) == change.token
+        return Result(Outcome.DONE if own else Outcome.EXISTS, now)
+
+    def _put(self, record: Record) -> Result:
+        self._generation += 1
+        record = attrs.evolve(record, generation=self._generation)
+        self._records[record.name] = record
+        self._tell(record)
+        return Result(Outcome.DONE, record)
+
+    def _tell(self, record: Record) -> None:
+        for changed in list(self._watchers):
+            changed(record)

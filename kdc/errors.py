@@ -15,7 +15,6 @@ __all__ = [
     "AuthenticationRefused",
     "ConfigurationError",
     "ExitStatus",
-    "IdentityChanged",
     "IntegrityError",
     "KDCError",
     "KDCUnreachable",
@@ -28,6 +27,7 @@ __all__ = [
     "Superseded",
     "TooBusy",
     "UnknownIdentity",
+    "WrongIdentity",
 ]
 
 
@@ -116,7 +116,7 @@ class UnknownIdentity(KDCError):
         self.fingerprint = fingerprint
 
 
-class IdentityChanged(KDCError):
+class WrongIdentity(KDCError):
     """The KDC is not the one that was pinned, or its certificate does not verify."""
 
     exit_status = ExitStatus.KDC

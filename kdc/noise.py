@@ -43,12 +43,15 @@ class CipherState:
         self._count = 0
 
     def seal(self, plaintext: bytes | bytearray | memoryview, associated: bytes = b"") -> bytes:
-        return self._aead.encrypt(self._next_nonce(), plaintext, associated)
+        # The nonce first: taking it may replace the key.
+        nonce = self._next_nonce()
+        return self._aead.encrypt(nonce, plaintext, associated)
 
     def open(self, ciphertext: bytes | memoryview, associated: bytes = b"") -> bytes:
         """Raises `RemoteProtocolError` if the record is not the next one of this key."""
+        nonce = self._next_nonce()
         try:
-            return self._aead.decrypt(self._next_nonce(), ciphertext, associated)
+            return self._aead.decrypt(nonce, ciphertext, associated)
         except InvalidTag:
             raise _not_authentic(f"record {self._count - 1} does not open") from None
 

@@ -12,6 +12,8 @@ has done, which is why each change says which generation it expects, and why
 from __future__ import annotations
 
 import enum
+import functools
+import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
@@ -67,6 +69,25 @@ def _bytes_of(*lengths: int) -> Callable[[object, object, bytes], None]:
     return check
 
 
+@functools.lru_cache(maxsize=1024)
+def _check_address(address: str) -> None:
+    # One spelling, and nothing that could be taken for another field of a line.
+    if address and ("%" in address or str(ipaddress.ip_address(address)) != address):
+        raise ValueError(f"not a canonical IP address: {address[:64]!r}")
+
+
+def _number(high: int) -> Callable[[object, object, int], None]:
+    def check(_: object, attribute: object, value: int) -> None:
+        if not 0 <= value <= high:
+            raise ValueError(f"{attribute.name} is not from 0 to {high}")  # type: ignore[attr-defined]
+
+    return check
+
+
+_MAX_PORT = 0xFFFF
+_MAX_NUMBER = 10**18 - 1
+
+
 @attrs.frozen
 class Record:
     """One principal.  ``generation`` is 0 until a store has accepted the record.
@@ -79,16 +100,15 @@ class Record:
 
     name: str = attrs.field(converter=check_name)
     status: Status
-    address: str = ""  # canonical IP literal, or empty
-    port: int = 0
+    # A canonical IP literal, or empty.
+    address: str = attrs.field(default="", validator=lambda _, __, value: _check_address(value))
+    port: int = attrs.field(default=0, validator=_number(_MAX_PORT))
     verify_key: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, 32))
     reply_key: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, 32))
-    invitation: bytes = attrs.field(
-        default=b"", repr=False, validator=_bytes_of(0, *range(16, 33))
-    )
-    invitation_end_time: int = 0
-    changed_time: int = 0
-    generation: int = 0
+    invitation: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, *range(16, 33)))
+    invitation_end_time: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
+    changed_time: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
+    generation: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
 
 
 @attrs.frozen
@@ -114,7 +134,7 @@ class Replace:
 
 @attrs.frozen
 class Delete:
-    """Replace the record by a tombstone, keys gone."""
+    """Replace the record by a tombstone, keys and token gone."""
 
     name: str
     expected_generation: int

@@ -50,15 +50,19 @@ class MemoryStore:
             return Result(Outcome.ABSENT, None)
         if now.generation != change.expected_generation:
             return Result(Outcome.CONFLICT, now)
-        if isinstance(change, Purge):
-            if now.status not in (Status.DELETED, Status.INVITED):
-                return Result(Outcome.CONFLICT, now)
-            del self._records[name]
-            self._tell(attrs.evolve(now, status=Status.DELETED))
-            return Result(Outcome.DONE, None)
+        if isinstance(change, Replace):
+            return self._put(change.record)
+        if isinstance(change, Purge) and now.status not in (Status.DELETED, Status.INVITED):
+            return Result(Outcome.CONFLICT, now)
+        self._tokens.pop(name, None)
+        time = change.changed_time if isinstance(change, Delete) else 0
+        tombstone = Record(name, Status.DELETED, changed_time=time)
         if isinstance(change, Delete):
-            return self._put(Record(name, Status.DELETED, changed_time=change.changed_time))
-        return self._put(change.record)
+            return self._put(tombstone)
+        self._generation += 1
+        del self._records[name]
+        self._tell(attrs.evolve(tombstone, generation=self._generation))
+        return Result(Outcome.DONE, None)
 
     def _create(self, change: Create) -> Result:
         name = change.record.name

@@ -1,0 +1,96 @@
+# Needs make, python3 (3.11 or newer) and python3-venv; everything else is set up in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+TYPED = kdc tests .ci/summary.py twisted/plugins/kdc_plugins.py \
+	$(wildcard bench/*.py etc/*.py)
+# Test processes at a time.
+JOBS ?= 2
+PIP_INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet \
+	--no-warn-script-location --constraint constraints.txt
+
+# Paths inside the environment are absolute, and it belongs to one Python: a moved or copied
+# checkout, or another interpreter, needs a new one.
+IDENTITY := $(CURDIR) $(shell { $(PYTHON) --version; } 2>&1)
+ifneq ($(shell cat $(READY) 2>/dev/null),$(IDENTITY))
+.PHONY: $(READY)
+endif
+
+.PHONY: help
+help:
+	@echo 'make demo         a KDC, a receiver and a sender on this machine, and what each of them sees'
+	@echo 'make test         all tests'
+	@echo 'make lint         style and types'
+	@echo 'make format       put the source into its form'
+	@echo 'make coverage     all tests, and the branches that none of them takes'
+	@echo 'make bench        measurements'
+	@echo 'make test-oldest  all tests, with the oldest versions that are good enough'
+	@echo 'make wheel-check  build the distribution, install it elsewhere, find both plugins'
+	@echo 'make clean        remove whatever these made'
+
+.PHONY: demo
+demo: $(READY)
+	@$(BIN)/python etc/demo.py
+
+.PHONY: test
+test: $(READY)
+	@$(BIN)/python -m twisted.trial -j$(JOBS) tests
+
+.PHONY: coverage
+coverage: $(READY)
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m coverage run -m twisted.trial tests
+	@$(BIN)/python -m coverage combine --quiet
+	@$(BIN)/python -m coverage report
+
+.PHONY: lint
+lint: $(READY)
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet --diff
+	@$(BIN)/mypy --no-error-summary $(TYPED)
+
+.PHONY: format
+format: $(READY)
+	@$(BIN)/ruff check --quiet --fix
+	@$(BIN)/ruff format --quiet
+
+.PHONY: bench
+bench: $(READY)
+	@$(BIN)/python -m bench
+
+.PHONY: wheel-check
+wheel-check: $(READY)
+	@.ci/wheel-check $(BIN)/python
+
+.PHONY: test-oldest
+test-oldest: $(READY)
+	@JOBS=$(JOBS) .ci/oldest $(BIN)/python
+
+.PHONY: clean
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .coverage* htmlcov \
+		.hypothesis .mypy_cache .ruff_cache twisted/plugins/dropin.cache
+	find bench docs etc kdc tests twisted -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# setuptools comes first, and the build uses it: its version is then a tested one as well.
+$(READY): setup.py pyproject.toml constraints.txt
+	@{ $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'; } 2>/dev/null || { \
+		echo 'make: $(PYTHON) is missing or older than 3.11; install a newer one' >&2; \
+		echo '      (Debian: apt-get install python3), or name it: make PYTHON=python3.12 ...' >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo 'make: $(PYTHON) cannot make virtual environments' >&2; \
+		echo '      (Debian: apt-get install python3-venv), then run make again' >&2; \
+		exit 1; }
+	@echo 'setting up $(VENV) ...'
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@{ $(PIP_INSTALL) setuptools && \
+		$(PIP_INSTALL) --no-build-isolation --editable '.[dev]'; } >$(VENV)/log 2>&1 || { \
+		cat $(VENV)/log >&2; \
+		echo 'make: the packages of constraints.txt could not be installed, see above; they come' >&2; \
+		echo '      from the Python package index: once it can be reached, run make again' >&2; \
+		exit 1; }
+	@echo '$(IDENTITY)' > $@

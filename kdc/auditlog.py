@@ -1,0 +1,135 @@
+"""The activity log (out.txt): one line per thing that happened, never a secret.
+
+    2026-11-23T05:12:15.123Z issued client=alice address=127.0.0.1 bob
+
+Lines are gathered and written in batches by a worker thread: formatting and
+writing each by itself would cost more than issuing the key it tells of.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from kdc.background import background
+from kdc.issuer import Audit
+from kdc.rates import Rate, TokenBuckets
+
+__all__ = ["AuditLog", "format_line"]
+
+_FLUSH_SECONDS = 0.2
+_MAX_WAITING = 200_000
+# Lines whose cause has proved nothing: enough to see what goes on, not enough
+# to fill a disk.
+_UNPROVEN = Rate(10, 1, 200)
+
+
+def format_line(audit: Audit, unix_time: float) -> str:
+    """Return the line; every part is printable ASCII without line breaks."""
+    whole = int(unix_time)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+    line = (
+        f"{stamp}.{int((unix_time - whole) * 1000):03d}Z {audit.event}"
+        f" client={audit.principal or '-'} address={audit.address or '-'}"
+    )
+    if audit.detail:
+        line = f"{line} {audit.detail[:200]}"
+    return line if line.isascii() and line.isprintable() else ascii(line)
+
+
+class AuditLog:
+    """Appends to ``path``.  ``run`` runs a call in a worker thread, in order."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        clock: IReactorTime,
+        run: Callable[
+            [Callable[[list[tuple[Audit, float]]], None], list[tuple[Audit, float]]], Deferred[None]
+        ],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._run = run
+        self._now = now
+        self._waiting: list[tuple[Audit, float]] = []
+        self._dropped = 0
+        self._unproven = TokenBuckets(_UNPROVEN, capacity=1)
+        self._file: int | None = None
+        self._scheduled = False
+        self._failing = False
+
+    def open(self) -> None:
+        """Open the file, made readable by its owner only; raises `OSError`."""
+        if self._path is not None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            self._file = os.open(self._path, flags, 0o600)
+
+    def reopen(self) -> None:
+        """Begin a new file if the old one was moved away; raises `OSError`."""
+        old = self._file
+        self.open()
+        if old is not None:
+            os.close(old)
+
+    def add(self, audit: Audit) -> None:
+        """Take one line; it is written within moments."""
+        now = self._now()
+        if audit.unproven and self._unproven.take(None, int(now * 1000)):
+            self._dropped += 1
+            return
+        if len(self._waiting) >= _MAX_WAITING:
+            self._dropped += 1
+            return
+        self._waiting.append((audit, now))
+        if not self._scheduled:
+            self._scheduled = True
+            self._clock.callLater(_FLUSH_SECONDS, self._tick)
+
+    async def flush(self) -> None:
+        """Write what has been added so far; what cannot be written is lost, and logged once."""
+        if self._dropped:
+            note = Audit("suppressed", "", "", f"{self._dropped} lines of refusals")
+            self._waiting.append((note, self._now()))
+            self._dropped = 0
+        lines, self._waiting = self._waiting, []
+        if not lines:
+            return
+        try:
+            await self._run(self._write, lines)
+            self._failing = False
+        except OSError as error:
+            # A full disk must not stop the service, nor be told once a batch.
+            if not self._failing:
+                self.log.error(
+                    "cannot write the activity log {path}: {error}; lines are lost until it works",
+                    path=str(self._path),
+                    error=error.strerror,
+                )
+            self._failing = True
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _tick(self) -> None:
+        self._scheduled = False
+        background(self.flush(), "writing the activity log")
+
+    def _write(self, lines: list[tuple[Audit, float]]) -> None:
+        if self._file is None:
+            return
+        text = "".join([format_line(audit, at) + "\n" for audit, at in lines]).encode()
+        while text:
+            text = text[os.write(self._file, text) :]

@@ -1,0 +1,274 @@
+"""What the client commands do, free of how they were started.
+
+Each takes the reactor and settings; what it has to say goes to ``say``; what
+goes wrong is raised as a `KDCError`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import HostnameEndpoint, serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.threads import deferToThreadPool
+
+from kdc.channel import DEFAULT_SERVICE, ChannelListener, Service
+from kdc.client import KDCClient
+from kdc.client_options import ClientSettings, identity_of
+from kdc.clock import use_monotonic_timers
+from kdc.deposit import Stored
+from kdc.endpoints import ChannelClientEndpoint, Reception
+from kdc.errors import (
+    AuthenticationRefused,
+    ConfigurationError,
+    KDCError,
+    LocalIOError,
+)
+from kdc.items import Kind
+from kdc.progress import Progress
+from kdc.running import complain, say
+from kdc.secret import SecretSource
+from kdc.tls import ClientTLS
+from kdc.transfer import SERVICE, Inbox, SendProtocol, Source, send_factory
+
+__all__ = [
+    "ReceiveSettings",
+    "Receiver",
+    "SendSettings",
+    "change_secret",
+    "enter",
+    "make_client",
+    "register",
+    "send",
+]
+
+
+@attrs.frozen
+class SendSettings:
+    """What to send, and to whom."""
+
+    client: ClientSettings
+    receiver: str
+    files: tuple[Path, ...]
+
+
+@attrs.frozen
+class ReceiveSettings:
+    """Where to listen, and where things go.  ``allow``: these senders only, if any is named."""
+
+    client: ClientSettings
+    listen: str
+    output: Path | None = None
+    inbox: Path | None = None
+    records: Path | None = None
+    once: bool = False
+    allow: frozenset[str] = frozenset()
+    advertise: str = ""
+
+
+def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
+    """Find out who the KDC is and read our secret.  Blocking; before the reactor runs."""
+    use_monotonic_timers(reactor)
+    identity = identity_of(settings)
+    return KDCClient(
+        reactor=reactor,
+        endpoint=HostnameEndpoint(reactor, settings.host, settings.port),
+        tls=ClientTLS(identity, settings.host),
+        keys=settings.secret.keys(settings.realm, settings.name, prompt),
+        where=settings.where,
+    )
+
+
+async def enter(client: KDCClient, settings: ClientSettings, port: int) -> None:
+    """Make sure that the KDC knows us: register if our name is new there.
+
+    An unknown name and a wrong passphrase are answered alike, so a person is
+    asked to repeat the passphrase before it becomes the one that counts.
+    """
+    try:
+        await client.link()
+    except AuthenticationRefused:
+        if settings.secret.asks:
+            _confirm(client, settings)
+        await _register(client, port)
+
+
+def _confirm(client: KDCClient, settings: ClientSettings) -> None:
+    say(f"The KDC does not know {settings.name} by this passphrase.")
+    again = SecretSource().keys(
+        settings.realm, settings.name, f"To register {settings.name} as new, repeat it: "
+    )
+    if again.verify_key != client.keys.verify_key:
+        raise AuthenticationRefused(
+            "wrong passphrase, or the two that were typed differ; nothing was registered",
+            hint="try again",
+        )
+
+
+async def _register(client: KDCClient, port: int, invitation: bytes = b"") -> None:
+    name = client.keys.name
+    try:
+        await client.register("", port, invitation)
+    except AuthenticationRefused as error:
+        raise AuthenticationRefused(
+            f"wrong passphrase or key for {name}, or the name is not ours: {error}",
+            hint=error.hint,
+        ) from None
+    say(f"registered {name} with the KDC at {client.where}")
+
+
+async def register(client: KDCClient, port: int, invitation: bytes) -> int:
+    """Register, and nothing else."""
+    await _register(client, port, invitation)
+    return 0
+
+
+async def change_secret(client: KDCClient, new: Any) -> int:
+    """Give our name the keys ``new``."""
+    link = await client.login()
+    try:
+        await link.change(new)
+    finally:
+        link.close()
+    say(f"{client.keys.name}: the KDC has the new secret; restart receivers that use the old one")
+    return 0
+
+
+async def send(client: KDCClient, settings: SendSettings) -> int:
+    """Send the files, and return once the receiver has confirmed them."""
+    sources = [Source.of_file(path) for path in settings.files]
+    await enter(client, settings.client, 0)
+    total = sum(source.item.size or 0 for source in sources)
+    progress = Progress(f"to {settings.receiver}:", total)
+    factory = send_factory(
+        sources, run=_in_thread(client.reactor), timers=client.reactor, progress=progress.update
+    )
+    try:
+        endpoint = ChannelClientEndpoint(client, settings.receiver, SERVICE)
+        sending = cast(SendProtocol, await endpoint.connect(factory))
+        delivery = await sending.done
+    finally:
+        progress.close()
+        client.close()
+    names = ", ".join(source.item.name for source in sources)
+    say(f"sent {names} ({delivery.total_bytes} bytes) to {delivery.receiver}, who has it on disk")
+    return 0
+
+
+def _in_thread(reactor: Any) -> Callable[..., Deferred[Any]]:
+    return lambda call, *args: deferToThreadPool(reactor, reactor.getThreadPool(), call, *args)
+
+
+class Receiver:
+    """Receives until it is stopped, or has received once."""
+
+    def __init__(self, client: KDCClient, settings: ReceiveSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._done: Deferred[None] = Deferred()
+        self._inbox = Inbox(
+            run=_in_thread(client.reactor),
+            output=settings.output,
+            directory=settings.inbox,
+            records=settings.records,
+            received=self._received,
+            failed=self._failed,
+        )
+        service = Service(self._inbox, self._allowed)
+        self.listener = ChannelListener(
+            client.keys.realm,
+            {DEFAULT_SERVICE: service, SERVICE: service},
+            timers=client.reactor,
+            random=os.urandom,
+        )
+        self._port: Any = None
+        self._reception: Reception | None = None
+
+    async def listen(self) -> None:
+        """Bind the port, so that an occupied one is known before anything else."""
+        description = self._settings.listen
+        try:
+            endpoint = serverFromString(self._client.reactor, description)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(f"not an endpoint: {description!r}: {error}") from None
+        try:
+            self._port = await endpoint.listen(self.listener)
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error
+            raise LocalIOError(
+                f"cannot listen on {description}: {reason}",
+                hint="is another receiver using that port? choose one with --listen",
+            ) from None
+
+    async def run(self) -> int:
+        """Listen, register if we are new, and receive.  Raises `KDCError`."""
+        if self._port is None:
+            await self.listen()
+        number = getattr(self._port.getHost(), "port", 0)
+        try:
+            await enter(self._client, self._settings.client, number)
+            self._reception = Reception(
+                self._client,
+                self.listener,
+                port=number,
+                address=self._settings.advertise,
+                status=self._status,
+            )
+            await self._receive(self._reception)
+        finally:
+            await self.close()
+        return 0
+
+    async def close(self) -> None:
+        """Take no more senders; what is being received comes to its end first."""
+        if self._reception is not None:
+            self._reception.stop()
+        if self._port is not None:
+            port, self._port = self._port, None
+            await port.stopListening()
+        self._client.close()
+
+    async def _receive(self, reception: Reception) -> None:
+        receiving = Deferred.fromCoroutine(reception.run())
+        if not self._settings.once:
+            await receiving
+            return
+        failed: Deferred[None] = receiving.addErrback(self._give_up)
+        await self._done
+        reception.stop()
+        await failed
+        await self.listener.when_idle()
+
+    def _give_up(self, failure: Any) -> None:
+        if not self._done.called:
+            self._done.errback(failure)
+
+    def _allowed(self, sender: str) -> bool:
+        return not self._settings.allow or sender in self._settings.allow
+
+    def _status(self, line: str) -> None:
+        where = self._settings.listen if self._port is None else _place(self._port.getHost())
+        say(f"{self._client.keys.name}: {line}" + (f" on {where}" if line == "receiving" else ""))
+
+    def _received(self, sender: str, stored: Stored) -> None:
+        what = "text" if stored.item.kind is Kind.TEXT else stored.item.name
+        say(
+            f"{self._client.keys.name}: received {what} from {sender}:"
+            f" {stored.size} bytes in {stored.path}"
+        )
+        if self._settings.once and not self._done.called:
+            self._done.callback(None)
+
+    def _failed(self, sender: str, error: KDCError) -> None:
+        complain(f"{self._client.keys.name}: nothing was kept of what {sender} sent", error)
+        if self._settings.once and not self._done.called:
+            self._done.errback(error)
+
+
+def _place(address: Any) -> str:
+    return f"{getattr(address, 'host', address)} port {getattr(address, 'port', '')}"

@@ -1,0 +1,186 @@
+"""The console command ``kdcclient``: the origin's flags, and one word a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.python import usage
+
+from kdc.client_app import (
+    Receiver,
+    SendSettings,
+    change_secret,
+    make_client,
+    register,
+    send,
+)
+from kdc.client_options import ClientOptions, client_settings, name_of
+from kdc.client_tap import (
+    ReceiverOptions,
+    SenderOptions,
+    receive_settings,
+    send_settings,
+)
+from kdc.errors import ConfigurationError
+from kdc.options import Command, absolute, whole_number
+from kdc.running import run_to_end, say
+from kdc.secret import SecretSource, write_key_file
+
+__all__ = ["Options"]
+
+_PROGRAM = "kdcclient"
+
+
+class Receive(ReceiverOptions):
+    """``receive``: until stopped, or once."""
+
+    synopsis = "kdcclient receive -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
+
+    def run(self) -> int:
+        return _receive(self, once=bool(self["once"]))
+
+
+class Send(ClientOptions):
+    """``send RECEIVER FILE...``"""
+
+    synopsis = "kdcclient send -n NAME -a HOST -p PORT RECEIVER FILE... [options]"
+
+    def parseArgs(self, receiver: str = "", *files: str) -> None:
+        if not receiver or not files:
+            raise usage.UsageError("say what to send to whom: send RECEIVER FILE...")
+        self["receiver"], self["files"] = name_of(receiver), files
+
+    def run(self) -> int:
+        files = tuple(path for path in map(absolute, self["files"]) if path is not None)
+        return _send(SendSettings(client_settings(self), self["receiver"], files))
+
+
+class Sender(SenderOptions):
+    """``sender``: as ``twistd kdcclient sender``."""
+
+    def run(self) -> int:
+        return _send(send_settings(self))
+
+
+class Register(ClientOptions):
+    """``register``: take a name, and nothing else."""
+
+    synopsis = "kdcclient register -n NAME -a HOST -p PORT [options]"
+    optParameters = [
+        ["listen-port", None, "60000", "the port to register for our receiver"],
+        ["invitation-file", None, None, "read the invitation's code from this file"],
+    ]
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        from kdc.invitation import read_code
+
+        settings = client_settings(self)
+        port = whole_number(self["listen-port"], 0, 65535, "a port")
+        path = absolute(self["invitation-file"])
+        code = b"" if path is None else read_code(path)
+        client = make_client(reactor, settings, prompt=f"passphrase for {settings.name}: ")
+        if settings.secret.asks:
+            again = settings.secret.keys(settings.realm, settings.name, "once more: ")
+            if again.verify_key != client.keys.verify_key:
+                raise ConfigurationError("the two passphrases differ; nothing was registered")
+        return run_to_end(_PROGRAM, reactor, lambda: register(client, port, code))
+
+
+class Passwd(ClientOptions):
+    """``passwd``: change the passphrase or key."""
+
+    synopsis = "kdcclient passwd -n NAME -a HOST -p PORT [options]"
+    optParameters = [
+        ["new-passphrase-file", None, None, "read the new passphrase from this file (mode 0600)"],
+        ["new-key-file", None, None, "use this key file (see keygen) from now on"],
+    ]
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        settings = client_settings(self)
+        if self["new-passphrase-file"] and self["new-key-file"]:
+            raise usage.UsageError("give one of --new-passphrase-file and --new-key-file")
+        new = SecretSource(
+            absolute(self["new-passphrase-file"]), None, absolute(self["new-key-file"])
+        )
+        client = make_client(reactor, settings, prompt=f"old passphrase of {settings.name}: ")
+        keys = new.keys(settings.realm, settings.name, "new passphrase: ")
+        if new.asks:
+            again = new.keys(settings.realm, settings.name, "once more: ")
+            if again.verify_key != keys.verify_key:
+                raise ConfigurationError("the two new passphrases differ; nothing was changed")
+        return run_to_end(_PROGRAM, reactor, lambda: change_secret(client, keys))
+
+
+class Keygen(Command):
+    """``keygen FILE``: make a key file."""
+
+    synopsis = "kdcclient keygen FILE"
+    longdesc = "Make a file with a random key, to be used instead of a passphrase."
+
+    def parseArgs(self, file: str = "") -> None:
+        if not file:
+            raise usage.UsageError("name the file: keygen FILE")
+        self["file"] = file
+
+    def run(self) -> int:
+        path = Path(self["file"])
+        write_key_file(path)
+        say(f"{path}: a new key; whoever can read it can act in its owner's name")
+        return 0
+
+
+class Options(ReceiverOptions):
+    """``kdcclient``: the origin's flags, or a word."""
+
+    synopsis = (
+        "kdcclient -n NAME -m R -s outenc -o outfile -a HOST -p PORT\n"
+        "       kdcclient -n NAME -m S -r RECEIVER -i in.txt -a HOST -p PORT\n"
+        "       kdcclient COMMAND [options]"
+    )
+    longdesc = "Receive and send over channels that the key distribution centre sets up."
+    optParameters = [
+        ["mode", "m", None, "R: receive one message; S: send one"],
+        ["receiver", "r", None, "with -m S: the name of the receiver"],
+        ["input", "i", None, "with -m S: the file to send"],
+    ]
+    subCommands = [
+        ["receive", None, Receive, "receive what others send"],
+        ["receiver", None, Receive, "the same"],
+        ["send", None, Send, "send files"],
+        ["sender", None, Sender, "send one file, with the flags of twistd kdcclient sender"],
+        ["register", None, Register, "take a name at the KDC"],
+        ["passwd", None, Passwd, "change passphrase or key"],
+        ["keygen", None, Keygen, "make a key file"],
+    ]
+
+    def run(self) -> int:
+        """Do what was asked; return the exit status."""
+        if self.subCommand is not None:
+            status: int = self.subOptions.run()
+            return status
+        if self["mode"] in ("R", "r"):
+            return _receive(self, once=True)
+        if self["mode"] in ("S", "s"):
+            return _send(send_settings(self))
+        raise usage.UsageError("what? -m R, -m S, or a command")
+
+
+def _receive(options: Any, *, once: bool) -> int:
+    from twisted.internet import reactor
+
+    options["once"] = once
+    settings = receive_settings(options)
+    receiver = Receiver(make_client(reactor, settings.client), settings)
+    return run_to_end(_PROGRAM, reactor, receiver.run)
+
+
+def _send(settings: SendSettings) -> int:
+    from twisted.internet import reactor
+
+    client = make_client(reactor, settings.client)
+    return run_to_end(_PROGRAM, reactor, lambda: send(client, settings))

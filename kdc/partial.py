@@ -1,0 +1,129 @@
+"""Files that appear under their name only when they are whole.  Blocking; no Twisted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from kdc.errors import LocalIOError
+
+__all__ = ["PartialFile", "local_error"]
+
+_MAX_PIECES = 512  # of one writev; the system's limit is 1024
+
+
+def local_error(path: Path, error: OSError) -> LocalIOError:
+    """What to tell a person when the system refuses."""
+    hint = {
+        errno.ENOSPC: "make room and send again",
+        errno.EDQUOT: "make room and send again",
+        errno.EACCES: "check the permissions of the file and its directory",
+        errno.EPERM: "check the permissions of the file and its directory",
+        errno.EROFS: "the file system is mounted read-only",
+        errno.ENOENT: "check the path",
+    }.get(error.errno or 0, "")
+    return LocalIOError(f"{path}: {os.strerror(error.errno or 0)}", hint=hint)
+
+
+class PartialFile:
+    """Writes beside ``path`` and moves there in the end.
+
+    The temporary name is fresh, never a link, and readable by its owner only.
+    All methods raise `LocalIOError`; after one that failed, call `discard`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written = 0
+        self._temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.part")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            if path.is_dir():
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+            self._fd: int | None = os.open(self._temporary, flags, 0o600)
+        except OSError as error:
+            raise local_error(path, error) from None
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Append ``pieces``, all of them."""
+        try:
+            for at in range(0, len(pieces), _MAX_PIECES):
+                self._write_some(pieces[at : at + _MAX_PIECES])
+        except OSError as error:
+            raise local_error(self.path, error) from None
+
+    def finish(self) -> None:
+        """Make what was written durable under its temporary name."""
+        try:
+            os.fsync(self._open_fd)
+            os.close(self._open_fd)
+        except OSError as error:
+            raise local_error(self.path, error) from None
+        finally:
+            self._fd = None
+
+    def show(self, *, replace: bool) -> Path:
+        """Give the finished file its name, durably; return the name it got.
+
+        Without ``replace`` a name that is taken is left alone, and the file
+        becomes ``name.1``, ``name.2`` and so on.
+        """
+        try:
+            if replace:
+                self._temporary.replace(self.path)
+                shown = self.path
+            else:
+                shown = self._link()
+            self._sync_directory()
+        except OSError as error:
+            raise local_error(self.path, error) from None
+        return shown
+
+    def discard(self) -> None:
+        """Leave nothing behind.  For a file that was shown it does nothing."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = None
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+    @property
+    def _open_fd(self) -> int:
+        if self._fd is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._fd
+
+    def _write_some(self, pieces: Sequence[bytes]) -> None:
+        total = sum(map(len, pieces))
+        done = os.writev(self._open_fd, pieces)
+        self.written += done
+        if done < total:  # near the end of the disk: the next write tells why
+            rest = memoryview(b"".join(pieces))[done:]
+            while rest:
+                done = os.write(self._open_fd, rest)
+                self.written += done
+                rest = rest[done:]
+
+    def _link(self) -> Path:
+        """Take the first free name; ``link`` fails if a name is taken, even by a dangling link."""
+        for number in range(10_000):
+            name = self.path if not number else self.path.with_name(f"{self.path.name}.{number}")
+            try:
+                os.link(self._temporary, name, follow_symlinks=False)
+            except FileExistsError:
+                continue
+            self._temporary.unlink()
+            return name
+        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
+
+    def _sync_directory(self) -> None:
+        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

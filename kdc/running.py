@@ -1,0 +1,96 @@
+"""From an error or a signal to an exit status, for commands and for twistd."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from kdc.errors import ExitStatus, KDCError
+
+__all__ = ["complain", "ends_twistd", "leave_twistd", "run_to_end", "say"]
+
+
+def say(line: str) -> None:
+    """One line for the person; a closed terminal or pipe is not our concern."""
+    with contextlib.suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)
+
+
+def complain(program: str, error: KDCError) -> int:
+    """Say what went wrong and what to do next; return the exit status."""
+    say(f"{program}: {error}" + (f"\n  {error.hint}" if error.hint else ""))
+    return int(error.exit_status)
+
+
+@contextlib.contextmanager
+def ends_twistd(program: str) -> Iterator[None]:
+    """Turn an error while twistd starts into its lines and its exit status."""
+    try:
+        yield
+    except KDCError as error:
+        raise SystemExit(complain(program, error)) from None
+
+
+def run_to_end(program: str, reactor: Any, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run the reactor until ``work`` is done; return the exit status.
+
+    Errors that are nobody's defect become one or two lines.  SIGINT and SIGTERM
+    cancel the work, so that it leaves nothing half done, and give 130 and 143.
+    """
+    status: list[int] = []
+    caught: list[int] = []
+
+    def finish(result: int | Failure) -> None:
+        if caught:
+            status.append(128 + caught[0])
+        elif isinstance(result, int):
+            status.append(result)
+        elif result.check(KDCError):
+            status.append(complain(program, result.value))  # type: ignore[arg-type]
+        else:
+            result.printTraceback()
+            status.append(int(ExitStatus.USAGE))
+        reactor.stop()
+
+    def begin() -> None:
+        running = Deferred.fromCoroutine(work())
+
+        def interrupt(number: int, _: Any) -> None:
+            if not caught:
+                caught.append(number)
+                reactor.callFromThread(running.cancel)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, interrupt)
+        _ = running.addErrback(_cancelled).addBoth(finish)
+
+    reactor.callWhenRunning(begin)
+    reactor.run()
+    return status[0] if status else 128 + signal.SIGTERM
+
+
+def _cancelled(failure: Failure) -> int | Failure:
+    return 0 if failure.check(CancelledError) else failure
+
+
+def leave_twistd(reactor: Any, status: int) -> None:
+    """Stop the reactor and end the process with ``status``, which twistd itself never does."""
+
+    def leave() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+
+    if status:
+        atexit.register(leave)
+    if reactor.running:
+        reactor.stop()

@@ -1,0 +1,250 @@
+"""The KDC on the network: TLS connections in front of `kdc.issuer`.
+
+The issuer decides; this module reads frames, keeps the deadlines, waits for
+the store, and writes what was decided.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IProtocolFactory,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kdc import clock
+from kdc.background import background
+from kdc.codec import MAX_FRAME, FrameBuffer
+from kdc.errors import RemoteProtocolError
+from kdc.issuer import Issuer, Now, Output, Session, State, Write
+from kdc.limiter import ConnectionLimiter
+from kdc.rates import Limits
+from kdc.sockets import host_of, notice_dead_peers
+from kdc.store import Record, Result, StoreUnavailable
+from kdc.storewriter import StoreWriter
+from kdc.tls import ServerTLS, channel_binding
+
+__all__ = ["KDCFactory", "KDCProtocol", "system_now", "tls_factory"]
+
+_CLOSE_SECONDS = 5.0
+
+
+def system_now() -> Now:
+    return Now(clock.milliseconds(), int(time.time()))
+
+
+@implementer(IHandshakeListener)
+class KDCProtocol(Protocol):
+    """One client, from TCP to the end."""
+
+    log = Logger()
+    factory: KDCFactory
+
+    def __init__(self, factory: KDCFactory, address: str) -> None:
+        self.factory = factory
+        self._address = address
+        self._frames = FrameBuffer(MAX_FRAME)
+        self._session: Session | None = None
+        self._deadline: IDelayedCall | None = None
+        self._counted = True
+        self._writing = False
+        self._closing = False
+        self._last_frame = 0.0
+
+    def connectionMade(self) -> None:
+        notice_dead_peers(self.transport)
+        self._within(self.factory.limits.tls_seconds)
+
+    def handshakeCompleted(self) -> None:
+        binding = channel_binding(self.transport.getHandle())  # type: ignore[union-attr]
+        self._session = self.factory.issuer.connect(self._address, binding)
+        self.factory.attach(self._session, self)
+        self._within(self.factory.limits.first_frame_seconds)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._frames.feed(data)
+        self._work()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closing = True
+        self._cancel_deadline()
+        self._identified()
+        if self._session is not None:
+            self.factory.detach(self._session)
+            self._session.closed()
+
+    def perform(self, output: Output) -> None:
+        """Do what the issuer decided."""
+        if output.write is not None:
+            self._writing = True
+            self.transport.pauseProducing()  # type: ignore[union-attr]
+            background(self._write(output.write), "answering a change")
+        if output.data and not self._closing:
+            self.transport.write(output.data)  # type: ignore[union-attr]
+        if output.others:
+            self.factory.perform(output.others)
+        if output.close:
+            self.close()
+
+    def close(self) -> None:
+        """Let what was written go out, but do not wait for ever for a peer that does not read."""
+        if self._closing:
+            return
+        self._closing = True
+        self._within(_CLOSE_SECONDS)
+        self.transport.loseConnection()  # type: ignore[union-attr]
+
+    def _work(self) -> None:
+        session = self._session
+        if session is None:
+            return
+        while not (self._writing or self._closing):
+            try:
+                body = self._frames.next()
+            except RemoteProtocolError as error:
+                self.perform(session.broken_frame(error.detail))
+                return
+            if body is None:
+                return
+            was = session.state
+            self.perform(session.receive(body, self.factory.now()))
+            if session.state is not was or was is State.NEW:
+                self._progress(session)
+            self._last_frame = self.factory.clock.seconds()
+
+    def _progress(self, session: Session) -> None:
+        if session.state is State.AUTHENTIC:
+            self._identified()
+            self._within(self.factory.limits.idle_seconds, self._idle)
+        elif not self._closing:
+            self._within(self.factory.limits.first_frame_seconds)
+
+    async def _write(self, write: Write) -> None:
+        """Make a change durable, then answer; nothing else is taken from this client meanwhile."""
+        try:
+            result: Result | None = await self.factory.writer.submit(write.change)
+        except StoreUnavailable as error:
+            self.log.error("the store cannot write: {error}", error=str(error))
+            result = None
+        # Decided even if the client has gone meanwhile: others may depend on it.
+        output = write.then(result, self.factory.now())
+        self._writing = False
+        self.perform(output)
+        if not self._closing:
+            self.transport.resumeProducing()  # type: ignore[union-attr]
+            self._work()
+
+    def _idle(self) -> None:
+        """Close if nothing came for long, unless this is a receiver: it has nothing to say."""
+        silent = self.factory.clock.seconds() - self._last_frame
+        remaining = self.factory.limits.idle_seconds - silent
+        if self._session is not None and self._session.holds_epoch:
+            remaining = self.factory.limits.idle_seconds
+        if remaining > 0:
+            self._within(remaining, self._idle)
+        else:
+            self.close()
+
+    def _within(self, seconds: float, late: Callable[[], None] | None = None) -> None:
+        self._cancel_deadline()
+        self._deadline = self.factory.clock.callLater(seconds, late or self._late)
+
+    def _late(self) -> None:
+        self._deadline = None
+        self._closing = True
+        self.transport.abortConnection()  # type: ignore[union-attr]
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def _identified(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.factory.limiter.release(self._address)
+
+
+class KDCFactory(Factory["KDCProtocol"]):
+    """All connections of one KDC."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        writer: StoreWriter,
+        *,
+        clock: IReactorTime,
+        limits: Limits | None = None,
+        now: Callable[[], Now] = system_now,
+    ) -> None:
+        self.issuer = issuer
+        self.writer = writer
+        self.clock = clock
+        self.now = now
+        self.limits = Limits() if limits is None else limits
+        self.limiter = ConnectionLimiter(
+            self.limits.unauthenticated, self.limits.unauthenticated_per_address
+        )
+        self._protocols: dict[Session, KDCProtocol] = {}
+
+    def __len__(self) -> int:
+        return len(self._protocols)
+
+    def buildProtocol(self, addr: Any) -> KDCProtocol | None:
+        address = host_of(addr)
+        if not self.limiter.admit(address):
+            return None
+        return KDCProtocol(self, address)
+
+    def attach(self, session: Session, protocol: KDCProtocol) -> None:
+        self._protocols[session] = protocol
+
+    def detach(self, session: Session) -> None:
+        del self._protocols[session]
+
+    def perform(self, others: tuple[tuple[Session, Output], ...]) -> None:
+        """Do what a decision on one connection means for others."""
+        for session, output in others:
+            protocol = self._protocols.get(session)
+            if protocol is not None:
+                protocol.perform(output)
+
+    def record_changed(self, record: Record) -> None:
+        """Tell the issuer of a change of the store, whoever made it; in the reactor thread."""
+        self.perform(self.issuer.record_changed(record))
+
+    def close_all(self) -> None:
+        """End every connection: the KDC stops."""
+        for protocol in list(self._protocols.values()):
+            protocol.close()
+
+
+class _LimitedTLSFactory(TLSMemoryBIOFactory):
+    """TLS in front of a factory that may decline a connection."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> Any:
+        inner = self.wrappedFactory.buildProtocol(addr)
+        if inner is None:
+            return None
+        return self.protocol(self, inner)
+
+
+def tls_factory(factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> IProtocolFactory:
+    """Put TLS in front of ``factory``: what a listening port is given."""
+    return _LimitedTLSFactory(tls, False, factory, clock)

@@ -1,0 +1,59 @@
+"""What a flat-file store holds in memory."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+from kdc.principal import check_name
+from kdc.store import StoreError
+from kdc.store.lines import BadLine, Entry, Sealer, name_of
+from kdc.store.table import Table, lines_of
+
+__all__ = ["Content"]
+
+_RECENT_LINES = 4096
+
+
+class Content:
+    """The lines in memory and the key that opens them: they change together."""
+
+    def __init__(self, table: Table, sealer: Sealer, path: str) -> None:
+        self.table = table
+        self.sealer = sealer
+        self._path = path
+        # By the line, not by the name: it cannot go stale.
+        self._read_again = functools.lru_cache(_RECENT_LINES)(self._read)
+
+    def entry_of(self, name: str) -> Entry | None:
+        try:
+            # A separator in the name would match the fields behind somebody else's.
+            line = self.table.get(check_name(name).encode())
+        except ValueError:
+            return None
+        return None if line is None else self._read_again(line)
+
+    def entries(self) -> Iterator[Entry]:
+        # The snapshot is taken now, not when the first entry is asked for.
+        chunks = self.table.snapshot()
+        return (self._read(line) for line in lines_of(chunks))
+
+    def resealed(self, sealer: Sealer) -> Content:
+        """Return the same entries under another key."""
+        table = Table()
+        for chunk in self.table.snapshot():
+            lines = [self._read(line) for line in lines_of([chunk])]
+            table.extend(b"".join(sealer.lines(lines)), len(lines))
+        return Content(table, sealer, self._path)
+
+    def _read(self, line: bytes) -> Entry:
+        try:
+            return self.sealer.entry(line)
+        except BadLine as error:
+            # The file's MAC was right, so this line was written by us and is
+            # damaged in memory, or by somebody who has the master key.
+            name = name_of(line).decode("ascii", "replace")
+            raise StoreError(
+                f"{self._path}: the line of {name!r} {error}",
+                hint=f"kdc admin -f {self._path} check",
+            ) from None

@@ -1,0 +1,148 @@
+"""The system calls of the flat-file store, in one place so that a test can fail each.
+
+Nothing here follows a symbolic link in the last component of a path: whoever can
+write the directory must not be able to point the store at another file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+
+__all__ = ["Files", "read_all", "read_whole", "replace", "write_all"]
+
+_MODE = 0o600
+_PIECE = 1 << 20
+
+
+class Files:
+    """Thin: one method is one system call (two where the mode must be forced)."""
+
+    def open(self, path: str, flags: int) -> int:
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+
+    def create(self, path: str) -> int:
+        """Open a file that did not exist, 0600 whatever the umask."""
+        fd = self.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        try:
+            self.fchmod(fd)
+        except OSError:
+            os.close(fd)
+            raise
+        return fd
+
+    def fchmod(self, fd: int) -> None:
+        os.fchmod(fd, _MODE)
+
+    def pread(self, fd: int, length: int, offset: int) -> bytes:
+        return os.pread(fd, length, offset)
+
+    def write(self, fd: int, content: bytes | memoryview) -> int:
+        return os.write(fd, content)
+
+    def pwrite(self, fd: int, content: bytes, offset: int) -> int:
+        return os.pwrite(fd, content, offset)
+
+    def ftruncate(self, fd: int, length: int) -> None:
+        os.ftruncate(fd, length)
+
+    def fsync(self, fd: int) -> None:
+        os.fsync(fd)
+
+    def fdatasync(self, fd: int) -> None:
+        os.fdatasync(fd)
+
+    def rename(self, old: str, new: str) -> None:
+        os.rename(old, new)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        return os.fstat(fd)
+
+    def lock(self, fd: int) -> bool:
+        """Take the whole-file lock; False if another open file has it."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                return False
+            raise
+        return True
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def sync_directory(self, path: str) -> None:
+        """Make the names in the directory of ``path`` durable."""
+        fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def remove_if_there(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.unlink(path)
+
+
+def write_all(files: Files, fd: int, content: bytes) -> None:
+    """Write the whole of ``content``, however few bytes each call takes."""
+    with memoryview(content) as rest:
+        done = 0
+        while done < len(content):
+            written = files.write(fd, rest[done:])
+            if written <= 0:
+                raise OSError(errno.EIO, "the file takes no more bytes")
+            done += written
+
+
+def read_whole(files: Files, path: str) -> bytes:
+    """Return the content of a regular file; raises `OSError`."""
+    fd = files.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        return read_all(files, fd)
+    finally:
+        files.close(fd)
+
+
+def read_all(files: Files, fd: int) -> bytes:
+    if not stat.S_ISREG(files.fstat(fd).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    pieces = []
+    offset = 0
+    while piece := files.pread(fd, _PIECE, offset):
+        pieces.append(piece)
+        offset += len(piece)
+    return b"".join(pieces)
+
+
+def replace(files: Files, path: str, content: bytes) -> None:
+    """Make ``content`` the whole of ``path``, readable by its owner only.
+
+    When this returns, the new content survives a power cut.  If it raises
+    before the rename, ``path`` is untouched and no temporary file is left.
+    Hold the store's lock: the temporary name is always the same.
+    """
+    new = path + ".new"
+    files.remove_if_there(new)
+    fd = files.create(new)
+    try:
+        try:
+            write_all(files, fd, content)
+            files.fsync(fd)
+        finally:
+            files.close(fd)
+        files.rename(new, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            files.unlink(new)
+        raise
+    files.sync_directory(path)

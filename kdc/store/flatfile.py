@@ -1,0 +1,406 @@
+"""The principal database in one flat text file, with a journal beside it.
+
+``pwd.txt`` is whole at all times: it is only ever replaced.  Changes go to the
+journal, one append and one fdatasync a batch, and now and then a new pwd.txt is
+written from memory while changes go on.  Formats, guarantees and the failure
+model are in docs/store.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+import attrs
+
+from kdc.principal import check_realm
+from kdc.store import Change, Record, Result, StoreUnavailable
+from kdc.store.base import Header, write_base
+from kdc.store.batch import Batch
+from kdc.store.content import Content
+from kdc.store.files import Files
+from kdc.store.journal import Journal, JournalHeader
+from kdc.store.kept import KeptGeneration
+from kdc.store.lines import Entry, Sealer
+from kdc.store.masterkey import MasterKeys
+from kdc.store.opening import Paths, copy_history, open_files, take_lock
+from kdc.store.table import Table
+
+__all__ = ["FlatFileStore"]
+
+_FOLD_BYTES = 4 << 20  # below this a journal is not worth folding
+_FOLD_FRACTION = 8  # of pwd.txt; so a change costs at most 8 times its bytes again
+
+
+def _in_thread(work: Callable[[], None]) -> Callable[[], None]:
+    thread = threading.Thread(target=work, name="kdc-store-fold")
+    thread.start()
+    return thread.join
+
+
+class FlatFileStore:
+    """See `kdc.store.Store`; made by `open`.
+
+    ``get``, iteration and ``len`` may be used in any thread at any time, and go
+    on when the disk fails.  ``notes`` tells what was found out while opening.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        files: Files,
+        header: Header,
+        master: bytes,
+        table: Table,
+        journal: Journal,
+        kept: KeptGeneration,
+        lock: int,
+        random: Callable[[int], bytes],
+        run: Callable[[Callable[[], None]], Callable[[], None]],
+    ) -> None:
+        self.realm = header.realm
+        self._troubles: dict[str, str] = {}
+        self.notes: list[str] = []
+        self._paths = paths
+        self._files = files
+        self._header = header  # of the pwd.txt that is surely on the disk
+        self._master = master
+        self._random = random
+        sealer = Sealer(master, header.realm, header.store_id, random)
+        self._content = Content(table, sealer, paths.base)
+        self._journal = journal
+        self._generation = journal.generation
+        self._kept = kept
+        self._lock = lock
+        self._run = run
+        self._writing = threading.Lock()  # who holds it may touch the files
+        self._watchers: list[Callable[[Record], None]] = []
+        self._unfolded_bytes = 0  # of changes that pwd.txt does not have yet
+        self._fold_above = 0
+        self._since_fold: list[bytes] | None = None  # lines committed while a fold runs
+        self._wait_for_fold: Callable[[], None] | None = None
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        realm: str,
+        create: bool = True,
+        random: Callable[[int], bytes] = os.urandom,
+        files: Files | None = None,
+        key_path: str | None = None,
+        generation_path: str | None = None,
+        accept_rollback: bool = False,
+        run: Callable[[Callable[[], None]], Callable[[], None]] = _in_thread,
+    ) -> FlatFileStore:
+        """Open the store at ``path``, or make a new one there if ``create``.
+
+        New is only what was never used: no file, or an empty one, and no journal
+        or generation file beside it.  ``accept_rollback`` takes a store that is
+        older than the generation file says.  ``run`` starts work beside the
+        caller and returns a function that waits for its end.
+
+        Raises `StoreError` if the store is in use, missing, damaged, rolled
+        back, of another realm or version, or its files cannot be used; then
+        nothing was changed that was there.
+        """
+        files = files or Files()
+        paths = Paths.of(os.fspath(path), key_path, generation_path)
+        lock = take_lock(files, paths)
+        try:
+            found = open_files(files, paths, check_realm(realm), create, random, accept_rollback)
+        except BaseException:
+            files.close(lock)
+            raise
+        store = cls(
+            paths,
+            files,
+            found.header,
+            found.master,
+            found.table,
+            found.journal,
+            found.kept,
+            lock,
+            random,
+            run,
+        )
+        store.notes = found.notes
+        store._unfolded_bytes = found.unfolded_bytes
+        store._generation = found.generation
+        return store
+
+    def get(self, name: str) -> Record | None:
+        entry = self._content.entry_of(name)
+        return None if entry is None else entry.record
+
+    def apply(self, changes: Sequence[Change]) -> list[Result]:
+        with self._writing:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            batch = Batch(self._content.entry_of, self._generation)
+            results = [batch.decide(change) for change in changes]
+            if batch.entries:
+                self._commit(batch)
+        for entry in batch.entries:
+            for changed in list(self._watchers):
+                changed(entry.record)
+        if self._unfolded_bytes > self._fold_limit():
+            self._begin_fold()
+        return results
+
+    def __iter__(self) -> Iterator[Record]:
+        return (entry.record for entry in self.entries())
+
+    def entries(self) -> Iterator[Entry]:
+        """Every record with its token; a snapshot, as iteration."""
+        return self._content.entries()
+
+    def __len__(self) -> int:
+        return len(self._content.table)
+
+    def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
+        self._watchers.append(changed)
+        return lambda: self._watchers.remove(changed)
+
+    def fold(self) -> bool:
+        """Bring pwd.txt up to date with the journal; False if that failed (see ``trouble``).
+
+        Never needed for safety: it is for people who read pwd.txt.  Blocks.
+        """
+        self._finish_fold()
+        if self._unfolded_bytes:
+            self._begin_fold()
+        self._finish_fold()
+        return not self._unfolded_bytes
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        # A large store's last few changes can wait in the journal.
+        if self._unfolded_bytes > self._content.table.total_bytes // 64 - _FOLD_BYTES:
+            self.fold()
+        self._finish_fold()
+        with self._writing:
+            self._closed = True
+            with contextlib.suppress(OSError):
+                self._kept.sync()
+            self._watchers.clear()
+            self._kept.close()
+            self._journal.close()
+            self._files.close(self._lock)
+
+    def rotate_master_key(self) -> None:
+        """Seal everything under a new master key; the old one then opens nothing here.
+
+        Backups made before still need the old key.  If it is cut short, by an
+        error or a crash, the key file holds both keys, and doing it again
+        finishes it.  Blocks for some microseconds a principal.  Raises
+        `StoreUnavailable`, `StoreError`.
+        """
+        self._finish_fold()
+        with self._writing:
+            try:
+                self._rotate()
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"cannot rotate the master key of {self._paths.base}: {error.strerror}",
+                    hint="the store goes on under the key it has; repair the disk and try again",
+                ) from error
+
+    def _rotate(self) -> None:
+        if not self._journal.sound:
+            self._renew_journal()
+        new = MasterKeys.generate(self._random)
+        (key_id, master), *_ = new.by_id.items()
+        sealer = Sealer(master, self.realm, self._header.store_id, self._random)
+        content = self._content.resealed(sealer)
+        header = self._header_now(key_id)
+        # Both keys first: whichever files a crash leaves, they can be opened.
+        both = MasterKeys({**new.by_id, self._header.key_id: self._master})
+        both.write(self._files, self._paths.key)
+        write_base(self._files, self._paths.base + ".new", header, master, content.table.snapshot())
+        self._files.rename(self._paths.base + ".new", self._paths.base)
+        # From here on the name shows the new file, so go on with it whatever fails;
+        # the old journal must not take another change.
+        self._header, self._master, self._content = header, master, content
+        self._unfolded_bytes = 0
+        self._journal.sound = False
+        self._files.sync_directory(self._paths.base)
+        self._renew_journal()
+        new.write(self._files, self._paths.key)
+
+    @property
+    def generation(self) -> int:
+        """The number of the latest durable change."""
+        return self._generation
+
+    @property
+    def trouble(self) -> str:
+        """What fails just now without a change having been refused for it, or nothing."""
+        return "; ".join(list(self._troubles.values()))
+
+    def _commit(self, batch: Batch) -> None:
+        lines = self._content.sealer.lines(batch.entries)
+        try:
+            if not self._journal.sound:
+                self._renew_journal()
+            self._journal.append(lines, batch.generation)
+        except OSError as error:
+            raise self._unavailable(error) from error
+        self._generation = batch.generation
+        for entry, line in zip(batch.entries, lines, strict=True):
+            if entry.purged:
+                self._content.table.remove(entry.record.name.encode())
+            else:
+                self._content.table.put(line)
+            self._unfolded_bytes += len(line)
+        if self._since_fold is not None:
+            self._since_fold += lines
+        self._keep_generation()
+
+    def _keep_generation(self) -> None:
+        try:
+            self._kept.advance(self._generation)
+        except OSError as error:
+            # The change is durable all the same; a restored backup might go unnoticed.
+            self._troubles["keep"] = f"cannot write {self._paths.generation}: {error.strerror}"
+        else:
+            self._troubles.pop("keep", None)
+
+    def _unavailable(self, error: OSError) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"cannot write {self._paths.journal}: {error.strerror}",
+            hint="nothing was changed; make space or repair the disk, no restart is needed",
+        )
+
+    def _renew_journal(self) -> None:
+        """Put a new journal in the place of one that cannot be trusted.  Raises `OSError`."""
+        journal = self._new_journal(".new", self._header, self._generation)
+        if journal is None:
+            # The old one cannot be read, so write down what is in memory.
+            header = attrs.evolve(
+                self._header, generation=self._generation, count=len(self._content.table)
+            )
+            self._write_base(".new", header, self._content.table.snapshot())
+            self._install_base(".new", header)
+            journal = self._empty_journal(".new", header.generation)
+        try:
+            journal.sync()
+            self._install_journal(journal)
+        except OSError:
+            if self._journal is not journal:
+                journal.discard()
+            raise
+
+    def _begin_fold(self) -> None:
+        with self._writing:
+            if self._since_fold is not None or self._closed:
+                return
+            self._since_fold = []
+            header = attrs.evolve(
+                self._header, generation=self._generation, count=len(self._content.table)
+            )
+            chunks = self._content.table.snapshot()
+            folded_bytes = self._unfolded_bytes
+        self._finish_fold()
+        self._wait_for_fold = self._run(lambda: self._fold(header, chunks, folded_bytes))
+
+    def _finish_fold(self) -> None:
+        wait, self._wait_for_fold = self._wait_for_fold, None
+        if wait is not None:
+            wait()
+
+    def _fold(self, header: Header, chunks: list[bytes], folded_bytes: int) -> None:
+        """Write a new pwd.txt while changes go on, then shorten the journal."""
+        try:
+            previous = self._header
+            self._write_base(".fold", header, chunks)
+            # What the old pwd.txt lacks stays in the journal once more: a copy of
+            # both files, begun before this and ended after it, must fit together.
+            journal = self._new_journal(".fold", previous, header.generation)
+            if journal is None:
+                journal = self._empty_journal(".fold", header.generation)
+            self._switch(header, journal, folded_bytes)
+            self._fold_above = 0
+            self._troubles.pop("fold", None)
+        except OSError as error:
+            self._troubles["fold"] = f"cannot fold {self._paths.journal}: {error.strerror}"
+            # Not at every change: each try writes the whole of pwd.txt.
+            self._fold_above = self._unfolded_bytes + self._fold_limit() // 4
+            with contextlib.suppress(OSError):
+                self._files.remove_if_there(self._paths.base + ".fold")
+        finally:
+            with self._writing:
+                self._since_fold = None
+
+    def _switch(self, header: Header, journal: Journal, folded_bytes: int) -> None:
+        try:
+            journal.sync()
+            with self._writing:
+                if self._since_fold:
+                    pass
+                    journal.sync(data_only=True)
+                self._install_base(".fold", header)
+                self._install_journal(journal)
+                self._unfolded_bytes -= folded_bytes
+        except OSError:
+            if self._journal is not journal:
+                journal.discard()
+            raise
+        with contextlib.suppress(OSError):
+            self._kept.sync()
+
+    def _header_now(self, key_id: str) -> Header:
+        """Return the first line of a pwd.txt that were written now."""
+        return attrs.evolve(
+            self._header,
+            key_id=key_id,
+            generation=self._generation,
+            count=len(self._content.table),
+        )
+
+    def _fold_limit(self) -> int:
+        return max(_FOLD_BYTES, self._content.table.total_bytes // _FOLD_FRACTION, self._fold_above)
+
+    def _write_base(self, end: str, header: Header, chunks: list[bytes]) -> None:
+        chunks.reverse()
+        # Each chunk is let go as it is written: many have been replaced by then.
+        ascending = (chunks.pop() for _ in range(len(chunks)))
+        write_base(self._files, self._paths.base + end, header, self._master, ascending)
+
+    def _install_base(self, end: str, header: Header) -> None:
+        self._files.rename(self._paths.base + end, self._paths.base)
+        self._files.sync_directory(self._paths.base)
+        # Only now: until the name is durable the journal must reach back to the old file.
+        self._header = header
+
+    def _empty_journal(self, end: str, after: int) -> Journal:
+        header = JournalHeader(self.realm, self._header.store_id, self._header.key_id, after)
+        return Journal.create(self._files, self._paths.journal + end, header, self._master)
+
+    def _new_journal(self, end: str, header: Header, upto: int) -> Journal | None:
+        """Copy the journal behind ``header``, not durably; None if it is not there whole."""
+        journal = self._empty_journal(end, header.generation)
+        try:
+            if copy_history(self._files, self._paths, header, self._master, journal, upto):
+                return journal
+        except OSError:
+            journal.discard()
+            raise
+        journal.discard()
+        return None
+
+    def _install_journal(self, journal: Journal) -> None:
+        self._files.rename(journal.path, self._paths.journal)
+        old, self._journal = self._journal, journal
+        journal.path = self._paths.journal
+        with contextlib.suppress(OSError):
+            old.close()
+        # Until the name is durable, a power cut could bring the old journal back.
+        journal.sound = False
+        self._files.sync_directory(self._paths.journal)
+        journal.sound = True

@@ -1,0 +1,86 @@
+"""The generation file: the highest generation this store is known to have had.
+
+It shows that a backup was put back.  So it belongs where a backup of the store
+does not reach; see docs/store.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zlib
+
+from kdc.store import StoreError
+from kdc.store.files import Files, read_all, replace
+
+__all__ = ["KeptGeneration"]
+
+_FORMAT = "kdc-generation:1"
+_CONTENT = re.compile(rb"(kdc-generation:1:([0-9a-f]{16}):([0-9]{19}):)([0-9a-f]{8}):\n")
+
+
+class KeptGeneration:
+    """One number in one file, overwritten in place after each change.
+
+    It is written after the change is durable, and reaches the disk some time
+    later: it may be behind the store after a power cut, never ahead of it.
+    """
+
+    def __init__(self, files: Files, path: str, store_id: str) -> None:
+        self._files = files
+        self._path = path
+        self._store_id = store_id
+        self._fd = -1
+
+    @staticmethod
+    def read(files: Files, path: str, store_id: str) -> int | None:
+        """Return the number, or None if there is no file.
+
+        Raises `StoreError` if the file is damaged or of another store; `OSError`.
+        """
+        try:
+            fd = files.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            match = _CONTENT.fullmatch(read_all(files, fd))
+        finally:
+            files.close(fd)
+        if match is None or zlib.crc32(match[1]) != int(match[4], 16):
+            raise StoreError(
+                f"{path} is damaged: it does not tell how far the store had come",
+                hint="compare the store with its last backup, then remove the file",
+            )
+        if match[2].decode() != store_id:
+            raise StoreError(
+                f"{path} belongs to store {match[2].decode()}, not to {store_id}",
+                hint="is this the pwd.txt you meant? Each store needs a generation file of its own",
+            )
+        return int(match[3])
+
+    def start(self, generation: int) -> None:
+        """Make the file hold ``generation``, durably, and keep it open.  Raises `OSError`."""
+        replace(self._files, self._path, self._content(generation))
+        self._fd = self._files.open(self._path, os.O_WRONLY)
+
+    def advance(self, generation: int) -> None:
+        """Overwrite the number: one small write, no wait.  Raises `OSError`."""
+        if self._fd < 0:
+            self.start(generation)
+            return
+        self._files.pwrite(self._fd, self._content(generation), 0)
+
+    def sync(self) -> None:
+        """Wait until the number is on the disk.  Raises `OSError`."""
+        if self._fd >= 0:
+            self._files.fdatasync(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._files.close(fd)
+
+    def _content(self, generation: int) -> bytes:
+        # Always of one length: it is overwritten in place, and less than a sector.
+        text = f"{_FORMAT}:{self._store_id}:{generation:019d}:".encode()
+        return text + b"%08x:\n" % zlib.crc32(text)

@@ -1,0 +1,156 @@
+"""``twistd kdc`` and the console command ``kdc``: options, settings, service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from twisted.application.service import IService
+from twisted.python import usage
+
+from kdc.issuer import Enrolment
+from kdc.messages import LIFETIME_SECONDS
+from kdc.options import Command, absolute, is_loopback, realm_of, server_endpoints, whole_number
+from kdc.rates import Limits
+from kdc.running import ends_twistd, say
+from kdc.service import KDCService, KDCSettings
+
+__all__ = ["Options", "makeService", "settings_of"]
+
+_LIMITS = {field.name.replace("_", "-"): field for field in attrs.fields(Limits)}
+
+
+class Options(Command):
+    """Options of the KDC."""
+
+    synopsis = "kdc -p PORT [-f pwd.txt] [-o out.txt] [options]\n       kdc admin --help"
+    longdesc = (
+        "The key distribution centre: keeps the registered principals and makes session"
+        " keys for pairs of them."
+    )
+    optParameters = [
+        ["file", "f", "pwd.txt", "the principal database; made if it is missing or empty"],
+        ["output", "o", None, "the activity log, e.g. out.txt; nothing secret in it"],
+        ["realm", None, "LOCAL", "the realm; must be the same at the clients"],
+        [
+            "enrol",
+            None,
+            None,
+            (
+                "who may register a new name: open, invite or closed;"
+                " by default open if only this machine can reach the port, otherwise invite"
+            ),
+        ],
+        ["lifetime", None, "300", "seconds in which a ticket must be used, 10 to 3600"],
+        [
+            "tls-key",
+            None,
+            None,
+            (
+                "PEM file with the TLS key; by default one is made beside"
+                " the database at the first start"
+            ),
+        ],
+        ["tls-certificate", None, None, "PEM file with the certificate chain for --tls-key"],
+        [
+            "master-key",
+            None,
+            None,
+            "the key file that the database is sealed under; by default beside it",
+        ],
+        [
+            "generation-file",
+            None,
+            None,
+            (
+                "where to remember how new the database is, to notice"
+                " an old backup; by default beside it"
+            ),
+        ],
+    ]
+    optFlags = [
+        ["accept-rollback", None, "start with a database that is older than the last one seen"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["port"] = []
+        self["host"] = []
+        self["limit"] = {}
+
+    def opt_port(self, value: str) -> None:
+        """a port number (on 127.0.0.1 only), or a Twisted endpoint such as
+        tcp:12345:interface=0.0.0.0 or tcp6:12345; may be given more than once"""
+        self["port"].append(server_endpoints(value))
+
+    opt_p = opt_port
+
+    def opt_host(self, value: str) -> None:
+        """a name or address that a certificate made here is for; may be repeated"""
+        self["host"].append(value)
+
+    def opt_limit(self, value: str) -> None:
+        """NAME=NUMBER sets one of the limits: see --help-limits; may be repeated"""
+        name, _, number = value.partition("=")
+        field = _LIMITS.get(name)
+        if field is None:
+            raise usage.UsageError(f"no limit is called {name[:40]!r}: see --help-limits")
+        self["limit"][field.name] = whole_number(number, 1, 10**9, name)
+
+    def opt_help_limits(self) -> None:
+        """list the limits with their defaults"""
+        for name, field in _LIMITS.items():
+            print(f"{name}={field.default:g}")
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        if not self["port"]:
+            raise usage.UsageError("no port: give one with --port")
+
+
+def settings_of(options: Options) -> KDCSettings:
+    """Raises `usage.UsageError`."""
+    endpoints = tuple(options["port"])
+    enrol = options["enrol"]
+    if enrol is None:
+        enrol = "open" if all(map(is_loopback, endpoints)) else "invite"
+    try:
+        enrolment = Enrolment(enrol)
+    except ValueError:
+        raise usage.UsageError("--enrol is open, invite or closed") from None
+    store = absolute(options["file"])
+    if store is None:
+        raise usage.UsageError("--file must name the principal database")
+    lifetime = whole_number(
+        options["lifetime"], LIFETIME_SECONDS.start, LIFETIME_SECONDS.stop - 1, "--lifetime"
+    )
+    defaults = KDCSettings(store, endpoints)
+    return KDCSettings(
+        store=store,
+        endpoints=endpoints,
+        output=absolute(options["output"]),
+        realm=realm_of(options),
+        enrolment=enrolment,
+        lifetime_seconds=lifetime,
+        limits=Limits(**options["limit"]),
+        tls_key=absolute(options["tls-key"]),
+        tls_certificate=absolute(options["tls-certificate"]),
+        master_key=absolute(options["master-key"]),
+        generation=absolute(options["generation-file"]),
+        accept_rollback=bool(options["accept-rollback"]),
+        hosts=(*defaults.hosts, *options["host"]),
+    )
+
+
+class _Twistd(KDCService):
+    """Under twistd an error at the start must end it with its status, not with a traceback."""
+
+    def privilegedStartService(self) -> None:
+        with ends_twistd("kdc"):
+            super().privilegedStartService()
+
+
+def makeService(options: Any) -> IService:
+    from twisted.internet import reactor
+
+    return _Twistd(settings_of(options), reactor, say)

@@ -1,0 +1,1 @@
+"""The test suite: ``python -m twisted.trial tests`` from the top directory."""

@@ -1,0 +1,359 @@
+"""What any store must do, whatever it is made of.
+
+Mix `StoreConformance` into a test case and define ``make_store``; that is all a
+new store needs.  ``tests/test_store.py`` shows it.  Nothing here looks at how
+generations are numbered, only that they grow.
+"""
+
+from __future__ import annotations
+
+import attrs
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc.store import (
+    Create,
+    Delete,
+    Outcome,
+    Purge,
+    Record,
+    Replace,
+    Result,
+    Status,
+    Store,
+)
+
+__all__ = ["HOSTILE_NAMES", "StoreConformance", "active", "invited", "token"]
+
+HOSTILE_NAMES = [
+    "",
+    "a:b",
+    "alice:10.4.5.11",  # what her line begins with, where stores are text
+    "a\nb",
+    "alice\n",
+    "a\0b",
+    "a\rb",
+    "Alice",
+    "\u0430lice",  # a Cyrillic letter that looks like a
+    "al\u0131ce",  # a dotless i
+    "alice\u200b",
+    "\uff41lice",  # full width
+    "a b",
+    " alice",
+    "-alice",
+    ".alice",
+    "../alice",
+    "a/b",
+    "a" * 65,
+    "end:",
+    "\ud800",
+]
+
+
+def active(name: str, **fields: object) -> Record:
+    record = Record(
+        name=name,
+        status=Status.ACTIVE,
+        address="10.4.5.11",
+        port=35678,
+        verify_key=name.encode()[:32].ljust(32, b"v"),
+        reply_key=name.encode()[:32].ljust(32, b"r"),
+        changed_time=1_700_000_000,
+    )
+    return attrs.evolve(record, **fields)
+
+
+def invited(name: str) -> Record:
+    return Record(name, Status.INVITED, invitation=b"c" * 16, invitation_end_time=1_800_000_000)
+
+
+def token(number: int) -> bytes:
+    return number.to_bytes(16, "big")
+
+
+class StoreConformance(SynchronousTestCase):
+    """Abstract: the mixin's own class runs nothing."""
+
+    def make_store(self) -> Store:
+        """Return an empty store of realm LOCAL; close it by ``addCleanup``."""
+        raise NotImplementedError
+
+    def setUp(self) -> None:
+        self.store = self.make_store()
+
+    def one(self, change: Create | Replace | Delete | Purge) -> Result:
+        (result,) = self.store.apply([change])
+        return result
+
+    def create(self, name: str = "alice", number: int = 1) -> Record:
+        result = self.one(Create(active(name), token(number)))
+        self.assertIs(result.outcome, Outcome.DONE)
+        assert result.record is not None
+        return result.record
+
+    def test_an_empty_store_knows_nobody(self) -> None:
+        """Nobody is in a new store, and it has its realm."""
+        self.assertIsNone(self.store.get("alice"))
+        self.assertEqual(list(self.store), [])
+        self.assertEqual(len(self.store), 0)
+        self.assertEqual(self.store.realm, "LOCAL")
+
+    def test_a_created_record_is_there_as_it_was_given(self) -> None:
+        """What was registered is what is found, with a generation of the store's."""
+        record = self.create()
+        self.assertGreater(record.generation, 0)
+        self.assertEqual(attrs.evolve(record, generation=0), active("alice"))
+        self.assertEqual(self.store.get("alice"), record)
+        self.assertEqual(list(self.store), [record])
+        self.assertEqual(len(self.store), 1)
+
+    def test_every_field_is_kept(self) -> None:
+        """All kinds of records come back equal: each status, IPv6, no address."""
+        records = [
+            active("a", address="2001:db8::1", port=65535),
+            active("b", address="::", port=0),
+            active("c", address="", status=Status.DISABLED),
+            invited("d"),
+            active("0", changed_time=0),
+            active("a" * 64),
+            # Names that are also words of a file format.
+            active("active"),
+            active("end"),
+            active("commit"),
+            active("x.y_z-0"),
+            active("x"),
+        ]
+        self.store.apply([Create(record, token(1)) for record in records])
+        found = {record.name: attrs.evolve(record, generation=0) for record in self.store}
+        self.assertEqual(found, {record.name: record for record in records})
+        for record in records:
+            now = self.store.get(record.name)
+            self.assertEqual(attrs.evolve(now, generation=0), record)
+
+    def test_a_name_is_taken_once(self) -> None:
+        """The second to register a name is told that it exists; the first keeps it."""
+        first = self.create()
+        result = self.one(Create(active("alice", port=1), token(2)))
+        self.assertEqual(result, Result(Outcome.EXISTS, first))
+        self.assertEqual(self.store.get("alice"), first)
+
+    def test_a_retried_registration_is_recognised(self) -> None:
+        """The same token again is the same registration: done, and nothing changes."""
+        first = self.create()
+        self.assertEqual(self.one(Create(active("alice"), token(1))), Result(Outcome.DONE, first))
+        self.assertEqual(len(self.store), 1)
+
+    def test_a_retry_is_recognised_after_a_change(self) -> None:
+        """The token stays with the name when its record is replaced."""
+        first = self.create()
+        second = self.one(Replace(active("alice", port=1), first.generation)).record
+        self.assertEqual(self.one(Create(active("alice"), token(1))), Result(Outcome.DONE, second))
+
+    def test_replace_expects_a_generation(self) -> None:
+        """A change based on what is no longer so is a conflict and changes nothing."""
+        first = self.create()
+        result = self.one(Replace(active("alice", port=1), first.generation))
+        self.assertIs(result.outcome, Outcome.DONE)
+        assert result.record is not None
+        self.assertGreater(result.record.generation, first.generation)
+        self.assertEqual(result.record.port, 1)
+        late = self.one(Replace(active("alice", port=2), first.generation))
+        self.assertEqual(late, Result(Outcome.CONFLICT, result.record))
+        self.assertEqual(self.store.get("alice"), result.record)
+
+    def test_the_generation_in_a_given_record_counts_for_nothing(self) -> None:
+        """The store alone numbers changes."""
+        result = self.one(Create(active("alice", generation=10**17), token(1)))
+        assert result.record is not None
+        self.assertLess(result.record.generation, 10**17)
+
+    def test_a_deleted_name_stays_reserved(self) -> None:
+        """A tombstone holds no keys, and nobody can register the name."""
+        first = self.create()
+        result = self.one(Delete("alice", first.generation, changed_time=17))
+        tombstone = result.record
+        assert tombstone is not None
+        self.assertGreater(tombstone.generation, first.generation)
+        self.assertEqual(
+            attrs.evolve(tombstone, generation=0),
+            Record("alice", Status.DELETED, changed_time=17),
+        )
+        for number in 1, 2:  # not even who made it first: those keys are gone
+            again = self.one(Create(active("alice"), token(number)))
+            self.assertEqual(again, Result(Outcome.EXISTS, tombstone))
+        self.assertEqual(list(self.store), [tombstone])
+        self.assertEqual(len(self.store), 1)
+
+    def test_delete_and_purge_expect_a_generation(self) -> None:
+        """Nothing is removed that is not what one has seen."""
+        first = self.create()
+        self.assertEqual(
+            self.one(Delete("alice", first.generation + 1)), Result(Outcome.CONFLICT, first)
+        )
+        tombstone = self.one(Delete("alice", first.generation)).record
+        assert tombstone is not None
+        self.assertEqual(
+            self.one(Purge("alice", first.generation)), Result(Outcome.CONFLICT, tombstone)
+        )
+
+    def test_only_tombstones_and_invitations_are_purged(self) -> None:
+        """A live principal is deleted first; its name cannot be freed in one step."""
+        for status in Status.ACTIVE, Status.DISABLED:
+            name = status.value
+            record = self.one(Create(active(name, status=status), token(1))).record
+            assert record is not None
+            result = self.one(Purge(name, record.generation))
+            self.assertEqual(result, Result(Outcome.CONFLICT, record))
+            self.assertEqual(self.store.get(name), record)
+
+    def test_a_purged_name_is_free(self) -> None:
+        """After a purge the name is as if never used, but for its generation."""
+        first = self.create()
+        tombstone = self.one(Delete("alice", first.generation)).record
+        assert tombstone is not None
+        self.assertEqual(self.one(Purge("alice", tombstone.generation)), Result(Outcome.DONE, None))
+        self.assertIsNone(self.store.get("alice"))
+        self.assertEqual(len(self.store), 0)
+        again = self.create(number=2)
+        self.assertGreater(again.generation, tombstone.generation)
+
+    def test_an_invitation_is_claimed_or_purged(self) -> None:
+        """An invited name is taken by a replacement, or freed by a purge."""
+        one = self.one(Create(invited("alice"), token(1))).record
+        two = self.one(Create(invited("bob"), token(2))).record
+        assert one is not None and two is not None
+        claimed = self.one(Replace(active("alice"), one.generation))
+        self.assertIs(claimed.outcome, Outcome.DONE)
+        self.assertIs(self.one(Purge("bob", two.generation)).outcome, Outcome.DONE)
+        self.assertEqual([record.name for record in self.store], ["alice"])
+
+    def test_changes_of_nobody(self) -> None:
+        """A name without a record cannot be changed."""
+        for change in (Replace(active("alice"), 1), Delete("alice", 1), Purge("alice", 1)):
+            self.assertEqual(self.one(change), Result(Outcome.ABSENT, None))
+        self.assertEqual(len(self.store), 0)
+
+    def test_changes_of_one_batch_follow_each_other(self) -> None:
+        """A batch is as good as its changes one by one; a refused one stops none."""
+        results = self.store.apply(
+            [
+                Create(active("alice"), token(1)),
+                Create(active("alice", port=9), token(2)),
+                Create(active("alice"), token(1)),
+                Create(active("bob"), token(3)),
+                Delete("carol", 1),
+            ]
+        )
+        self.assertEqual(
+            [result.outcome for result in results],
+            [Outcome.DONE, Outcome.EXISTS, Outcome.DONE, Outcome.DONE, Outcome.ABSENT],
+        )
+        alice, bob = self.store
+        self.assertEqual([result.record for result in results], [alice, alice, alice, bob, None])
+
+    def test_a_name_may_be_made_and_removed_in_one_batch(self) -> None:
+        """Create, delete, purge and create again of one name at once."""
+        base = self.create("bob").generation
+        (created,) = self.store.apply([Create(invited("alice"), token(1))])
+        assert created.record is not None
+        step = created.record.generation - base
+        results = self.store.apply(
+            [
+                Purge("alice", created.record.generation),
+                Create(active("alice"), token(2)),
+                Delete("alice", created.record.generation + 2 * step),
+            ]
+        )
+        self.assertIs(results[0].outcome, Outcome.DONE)
+        self.assertIs(results[1].outcome, Outcome.DONE)
+        now = self.store.get("alice")
+        self.assertEqual(now, results[2].record)
+
+    def test_an_empty_batch(self) -> None:
+        """Nothing to do is done."""
+        self.assertEqual(self.store.apply([]), [])
+
+    def test_records_come_in_the_order_of_names(self) -> None:
+        """Iteration is sorted by name, by bytes."""
+        names = ["b", "a", "a0", "a-", "a.", "a_", "aa", "0", "z" * 64]
+        self.store.apply([Create(active(name), token(1)) for name in names])
+        self.assertEqual([record.name for record in self.store], sorted(names))
+
+    def test_iteration_is_a_snapshot(self) -> None:
+        """Changes made while one iterates do not show."""
+        first = self.create("alice")
+        self.create("bob", 2)
+        records = iter(self.store)
+        self.one(Replace(active("alice", port=1), first.generation))
+        self.create("carol", 3)
+        self.assertEqual([(record.name, record.port) for record in records][0], ("alice", 35678))
+        self.assertEqual(len(self.store), 3)
+
+    def test_watchers_are_told_of_what_is_done(self) -> None:
+        """Each durable change is told once, in order; refused ones and retries are not."""
+        told: list[Record] = []
+        stop = self.store.watch(told.append)
+        first = self.create()
+        self.one(Create(active("alice"), token(1)))
+        self.one(Create(active("alice"), token(2)))
+        self.one(Delete("alice", 0))
+        tombstone = self.one(Delete("alice", first.generation)).record
+        assert tombstone is not None
+        self.one(Purge("alice", tombstone.generation))
+        self.assertEqual(told[:2], [first, tombstone])
+        (purged,) = told[2:]
+        self.assertEqual((purged.name, purged.status), ("alice", Status.DELETED))
+        self.assertGreater(purged.generation, tombstone.generation)
+        stop()
+        self.create("bob", 3)
+        self.assertEqual(len(told), 3)
+
+    def test_a_watcher_sees_the_store_changed(self) -> None:
+        """What a watcher is told of can be read from the store already."""
+        seen: list[Record | None] = []
+        self.store.watch(lambda record: seen.append(self.store.get(record.name)))
+        first = self.create()
+        tombstone = self.one(Delete("alice", first.generation)).record
+        assert tombstone is not None
+        self.one(Purge("alice", tombstone.generation))
+        self.assertEqual(seen, [first, tombstone, None])
+
+    def test_hostile_names_are_nobody(self) -> None:
+        """No name that is not a principal's gets in, or is found."""
+        self.create()
+        for name in HOSTILE_NAMES:
+            self.assertRaises(ValueError, active, name)
+            self.assertIsNone(self.store.get(name), ascii(name))
+            for change in (Delete(name, 1), Purge(name, 1)):
+                self.assertEqual(self.one(change), Result(Outcome.ABSENT, None), ascii(name))
+        self.assertEqual([record.name for record in self.store], ["alice"])
+
+    def test_hostile_fields_make_no_record(self) -> None:
+        """Whatever is not an address, a port or a time is refused before any store sees it."""
+        for fields in (
+            {"address": "10.4.5.11:1"},
+            {"address": "10.4.5.11\n"},
+            {"address": "010.4.5.11"},
+            {"address": "::0"},
+            {"address": "fe80::1%eth0"},
+            {"address": "localhost"},
+            {"port": -1},
+            {"port": 65536},
+            {"changed_time": -1},
+            {"invitation_end_time": 10**18},
+            {"verify_key": b"short"},
+            {"invitation": b"short"},
+        ):
+            self.assertRaises(ValueError, active, "alice", **fields)
+
+    def test_many(self) -> None:
+        """Some hundreds of records, made in no order, are all found again."""
+        names = [f"u{number * 7919 % 1000:03d}" for number in range(600)]
+        for start in range(0, len(names), 50):
+            self.store.apply([Create(active(n), token(1)) for n in names[start : start + 50]])
+        self.assertEqual([record.name for record in self.store], sorted(names))
+        self.assertEqual(len(self.store), 600)
+        for name in names:
+            found = self.store.get(name)
+            assert found is not None
+            self.assertEqual(found.verify_key, active(name).verify_key)
+        self.assertIsNone(self.store.get("u999x"))

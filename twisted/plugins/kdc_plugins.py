@@ -1,0 +1,15 @@
+"""What ``twistd`` offers: ``kdc`` and ``kdcclient``.
+
+Every ``twistd`` command on the machine imports this file, so it imports
+nothing of ours: a fault there must not take other people's services down.
+"""
+
+from twisted.application.service import ServiceMaker
+
+kdc = ServiceMaker("kdc", "kdc.tap", "Key distribution centre", "kdc")
+kdcclient = ServiceMaker(
+    "kdcclient",
+    "kdc.client_tap",
+    "Receive or send over channels that the key distribution centre sets up",
+    "kdcclient",
+)

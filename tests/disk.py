@@ -49,7 +49,8 @@ class Disk(Files):
         if path not in self.names:
             if not flags & os.O_CREAT:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            self._change_names(lambda names, inode=_Inode(): names.update({path: inode}))
+            inode = _Inode()
+            self._change_names(lambda names: names.update({path: inode}))
         elif flags & os.O_EXCL:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path)
         self._next_fd += 1

@@ -21,6 +21,7 @@ from kdc.exchange import Answer, Exchange, Grant, Sent
 from kdc.handshake import Accepted, Epoch, Epochs, Presentation
 from kdc.issuer import Audit, Enrolment, Issuer, Now, Output, Session
 from kdc.messages import KeyReply, Receiving, Refused
+from kdc.noise import Responder, _SymmetricState
 from kdc.rates import Limits
 from kdc.records import Event, RecordStream
 from kdc.store import Change, Create, Record, Result, Status
@@ -37,6 +38,7 @@ __all__ = [
     "bodies",
     "every_flipped_bit",
     "everyone",
+    "forged_second",
     "keys_of",
     "opened",
     "presentation_of",
@@ -321,3 +323,18 @@ def presentation_of(grant: Grant, **changed: object) -> Presentation:
         "ephemeral": grant._ephemeral,
     }
     return Presentation(**{**honest, **changed})  # type: ignore[arg-type]
+
+
+def forged_second(prologue: bytes, psk: bytes, receiver_public: bytes, first: bytes) -> bytes:
+    """The best answer to m1 by one who has all but the receiver's private key.
+
+    He follows every step, with a key of his own in the one place where he must.
+    """
+    own = X25519PrivateKey.from_private_bytes(SeededRandom("impostor")(32))
+    impostor = Responder(prologue, psk, own)
+    impostor._state = state = _SymmetricState(prologue, receiver_public, psk)
+    impostor._peer_ephemeral = first[:32]
+    state.mix_ephemeral(first[:32])
+    state.mix_dh(own, first[:32])
+    state.mix_hash(first[32:])  # he cannot open it, but he sees it
+    return impostor.write_second(X25519PrivateKey.from_private_bytes(bytes(31) + b"\1"))

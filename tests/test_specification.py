@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.crypto import ChannelBinding, ReplyKey, digest_of_passphrase
+from kdc.crypto import ChannelBinding, Digest, ReplyKey, digest_of_passphrase, long_term_keys
 from kdc.handshake import Accepted, Epoch, Epochs
 from kdc.issuer import Enrolment, Issuer, Now, Output, Session
 from kdc.messages import Receiving
@@ -301,6 +301,15 @@ class SpecificationTests(SynchronousTestCase):
             digest_of_passphrase(b"sesame", REALM.decode(), "alice"), argon.derive(b"sesame")
         )
 
+    def test_long_term_keys(self) -> None:
+        """vk_X and K_X come from the digest and the names as section 2 says."""
+        digest = bytes(range(32))
+        client = Client(self.issuer, self.store, b"alice", 2)
+        client.take_keys(digest)
+        keys = long_term_keys(Digest(digest), REALM.decode(), "alice")
+        self.assertEqual(keys.verify_key, client.verify_key)
+        self.assertEqual(keys.reply_key, client.reply_key)
+
     def test_stream(self) -> None:
         """From 301 to the acknowledgement, past a change of the channel's key."""
         accepted, sending, receiving = self.channel()
@@ -378,5 +387,17 @@ class SpecificationTests(SynchronousTestCase):
         body = u16(311) + short(b"nobody") + bytes(16) + bytes(64)
         answer, output = client.say(body)
         self.assertEqual((answer, output.close), (u16(399) + b"\3\0\0", True))
+        answer, output = client.say(body)
+        self.assertEqual((answer, output.close), (u16(399) + b"\1\0\0", True))
+
+    def test_one_311(self) -> None:
+        """A 311 that only came too early is the last of its connection, too."""
+        client = Client(self.issuer, self.store, b"nobody", 5)
+        body = u16(311) + short(b"nobody") + bytes(16) + bytes(64)
+        answer, output = client.say(body)
+        while answer[2:3] == b"\3":  # until the failures of this name and address are too many
+            client.connect()
+            answer, output = client.say(body)
+        self.assertEqual((answer[:3], output.close), (u16(399) + b"\x09", False))
         answer, output = client.say(body)
         self.assertEqual((answer, output.close), (u16(399) + b"\1\0\0", True))

@@ -342,7 +342,7 @@ class FlatFileStore:
             journal.sync()
             with self._writing:
                 if self._since_fold:
-                    pass
+                    journal.write(self._since_fold, self._generation)
                     journal.sync(data_only=True)
                 self._install_base(".fold", header)
                 self._install_journal(journal)
@@ -374,7 +374,6 @@ class FlatFileStore:
 
     def _install_base(self, end: str, header: Header) -> None:
         self._files.rename(self._paths.base + end, self._paths.base)
-        self._files.sync_directory(self._paths.base)
         # Only now: until the name is durable the journal must reach back to the old file.
         self._header = header
 

@@ -46,7 +46,7 @@ def _kdc(argv: list[str]) -> int:
     options.parseOptions(argv)  # type: ignore[no-untyped-call]
     service = KDCService(settings_of(options), reactor, say)
     service.privilegedStartService()
-    return run_to_end("kdc", reactor, lambda: _serve(service))
+    return run_to_end("kdc", reactor, lambda: _serve(service), serves=True)
 
 
 async def _serve(service: Any) -> int:

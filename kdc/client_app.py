@@ -6,30 +6,27 @@ goes wrong is raised as a `KDCError`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
-from kdc.channel import DEFAULT_SERVICE, ChannelListener, Service
+from kdc.channel import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
 from kdc.client_options import ClientSettings, identity_of
 from kdc.clock import use_monotonic_timers
 from kdc.deposit import Stored
-from kdc.endpoints import ChannelClientEndpoint, Reception
+from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import (
     AuthenticationRefused,
-    ConfigurationError,
     KDCError,
-    LocalIOError,
 )
 from kdc.items import Kind
+from kdc.listening import Listening
 from kdc.progress import Progress
 from kdc.running import complain, say
 from kdc.secret import SecretSource
@@ -146,7 +143,7 @@ async def send(client: KDCClient, settings: SendSettings) -> int:
     total = sum(source.item.size or 0 for source in sources)
     progress = Progress(f"to {settings.receiver}:", total)
     factory = send_factory(
-        sources, run=_in_thread(client.reactor), timers=client.reactor, progress=progress.update
+        sources, run=in_thread(client.reactor), timers=client.reactor, progress=progress.update
     )
     try:
         endpoint = ChannelClientEndpoint(client, settings.receiver, SERVICE)
@@ -160,7 +157,7 @@ async def send(client: KDCClient, settings: SendSettings) -> int:
     return 0
 
 
-def _in_thread(reactor: Any) -> Callable[..., Deferred[Any]]:
+def in_thread(reactor: Any) -> Callable[..., Deferred[Any]]:
     return lambda call, *args: deferToThreadPool(reactor, reactor.getThreadPool(), call, *args)
 
 
@@ -171,78 +168,50 @@ class Receiver:
         self._client = client
         self._settings = settings
         self._done: Deferred[None] = Deferred()
-        self._inbox = Inbox(
-            run=_in_thread(client.reactor),
+        inbox = Inbox(
+            run=in_thread(client.reactor),
             output=settings.output,
             directory=settings.inbox,
             records=settings.records,
             received=self._received,
             failed=self._failed,
         )
-        service = Service(self._inbox, self._allowed)
-        self.listener = ChannelListener(
-            client.keys.realm,
+        service = Service(inbox, self._allowed)
+        self._listening = Listening(
+            client,
             {DEFAULT_SERVICE: service, SERVICE: service},
-            timers=client.reactor,
-            random=os.urandom,
+            settings.listen,
+            advertise=settings.advertise,
+            status=self._status,
         )
-        self._port: Any = None
-        self._reception: Reception | None = None
-
-    async def listen(self) -> None:
-        """Bind the port, so that an occupied one is known before anything else."""
-        description = self._settings.listen
-        try:
-            endpoint = serverFromString(self._client.reactor, description)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(f"not an endpoint: {description!r}: {error}") from None
-        try:
-            self._port = await endpoint.listen(self.listener)
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error
-            raise LocalIOError(
-                f"cannot listen on {description}: {reason}",
-                hint="is another receiver using that port? choose one with --listen",
-            ) from None
 
     async def run(self) -> int:
         """Listen, register if we are new, and receive.  Raises `KDCError`."""
-        if self._port is None:
-            await self.listen()
-        number = getattr(self._port.getHost(), "port", 0)
+        # The port first: an occupied one is known before anything else happens.
+        await self._listening.bind()
         try:
-            await enter(self._client, self._settings.client, number)
-            self._reception = Reception(
-                self._client,
-                self.listener,
-                port=number,
-                address=self._settings.advertise,
-                status=self._status,
-            )
-            await self._receive(self._reception)
+            await enter(self._client, self._settings.client, self._listening.port_number)
+            await self._receive()
         finally:
             await self.close()
         return 0
 
     async def close(self) -> None:
-        """Take no more senders; what is being received comes to its end first."""
-        if self._reception is not None:
-            self._reception.stop()
-        if self._port is not None:
-            port, self._port = self._port, None
-            await port.stopListening()
+        """Take no more senders."""
+        await self._listening.close()
         self._client.close()
 
-    async def _receive(self, reception: Reception) -> None:
-        receiving = Deferred.fromCoroutine(reception.run())
+    async def _receive(self) -> None:
+        receiving = Deferred.fromCoroutine(self._listening.run())
         if not self._settings.once:
             await receiving
             return
-        failed: Deferred[None] = receiving.addErrback(self._give_up)
+        ended: Deferred[None] = receiving.addErrback(self._give_up)
         await self._done
-        reception.stop()
-        await failed
-        await self.listener.when_idle()
+        self._listening.leave()
+        await ended
+        # The sender is still to read that its file was stored.
+        await self._listening.when_idle()
 
     def _give_up(self, failure: Any) -> None:
         if not self._done.called:
@@ -252,15 +221,11 @@ class Receiver:
         return not self._settings.allow or sender in self._settings.allow
 
     def _status(self, line: str) -> None:
-        where = self._settings.listen if self._port is None else _place(self._port.getHost())
-        say(f"{self._client.keys.name}: {line}" + (f" on {where}" if line == "receiving" else ""))
+        say(f"{self._client.keys.name}: {line}")
 
     def _received(self, sender: str, stored: Stored) -> None:
         what = "text" if stored.item.kind is Kind.TEXT else stored.item.name
-        say(
-            f"{self._client.keys.name}: received {what} from {sender}:"
-            f" {stored.size} bytes in {stored.path}"
-        )
+        self._status(f"received {what} from {sender}: {stored.size} bytes in {stored.path}")
         if self._settings.once and not self._done.called:
             self._done.callback(None)
 
@@ -268,7 +233,3 @@ class Receiver:
         complain(f"{self._client.keys.name}: nothing was kept of what {sender} sent", error)
         if self._settings.once and not self._done.called:
             self._done.errback(error)
-
-
-def _place(address: Any) -> str:
-    return f"{getattr(address, 'host', address)} port {getattr(address, 'port', '')}"

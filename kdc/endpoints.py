@@ -112,8 +112,9 @@ class Reception:
     """Keeps ``listener`` reachable under the client's name.
 
     ``port`` is where the listener listens; ``address`` what senders are told,
-    empty for the address that the KDC sees.  ``status`` is called with one
-    line for people whenever that changes.
+    empty for the address that the KDC sees.  ``begun`` is called whenever the
+    KDC begins an epoch for us, ``lost`` with why it cannot be reached now and
+    after how many seconds it will be tried again.
     """
 
     log = Logger()
@@ -126,14 +127,16 @@ class Reception:
         port: int,
         address: str = "",
         random: Callable[[int], bytes] = os.urandom,
-        status: Callable[[str], None] = lambda line: None,
+        begun: Callable[[], None] = lambda: None,
+        lost: Callable[[KDCError, float], None] = lambda error, seconds: None,
     ) -> None:
         self._client = client
         self._listener = listener
         self._port = port
         self._address = address
         self._random = random
-        self._status = status
+        self._begun = begun
+        self._lost = lost
         self._link: KDCLink | None = None
         self._stopped = False
         self._wake: Deferred[None] | None = None
@@ -158,7 +161,7 @@ class Reception:
                     return
                 pause = self._pause(error, attempt)
                 attempt += 1
-                self._status(f"{error}; trying again in {pause:.1f} s")
+                self._lost(error, pause)
                 await self._sleep(pause)
 
     def stop(self) -> None:
@@ -176,7 +179,7 @@ class Reception:
             return
         self._listener.due = self._due
         await self._renew()
-        self._status("receiving")
+        self._begun()
 
     async def _renew(self) -> None:
         """Begin an epoch, the first on this connection or the next."""

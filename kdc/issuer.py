@@ -210,8 +210,7 @@ class Issuer:
         outdated = [
             session
             for session in self._sessions.get(record.name, ())
-            if not session.writing
-            and (record.status is not Status.ACTIVE or record.verify_key != session.verify_key)
+            if not session.writing and session.outdated_by(record)
         ]
         return self.drop(record.name, outdated, "record changed")
 
@@ -317,6 +316,10 @@ class Session:
         if isinstance(request, Register):
             return self._register(request, now)
         return self._change(request, now)
+
+    def outdated_by(self, record: Record) -> bool:
+        """Whether this client would not be accepted any more with its record like this."""
+        return record.status is not Status.ACTIVE or record.verify_key != self.verify_key
 
     def broken_frame(self, detail: str) -> Output:
         """What arrived is not even a frame: say so and close."""
@@ -509,9 +512,10 @@ class Session:
     def _changed(self, request: Change, result: Result | None) -> Output:
         self.writing = False
         if result is None:
-            return self._unavailable(request.nonce, "change")
+            return self._unchanged(self._unavailable(request.nonce, "change"))
         if result.outcome is not Outcome.DONE or result.record is None:
-            return self._refuse(Refusal.INTERNAL, request.nonce, "changed meanwhile")
+            refused = self._refuse(Refusal.INTERNAL, request.nonce, "changed meanwhile")
+            return self._unchanged(refused)
         event = "deleted" if request.op == DELETE_PRINCIPAL else "changed"
         self._issuer.audit(Audit(event, self.name, self.address))
         reply = self._seal(Changed(result.record.generation), request.nonce)
@@ -519,6 +523,18 @@ class Session:
         others = tuple((session, output) for session, output in every if session is not self)
         # This connection too was opened with the old key.
         return Output(reply, close=True, others=others)
+
+    def _unchanged(self, refused: Output) -> Output:
+        """Go on after a change that was not made, unless somebody else's was.
+
+        `Issuer.record_changed` has passed this connection over while it was waiting:
+        otherwise one who keeps asking for changes would outlive being disabled.
+        """
+        record = self._issuer.find(self.name)
+        if record is not None and not self.outdated_by(record):
+            return refused
+        self._issuer.drop(self.name, [self], "record changed")
+        return attrs.evolve(refused, close=True)
 
     # replies
 

@@ -39,17 +39,24 @@ def ends_twistd(program: str) -> Iterator[None]:
         raise SystemExit(complain(program, error)) from None
 
 
-def run_to_end(program: str, reactor: Any, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+def run_to_end(
+    program: str,
+    reactor: Any,
+    work: Callable[[], Coroutine[Any, Any, int]],
+    *,
+    serves: bool = False,
+) -> int:
     """Run the reactor until ``work`` is done; return the exit status.
 
     Errors that are nobody's defect become one or two lines.  SIGINT and SIGTERM
-    cancel the work, so that it leaves nothing half done, and give 130 and 143.
+    cancel the work, so that it leaves nothing half done, and give 130 and 143 -
+    or 0 for a server (``serves``), whose proper end that is.
     """
     status: list[int] = []
     caught: list[int] = []
 
     def finish(result: int | Failure) -> None:
-        if caught:
+        if caught and not serves:
             status.append(128 + caught[0])
         elif isinstance(result, int):
             status.append(result)

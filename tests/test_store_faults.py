@@ -296,9 +296,12 @@ class OneFaultTests(SynchronousTestCase):
         self.fail("fsync", "ftruncate")
         self.refuse("bob")
         self.disk.before = lambda call: None
+        before = self.disk.names[PATH]
         self.store.apply([Create(active("carol"), token(3))])
         for luck in "all", "none":
             self.assertEqual(self.names(self.disk.after_power_cut(luck)), ["alice", "carol"])
+        # A new journal is enough for that; a million principals are not written again.
+        self.assertIs(self.disk.names[PATH], before)
 
     def test_a_journal_that_cannot_be_read_back(self) -> None:
         """The store is then written from memory."""
@@ -309,6 +312,39 @@ class OneFaultTests(SynchronousTestCase):
         self.disk.before = lambda call: None
         for luck in "all", "none":
             self.assertEqual(self.names(self.disk.after_power_cut(luck)), ["alice", "carol"])
+
+    def test_a_name_that_is_not_durable_is_not_relied_on(self) -> None:
+        """A journal whose renaming failed to reach the disk takes no change."""
+        for nth in 0, 1:
+            self.fail("sync_directory", after=nth)
+            self.store.apply([Create(active(f"a{nth}"), token(2))])
+            self.store.fold()
+            self.disk.before = lambda call: None
+            self.store.apply([Create(active(f"b{nth}"), token(3))])
+            expected = [record.name for record in self.store]
+            for luck in ["all", "none"] + 10 * ["some"]:
+                self.assertEqual(self.names(self.disk.after_power_cut(luck)), expected)
+
+    def test_the_journal_reaches_back_to_the_pwd_txt_that_is_durable(self) -> None:
+        """A new pwd.txt whose name may yet be lost does not shorten the journal."""
+        self.store.fold()
+        self.store.apply([Create(active("bob"), token(2))])
+        self.fail("sync_directory")
+        self.store.fold()
+        syncs = 0
+
+        def before(call: str) -> None:
+            nonlocal syncs
+            syncs += call == "fsync"
+            if call == "sync_directory":
+                raise PowerCut
+
+        self.disk.before = before
+        with contextlib.suppress(PowerCut):
+            self.store.fold()
+        self.assertGreater(syncs, 0)
+        for _ in range(20):
+            self.assertEqual(self.names(self.disk.after_power_cut("some")), ["alice", "bob"])
 
     def test_a_failed_fold_leaves_nothing(self) -> None:
         """It is told, its temporary files are removed, and nothing was refused for it."""

@@ -374,6 +374,7 @@ class FlatFileStore:
 
     def _install_base(self, end: str, header: Header) -> None:
         self._files.rename(self._paths.base + end, self._paths.base)
+        self._files.sync_directory(self._paths.base)
         # Only now: until the name is durable the journal must reach back to the old file.
         self._header = header
 

@@ -1,0 +1,116 @@
+"""A principal that can be reached: a port, the services behind it, and its epoch at the KDC."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+
+from kdc.channel import ChannelListener, Service
+from kdc.client import KDCClient
+from kdc.endpoints import Reception
+from kdc.errors import ConfigurationError, KDCError, LocalIOError
+
+__all__ = ["Listening"]
+
+
+class Listening:
+    """Offers ``services`` under the client's name at the endpoint ``listen``.
+
+    ``listen`` is a Twisted endpoint string.  ``allow`` is asked before the
+    handshake is answered; a service has its own rule besides.  ``advertise`` is
+    the address that senders are told, empty for the one the KDC sees.
+    ``status`` is given one line for people whenever something changes;
+    ``started`` fires when senders can reach us for the first time.
+    """
+
+    def __init__(
+        self,
+        client: KDCClient,
+        services: dict[str, Service],
+        listen: str,
+        *,
+        allow: Callable[[str], bool] = lambda name: True,
+        advertise: str = "",
+        status: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.services = services
+        self.started: Deferred[None] = Deferred()
+        self._client = client
+        self._listen = listen
+        self._advertise = advertise
+        self._status = status
+        self._listener = ChannelListener(
+            client.keys.realm, services, timers=client.reactor, random=os.urandom, allow=allow
+        )
+        self._port: Any = None
+        self._reception: Reception | None = None
+
+    @property
+    def address(self) -> Any:
+        """Where the port is bound."""
+        return self._port.getHost()
+
+    @property
+    def port_number(self) -> int:
+        """0 for a port that has no number."""
+        return int(getattr(self._port.getHost(), "port", 0))
+
+    async def bind(self) -> None:
+        """Take the port; raises `LocalIOError` or `ConfigurationError`."""
+        try:
+            endpoint = serverFromString(self._client.reactor, self._listen)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(f"not an endpoint: {self._listen!r}: {error}") from None
+        try:
+            self._port = await endpoint.listen(self._listener)
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error
+            raise LocalIOError(
+                f"cannot listen on {self._listen}: {reason}",
+                hint="is another receiver using that port? choose one with --listen",
+            ) from None
+
+    async def run(self) -> None:
+        """Be reachable until `close`; raises `KDCError` when there is no point in going on."""
+        self._reception = Reception(
+            self._client,
+            self._listener,
+            port=self.port_number,
+            address=self._advertise,
+            begun=self._begun,
+            lost=self._lost,
+        )
+        await self._reception.run()
+
+    def leave(self) -> None:
+        """Leave the KDC: nobody new is sent here, whoever was may still come."""
+        if self._reception is not None:
+            self._reception.stop()
+
+    async def close(self) -> None:
+        """Leave the KDC and give up the port; open channels go on."""
+        self.leave()
+        if self._port is not None:
+            port, self._port = self._port, None
+            await port.stopListening()
+
+    async def when_idle(self) -> None:
+        """Return when no channel is open."""
+        await self._listener.when_idle()
+
+    def _begun(self) -> None:
+        if self._port is None:
+            return
+        where = self.address
+        host, number = getattr(where, "host", where), getattr(where, "port", "")
+        self._status(f"receiving on {host} port {number}")
+        if not self.started.called:
+            self.started.callback(None)
+
+    def _lost(self, error: KDCError, seconds: float) -> None:
+        self._status(f"{error}; trying again in {seconds:.1f} s")

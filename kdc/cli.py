@@ -43,7 +43,7 @@ def _kdc(argv: list[str]) -> int:
     from kdc.tap import Options, settings_of
 
     options = Options()
-    options.parseOptions(argv)  # type: ignore[no-untyped-call]
+    options.parseOptions(argv)
     service = KDCService(settings_of(options), reactor, say)
     service.privilegedStartService()
     return run_to_end("kdc", reactor, lambda: _serve(service), serves=True)
@@ -65,5 +65,5 @@ def _kdcclient(argv: list[str]) -> int:
     from kdc.commands import Options
 
     options = Options()  # type: ignore[no-untyped-call]
-    options.parseOptions(argv)  # type: ignore[no-untyped-call]
+    options.parseOptions(argv)
     return options.run()

@@ -38,6 +38,7 @@ __all__ = [
     "Receiver",
     "SendSettings",
     "change_secret",
+    "client_for",
     "enter",
     "make_client",
     "register",
@@ -71,6 +72,11 @@ class ReceiveSettings:
 def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
     """Find out who the KDC is and read our secret.  Blocking; before the reactor runs."""
     use_monotonic_timers(reactor)
+    return client_for(reactor, settings, prompt=prompt)
+
+
+def client_for(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
+    """The same for a reactor that may be running already; blocking, in any thread."""
     identity = identity_of(settings)
     return KDCClient(
         reactor=reactor,
@@ -81,7 +87,12 @@ def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> 
     )
 
 
-async def enter(client: KDCClient, settings: ClientSettings, port: int) -> None:
+async def enter(
+    client: KDCClient,
+    settings: ClientSettings,
+    port: int,
+    tell: Callable[[str], None] = say,
+) -> None:
     """Make sure that the KDC knows us: register if our name is new there.
 
     An unknown name and a wrong passphrase are answered alike, so a person is
@@ -93,6 +104,7 @@ async def enter(client: KDCClient, settings: ClientSettings, port: int) -> None:
         if settings.secret.asks:
             _confirm(client, settings)
         await _register(client, port)
+        tell(f"registered {settings.name} with the KDC at {client.where}")
 
 
 def _confirm(client: KDCClient, settings: ClientSettings) -> None:
@@ -116,12 +128,13 @@ async def _register(client: KDCClient, port: int, invitation: bytes = b"") -> No
             f"wrong passphrase or key for {name}, or the name is not ours: {error}",
             hint=error.hint,
         ) from None
-    say(f"registered {name} with the KDC at {client.where}")
 
 
 async def register(client: KDCClient, port: int, invitation: bytes) -> int:
     """Register, and nothing else."""
     await _register(client, port, invitation)
+    client.close()
+    say(f"registered {client.keys.name} with the KDC at {client.where}")
     return 0
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.python import usage
 
-from kdc import known
-from kdc.errors import UnknownIdentity
-from kdc.options import Command, absolute, realm_of, whole_number
-from kdc.principal import fold_name
+from kdc import config, known
+from kdc.errors import ConfigurationError, UnknownIdentity
+from kdc.options import Command, absolute, whole_number
+from kdc.principal import check_realm, fold_name
 from kdc.running import say
 from kdc.secret import SecretSource, has_terminal
 from kdc.tls import Authority, Identity, Pin, parse_fingerprint
@@ -49,9 +50,9 @@ class ClientOptions(Command):
 
     optParameters = [
         ["name", "n", None, "our name, as registered with the KDC"],
-        ["address", "a", "127.0.0.1", "host name or address of the KDC"],
+        ["address", "a", None, "host name or address of the KDC; by default 127.0.0.1"],
         ["port", "p", None, "port of the KDC"],
-        ["realm", None, "LOCAL", "the realm; must be the same at the KDC"],
+        ["realm", None, None, "the realm, LOCAL by default; must be the same at the KDC"],
         ["passphrase-file", None, None, "read the passphrase from this file (mode 0600)"],
         ["passphrase-fd", None, None, "read the passphrase from this descriptor"],
         ["key-file", None, None, "use this key file (see keygen) instead of a passphrase"],
@@ -63,41 +64,73 @@ class ClientOptions(Command):
             "PEM file of the CA of the KDC's certificate, or 'system' for the system's CAs",
         ],
         ["known-kdcs", None, None, "the file of KDCs met before, instead of the user's own"],
+        ["config", None, None, "the file with defaults for these, instead of the user's own"],
     ]
     optFlags = [
         ["accept-new", None, "trust a KDC that was never met before, and remember it"],
     ]
 
 
-def client_settings(options: Any) -> ClientSettings:
-    """Raises `usage.UsageError` or `ConfigurationError`."""
-    if not options["name"]:
-        raise usage.UsageError("no name: give ours with --name")
-    if not options["port"]:
-        raise usage.UsageError("no port: give the KDC's with --port")
-    secrets = [options[each] for each in ("passphrase-file", "passphrase-fd", "key-file")]
-    if sum(secret is not None for secret in secrets) > 1:
-        raise usage.UsageError("give one of --passphrase-file, --passphrase-fd and --key-file")
-    if options["kdc-fingerprint"] and options["kdc-ca"]:
-        raise usage.UsageError("give one of --kdc-fingerprint and --kdc-ca")
-    fd = options["passphrase-fd"]
-    ca = options["kdc-ca"]
-    fingerprint = options["kdc-fingerprint"]
-    return ClientSettings(
-        name=name_of(options["name"]),
-        host=options["address"],
-        port=whole_number(options["port"], 1, 65535, "a port"),
-        realm=realm_of(options),
-        secret=SecretSource(
-            absolute(options["passphrase-file"]),
-            None if fd is None else whole_number(fd, 0, 65535, "a descriptor"),
-            absolute(options["key-file"]),
-        ),
-        fingerprint=None if fingerprint is None else parse_fingerprint(fingerprint),
-        ca=ca if ca in (None, SYSTEM_CA) else str(absolute(ca)),
-        known_kdcs=absolute(options["known-kdcs"]) or known.default_path(),
-        accept_new=bool(options["accept-new"]),
-    )
+_SECRETS = ("passphrase-file", "passphrase-fd", "key-file")
+_IDENTITIES = ("kdc-fingerprint", "kdc-ca")
+_DEFAULTS = {"address": "127.0.0.1", "realm": "LOCAL"}
+
+
+def client_settings(options: Mapping[str, Any]) -> ClientSettings:
+    """Combine ``options`` (missing or None: not given) with the configuration file.
+
+    Raises `ConfigurationError` or `LocalIOError`.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    values = {**_DEFAULTS, **_fitting(config.load(absolute(given.get("config"))), given), **given}
+    for group in (_SECRETS, _IDENTITIES):
+        if sum(key in values for key in group) > 1:
+            raise ConfigurationError(f"give one of {' and '.join('--' + key for key in group)}")
+    for key, what in (("name", "our name"), ("port", "the KDC's port")):
+        if not values.get(key):
+            raise ConfigurationError(
+                f"{what} is not known",
+                hint=f"give it with --{key}, or put it into {config.default_path()}",
+            )
+    return _settings(values)
+
+
+def _fitting(defaults: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
+    """Drop the file's defaults that an option of the same kind replaces.
+
+    What is known of one KDC's identity says nothing of another's.
+    """
+    dropped: set[str] = set()
+    for group in (_SECRETS, _IDENTITIES):
+        if any(key in given for key in group):
+            dropped.update(group)
+    if "name" in given and given["name"] != defaults.get("name"):
+        dropped.update(_SECRETS)
+    if any(key in given and str(given[key]) != defaults.get(key) for key in ("address", "port")):
+        dropped.update(_IDENTITIES)
+    return {key: value for key, value in defaults.items() if key not in dropped}
+
+
+def _settings(values: dict[str, Any]) -> ClientSettings:
+    fd, ca, fingerprint = (values.get(k) for k in ("passphrase-fd", "kdc-ca", "kdc-fingerprint"))
+    try:
+        return ClientSettings(
+            name=name_of(values["name"]),
+            host=values["address"],
+            port=whole_number(str(values["port"]), 1, 65535, "a port"),
+            realm=check_realm(values["realm"]),
+            secret=SecretSource(
+                absolute(values.get("passphrase-file")),
+                None if fd is None else whole_number(fd, 0, 65535, "a descriptor"),
+                absolute(values.get("key-file")),
+            ),
+            fingerprint=None if fingerprint is None else parse_fingerprint(fingerprint),
+            ca=ca if ca in (None, SYSTEM_CA) else str(absolute(ca)),
+            known_kdcs=absolute(values.get("known-kdcs")) or known.default_path(),
+            accept_new=bool(values.get("accept-new")),
+        )
+    except (ValueError, usage.UsageError) as error:
+        raise ConfigurationError(str(error)) from None
 
 
 def name_of(typed: str) -> str:

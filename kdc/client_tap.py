@@ -8,22 +8,41 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.python import usage
 
+from kdc.background import background
 from kdc.client_app import Receiver, ReceiveSettings, SendSettings, make_client, send
 from kdc.client_options import ClientOptions, client_settings, name_of
 from kdc.errors import KDCError
-from kdc.options import Command, absolute, whole_number
+from kdc.options import Command, absolute, local_endpoint, whole_number
 from kdc.running import complain, ends_twistd, leave_twistd, run_to_end
+from kdc.tunnel_app import Exposed, Forwarded, Tunnels, TunnelSettings
 
 __all__ = [
     "Options",
     "ReceiverOptions",
     "SenderOptions",
+    "TunnelOptions",
+    "exposed_of",
     "makeService",
     "receive_settings",
     "send_settings",
+    "tunnel_settings",
 ]
 
 DEFAULT_LISTEN_PORT = 60_000
+
+
+_LISTEN = [
+    [
+        "listen",
+        None,
+        None,
+        (
+            "port or Twisted endpoint to listen on; by default port 60000,"
+            " on this machine only if the KDC is on it too"
+        ),
+    ],
+    ["advertise", None, "", "the address to tell peers, if it is not the one the KDC sees"],
+]
 
 
 class ReceiverOptions(ClientOptions):
@@ -35,22 +54,71 @@ class ReceiverOptions(ClientOptions):
         ["output", "o", None, "the file that each message replaces"],
         ["inbox", None, None, "the directory where each file gets its own name"],
         ["save-encrypted", "s", None, "keep the last message's records as they came, sealed"],
-        [
-            "listen",
-            None,
-            None,
-            (
-                "port or Twisted endpoint to listen on; by default port 60000,"
-                " on this machine only if the KDC is on it too"
-            ),
-        ],
-        ["advertise", None, "", "the address to tell senders, if it is not the one the KDC sees"],
+        *_LISTEN,
     ]
     optFlags = [["once", None, "end after one message"]]
 
     def opt_allow(self, value: str) -> None:
         """receive from these only: NAME[,NAME...]; may be repeated"""
         self["allow"] = self.get("allow", frozenset()) | {name_of(n) for n in value.split(",")}
+
+
+class TunnelOptions(ClientOptions):
+    """Options of tunnels."""
+
+    synopsis = (
+        "tunnel -n NAME -a HOST -p PORT [--expose SERVICE=ENDPOINT ...]"
+        " [--forward PEER/SERVICE=ENDPOINT ...] [options]"
+    )
+    longdesc = (
+        "Expose local services to peers, and reach theirs.  Endpoints are Twisted's, such as"
+        " tcp:127.0.0.1:5432 or unix:/run/service.sock."
+    )
+    optParameters = _LISTEN
+
+    def opt_expose(self, value: str) -> None:
+        """SERVICE=ENDPOINT: let peers connect to this endpoint as SERVICE; may be repeated"""
+        self["expose"] = (*self.get("expose", ()), exposed_of(value))
+
+    def opt_forward(self, value: str) -> None:
+        """PEER/SERVICE=ENDPOINT: listen here for a peer's service (a port alone: on this
+        machine only); may be repeated"""
+        far, _, near = value.partition("=")
+        peer, _, service = far.partition("/")
+        if not near:
+            raise usage.UsageError(f"--forward is PEER/SERVICE=ENDPOINT, not {value[:80]!r}")
+        self["forward"] = (
+            *self.get("forward", ()),
+            Forwarded(name_of(peer), name_of(service), local_endpoint(near)),
+        )
+
+    def opt_allow(self, value: str) -> None:
+        """who may use what is exposed: NAME[,NAME...]; may be repeated"""
+        self["allow"] = self.get("allow", frozenset()) | {name_of(n) for n in value.split(",")}
+
+
+def exposed_of(text: str) -> Exposed:
+    """Parse SERVICE=ENDPOINT; raises `usage.UsageError`."""
+    name, _, endpoint = text.partition("=")
+    if not endpoint:
+        raise usage.UsageError(f"what to expose is SERVICE=ENDPOINT, not {text[:80]!r}")
+    return Exposed(name_of(name), endpoint)
+
+
+def tunnel_settings(options: Any) -> TunnelSettings:
+    """Raises `usage.UsageError` or `KDCError`."""
+    client = client_settings(options)
+    settings = TunnelSettings(
+        client,
+        tuple(options.get("expose", ())),
+        tuple(options.get("forward", ())),
+        options.get("allow", frozenset()),
+        _listen(options.get("listen"), client.on_loopback, ":" in client.host),
+        options.get("advertise") or "",
+    )
+    if not settings.exposed and not settings.forwarded:
+        raise usage.UsageError("say what to expose or to forward")
+    return settings
 
 
 class SenderOptions(ClientOptions):
@@ -105,15 +173,16 @@ def send_settings(options: Any) -> SendSettings:
 class Options(Command):
     """Options of ``twistd kdcclient``."""
 
-    synopsis = "kdcclient receiver|sender [options]"
+    synopsis = "kdcclient receiver|sender|tunnel [options]"
     subCommands = [
         ["receiver", None, ReceiverOptions, "receive what others send"],
         ["sender", None, SenderOptions, "send a file and end"],
+        ["tunnel", None, TunnelOptions, "expose local services to peers, and reach theirs"],
     ]
 
     def postOptions(self) -> None:
         if self.subCommand is None:
-            raise usage.UsageError("what: receiver or sender?")
+            raise usage.UsageError("what: receiver, sender or tunnel?")
         if self.subCommand == "sender" and self.parent is not None:
             # One-shot: it must neither daemonize nor mind the pid file of a
             # receiver that was started in the same directory.
@@ -121,25 +190,24 @@ class Options(Command):
             self.parent["pidfile"] = ""
 
 
-class _ReceiverService(Service):
-    """A `Receiver` under twistd; ends the process with its status when it cannot go on."""
+class _ClientService(Service):
+    """A `Receiver` or `Tunnels` under twistd; ends the process when it cannot go on."""
 
-    def __init__(self, receiver: Receiver, reactor: Any) -> None:
-        self._receiver = receiver
+    def __init__(self, running: Receiver | Tunnels, reactor: Any) -> None:
+        self._work = running
         self._reactor = reactor
-        self._running: Deferred[None] | None = None
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._running = Deferred.fromCoroutine(self._run())
+        background(self._run(), "kdcclient")
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._receiver.close())
+        return Deferred.fromCoroutine(self._work.close())
 
     async def _run(self) -> None:
         try:
-            status = await self._receiver.run()
+            status = await self._work.run()
         except KDCError as error:
             status = complain("kdcclient", error)
         if self.running:
@@ -151,11 +219,14 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
     with ends_twistd("kdcclient"):
+        given = options.subOptions
         if options.subCommand == "sender":
-            sending = send_settings(options.subOptions)
+            sending = send_settings(given)
             client = make_client(reactor, sending.client)
             raise SystemExit(run_to_end("kdcclient", reactor, lambda: send(client, sending)))
-        receiving = receive_settings(options.subOptions)
-        return _ReceiverService(
-            Receiver(make_client(reactor, receiving.client), receiving), reactor
-        )
+        if options.subCommand == "tunnel":
+            tunnel = tunnel_settings(given)
+            return _ClientService(Tunnels(make_client(reactor, tunnel.client), tunnel), reactor)
+        receiving = receive_settings(given)
+        receiver = Receiver(make_client(reactor, receiving.client), receiving)
+        return _ClientService(receiver, reactor)

@@ -19,13 +19,17 @@ from kdc.client_options import ClientOptions, client_settings, name_of
 from kdc.client_tap import (
     ReceiverOptions,
     SenderOptions,
+    TunnelOptions,
+    exposed_of,
     receive_settings,
     send_settings,
+    tunnel_settings,
 )
 from kdc.errors import ConfigurationError
-from kdc.options import Command, absolute, whole_number
+from kdc.options import Command, absolute, local_endpoint, whole_number
 from kdc.running import run_to_end, say
 from kdc.secret import SecretSource, write_key_file
+from kdc.tunnel_app import Forwarded, Tunnels, TunnelSettings, pipe
 
 __all__ = ["Options"]
 
@@ -116,6 +120,72 @@ class Passwd(ClientOptions):
         return run_to_end(_PROGRAM, reactor, lambda: change_secret(client, keys))
 
 
+class Tunnel(TunnelOptions):
+    """``tunnel``: any number of services, both ways."""
+
+    def run(self) -> int:
+        return _tunnel(tunnel_settings(self))
+
+
+class Expose(TunnelOptions):
+    """``expose SERVICE=ENDPOINT...``"""
+
+    synopsis = "kdcclient expose -n NAME -a HOST -p PORT SERVICE=ENDPOINT... [options]"
+
+    def parseArgs(self, *exposed: str) -> None:
+        self["expose"] = tuple(map(exposed_of, exposed))
+
+    def run(self) -> int:
+        return _tunnel(tunnel_settings(self))
+
+
+class Forward(ClientOptions):
+    """``forward --to PEER SERVICE --listen ENDPOINT``"""
+
+    synopsis = "kdcclient forward -n NAME -a HOST -p PORT --to PEER --listen ENDPOINT SERVICE"
+    optParameters = [
+        ["to", None, None, "whose service"],
+        [
+            "listen",
+            None,
+            None,
+            "port (on this machine only) or Twisted endpoint where it is reached",
+        ],
+    ]
+
+    def parseArgs(self, service: str = "") -> None:
+        self["service"] = service
+
+    def run(self) -> int:
+        if not (self["service"] and self["to"] and self["listen"]):
+            raise usage.UsageError("say which: forward --to PEER SERVICE --listen ENDPOINT")
+        forwarded = Forwarded(
+            name_of(self["to"]), name_of(self["service"]), local_endpoint(self["listen"])
+        )
+        return _tunnel(TunnelSettings(client_settings(self), forwarded=(forwarded,)))
+
+
+class Pipe(ClientOptions):
+    """``pipe PEER SERVICE``"""
+
+    synopsis = "kdcclient pipe -n NAME -a HOST -p PORT PEER SERVICE"
+    longdesc = "Connect a peer's service to standard input and output, as ssh's ProxyCommand."
+
+    def parseArgs(self, peer: str = "", service: str = "") -> None:
+        if not peer or not service:
+            raise usage.UsageError("say which: pipe PEER SERVICE")
+        self["peer"], self["service"] = name_of(peer), name_of(service)
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        settings = client_settings(self)
+        client = make_client(reactor, settings)
+        return run_to_end(
+            _PROGRAM, reactor, lambda: pipe(client, settings, self["peer"], self["service"])
+        )
+
+
 class Keygen(Command):
     """``keygen FILE``: make a key file."""
 
@@ -153,6 +223,10 @@ class Options(ReceiverOptions):
         ["receiver", None, Receive, "the same"],
         ["send", None, Send, "send files"],
         ["sender", None, Sender, "send one file, with the flags of twistd kdcclient sender"],
+        ["expose", None, Expose, "let peers use local services"],
+        ["forward", None, Forward, "use a peer's service as if it were local"],
+        ["pipe", None, Pipe, "connect a peer's service to standard input and output"],
+        ["tunnel", None, Tunnel, "expose and forward, any number"],
         ["register", None, Register, "take a name at the KDC"],
         ["passwd", None, Passwd, "change passphrase or key"],
         ["keygen", None, Keygen, "make a key file"],
@@ -177,6 +251,13 @@ def _receive(options: Any, *, once: bool) -> int:
     settings = receive_settings(options)
     receiver = Receiver(make_client(reactor, settings.client), settings)
     return run_to_end(_PROGRAM, reactor, receiver.run)
+
+
+def _tunnel(settings: TunnelSettings) -> int:
+    from twisted.internet import reactor
+
+    tunnels = Tunnels(make_client(reactor, settings.client), settings)
+    return run_to_end(_PROGRAM, reactor, tunnels.run)
 
 
 def _send(settings: SendSettings) -> int:

@@ -18,7 +18,7 @@ from kdc.errors import Refusal, RemoteProtocolError
 from kdc.messages import MAX_TICKET, KeyReply, Receiving
 from kdc.noise import Initiator, Responder
 from kdc.records import RecordStream
-from kdc.tickets import TicketCipher, UsedTickets
+from kdc.tickets import Ticket, TicketCipher, UsedTickets
 
 __all__ = [
     "MAX_PRESENT",
@@ -150,11 +150,7 @@ class Epoch:
 
         Raises `RemoteProtocolError`, whose detail is for our own log.
         """
-        ticket = self._tickets.open(present.ticket)
-        if now_milliseconds - self._began > ticket.end_milliseconds:
-            raise _refused(f"the ticket of {ticket.sender} has expired")
-        if ticket.ticket_id in self._used:
-            raise _refused(f"the ticket of {ticket.sender} was used before (replay)")
+        ticket = self._fresh(present.ticket, now_milliseconds)
         if not same(present.first[:32], ticket.ephemeral):
             raise _refused(f"the ephemeral key is not the one {ticket.sender} asked for")
         if ticket.sender == self._receiver or not allow(ticket.sender):
@@ -171,6 +167,23 @@ class Epoch:
         self._used.add(ticket)
         answer = noise.write_second(X25519PrivateKey.from_private_bytes(random(32)))
         return Accepted(ticket.sender, frame(answer), RecordStream(*noise.split()))
+
+    def open_ticket(self, sealed: bytes, now_milliseconds: int) -> Ticket:
+        """Take the key of a ticket that is not for a channel; each once."""
+        ticket = self._fresh(sealed, now_milliseconds)
+        if self._used.full(now_milliseconds - self._began):
+            raise RemoteProtocolError(Refusal.RATE, "too many tickets in use")
+        self._used.add(ticket)
+        return ticket
+
+    def _fresh(self, sealed: bytes, now_milliseconds: int) -> Ticket:
+        """Steps 3 to 5."""
+        ticket = self._tickets.open(sealed)
+        if now_milliseconds - self._began > ticket.end_milliseconds:
+            raise _refused(f"the ticket of {ticket.sender} has expired")
+        if ticket.ticket_id in self._used:
+            raise _refused(f"the ticket of {ticket.sender} was used before (replay)")
+        return ticket
 
 
 def _refused(detail: str) -> RemoteProtocolError:
@@ -223,6 +236,11 @@ class Epochs:
         self._forget(now_milliseconds)
         epoch = self._find(present.epoch_id)
         return epoch.accept(present, now_milliseconds=now_milliseconds, allow=allow, random=random)
+
+    def open_ticket(self, epoch_id: bytes, sealed: bytes, *, now_milliseconds: int) -> Ticket:
+        """Take the key of a ticket that came by another way than a 309."""
+        self._forget(now_milliseconds)
+        return self._find(epoch_id).open_ticket(sealed, now_milliseconds)
 
     def _find(self, epoch_id: bytes) -> Epoch:
         for epoch in (self._current, *(epoch for epoch, _ in self._retired)):

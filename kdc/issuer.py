@@ -458,7 +458,10 @@ class Session:
 
     def _may_register(self, request: Register, record: Record | None, now: Now) -> bool:
         enrolment = self._issuer.enrolment
-        invited = record is not None and record.status is Status.INVITED
+        # With an empty code anybody could compute the proof.
+        invited = (
+            record is not None and record.status is Status.INVITED and record.invitation != b""
+        )
         code = record.invitation if record is not None and invited else _NO_CODE
         expected = invitation_proof(code, *request.invited(self._realm, self._binding))
         proved = same(expected, request.invitation)

@@ -14,6 +14,7 @@ from kdc.channel import ChannelListener, Service
 from kdc.client import KDCClient
 from kdc.endpoints import Reception
 from kdc.errors import ConfigurationError, KDCError, LocalIOError
+from kdc.handshake import Epochs
 
 __all__ = ["Listening"]
 
@@ -25,7 +26,7 @@ class Listening:
     handshake is answered; a service has its own rule besides.  ``advertise`` is
     the address that senders are told, empty for the one the KDC sees.
     ``status`` is given one line for people whenever something changes;
-    ``started`` fires when senders can reach us for the first time.
+    `reachable` returns when senders can reach us for the first time.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class Listening:
         status: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.services = services
-        self.started: Deferred[None] = Deferred()
+        self._reachable: bool | Exception = False
+        self._waiting: list[Deferred[None]] = []
         self._client = client
         self._listen = listen
         self._advertise = advertise
@@ -59,6 +61,11 @@ class Listening:
     def port_number(self) -> int:
         """0 for a port that has no number."""
         return int(getattr(self._port.getHost(), "port", 0))
+
+    @property
+    def epochs(self) -> Epochs:
+        """The key sets that tickets for us are sealed under."""
+        return self._listener.epochs
 
     async def bind(self) -> None:
         """Take the port; raises `LocalIOError` or `ConfigurationError`."""
@@ -87,6 +94,19 @@ class Listening:
         )
         await self._reception.run()
 
+    async def reachable(self) -> None:
+        """Return when the KDC knows where we are; raises what `failed` was told."""
+        if self._reachable is False:
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            await waiter
+        if isinstance(self._reachable, Exception):
+            raise self._reachable
+
+    def failed(self, error: Exception) -> None:
+        """There will be no epoch any more: tell who waits for one."""
+        self._settle(error)
+
     def leave(self) -> None:
         """Leave the KDC: nobody new is sent here, whoever was may still come."""
         if self._reception is not None:
@@ -109,8 +129,13 @@ class Listening:
         where = self.address
         host, number = getattr(where, "host", where), getattr(where, "port", "")
         self._status(f"receiving on {host} port {number}")
-        if not self.started.called:
-            self.started.callback(None)
+        self._settle(True)
 
     def _lost(self, error: KDCError, seconds: float) -> None:
         self._status(f"{error}; trying again in {seconds:.1f} s")
+
+    def _settle(self, state: bool | Exception) -> None:
+        self._reachable = state
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import getopt
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,38 @@ from twisted.python import usage
 from kdc import __version__
 from kdc.principal import check_realm
 
-__all__ = ["Command", "absolute", "is_loopback", "realm_of", "server_endpoints", "whole_number"]
+__all__ = [
+    "Command",
+    "absolute",
+    "is_loopback",
+    "local_endpoint",
+    "realm_of",
+    "server_endpoints",
+    "whole_number",
+]
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Command(usage.Options):
     """What every command of ours answers to besides its own options."""
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """As usual; without sub-commands, options may stand behind arguments too."""
+        given = list(sys.argv[1:] if options is None else options)
+        if not getattr(self, "subCommands", None):
+            # What is wrong is said by the ordinary parser, in its own words.
+            with contextlib.suppress(getopt.GetoptError):
+                found, arguments = getopt.gnu_getopt(given, self.shortOpt, self.longOpt)
+                given = [word for name, value in found for word in self._words(name, value)]
+                given += ["--", *arguments]
+        super().parseOptions(given)  # type: ignore[no-untyped-call]
+
+    def _words(self, name: str, value: str) -> list[str]:
+        """One option as it has to be typed again."""
+        if f"{name[2:]}=" in self.longOpt:
+            return [f"{name}={value}"]
+        return [name, value] if f"{name[1:]}:" in self.shortOpt else [name]
 
     def opt_version(self) -> None:
         """show the version, and end"""
@@ -49,6 +78,18 @@ def server_endpoints(text: str) -> str:
     if ":" in text:
         return text
     return f"tcp:{whole_number(text, 0, 65535, 'a port')}:interface=127.0.0.1"
+
+
+def local_endpoint(text: str) -> str:
+    """A Twisted endpoint string for a tunnel's near end.
+
+    Without an interface it is this machine's only: whoever can connect there
+    acts in our name at the far end.
+    """
+    text = server_endpoints(text)
+    if text.startswith(("tcp:", "tcp6:")) and "interface=" not in text:
+        return text + (":interface=127.0.0.1" if text.startswith("tcp:") else ":interface=\\:\\:1")
+    return text
 
 
 def is_loopback(endpoint: str) -> bool:

@@ -262,7 +262,7 @@ class OneFaultTests(SynchronousTestCase):
         self.store = open_on(self.disk)
         self.store.apply([Create(active("alice"), token(1))])
 
-    def fail(self, *calls: str, after: int = 0) -> None:  # type: ignore[override]
+    def break_calls(self, *calls: str, after: int = 0) -> None:
         """Let each call of these names fail, but for the first ``after``."""
         seen = 0
 
@@ -285,7 +285,7 @@ class OneFaultTests(SynchronousTestCase):
 
     def test_what_was_refused_is_taken_back(self) -> None:
         """A change whose fsync failed is not on the disk for the next start to find."""
-        self.fail("fsync")
+        self.break_calls("fsync")
         error = self.refuse("bob")
         self.assertIn("pwd.txt.journal: Input/output error", str(error))
         self.assertIn("nothing was changed", error.hint)
@@ -293,7 +293,7 @@ class OneFaultTests(SynchronousTestCase):
 
     def test_a_refused_change_that_cannot_be_taken_back(self) -> None:
         """It is left out as soon as the disk works, even though it stood in the journal."""
-        self.fail("fsync", "ftruncate")
+        self.break_calls("fsync", "ftruncate")
         self.refuse("bob")
         self.disk.before = lambda call: None
         before = self.disk.names[PATH]
@@ -305,9 +305,9 @@ class OneFaultTests(SynchronousTestCase):
 
     def test_a_journal_that_cannot_be_read_back(self) -> None:
         """The store is then written from memory."""
-        self.fail("fsync")
+        self.break_calls("fsync")
         self.refuse("bob")
-        self.fail("pread")
+        self.break_calls("pread")
         self.store.apply([Create(active("carol"), token(3))])
         self.disk.before = lambda call: None
         for luck in "all", "none":
@@ -316,7 +316,7 @@ class OneFaultTests(SynchronousTestCase):
     def test_a_name_that_is_not_durable_is_not_relied_on(self) -> None:
         """A journal whose renaming failed to reach the disk takes no change."""
         for nth in 0, 1:
-            self.fail("sync_directory", after=nth)
+            self.break_calls("sync_directory", after=nth)
             self.store.apply([Create(active(f"a{nth}"), token(2))])
             self.store.fold()
             self.disk.before = lambda call: None
@@ -329,7 +329,7 @@ class OneFaultTests(SynchronousTestCase):
         """A new pwd.txt whose name may yet be lost does not shorten the journal."""
         self.store.fold()
         self.store.apply([Create(active("bob"), token(2))])
-        self.fail("sync_directory")
+        self.break_calls("sync_directory")
         self.store.fold()
         syncs = 0
 
@@ -349,7 +349,7 @@ class OneFaultTests(SynchronousTestCase):
     def test_a_failed_fold_leaves_nothing(self) -> None:
         """It is told, its temporary files are removed, and nothing was refused for it."""
         for call in "write", "fsync", "rename":
-            self.fail(call)
+            self.break_calls(call)
             self.assertFalse(self.store.fold())
             self.assertIn("cannot fold", self.store.trouble)
             self.assertFalse([path for path in self.disk.names if path.endswith(".fold")], call)
@@ -427,7 +427,7 @@ class OneFaultTests(SynchronousTestCase):
 
     def test_the_generation_file_cannot_be_written(self) -> None:
         """Changes are durable all the same, and the trouble is told until it is over."""
-        self.fail("pwrite")
+        self.break_calls("pwrite")
         self.store.apply([Create(active("bob"), token(2))])
         self.assertIn("pwd.txt.generation: Input/output error", self.store.trouble)
         self.disk.before = lambda call: None

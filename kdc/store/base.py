@@ -19,7 +19,16 @@ from kdc.principal import check_realm
 from kdc.store.files import Files, write_all
 from kdc.store.table import Table
 
-__all__ = ["Base", "DamagedBase", "Header", "mac_key", "read_base", "write_base"]
+__all__ = [
+    "DamagedBase",
+    "Header",
+    "end_line",
+    "first_line",
+    "mac_key",
+    "open_for_reading",
+    "read_base",
+    "write_base",
+]
 
 _FORMAT = "kdc-principals:1"
 _HEADER = re.compile(
@@ -60,12 +69,6 @@ class Header:
             return None
         realm, store_id, key_id = (match[number].decode() for number in (1, 2, 3))
         return cls(check_realm(realm), store_id, key_id, int(match[4]), int(match[5]))
-
-
-@attrs.frozen
-class Base:
-    header: Header
-    table: Table
 
 
 def mac_key(master: bytes, store_id: str, purpose: str) -> bytes:

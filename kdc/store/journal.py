@@ -24,7 +24,7 @@ from kdc.store.base import mac_key
 from kdc.store.files import Files, write_all
 from kdc.store.lines import generation_of
 
-__all__ = ["Journal", "JournalHeader", "Scan", "scan"]
+__all__ = ["COMMIT", "Chain", "Journal", "JournalHeader", "Scan", "scan"]
 
 _FORMAT = "kdc-journal:1"
 _HEADER = re.compile(
@@ -57,7 +57,7 @@ class JournalHeader:
         return cls(check_realm(realm), store_id, key_id, int(match[4]))
 
 
-class _Chain:
+class Chain:
     """The MAC of each batch, over it and the MAC before."""
 
     def __init__(self, header: JournalHeader, master: bytes) -> None:
@@ -86,7 +86,7 @@ class Scan:
     valid_bytes: int
     broken_line: int
     rest: bytes = attrs.field(repr=False)
-    chain: _Chain = attrs.field(repr=False)
+    chain: Chain = attrs.field(repr=False)
 
     @property
     def could_be_torn(self) -> bool:
@@ -113,7 +113,7 @@ def scan(
     Their lines with a generation above ``after`` are given to ``take``, batch by
     batch: a journal can be large.  Raises `OSError`.
     """
-    chain = _Chain(header, master)
+    chain = Chain(header, master)
     generation, newlines = header.after, 1
     at = len(header.line())
     window = _Window(files, fd, at)
@@ -176,7 +176,7 @@ class Journal:
     """The journal while it is open for appending."""
 
     def __init__(
-        self, files: Files, path: str, fd: int, size: int, generation: int, chain: _Chain | None
+        self, files: Files, path: str, fd: int, size: int, generation: int, chain: Chain | None
     ) -> None:
         self.path = path
         self.size = size  # what is acknowledged; behind it the file may hold anything
@@ -199,7 +199,7 @@ class Journal:
         except OSError:
             discard(files, path, fd)
             raise
-        return cls(files, path, fd, len(header.line()), header.after, _Chain(header, master))
+        return cls(files, path, fd, len(header.line()), header.after, Chain(header, master))
 
     @classmethod
     def reopen(cls, files: Files, path: str, found: Scan) -> Journal:

@@ -12,7 +12,16 @@ from kdc.codec import enc
 from kdc.crypto import AESGCM, InvalidTag, hkdf
 from kdc.store import Record, Status
 
-__all__ = ["PURGED", "BadLine", "Entry", "Sealer", "generation_of", "name_of", "status_of"]
+__all__ = [
+    "PURGED",
+    "BadLine",
+    "Entry",
+    "Sealer",
+    "foreign_digest",
+    "generation_of",
+    "name_of",
+    "status_of",
+]
 
 PURGED = "purged"  # in a journal only: from here on the name has no record
 
@@ -140,6 +149,19 @@ class Sealer:
         # key back, without the rest enable or move somebody.
         name, address, port, status, generation, *times = plain
         return enc(b"kdp/1 store", self._realm, name, generation, address, port, status, *times)
+
+
+def foreign_digest(sealer: Sealer, line: bytes, other: bytes) -> bool:
+    """Whether the digest in ``line`` is the one that belongs to ``other``."""
+    one, two = _LINE.fullmatch(line), _LINE.fullmatch(other)
+    if one is None or two is None:
+        return False
+    start, end = two.span(4)
+    try:
+        sealer.entry(other[:start] + one[4] + other[end:])
+    except BadLine:
+        return False
+    return True
 
 
 def _plain_fields(record: Record, status: str) -> tuple[bytes, ...]:

@@ -1,0 +1,227 @@
+"""The library: connect to principals, listen as one, or take only the key.
+
+    client = await Client.open(reactor, name="alice", address="kdc.example", port=12345)
+    protocol = await client.connect("bob", factory)
+
+Examples that run are in docs/api.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from kdc import clock
+from kdc.channel import DEFAULT_SERVICE, Service
+from kdc.client import KDCClient
+from kdc.client_app import client_for, enter
+from kdc.client_options import ClientSettings, client_settings
+from kdc.crypto import SessionKey, export_key
+from kdc.endpoints import ChannelClientEndpoint
+from kdc.errors import ConfigurationError
+from kdc.listening import Listening
+
+__all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey"]
+
+
+@attrs.frozen
+class SharedKey:
+    """A session key for one use of the caller's own, and the ticket that carries it to the peer.
+
+    Send ``epoch_id`` and ``ticket`` to the peer by any way; both ends then
+    `derive` the same keys.  Unlike a channel this is not forward secret, and it
+    proves nothing until the peer has used the key.
+    """
+
+    peer: str
+    epoch_id: bytes
+    ticket: bytes = attrs.field(repr=False)
+    lifetime_seconds: int
+    _session_key: SessionKey = attrs.field(repr=False)
+
+    def derive(self, purpose: str) -> bytes:
+        """Return 32 bytes for ``purpose``: HKDF-SHA256 of the session key under its label."""
+        return export_key(self._session_key, purpose)
+
+
+@attrs.frozen
+class OpenedTicket:
+    """What a ticket said: who sent it, and the key it carried."""
+
+    sender: str
+    _session_key: SessionKey = attrs.field(repr=False)
+
+    def derive(self, purpose: str) -> bytes:
+        """As `SharedKey.derive`: the same purpose gives the same bytes."""
+        return export_key(self._session_key, purpose)
+
+
+class Client:
+    """One principal.  Everything raises `kdc.errors.KDCError`.
+
+    Made by `open`.  Several clients of one name may send at the same time, but
+    only one can listen: the KDC sends everybody to who listened last.
+    """
+
+    log = Logger()
+
+    def __init__(self, client: KDCClient, settings: ClientSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._listening: Listening | None = None
+
+    @classmethod
+    async def open(
+        cls, reactor: Any, options: Mapping[str, Any] | None = None, **more: Any
+    ) -> Client:
+        """Connect to the KDC and authenticate; register if the name is new there.
+
+        The options are those of the command line and of the configuration file,
+        which gives what is not given here: ``name``, ``address``, ``port``,
+        ``realm``, ``key_file``, ``passphrase_file``, ``kdc_fingerprint``,
+        ``kdc_ca``, ``known_kdcs``, ``config``.
+        """
+        given = {**(options or {}), **more}
+        settings = client_settings({key.replace("_", "-"): v for key, v in given.items()})
+        if settings.secret.asks:
+            raise ConfigurationError(
+                f"no secret for {settings.name}", hint="give key_file or passphrase_file"
+            )
+        # Reads files, derives keys (0.2 s for a passphrase): not for this thread.
+        client = await deferToThreadPool(
+            reactor, reactor.getThreadPool(), client_for, reactor, settings
+        )
+        await enter(client, settings, 0, tell=lambda line: cls.log.info("{line}", line=line))
+        return cls(client, settings)
+
+    @property
+    def name(self) -> str:
+        return self._settings.name
+
+    @property
+    def settings(self) -> ClientSettings:
+        return self._settings
+
+    async def connect(
+        self, peer: str, factory: IProtocolFactory, service: str = DEFAULT_SERVICE
+    ) -> IProtocol:
+        """Open a channel; returns when ``peer`` has proved who it is.
+
+        The factory's protocol gets a transport whose ``principal`` is the
+        peer's name; a stream that is cut ends in `IntegrityError`, never in
+        ``ConnectionDone``.
+        """
+        return await self.endpoint(peer, service).connect(factory)
+
+    def endpoint(self, peer: str, service: str = DEFAULT_SERVICE) -> ChannelClientEndpoint:
+        """The peer as a Twisted ``IStreamClientEndpoint``."""
+        return ChannelClientEndpoint(self._client, peer, service)
+
+    async def listen(
+        self,
+        factory: IProtocolFactory,
+        *,
+        service: str = DEFAULT_SERVICE,
+        listen: str = "tcp:0:interface=127.0.0.1",
+        allow: Collection[str] | None = None,
+        advertise: str = "",
+    ) -> ListeningPrincipal:
+        """Be reachable; returns when the KDC knows it.
+
+        ``allow``: the names that may use ``service``, everybody if None.  A
+        second call offers another service at the port of the first one.
+        """
+        offered = Service(factory, _rule(allow))
+        if self._listening is not None:
+            self._listening.services[service] = offered
+        else:
+            self._listening = Listening(
+                self._client, {service: offered}, listen, advertise=advertise
+            )
+            await self._listening.bind()
+            running = Deferred.fromCoroutine(self._listening.run())
+            _ = running.addErrback(self._not_listening, self._listening)
+        await self._listening.reachable()
+        return ListeningPrincipal(self, self._listening, service)
+
+    async def session_key(self, peer: str) -> SharedKey:
+        """Ask for a session key without opening a channel; it is good for one use."""
+        grant = await self._client.grant(peer)
+        reply = grant.reply
+        return SharedKey(
+            peer,
+            reply.epoch_id,
+            reply.ticket,
+            reply.lifetime_seconds,
+            SessionKey(reply.session_key),
+        )
+
+    def open_ticket(self, epoch_id: bytes, ticket: bytes) -> OpenedTicket:
+        """Open the ticket that a peer's `session_key` gave it; each opens once.
+
+        Only while this client listens.  Raises `RemoteProtocolError` for a
+        ticket that is not for us, was used before, or has expired.
+        """
+        epochs = self._required_listening.epochs
+        opened = epochs.open_ticket(epoch_id, ticket, now_milliseconds=clock.milliseconds())
+        return OpenedTicket(opened.sender, SessionKey(opened.session_key))
+
+    async def close(self) -> None:
+        """Stop listening and leave the KDC; open channels go on."""
+        if self._listening is not None:
+            listening, self._listening = self._listening, None
+            await listening.close()
+        self._client.close()
+
+    async def withdraw(self, listening: Listening, service: str) -> None:
+        """Offer ``service`` no more; with the last one, stop listening."""
+        listening.services.pop(service, None)
+        if not listening.services:
+            if self._listening is listening:
+                self._listening = None
+            await listening.close()
+
+    @property
+    def _required_listening(self) -> Listening:
+        if self._listening is None:
+            raise RuntimeError("listen() comes first")
+        return self._listening
+
+    def _not_listening(self, failure: Any, listening: Listening) -> None:
+        self.log.error(
+            "{name} can be reached no more: {error}", name=self.name, error=failure.value
+        )
+        listening.failed(failure.value)
+
+
+@implementer(IListeningPort)
+class ListeningPrincipal:
+    """One service of a listening client."""
+
+    def __init__(self, client: Client, listening: Listening, service: str) -> None:
+        self._client = client
+        self._listening = listening
+        self._service = service
+
+    def startListening(self) -> None:
+        """It listens already."""
+
+    def stopListening(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._client.withdraw(self._listening, self._service))
+
+    def getHost(self) -> Any:
+        return self._listening.address
+
+
+def _rule(allow: Collection[str] | None) -> Callable[[str], bool]:
+    if allow is None:
+        return lambda name: True
+    names = frozenset(allow)
+    return lambda name: name in names

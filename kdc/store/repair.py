@@ -1,0 +1,156 @@
+"""Making a damaged store usable again, without throwing anything away."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import attrs
+
+from kdc.store import Record, Status, StoreError
+from kdc.store.base import Header, write_base
+from kdc.store.check import Examination, Line, examine
+from kdc.store.files import Files, read_whole, replace
+from kdc.store.journal import Journal, JournalHeader
+from kdc.store.kept import KeptGeneration
+from kdc.store.lines import Entry, Sealer
+from kdc.store.opening import Paths, take_lock
+from kdc.store.table import Table
+
+__all__ = ["Repaired", "repair"]
+
+
+@attrs.frozen
+class Repaired:
+    """What a repair has done.
+
+    ``reserved`` are names whose only lines were damaged: each has a tombstone
+    now, so that nobody else can take it before the operator has looked.
+    """
+
+    kept: int
+    quarantined: int
+    reserved: list[str]
+    quarantine: str
+
+
+def repair(
+    path: str | os.PathLike[str],
+    *,
+    now: int = 0,
+    key_path: str | None = None,
+    generation_path: str | None = None,
+    random: Callable[[int], bytes] = os.urandom,
+    files: Files | None = None,
+) -> Repaired:
+    """Keep every authentic line, and move the others to ``pwd.txt.quarantine``.
+
+    Of each principal the latest authentic line counts.  pwd.txt and the journal
+    as they were are kept whole in the quarantine file.  Raises `StoreError` if
+    the store is in use, nothing is wrong with it, or too little is left (no
+    master key, no first line in either file); then nothing was changed.
+    """
+    files = files or Files()
+    paths = Paths.of(os.fspath(path), key_path, generation_path)
+    lock = take_lock(files, paths)
+    try:
+        found = examine(paths, files)
+        if all(problem.harmless for problem in found.problems):
+            raise StoreError(f"nothing is wrong with {paths.base}")
+        if found.header is None or found.master is None:
+            raise StoreError(
+                f"{paths.base} cannot be repaired: {found.problems[0]}",
+                hint="put it back from a backup, with the master key file that belongs to it",
+            )
+        try:
+            return _repair(found, found.header, found.master, files, random, now)
+        except OSError as error:
+            raise StoreError(f"cannot repair {paths.base}: {error.strerror}") from error
+    finally:
+        files.close(lock)
+
+
+def _repair(
+    found: Examination,
+    header: Header,
+    master: bytes,
+    files: Files,
+    random: Callable[[int], bytes],
+    now: int,
+) -> Repaired:
+    lines = found.base_lines + found.journal_lines
+    bad = [line for line in lines if line.entry is None]
+    good = _latest(lines)
+    known = {line.entry.record.name for line in lines if line.entry}
+    reserved = sorted({name for line in bad if (name := line.name())} - known)
+    generation = max(
+        [header.generation, found.kept_generation]
+        + [entry.record.generation for entry in good.values()]
+    )
+    sealer = Sealer(master, header.realm, header.store_id, random)
+    table = Table()
+    for line in lines:
+        # The very lines, not sealed anew: what is not touched cannot be broken.
+        if line.entry and good[line.entry.record.name] is line.entry and not line.entry.purged:
+            table.put(line.raw)
+    tombstones = []
+    for name in reserved:
+        generation += 1
+        record = Record(name, Status.DELETED, changed_time=now, generation=generation)
+        tombstones.append(Entry(record))
+    for raw in sealer.lines(tombstones):
+        table.put(raw)
+    quarantine = _quarantine(found.paths, files, bad)
+    new = attrs.evolve(header, generation=generation, count=len(table))
+    _install(found.paths, files, new, master, table)
+    return Repaired(len(table) - len(reserved), len(bad), reserved, quarantine)
+
+
+def _latest(lines: list[Line]) -> dict[str, Entry]:
+    latest: dict[str, Entry] = {}
+    for line in lines:
+        if line.entry is None:
+            continue
+        other = latest.get(line.entry.record.name)
+        if other is None or other.record.generation < line.entry.record.generation:
+            latest[line.entry.record.name] = line.entry
+    return latest
+
+
+def _quarantine(paths: Paths, files: Files, bad: list[Line]) -> str:
+    """Write the damaged lines, then both files as they are, to a file of their own."""
+    path = paths.base + ".quarantine"
+    number = 1
+    while files.exists(path):
+        number += 1
+        path = f"{paths.base}.quarantine.{number}"
+    parts = [b"# lines that are not authentic\n"]
+    for line in bad:
+        parts.append(f"# {line.file}, line {line.number}\n".encode())
+        parts.append(line.raw if line.raw.endswith(b"\n") else line.raw + b"\n")
+    for name in (paths.base, paths.journal):
+        if files.exists(name):
+            parts.append(f"# all of {name}\n".encode() + read_whole(files, name) + b"\n")
+    replace(files, path, b"".join(parts))
+    return path
+
+
+def _install(paths: Paths, files: Files, header: Header, master: bytes, table: Table) -> None:
+    write_base(files, paths.base + ".new", header, master, table.snapshot())
+    files.rename(paths.base + ".new", paths.base)
+    files.sync_directory(paths.base)
+    journal = Journal.create(
+        files,
+        paths.journal + ".new",
+        JournalHeader(header.realm, header.store_id, header.key_id, header.generation),
+        master,
+    )
+    try:
+        journal.sync()
+        files.rename(paths.journal + ".new", paths.journal)
+    finally:
+        journal.close()
+    files.sync_directory(paths.journal)
+    kept = KeptGeneration(files, paths.generation, header.store_id)
+    kept.start(header.generation)
+    kept.close()

@@ -1,0 +1,149 @@
+"""What the tunnel commands do: expose services, forward to those of others, pipe one."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import attrs
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.stdio import StandardIO
+
+from kdc.channel import Service
+from kdc.client import KDCClient
+from kdc.client_app import enter
+from kdc.client_options import ClientSettings
+from kdc.endpoints import ChannelClientEndpoint
+from kdc.errors import ConfigurationError, LocalIOError
+from kdc.listening import Listening
+from kdc.running import say
+from kdc.tunnel import Relay, expose_factory, forward_factory, join_to
+
+__all__ = ["Exposed", "Forwarded", "TunnelSettings", "Tunnels", "pipe"]
+
+
+@attrs.frozen
+class Exposed:
+    """A local endpoint that peers reach as the service ``name``."""
+
+    name: str
+    endpoint: str
+
+
+@attrs.frozen
+class Forwarded:
+    """A peer's service that is reached at the local endpoint ``listen``."""
+
+    peer: str
+    service: str
+    listen: str
+
+
+@attrs.frozen
+class TunnelSettings:
+    """``allow``: who may use what is exposed, everybody if empty."""
+
+    client: ClientSettings
+    exposed: tuple[Exposed, ...] = ()
+    forwarded: tuple[Forwarded, ...] = ()
+    allow: frozenset[str] = frozenset()
+    listen: str = ""
+    advertise: str = ""
+
+
+class Tunnels:
+    """Keeps all of one principal's tunnels open until it is stopped."""
+
+    def __init__(self, client: KDCClient, settings: TunnelSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._ports: list[Any] = []
+        self._listening: Listening | None = None
+        self._stopped: Deferred[None] = Deferred()
+
+    async def run(self) -> int:
+        """Raises `KDCError` when there is no point in going on."""
+        settings = self._settings
+        try:
+            number = 0
+            if settings.exposed:
+                self._listening = self._make_listening()
+                await self._listening.bind()
+                number = self._listening.port_number
+            for forwarded in settings.forwarded:
+                await self._forward(forwarded)
+            await enter(self._client, settings.client, number)
+            if self._listening is not None:
+                await self._listening.run()
+            else:
+                await self._stopped
+        finally:
+            await self.close()
+        return 0
+
+    async def close(self) -> None:
+        if self._listening is not None:
+            await self._listening.close()
+        ports, self._ports = self._ports, []
+        for port in ports:
+            await port.stopListening()
+        self._client.close()
+        if not self._stopped.called:
+            self._stopped.callback(None)
+
+    def _make_listening(self) -> Listening:
+        settings = self._settings
+        services = {}
+        for exposed in settings.exposed:
+            try:
+                factory = expose_factory(self._client.reactor, exposed.name, exposed.endpoint)
+            except (ValueError, TypeError, KeyError) as error:
+                raise ConfigurationError(
+                    f"not an endpoint: {exposed.endpoint!r}: {error}"
+                ) from None
+            services[exposed.name] = Service(factory, self._allowed)
+            say(f"{self._client.keys.name}: exposing {exposed.endpoint} as {exposed.name}")
+        return Listening(
+            self._client,
+            services,
+            settings.listen,
+            advertise=settings.advertise,
+            status=lambda line: say(f"{self._client.keys.name}: {line}"),
+        )
+
+    def _allowed(self, name: str) -> bool:
+        return not self._settings.allow or name in self._settings.allow
+
+    async def _forward(self, forwarded: Forwarded) -> None:
+        target = ChannelClientEndpoint(self._client, forwarded.peer, forwarded.service)
+        what = f"{forwarded.service} of {forwarded.peer}"
+        try:
+            endpoint = serverFromString(self._client.reactor, forwarded.listen)
+            port = await endpoint.listen(forward_factory(target, what))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(f"not an endpoint: {forwarded.listen!r}: {error}") from None
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error
+            raise LocalIOError(f"cannot listen on {forwarded.listen}: {reason}") from None
+        self._ports.append(port)
+        where = port.getHost()
+        place = getattr(where, "name", None) or f"{where.host} port {where.port}"
+        say(f"{self._client.keys.name}: {what} is at {place}")
+
+
+async def pipe(client: KDCClient, settings: ClientSettings, peer: str, service: str) -> int:
+    """Connect a peer's service to standard input and output, until both have ended."""
+    await enter(client, settings, 0)
+    ended: Deferred[None] = Deferred()
+    target = ChannelClientEndpoint(client, peer, service)
+    local = Relay(gone=lambda: ended.callback(None))
+    StandardIO(local, reactor=client.reactor)
+    failed = await join_to(local, cast(Any, target), f"{service} of {peer}")
+    if failed is not None:
+        raise failed
+    await ended
+    client.close()
+    if local.broken is not None:
+        raise local.broken
+    return 0

@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-TYPED = kdc tests .ci/summary.py twisted/plugins/kdc_plugins.py \
-	$(wildcard bench/*.py etc/*.py)
+TYPED = kdc tests .ci/summary.py $(wildcard bench/*.py etc/*.py twisted/plugins/*.py)
 # Test processes at a time.
 JOBS ?= 2
 PIP_INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet \

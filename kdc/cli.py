@@ -37,6 +37,12 @@ def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str])
 
 
 def _kdc(argv: list[str]) -> int:
+    if argv[:1] == ["admin"]:
+        from kdc.admin import AdminOptions
+
+        admin = AdminOptions()  # type: ignore[no-untyped-call]
+        admin.parseOptions(argv[1:])
+        return admin.run()
     from twisted.internet import reactor
 
     from kdc.service import KDCService
@@ -44,7 +50,7 @@ def _kdc(argv: list[str]) -> int:
 
     options = Options()
     options.parseOptions(argv)
-    service = KDCService(settings_of(options), reactor, say)
+    service = KDCService(settings_of(options), reactor, say, lambda: settings_of(options))
     service.privilegedStartService()
     return run_to_end("kdc", reactor, lambda: _serve(service), serves=True)
 

@@ -14,11 +14,11 @@ from typing import Any, TypeVar, cast
 import attrs
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
-from twisted.internet.endpoints import wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IHandshakeListener, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -356,18 +356,21 @@ class KDCClient:
             lambda: KDCLink(self.tls, self.where, self.reactor, self.random)
         )
         factory.noisy = False
-        wrapped = wrapClientTLS(self.tls, self.endpoint)
+        # Not wrapClientTLS: that takes its timers from the global reactor.
+        secured = TLSMemoryBIOFactory(self.tls, True, factory, self.reactor)
+        secured.noisy = False
         try:
-            link = await wrapped.connect(factory)
+            tls: Any = await self.endpoint.connect(secured)
         except (ConnectError, ConnectionClosed, OSError) as error:
             raise KDCUnreachable(
                 f"no KDC answers at {self.where}: {reason_of(error)}",
                 hint="is it running, and are address and port right?",
             ) from None
+        link: KDCLink = tls.wrappedProtocol
         try:
-            return await cast(KDCLink, link).ready.addTimeout(CONNECT_SECONDS, self.reactor)
+            return await link.ready.addTimeout(CONNECT_SECONDS, self.reactor)
         except TimeoutError:
-            cast(Any, link).transport.abortConnection()
+            tls.abortConnection()
             raise KDCUnreachable(
                 f"the KDC at {self.where} did not begin TLS within {CONNECT_SECONDS:.0f} s"
             ) from None

@@ -14,7 +14,7 @@ from kdc.errors import ConfigurationError, UnknownIdentity
 from kdc.options import Command, absolute, whole_number
 from kdc.principal import check_realm, fold_name
 from kdc.running import say
-from kdc.secret import SecretSource, has_terminal
+from kdc.secret import SecretSource, has_terminal, interruptible
 from kdc.tls import Authority, Identity, Pin, parse_fingerprint
 
 __all__ = ["ClientOptions", "ClientSettings", "client_settings", "identity_of"]
@@ -174,7 +174,7 @@ def _person_accepts(settings: ClientSettings, fingerprint: str) -> bool:
         return False
     say(f"The KDC at {settings.where} was never met before.  Its fingerprint is\n  {fingerprint}")
     say("Compare it with what the KDC printed when it started.")
-    with open("/dev/tty", "r+b", buffering=0) as terminal:
+    with interruptible(), open("/dev/tty", "r+b", buffering=0) as terminal:
         terminal.write(b"Is it the same (yes/no)? ")
         answer = terminal.readline(100)
     return answer.strip().lower() in (b"yes", b"y")

@@ -12,8 +12,8 @@ from kdc.background import background
 from kdc.client_app import Receiver, ReceiveSettings, SendSettings, make_client, send
 from kdc.client_options import ClientOptions, client_settings, name_of
 from kdc.errors import KDCError
-from kdc.options import Command, absolute, local_endpoint, whole_number
-from kdc.running import complain, ends_twistd, leave_twistd, run_to_end
+from kdc.options import Command, absolute, ends_twistd, local_endpoint, whole_number
+from kdc.running import complain, leave_twistd, run_to_end
 from kdc.tunnel_app import Exposed, Forwarded, Tunnels, TunnelSettings
 
 __all__ = [
@@ -48,7 +48,7 @@ _LISTEN = [
 class ReceiverOptions(ClientOptions):
     """Options of a receiver."""
 
-    synopsis = "receiver -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
+    synopsis = "kdcclient receiver -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
     longdesc = "Register if the name is new, then receive what others send."
     optParameters = [
         ["output", "o", None, "the file that each message replaces"],
@@ -67,7 +67,7 @@ class TunnelOptions(ClientOptions):
     """Options of tunnels."""
 
     synopsis = (
-        "tunnel -n NAME -a HOST -p PORT [--expose SERVICE=ENDPOINT ...]"
+        "kdcclient tunnel -n NAME -a HOST -p PORT [--expose SERVICE=ENDPOINT ...]"
         " [--forward PEER/SERVICE=ENDPOINT ...] [options]"
     )
     longdesc = (
@@ -124,7 +124,7 @@ def tunnel_settings(options: Any) -> TunnelSettings:
 class SenderOptions(ClientOptions):
     """Options of a sender."""
 
-    synopsis = "sender -n NAME -a HOST -p PORT -r RECEIVER -i FILE [options]"
+    synopsis = "kdcclient sender -n NAME -a HOST -p PORT -r RECEIVER -i FILE [options]"
     longdesc = (
         "Register if the name is new, then send one file.  The exit status is 0 only if"
         " the receiver has confirmed that it is on its disk."
@@ -210,6 +210,8 @@ class _ClientService(Service):
             status = await self._work.run()
         except KDCError as error:
             status = complain("kdcclient", error)
+        except SystemExit as leaving:  # interrupted at a question
+            status = int(leaving.code or 0)
         if self.running:
             leave_twistd(self._reactor, status)
 

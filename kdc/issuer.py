@@ -175,19 +175,22 @@ class Issuer:
         limits: Limits | None = None,
         permits: Callable[[str, str], bool] = lambda client, receiver: True,
     ) -> None:
-        limits = Limits() if limits is None else limits
         self.realm = realm
-        self.enrolment = enrolment
-        self.lifetime_seconds = lifetime_seconds
         self.permits = permits
         self.find = find
         self.audit = audit
         self.random = random
+        self.govern(enrolment, lifetime_seconds, Limits() if limits is None else limits)
+        self._epochs: dict[str, _Epoch] = {}
+        self._sessions: dict[str, set[Session]] = {}
+
+    def govern(self, enrolment: Enrolment, lifetime_seconds: int, limits: Limits) -> None:
+        """Decide by these from now on; what the buckets have counted is forgotten."""
+        self.enrolment = enrolment
+        self.lifetime_seconds = lifetime_seconds
         self.key_rate = TokenBuckets(limits.keys)
         self.registration_rate = TokenBuckets(limits.registrations)
         self.failures = _Failures(limits)
-        self._epochs: dict[str, _Epoch] = {}
-        self._sessions: dict[str, set[Session]] = {}
 
     @property
     def receiving(self) -> list[str]:

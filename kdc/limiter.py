@@ -11,10 +11,14 @@ class ConnectionLimiter:
     """So many in all, and so many for one address (IPv6: one /64)."""
 
     def __init__(self, total: int, per_address: int) -> None:
-        self._total = total
-        self._per_address = per_address
+        self.allow(total, per_address)
         self._open: dict[str, int] = {}
         self._count = 0
+
+    def allow(self, total: int, per_address: int) -> None:
+        """Other limits; who is counted stays."""
+        self._total = total
+        self._per_address = per_address
 
     def __len__(self) -> int:
         return self._count

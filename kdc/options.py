@@ -6,18 +6,21 @@ import contextlib
 import getopt
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
 
 from kdc import __version__
+from kdc.errors import ExitStatus, KDCError
 from kdc.principal import check_realm
+from kdc.running import complain, say
 
 __all__ = [
     "Command",
     "absolute",
+    "ends_twistd",
     "is_loopback",
     "local_endpoint",
     "realm_of",
@@ -30,6 +33,8 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 class Command(usage.Options):
     """What every command of ours answers to besides its own options."""
+
+    synopsis: str
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """As usual; without sub-commands, options may stand behind arguments too."""
@@ -48,13 +53,21 @@ class Command(usage.Options):
             return [f"{name}={value}"]
         return [name, value] if f"{name[1:]}:" in self.shortOpt else [name]
 
+    def getSynopsis(self) -> str:
+        """Each ``synopsis`` is a whole command line: its parents' are not put before it."""
+        top: Any = self
+        while top.parent is not None:
+            top = top.parent
+        program = "" if isinstance(top, Command) else "twistd [-n] "
+        return f"Usage: {program}{self.synopsis}"
+
     def opt_version(self) -> None:
         """show the version, and end"""
         print(f"kdc {__version__}")
         raise SystemExit(0)
 
 
-def absolute(path: str | None) -> Path | None:
+def absolute(path: str | Path | None) -> Path | None:
     """Absolute now: a daemon changes its directory later."""
     return None if not path else Path(os.path.abspath(os.path.expanduser(path)))
 
@@ -100,3 +113,37 @@ def is_loopback(endpoint: str) -> bool:
         return False
     words = dict(part.partition("=")[::2] for part in endpoint.replace("\\:", "\0").split(":"))
     return words.get("interface", "").replace("\0", ":") in _LOOPBACK
+
+
+@contextlib.contextmanager
+def ends_twistd(program: str, twistd: Any = None) -> Iterator[None]:
+    """Turn an error while twistd starts into its lines and its exit status.
+
+    ``twistd``: its own options, once it has begun to start the service.
+    """
+    try:
+        yield
+        return
+    except usage.UsageError as error:
+        say(f"{program}: {error}\n  see twistd {program} --help")
+        status, why = int(ExitStatus.USAGE), str(error)
+    except KDCError as error:
+        status, why = complain(program, error), str(error)
+    if twistd is not None:
+        _withdraw(twistd, why)
+    raise SystemExit(status)
+
+
+def _withdraw(twistd: Any, why: str) -> None:
+    """What twistd does itself for errors that may show a traceback.
+
+    The pid file would name a process that is gone; and whoever started a daemon
+    waits for word from it, for ever if none comes.
+    """
+    if twistd["pidfile"]:
+        with contextlib.suppress(OSError):
+            os.unlink(twistd["pidfile"])
+    pipe = twistd.get("statusPipe")
+    if pipe is not None:
+        os.write(pipe, f"1 {why}".encode("ascii", "backslashreplace")[:100])
+        os.close(pipe)

@@ -7,15 +7,16 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
 from kdc.errors import ExitStatus, KDCError
 
-__all__ = ["complain", "ends_twistd", "leave_twistd", "run_to_end", "say"]
+__all__ = ["complain", "leave_twistd", "run_to_end", "say"]
 
 
 def say(line: str) -> None:
@@ -28,15 +29,6 @@ def complain(program: str, error: KDCError) -> int:
     """Say what went wrong and what to do next; return the exit status."""
     say(f"{program}: {error}" + (f"\n  {error.hint}" if error.hint else ""))
     return int(error.exit_status)
-
-
-@contextlib.contextmanager
-def ends_twistd(program: str) -> Iterator[None]:
-    """Turn an error while twistd starts into its lines and its exit status."""
-    try:
-        yield
-    except KDCError as error:
-        raise SystemExit(complain(program, error)) from None
 
 
 def run_to_end(
@@ -62,6 +54,8 @@ def run_to_end(
             status.append(result)
         elif result.check(KDCError):
             status.append(complain(program, result.value))  # type: ignore[arg-type]
+        elif isinstance(result.value, SystemExit):  # interrupted at a question
+            status.append(int(result.value.code or 0))
         else:
             result.printTraceback()
             status.append(int(ExitStatus.USAGE))
@@ -99,5 +93,6 @@ def leave_twistd(reactor: Any, status: int) -> None:
 
     if status:
         atexit.register(leave)
-    if reactor.running:
-        reactor.stop()
+    # Also what goes wrong before the reactor runs has to end it; it may be stopping already.
+    with contextlib.suppress(ReactorNotRunning):
+        reactor.callWhenRunning(reactor.stop)

@@ -24,7 +24,7 @@ from kdc.errors import ConfigurationError
 from kdc.partial import local_error
 from kdc.principal import normal_passphrase
 
-__all__ = ["SecretSource", "has_terminal", "read_private", "write_key_file"]
+__all__ = ["SecretSource", "has_terminal", "interruptible", "read_private", "write_key_file"]
 
 _KEY_PREFIX = "kdc-key:1:"
 _MAX_FILE = 4096
@@ -138,7 +138,7 @@ def _ask(prompt: str) -> str:
             "no terminal to ask for the passphrase on",
             hint="give --passphrase-file, --passphrase-fd or --key-file",
         )
-    with _interruptible():
+    with interruptible():
         try:
             return getpass.getpass(prompt)
         except (EOFError, termios.error):
@@ -146,12 +146,20 @@ def _ask(prompt: str) -> str:
 
 
 @contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the question: a running reactor would only take note of it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end a question, and the program with it, by `SystemExit`.
+
+    A running reactor would only take note of them; the default action of SIGTERM
+    would leave the terminal without its echo.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [(number, signal.signal(number, _leave)) for number in numbers]
     try:
         yield
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -32,7 +32,7 @@ from kdc.rates import Limits
 from kdc.sockets import host_of, notice_dead_peers
 from kdc.store import Record, Result, StoreUnavailable
 from kdc.storewriter import StoreWriter
-from kdc.tls import ServerTLS, channel_binding
+from kdc.tls import ALPN, ServerTLS, channel_binding
 
 __all__ = ["KDCFactory", "KDCProtocol", "system_now", "tls_factory"]
 
@@ -66,7 +66,13 @@ class KDCProtocol(Protocol):
         self._within(self.factory.limits.tls_seconds)
 
     def handshakeCompleted(self) -> None:
-        binding = channel_binding(self.transport.getHandle())  # type: ignore[union-attr]
+        transport = cast(Any, self.transport)
+        # A client that did not ask for this protocol may have been tricked into
+        # speaking another one to us.
+        if transport.negotiatedProtocol != ALPN:
+            self._late()
+            return
+        binding = channel_binding(transport.getHandle())
         self._session = self.factory.issuer.connect(self._address, binding)
         self.factory.attach(self._session, self)
         self._within(self.factory.limits.first_frame_seconds)
@@ -209,6 +215,11 @@ class KDCFactory(Factory["KDCProtocol"]):
         if not self.limiter.admit(address):
             return None
         return KDCProtocol(self, address)
+
+    def limit(self, limits: Limits) -> None:
+        """Use other limits from now on."""
+        self.limits = limits
+        self.limiter.allow(limits.unauthenticated, limits.unauthenticated_per_address)
 
     def attach(self, session: Session, protocol: KDCProtocol) -> None:
         self._protocols[session] = protocol

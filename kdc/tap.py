@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 from twisted.application.service import IService
 from twisted.python import usage
 
 from kdc.issuer import Enrolment
-from kdc.messages import LIFETIME_SECONDS
-from kdc.options import Command, absolute, is_loopback, realm_of, server_endpoints, whole_number
+from kdc.options import (
+    Command,
+    absolute,
+    ends_twistd,
+    is_loopback,
+    realm_of,
+    server_endpoints,
+    whole_number,
+)
+from kdc.policy import LIMITS, Policy, read_policy
 from kdc.rates import Limits
-from kdc.running import ends_twistd, say
+from kdc.running import say
 from kdc.service import KDCService, KDCSettings
 
 __all__ = ["Options", "makeService", "settings_of"]
 
-_LIMITS = {field.name.replace("_", "-"): field for field in attrs.fields(Limits)}
+_LIFETIME_SECONDS = 300
 
 
 class Options(Command):
@@ -31,6 +38,15 @@ class Options(Command):
     optParameters = [
         ["file", "f", "pwd.txt", "the principal database; made if it is missing or empty"],
         ["output", "o", None, "the activity log, e.g. out.txt; nothing secret in it"],
+        [
+            "config",
+            "c",
+            None,
+            (
+                "a TOML file with enrol, lifetime and a table of limits, read again at SIGHUP;"
+                " options given here count more"
+            ),
+        ],
         ["realm", None, "LOCAL", "the realm; must be the same at the clients"],
         [
             "enrol",
@@ -41,7 +57,7 @@ class Options(Command):
                 " by default open if only this machine can reach the port, otherwise invite"
             ),
         ],
-        ["lifetime", None, "300", "seconds in which a ticket must be used, 10 to 3600"],
+        ["lifetime", None, None, "seconds in which a ticket must be used, 10 to 3600; 300"],
         [
             "tls-key",
             None,
@@ -79,8 +95,7 @@ class Options(Command):
         self["limit"] = {}
 
     def opt_port(self, value: str) -> None:
-        """a port number (on 127.0.0.1 only), or a Twisted endpoint such as
-        tcp:12345:interface=0.0.0.0 or tcp6:12345; may be given more than once"""
+        """port on 127.0.0.1, or a Twisted endpoint such as tcp:12345; may be repeated"""
         self["port"].append(server_endpoints(value))
 
     opt_p = opt_port
@@ -92,14 +107,13 @@ class Options(Command):
     def opt_limit(self, value: str) -> None:
         """NAME=NUMBER sets one of the limits: see --help-limits; may be repeated"""
         name, _, number = value.partition("=")
-        field = _LIMITS.get(name)
-        if field is None:
+        if name not in LIMITS:
             raise usage.UsageError(f"no limit is called {name[:40]!r}: see --help-limits")
-        self["limit"][field.name] = whole_number(number, 1, 10**9, name)
+        self["limit"][name] = whole_number(number, 1, 10**9, name)
 
     def opt_help_limits(self) -> None:
         """list the limits with their defaults"""
-        for name, field in _LIMITS.items():
+        for name, field in LIMITS.items():
             print(f"{name}={field.default:g}")
         raise SystemExit(0)
 
@@ -109,48 +123,59 @@ class Options(Command):
 
 
 def settings_of(options: Options) -> KDCSettings:
-    """Raises `usage.UsageError`."""
+    """Combine options and configuration file; called again at SIGHUP.
+
+    Raises `usage.UsageError` or `KDCError`.
+    """
     endpoints = tuple(options["port"])
-    enrol = options["enrol"]
-    if enrol is None:
-        enrol = "open" if all(map(is_loopback, endpoints)) else "invite"
-    try:
-        enrolment = Enrolment(enrol)
-    except ValueError:
-        raise usage.UsageError("--enrol is open, invite or closed") from None
     store = absolute(options["file"])
     if store is None:
         raise usage.UsageError("--file must name the principal database")
-    lifetime = whole_number(
-        options["lifetime"], LIFETIME_SECONDS.start, LIFETIME_SECONDS.stop - 1, "--lifetime"
-    )
-    defaults = KDCSettings(store, endpoints)
+    policy = _policy(options)
+    local = all(map(is_loopback, endpoints))
     return KDCSettings(
         store=store,
         endpoints=endpoints,
         output=absolute(options["output"]),
         realm=realm_of(options),
-        enrolment=enrolment,
-        lifetime_seconds=lifetime,
-        limits=Limits(**options["limit"]),
+        enrolment=policy.enrolment or (Enrolment.OPEN if local else Enrolment.INVITE),
+        lifetime_seconds=policy.lifetime_seconds or _LIFETIME_SECONDS,
+        limits=Limits(**policy.limits),
         tls_key=absolute(options["tls-key"]),
         tls_certificate=absolute(options["tls-certificate"]),
         master_key=absolute(options["master-key"]),
         generation=absolute(options["generation-file"]),
         accept_rollback=bool(options["accept-rollback"]),
-        hosts=(*defaults.hosts, *options["host"]),
+        hosts=tuple(options["host"]),
     )
+
+
+def _policy(options: Options) -> Policy:
+    given: dict[str, Any] = {"limits": options["limit"]}
+    if options["enrol"] is not None:
+        given["enrol"] = options["enrol"]
+    if options["lifetime"] is not None:
+        given["lifetime"] = whole_number(options["lifetime"], 1, 10**9, "--lifetime")
+    policy = Policy.of(given)
+    # Made absolute once: a daemon has another directory when it reads it again.
+    path = options["config"] = absolute(options["config"])
+    return policy if path is None else policy.over(read_policy(path))
 
 
 class _Twistd(KDCService):
     """Under twistd an error at the start must end it with its status, not with a traceback."""
 
+    twistd: Any = None
+
     def privilegedStartService(self) -> None:
-        with ends_twistd("kdc"):
+        with ends_twistd("kdc", self.twistd):
             super().privilegedStartService()
 
 
 def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
-    return _Twistd(settings_of(options), reactor, say)
+    with ends_twistd("kdc"):
+        service = _Twistd(settings_of(options), reactor, say, lambda: settings_of(options))
+    service.twistd = options.parent
+    return service

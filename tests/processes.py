@@ -26,7 +26,6 @@ import tempfile
 import termios
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,7 @@ __all__ = [
 
 TOP = Path(__file__).parent.parent
 # A busy machine is slow; what takes longer than this does not come at all.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = float(os.environ.get('PAT','60'))
 
 # What the console scripts do, in whatever environment runs the tests.
 KDC = (sys.executable, "-c", "from kdc.cli import kdc_main; kdc_main()")
@@ -91,8 +90,8 @@ class Program:
     """A process, what it has said so far, and its end.
 
     ``said`` is what came on stderr or, with ``terminal``, on the terminal that
-    it has to itself; ``printed`` what came on stdout.  Whatever becomes of the
-    tests, it is killed with them.
+    it has to itself; ``printed`` what came on stdout, unless the two are
+    ``merged``.  Whatever becomes of the tests, it is killed with them.
     """
 
     def __init__(
@@ -102,22 +101,28 @@ class Program:
         directory: Path,
         environment: Mapping[str, str],
         terminal: bool = False,
+        merged: bool = False,
         file_limit: int | None = None,
         pass_fds: tuple[int, ...] = (),
     ) -> None:
         self.argv = list(argv)
         self.terminal = terminal
-        self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
+        self._stdout = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
+        self._printed = ""
         self._text = bytearray()
         self._seen = 0
         self._more = threading.Condition()
         self._ended = False
         if terminal:
             self._fd, theirs = pty.openpty()
+            modes = termios.tcgetattr(theirs)
+            modes[1] &= ~termios.OPOST  # line breaks as they are written
+            termios.tcsetattr(theirs, termios.TCSANOW, modes)
             streams: dict[str, Any] = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
         else:
             self._fd, theirs = os.pipe()
-            streams = {"stdin": subprocess.DEVNULL, "stdout": self._stdout, "stderr": theirs}
+            streams = {"stdin": subprocess.DEVNULL, "stderr": theirs}
+            streams["stdout"] = theirs if merged else self._stdout
         parent = os.getpid()
 
         def prepare() -> None:
@@ -137,7 +142,7 @@ class Program:
                 cwd=directory,
                 env=dict(environment),
                 start_new_session=True,
-                preexec_fn=prepare,  # noqa: PLW1509 - the tests start no other threads that hold locks
+                preexec_fn=prepare,  # noqa: PLW1509 - it takes no lock that a thread could hold
                 pass_fds=pass_fds,
                 **streams,
             )
@@ -153,10 +158,12 @@ class Program:
     @property
     def said(self) -> str:
         with self._more:
-            return self._text.decode(errors="replace").replace("\r\n", "\n")
+            return self._text.decode(errors="replace")
 
     @property
     def printed(self) -> str:
+        if self._stdout.closed:
+            return self._printed
         size = os.fstat(self._stdout.fileno()).st_size
         return os.pread(self._stdout.fileno(), size, 0).decode(errors="replace")
 
@@ -213,6 +220,8 @@ class Program:
         self.kill()
         self._reader.join(PATIENCE_SECONDS)
         os.close(self._fd)
+        self._printed = self.printed
+        self._stdout.close()
 
     def transcript(self) -> str:
         status = self.process.poll()
@@ -362,7 +371,14 @@ class ProgramTestCase(SynchronousTestCase):
         return self.scratch.start(*CLIENT, *options, **how)
 
     def twistd(self, *options: str, **how: Any) -> Program:
-        return self.scratch.start(*TWISTD, *options, **how)
+        """Its log is on stdout, with ``-n``, and so are the lines of ours on stderr."""
+        return self.scratch.start(*TWISTD, *options, **{"merged": True, **how})
+
+    def daemon(self, directory: Path) -> int:
+        """The process whose pid file is in ``directory``, to be killed in the end."""
+        pid = int((directory / "twistd.pid").read_text())
+        self.scratch.daemons.append(pid)
+        return pid
 
     def receiver(self, kdc: RunningKDC, name: str, *options: str, **how: Any) -> Program:
         """A receiver that can be reached, on a port of its own, with a key file."""
@@ -462,12 +478,18 @@ class ProgramTestCase(SynchronousTestCase):
 
     def _nothing_leaks(self) -> None:
         secrets = [(path, each) for path, many in self.secrets.items() for each in many]
-        for where, text in self._everything():
+        for where, text in [*self._everything(), *self._shared_too()]:
             self.assertNotIn(b"Traceback (most recent", text, f"{where}\n{text.decode('latin-1')}")
             self.assertNotIn(b"Unhandled", text, f"{where}\n{text.decode('latin-1')}")
             for path, secret in secrets:
                 if where != path:
                     self.assertNotIn(secret.encode(), text, str(where))
+
+    def _shared_too(self) -> Iterator[tuple[object, bytes]]:
+        if _shared.cache_info().currsize:
+            scratch, kdc = _shared()
+            yield kdc.program, (kdc.program.said + kdc.program.printed).encode()
+            yield "out.txt of the shared KDC", (scratch.directory / "out.txt").read_bytes()
 
     def _everything(self) -> Iterator[tuple[object, bytes]]:
         for program in self.scratch.programs:

@@ -95,6 +95,13 @@ class PluginTests(SynchronousTestCase):
             ["from twisted.application.service import ServiceMaker"],
         )
 
+    def test_other_plugins_wait(self) -> None:
+        """The plugins beside it import nothing of ours either, until one of them is used."""
+        for path in PLUGINS.parent.glob("*.py"):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    self.assertNotRegex(ast.unparse(node), r"\bkdc\b|from \.", path.name)
+
     def test_both_commands(self) -> None:
         """Twistd gets `kdc` and `kdcclient`, each with options and a service."""
         names = runpy.run_path(str(PLUGINS))

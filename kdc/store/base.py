@@ -111,7 +111,7 @@ def read_base(files: Files, fd: int, header: Header, master: bytes) -> Table:
         _extend(table, text[:cut])
         rest = text[cut:]
     match = _END.fullmatch(files.pread(fd, _END_BYTES + 1, end)) if end >= start else None
-    if match is None or rest or not same(base64.b64encode(mac.digest()), match[1]):
+    if match is None or not same(base64.b64encode(mac.digest()), match[1]):
         raise DamagedBase("does not match its own end line")
     if len(table) != header.count:
         raise DamagedBase("holds another number of principals than its first line says")

@@ -128,9 +128,8 @@ def _quarantine(paths: Paths, files: Files, bad: list[Line]) -> str:
     for line in bad:
         parts.append(f"# {line.file}, line {line.number}\n".encode())
         parts.append(line.raw if line.raw.endswith(b"\n") else line.raw + b"\n")
-    for name in (paths.base, paths.journal):
-        if files.exists(name):
-            parts.append(f"# all of {name}\n".encode() + read_whole(files, name) + b"\n")
+    present = [name for name in (paths.base, paths.journal) if files.exists(name)]
+    parts += [f"# all of {name}\n".encode() + read_whole(files, name) + b"\n" for name in present]
     replace(files, path, b"".join(parts))
     return path
 

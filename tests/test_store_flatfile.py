@@ -1,0 +1,639 @@
+"""The flat-file store on a real file system: modes, locks, links, processes, other tools."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc.store import (
+    Create,
+    Delete,
+    Outcome,
+    Record,
+    Status,
+    StoreError,
+    StoreUnavailable,
+    flatfile,
+)
+from kdc.store.check import check
+from kdc.store.files import Files
+from kdc.store.flatfile import FlatFileStore
+from kdc.store.lines import BadLine, Entry, Sealer
+from kdc.store.memory import MemoryStore
+from kdc.store.portable import backup, dump, import_textbook, load
+from kdc.store.table import CHUNK_BYTES, Table, lines_of
+from tests.store_conformance import active, invited, token
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "vectors")
+
+
+class FlatFileCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = self.mktemp()
+        os.mkdir(self.directory)
+        self.path = os.path.join(os.path.abspath(self.directory), "pwd.txt")
+
+    def open(self, path: str = "", realm: str = "LOCAL", **options: object) -> FlatFileStore:
+        store = FlatFileStore.open(path or self.path, realm=realm, **options)  # type: ignore[arg-type]
+        self.addCleanup(store.close)
+        return store
+
+    def refused(self, **options: object) -> StoreError:
+        return self.assertRaises(StoreError, self.open, **options)
+
+    def abandon(self, store: FlatFileStore) -> None:
+        """Give up the lock without closing, as a killed process does."""
+        os.close(store._lock)
+        store._lock = os.open(os.devnull, os.O_RDONLY)
+
+    def read(self, end: str = "") -> str:
+        with open(self.path + end) as file:
+            return file.read()
+
+
+class FilesTests(FlatFileCase):
+    def test_everything_is_0600_whatever_the_umask(self) -> None:
+        """Neither a careless nor a paranoid umask changes the modes."""
+        for umask in 0o000, 0o277, 0o777:
+            old = os.umask(umask)
+            try:
+                path = os.path.join(self.directory, f"{umask:o}.txt")
+                store = FlatFileStore.open(path, realm="LOCAL")
+                store.apply([Create(active("alice"), token(1))])
+                store.close()
+            finally:
+                os.umask(old)
+        names = os.listdir(self.directory)
+        self.assertEqual(len(names), 15)
+        for name in names:
+            mode = os.stat(os.path.join(self.directory, name)).st_mode
+            self.assertEqual(stat.S_IMODE(mode), 0o600, name)
+
+    def test_an_empty_file_is_a_new_store(self) -> None:
+        """As people make it with touch, for the original program."""
+        with open(self.path, "w"):
+            pass
+        os.chmod(self.path, 0o644)
+        self.open().apply([Create(active("alice"), token(1))])
+        self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+
+    def test_a_start_without_registrations_is_not_remembered(self) -> None:
+        """A store in which nobody ever was may be removed and made again."""
+        self.open().close()
+        os.unlink(self.path)
+        self.open().close()
+
+    def test_a_store_that_must_exist(self) -> None:
+        """``create=False`` makes nothing, not even a key."""
+        self.assertIn("no store", str(self.refused(create=False)))
+        self.assertEqual(os.listdir(self.directory), ["pwd.txt.lock"])
+
+    def test_symbolic_links_are_not_followed(self) -> None:
+        """Whatever name of the store is a link: refused, and its target untouched."""
+        self.open().apply([Create(active("alice"), token(1))])
+        for end in "", ".key", ".journal", ".lock", ".generation":
+            directory = self.mktemp()
+            shutil.copytree(self.directory, directory)
+            path = os.path.join(directory, "pwd.txt")
+            shutil.move(path + end, path + ".elsewhere")
+            os.symlink("pwd.txt.elsewhere", path + end)
+            error = self.refused(path=path)
+            self.assertIn("symbolic links", str(error) + error.hint, end)
+        target = os.path.join(self.directory, "target")
+        with open(target, "w") as file:
+            file.write("precious")
+        new = os.path.join(self.directory, "new.txt")
+        for end in ".new", ".key.new", ".journal.new", ".generation.new":
+            os.symlink(target, new + end)
+        self.open(new).apply([Create(active("alice"), token(1))])
+        with open(target) as file:
+            self.assertEqual(file.read(), "precious")
+
+    def test_a_fifo_does_not_hang_the_start(self) -> None:
+        """What is not a regular file is refused at once."""
+        self.open().apply([Create(active("alice"), token(1))])
+        for end in "", ".journal", ".key", ".generation":
+            directory = self.mktemp()
+            shutil.copytree(self.directory, directory)
+            path = os.path.join(directory, "pwd.txt")
+            os.unlink(path + end)
+            os.mkfifo(path + end, 0o600)
+            self.refused(path=path)
+
+    def test_a_master_key_that_others_can_read_is_refused(self) -> None:
+        """It may have leaked; somebody has to know."""
+        store = self.open()
+        store.close()
+        os.chmod(self.path + ".key", 0o640)
+        error = self.refused()
+        self.assertIn("may be read by others (mode 640)", str(error))
+        self.assertIn("chmod 600", error.hint)
+
+    def test_left_over_temporary_files_are_removed(self) -> None:
+        """What a crash in the middle of a replacement left is cleaned at the next start."""
+        self.open().close()
+        left = [self.path + end for end in (".new", ".fold", ".journal.new", ".key.new")]
+        for path in left:
+            with open(path, "w") as file:
+                file.write("half of someth")
+        self.open()
+        self.assertFalse([path for path in left if os.path.exists(path)])
+
+    def test_no_secret_is_readable(self) -> None:
+        """Neither keys, nor codes, nor tokens are in any file but the master key's own."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1)), Create(invited("bob"), b"T" * 16)])
+        store.fold()
+        for end in "", ".journal", ".generation", ".lock":
+            with open(self.path + end, "rb") as file:
+                content = file.read()
+            for secret in (b"alicevvv", b"alicerrr", b"c" * 16, b"T" * 16):
+                self.assertNotIn(secret, content)
+        self.assertNotIn("vvv", repr(store.get("alice")))
+
+    def test_people_can_read_it(self) -> None:
+        """One line a principal, in the order of the original program's fields."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1))])
+        store.apply([Create(active("bob", address="2001:db8::1"), token(2))])
+        store.close()
+        first, alice, bob, end, _ = self.read().split("\n")
+        self.assertRegex(first, r"^kdc-principals:1:LOCAL:[0-9a-f]{16}:[0-9a-f]{16}:2:2:$")
+        self.assertRegex(alice, r"^:alice:10\.4\.5\.11:35678:[\w+/]+=*:active:1:1700000000:0:$")
+        self.assertRegex(bob, r"^:bob:\[2001:db8::1\]:35678:[\w+/]+=*:active:2:1700000000:0:$")
+        self.assertRegex(end, r"^end:[\w+/]{43}=:$")
+
+    def test_the_same_record_is_sealed_differently_each_time(self) -> None:
+        """Nobody sees in pwd.txt that two records hold one key."""
+        sealer = Sealer(b"k" * 32, "LOCAL", "0" * 16, os.urandom)
+        one, two = sealer.lines([Entry(active("alice"))] * 2)
+        self.assertNotEqual(one, two)
+
+
+class LockTests(FlatFileCase):
+    def test_the_second_writer_is_told_who_is_the_first(self) -> None:
+        """With the process id, and what to do."""
+        store = self.open()
+        error = self.refused()
+        self.assertIn(f"in use by process {os.getpid()}", str(error))
+        store.close()
+        self.open()
+
+    def test_the_lock_ends_with_its_process(self) -> None:
+        """A killed server's lock keeps nobody out."""
+        code = (
+            "import os, sys; from kdc.store.flatfile import FlatFileStore\n"
+            "FlatFileStore.open(sys.argv[1], realm='LOCAL'); print(os.getpid(), flush=True)\n"
+            "sys.stdin.read()"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, self.path],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as child:
+            assert child.stdout is not None
+            pid = child.stdout.readline().strip()
+            self.assertIn(f"in use by process {pid}", str(self.refused()))
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        self.open()
+
+    def test_a_refused_start_leaves_no_lock(self) -> None:
+        """The next start is not kept out by one that failed."""
+        with open(self.path, "w") as file:
+            file.write("something else\n")
+        self.assertIn("line 1", str(self.refused()))
+        os.unlink(self.path)
+        self.open()
+
+    def test_a_closed_store_takes_no_change(self) -> None:
+        """It says so, and closing twice is harmless."""
+        store = self.open()
+        store.close()
+        store.close()
+        self.assertRaises(StoreUnavailable, store.apply, [Create(active("alice"), token(1))])
+
+
+class GenerationFileTests(FlatFileCase):
+    def test_it_may_be_kept_elsewhere(self) -> None:
+        """Where a backup of the store does not reach, it shows that one was put back."""
+        elsewhere = os.path.join(self.mktemp(), "..", "generation-of-pwd")
+        store = self.open(generation_path=elsewhere)
+        store.apply([Create(active("alice"), token(1))])
+        store.close()
+        saved = self.mktemp()
+        shutil.copytree(self.directory, saved)
+        store = self.open(generation_path=elsewhere)
+        store.apply([Create(active("bob"), token(2))])
+        store.close()
+        shutil.rmtree(self.directory)
+        shutil.copytree(saved, self.directory)
+        error = self.refused(generation_path=elsewhere)
+        self.assertIn("at generation 1, and was at 2", str(error))
+        self.assertNotIn("pwd.txt.generation", os.listdir(self.directory))
+
+    def test_a_missing_one_is_told(self) -> None:
+        """The store opens, as after a restore on another machine, and says what it cannot know."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1))])
+        store.close()
+        os.unlink(self.path + ".generation")
+        (note,) = self.open().notes
+        self.assertIn("an old backup would not have been noticed", note)
+
+
+class FullDiskTests(FlatFileCase):
+    def test_a_file_size_limit(self) -> None:
+        """A file system that takes no more: refused, readable, and well when space returns."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1))])
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        size = os.stat(self.path + ".journal").st_size
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size + 50, hard))
+            for _ in range(3):
+                error = self.assertRaises(
+                    StoreUnavailable, store.apply, [Create(active("bob"), token(2))]
+                )
+                self.assertIn(os.strerror(errno.EFBIG), str(error))
+                self.assertIsNone(store.get("bob"))
+                self.assertIsNotNone(store.get("alice"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, old)
+        (result,) = store.apply([Create(active("bob"), token(2))])
+        self.assertIs(result.outcome, Outcome.DONE)
+        self.abandon(store)
+        self.assertEqual([record.name for record in self.open()], ["alice", "bob"])
+
+
+class FoldTests(FlatFileCase):
+    def test_folds_in_the_background_while_changes_and_reads_go_on(self) -> None:
+        """Thousands of changes with many folds: all are there, in memory and on disk."""
+        self.patch(flatfile, "_FOLD_BYTES", 30_000)
+        store = self.open()
+        failures: list[str] = []
+        done = threading.Event()
+
+        def read() -> None:
+            while not done.is_set():
+                if store.get("n0000") is None:
+                    failures.append("n0000")
+
+        store.apply([Create(active("n0000"), token(0))])
+        reader = threading.Thread(target=read)
+        reader.start()
+        inodes = set()
+        for start in range(1, 2001, 20):
+            names = [f"n{number * 7919 % 10000:04d}" for number in range(start, start + 20)]
+            store.apply([Create(active(name), token(1)) for name in names])
+            inodes.add(os.stat(self.path).st_ino)
+        done.set()
+        reader.join()
+        self.assertEqual(failures, [])
+        self.assertGreater(len(inodes), 2)
+        records = list(store)
+        self.assertEqual(len(records), 2001)
+        self.abandon(store)
+        self.assertEqual(list(self.open()), records)
+
+    def test_a_change_costs_the_same_in_a_large_store(self) -> None:
+        """What one change writes does not grow with the number of principals."""
+
+        class Counting(Files):
+            written = 0
+
+            def write(self, fd: int, content: bytes | memoryview) -> int:
+                self.written += len(content)
+                return super().write(fd, content)
+
+        files = Counting()
+        store = self.open(files=files)
+        costs = []
+        for size in 10, 3000:
+            store.apply([Create(active(f"n{i}-{size}"), token(1)) for i in range(size)])
+            before = files.written
+            store.apply([Create(active(f"one-{size}"), token(1))])
+            costs.append(files.written - before)
+        self.assertLess(costs[1] - costs[0], 10)
+
+    def test_closing_leaves_a_complete_pwd_txt(self) -> None:
+        """After a regular stop the one file has everybody."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1))])
+        self.assertNotIn(":alice:", self.read())
+        store.close()
+        self.assertIn(":alice:", self.read())
+
+
+class RotationTests(FlatFileCase):
+    def test_everything_is_under_the_new_key(self) -> None:
+        """The same records, another key; the old one opens nothing."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1)), Create(invited("bob"), token(2))])
+        iterator = iter(store)
+        first = next(iterator)
+        old_key, records = self.read(".key"), list(store)
+        store.rotate_master_key()
+        self.assertEqual([first, *iterator], records)
+        self.assertEqual(list(store), records)
+        (retry,) = store.apply([Create(active("alice"), token(1))])
+        self.assertIs(retry.outcome, Outcome.DONE)
+        store.apply([Create(active("carol"), token(3))])
+        records = list(store)
+        self.abandon(store)
+        self.assertEqual(list(self.open()), records)
+        self.assertEqual(check(self.path), [])
+        new_key = self.read(".key")
+        self.assertEqual(len(new_key.splitlines()), 1)
+        self.assertNotEqual(new_key, old_key)
+
+    def test_a_rotation_cut_short_anywhere(self) -> None:
+        """Whichever call fails: the store goes on, opens again, and rotating again works."""
+        for number in range(1, 100):
+            path = os.path.join(self.directory, f"{number}.txt")
+            files = _FailOnce()
+            store = self.open(path, files=files)
+            store.apply([Create(active("alice"), token(1))])
+            files.left = number
+            try:
+                store.rotate_master_key()
+            except StoreUnavailable:
+                pass
+            else:
+                self.assertGreater(number, 10)
+                return
+            store.apply([Create(active("bob"), token(2))])
+            self.assertEqual([record.name for record in store], ["alice", "bob"])
+            self.abandon(store)
+            again = self.open(path)
+            self.assertEqual(list(again), list(store))
+            again.rotate_master_key()
+            records = list(again)
+            self.abandon(again)
+            self.assertEqual(list(self.open(path)), records)
+            self.assertEqual(check(path), [])
+        raise AssertionError("it never ended")
+
+
+class _FailOnce(Files):
+    """Fails one call of those that change something."""
+
+    left = 0
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def write(self, fd: int, content: bytes | memoryview) -> int:
+        self._count()
+        return super().write(fd, content)
+
+    def fsync(self, fd: int) -> None:
+        self._count()
+        super().fsync(fd)
+
+    def rename(self, old: str, new: str) -> None:
+        self._count()
+        super().rename(old, new)
+
+
+class EarlierVersionsTests(FlatFileCase):
+    def test_a_store_of_version_1(self) -> None:
+        """A store written by the first release opens, with every record as it was."""
+        shutil.rmtree(self.directory)
+        shutil.copytree(os.path.join(_VECTORS, "store-1"), self.directory)
+        os.chmod(self.path + ".key", 0o600)  # version control does not keep modes
+        self.assertEqual(check(self.path), [])
+        store = self.open(realm="VECTORS")
+        self.assertEqual(
+            list(store),
+            [
+                active("alice", status=Status.DISABLED, generation=6),
+                Record(**{**_fields(invited("bob")), "generation": 2}),
+                active("carol", address="2001:db8::1", generation=3),
+                Record("dave", Status.DELETED, changed_time=17, generation=7),
+            ],
+        )
+        self.assertEqual(store.generation, 9)
+        (retry,) = store.apply([Create(active("carol"), token(3))])
+        self.assertIs(retry.outcome, Outcome.DONE)
+
+
+def _fields(record: Record) -> dict[str, object]:
+    return {name: getattr(record, name) for name in record.__slots__ if name[0] != "_"}
+
+
+class PortableTests(FlatFileCase):
+    def filled(self) -> MemoryStore:
+        store = MemoryStore()
+        store.apply(
+            [
+                Create(active("alice"), token(1)),
+                Create(active("bob", status=Status.DISABLED), token(2)),
+                Create(invited("carol"), token(3)),
+                Create(active("dave"), token(4)),
+            ]
+        )
+        store.apply([Delete("dave", 4, changed_time=17)])
+        return store
+
+    def test_a_dump_with_secrets_is_the_whole_store(self) -> None:
+        """Loaded elsewhere, everybody is as before."""
+        lines = list(dump(self.filled(), secrets=True))
+        store = self.open()
+        done = load(store, lines, random=os.urandom)
+        self.assertEqual((done.invited, done.skipped), ([], []))
+
+        def plain(records: list[Record]) -> list[dict[str, object]]:
+            return [{**_fields(record), "generation": 0} for record in records]
+
+        self.assertEqual(plain(list(store)), plain(list(self.filled())))
+        again = load(store, lines, random=os.urandom)
+        self.assertEqual(len(again.skipped), 4)
+
+    def test_a_dump_without_secrets_has_none(self) -> None:
+        """It may be shown around; loaded, each name is an invitation with a new code."""
+        lines = list(dump(self.filled()))
+        text = "\n".join(lines)
+        for word in "verify_key", "reply_key", 'invitation"', "token":
+            self.assertNotIn(word, text)
+        store = self.open()
+        done = load(store, lines, random=os.urandom)
+        self.assertEqual([one.name for one in done.invited], ["alice", "bob", "carol"])
+        for one in done.invited:
+            record = store.get(one.name)
+            assert record is not None
+            self.assertEqual((record.status, record.invitation), (Status.INVITED, one.code))
+        dave = store.get("dave")
+        assert dave is not None
+        self.assertIs(dave.status, Status.DELETED)
+
+    def test_what_is_no_dump_is_refused(self) -> None:
+        """With its line, and without quoting it: it could hold a key."""
+        header, *rest = dump(self.filled(), secrets=True)
+        store = self.open()
+        for lines, text in (
+            ([], "line 1"),
+            (["{}"], "line 1"),
+            (["[1]", *rest], "line 1"),
+            ([header.replace("LOCAL", "OTHER"), *rest], "realm 'OTHER'"),
+            ([header, rest[0], "secret"], "line 3"),
+            ([header, rest[0].replace("alice", "al:ice")], "line 2"),
+            ([header, rest[0].replace('"port"', '"sport"')], "line 2"),
+            ([header, '{"name": 1, "status": "active"}'], "line 2"),
+        ):
+            error = self.assertRaises(StoreError, load, store, lines, random=os.urandom)
+            self.assertIn(text, str(error))
+            self.assertNotIn("secret", str(error))
+        self.assertEqual(len(store), 0)
+
+    def test_the_textbook_format(self) -> None:
+        """Names and addresses are taken to be claimed by invitation; digests are not."""
+        store = self.open()
+        store.apply([Create(active("carol"), token(1))])
+        lines = [
+            ":Alice:10.4.5.11:35678:TOKENOFALICE=:\n",
+            ":bob:::x:\n",
+            ":carol:10.0.0.1:1:x:",
+            "\n",
+            "garbage",
+            ":eve:999.1.1.1:1:x:",
+            ":eve:10.0.0.1:99999:x:",
+            ":eve:10.0.0.1:-1:x:",
+            ":e\u0301ve:10.0.0.1:1:x:",
+            ":bob:10.0.0.2:1:x:",
+        ]
+        lines[1] = ":bob::0:x:\n"
+        done = import_textbook(
+            store, lines, random=os.urandom, invitation_end_time=1_900_000_000, now=5
+        )
+        self.assertEqual([one.name for one in done.invited], ["alice", "bob"])
+        self.assertEqual([skip.line for skip in done.skipped], [5, 6, 7, 8, 9, 3, 10])
+        alice = store.get("alice")
+        assert alice is not None
+        self.assertEqual((alice.address, alice.port), ("10.4.5.11", 35678))
+        self.assertEqual((alice.status, alice.invitation_end_time), (Status.INVITED, 1_900_000_000))
+        self.assertEqual(alice.invitation, done.invited[0].code)
+        self.assertNotIn("TOKENOFALICE", repr(done))
+        codes = {one.code for one in done.invited}
+        self.assertEqual(len(codes), 2)
+
+    def test_a_backup_beside_the_running_store(self) -> None:
+        """It is checked, opens with the key, and reveals nothing without."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1))])
+        store.fold()
+        store.apply([Create(active("bob"), token(2))])
+        directory = self.mktemp()
+        os.mkdir(directory)
+        copies = backup(self.path, directory)
+        self.assertEqual(sorted(os.listdir(directory)), ["pwd.txt", "pwd.txt.journal"])
+        for copy in copies:
+            self.assertEqual(stat.S_IMODE(os.stat(copy).st_mode), 0o600)
+        self.assertRaises(StoreError, backup, self.path, directory)
+        path = os.path.join(directory, "pwd.txt")
+        self.assertIn("master key", str(self.refused(path=path)))
+        shutil.copy(self.path + ".key", path + ".key")
+        self.assertEqual(list(self.open(path)), list(store))
+
+    def test_a_backup_of_a_damaged_store_is_refused(self) -> None:
+        """So that nobody finds out when it is needed."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1))])
+        store.close()
+        with open(self.path, "a") as file:
+            file.write(":x\n")
+        directory = self.mktemp()
+        os.mkdir(directory)
+        error = self.assertRaises(StoreError, backup, self.path, directory)
+        self.assertIn("not good", str(error))
+
+
+class TableTests(SynchronousTestCase):
+    def line(self, name: str, filling: int = 0) -> bytes:
+        return f":{name}:{'x' * filling}:0:0:active:1:0:0:\n".encode()
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3000), st.booleans()), max_size=120)
+    )
+    def test_it_is_a_sorted_dictionary(self, steps: list[tuple[int, int, bool]]) -> None:
+        """Whatever is put and removed, in chunks of any size."""
+        table, model = Table(), {}
+        for number, filling, put in steps:
+            name = f"n{number * 37 % 61}"
+            if put:
+                model[name] = self.line(name, filling)
+                table.put(model[name])
+            elif name in model:
+                del model[name]
+                table.remove(name.encode())
+            else:
+                self.assertRaises(KeyError, table.remove, name.encode())
+        self.assertEqual(len(table), len(model))
+        self.assertEqual(table.total_bytes, sum(map(len, model.values())))
+        expected = [model[name] for name in sorted(model)]
+        chunks = table.snapshot()
+        self.assertEqual(list(lines_of(chunks)), expected)
+        self.assertTrue(all(len(chunk) <= 3 * CHUNK_BYTES for chunk in chunks))
+        for number in range(61):
+            self.assertEqual(table.get(f"n{number}".encode()), model.get(f"n{number}"))
+        again = Table()
+        again.extend(b"".join(expected), len(expected))
+        self.assertEqual(list(lines_of(again.snapshot())), expected)
+
+
+class LineTests(SynchronousTestCase):
+    sealer = Sealer(b"k" * 32, "LOCAL", "0" * 16, os.urandom)
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.binary(max_size=300) | st.text(alphabet=":abc019=[]\n", max_size=300).map(str.encode))
+    def test_any_bytes_are_a_bad_line(self, line: bytes) -> None:
+        """Nothing but what was sealed is read, and nothing else is ever raised."""
+        self.assertRaises(BadLine, self.sealer.entry, line)
+
+    @settings(max_examples=100, deadline=None)
+    @given(st.data())
+    def test_any_change_of_a_line(self, data: st.DataObject) -> None:
+        """A byte changed, left out or put in anywhere: a bad line."""
+        (line,) = self.sealer.lines([Entry(active("alice", address="2001:db8::1"), token(1))])
+        at = data.draw(st.integers(0, len(line) - 1))
+        byte = data.draw(st.binary(max_size=1))
+        changed = line[:at] + byte + line[at + 1 :]
+        if changed != line:
+            self.assertRaises(BadLine, self.sealer.entry, changed)
+        self.assertRaises(BadLine, self.sealer.entry, line[:at] + b":" + line[at:])
+        self.assertEqual(self.sealer.entry(line).token, token(1))
+
+
+class KilledTests(FlatFileCase):
+    def test_killed_at_random_moments(self) -> None:
+        """Some rounds of ``bench/store_kill9.py``, which runs 200."""
+        done = subprocess.run(
+            [sys.executable, os.path.join("bench", "store_kill9.py"), "--rounds", "4"],
+            cwd=_ROOT,
+            env={**os.environ, "PYTHONPATH": _ROOT},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("4 rounds", done.stdout)

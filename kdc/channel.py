@@ -8,6 +8,10 @@ a `ChannelTransport`, after the peer has shown who it is and never before.
 
 Conventions above the records (docs/protocol.md, "services"): the sender's
 first DATA names a service, the receiver's first DATA is one status byte.
+
+A side that has nothing to say sends an empty DATA now and then: that keeps
+the way open through whatever forgets idle connections, and shows the other
+side that it is there.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
     IConsumer,
@@ -68,6 +72,9 @@ DEFAULT_SERVICE = ""
 PRESENT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
 LINGER_SECONDS = 30.0
+PING_SECONDS = 60.0
+# The other side's pings are up to two intervals apart: it counts from its own beat.
+_MOST_SILENT_BEATS = 3
 _MAX_UNPROVEN = 64
 _MAX_UNPROVEN_PER_ADDRESS = 8
 
@@ -131,9 +138,15 @@ class _Channel(Protocol):
         self._application: IProtocol | None = None
         self._facade: ChannelTransport | None = None
         self._deadline: IDelayedCall | None = None
+        self._beat: IDelayedCall | None = None
+        self._silent_beats = 0
+        self._spoke = False
         self._paused = False
+        self._delivering = False
         self._producing = False
+        self._ending = False
         self._leaving = False
+        self._end_acknowledged = False
         self._capture: Callable[[bytes], None] | None = None
         self._captured: list[bytes] | None = []
         self._error: KDCError | None = None
@@ -154,6 +167,7 @@ class _Channel(Protocol):
                 data = self._handshake.take_rest()
                 self._shake(body)
             if self._stream is not None and self._phase is _Phase.OPEN:
+                self._silent_beats = 0
                 self._keep(data)
                 self._stream.feed(data)
                 self._deliver()
@@ -163,6 +177,8 @@ class _Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._phase = _Phase.CLOSED
         self._cancel_deadline()
+        if self._beat is not None:
+            self._beat.cancel()
         application, self._application = self._application, None
         if application is None:
             self._never_opened(self._error or self._why_never(reason))
@@ -180,16 +196,15 @@ class _Channel(Protocol):
 
     def send(self, pieces: Iterable[bytes]) -> None:
         stream = self._stream
-        if stream is None or self._phase is not _Phase.OPEN or stream.sent_end or self._leaving:
+        if stream is None or self._phase is not _Phase.OPEN or stream.sent_end:
             return
-        records = [record for piece in pieces if piece for record in stream.send_data(piece)]
-        cast(Any, self.transport).writeSequence(records)
+        self._write([record for piece in pieces if piece for record in stream.send_data(piece)])
 
     def end(self) -> None:
-        """Make our direction whole; the other goes on."""
-        stream = self._stream
-        if stream is not None and self._phase is _Phase.OPEN and not stream.sent_end:
-            cast(Any, self.transport).write(stream.send_end())
+        """Make our direction whole once the producer is done; the other goes on."""
+        self._ending = True
+        if not self._producing:
+            self._end_now()
 
     def leave(self) -> None:
         """End our direction once the producer is done, then wait for the peer's end."""
@@ -200,6 +215,10 @@ class _Channel(Protocol):
             self._leave_now()
 
     def produce(self, producer: Any, streaming: bool) -> None:
+        stream = self._stream
+        if stream is None or self._phase is not _Phase.OPEN or stream.sent_end:
+            producer.stopProducing()
+            return
         self._producing = True
         cast(Any, self.transport).registerProducer(producer, streaming)
 
@@ -208,6 +227,8 @@ class _Channel(Protocol):
         cast(Any, self.transport).unregisterProducer()
         if self._leaving:
             self._leave_now()
+        elif self._ending:
+            self._end_now()
 
     def pause(self) -> None:
         self._paused = True
@@ -235,12 +256,18 @@ class _Channel(Protocol):
     # records
 
     def _deliver(self) -> None:
-        stream = self._stream
-        while stream is not None and self._phase is _Phase.OPEN and not self._paused:
-            event = stream.next_event()
-            if event is None:
-                return
-            self._act(event)
+        if self._delivering:
+            return  # resumed in the middle of dataReceived: the loop below goes on
+        self._delivering = True
+        try:
+            stream = self._stream
+            while stream is not None and self._phase is _Phase.OPEN and not self._paused:
+                event = stream.next_event()
+                if event is None:
+                    return
+                self._act(event)
+        finally:
+            self._delivering = False
 
     def _act(self, event: Event) -> None:
         if isinstance(event, Data):
@@ -276,32 +303,59 @@ class _Channel(Protocol):
 
     def _acknowledge(self, status: AckStatus) -> None:
         if self._stream is not None:
-            cast(Any, self.transport).write(self._stream.send_ack(status))
+            self._write([self._stream.send_ack(status)])
             self._close_if_complete()
 
     def _acknowledged(self, ack: Ack) -> None:
+        self._end_acknowledged = True
         application = self._application
         if IStreamProtocol.providedBy(application):
             application.acknowledged(ack.status)
         elif IHalfCloseableProtocol.providedBy(application):
             application.writeConnectionLost()
+        if self._leaving:
+            self._within(LINGER_SECONDS, self._linger)
         self._close_if_complete()
 
     def _close_if_complete(self) -> None:
         if self._stream is not None and self._stream.complete and self._phase is _Phase.OPEN:
             cast(Any, self.transport).loseConnection()
 
+    def _write(self, records: list[bytes]) -> None:
+        self._spoke = True
+        cast(Any, self.transport).writeSequence(records)
+
+    def _end_now(self) -> None:
+        stream = self._stream
+        if stream is not None and self._phase is _Phase.OPEN and not stream.sent_end:
+            self._write([stream.send_end()])
+
     def _leave_now(self) -> None:
         if self._phase is not _Phase.OPEN:
             return
         # What is still to be read decides nothing any more, but its end must be
         # seen: closing with unread bytes would reset the connection under ours.
-        self.end()
-        self._within(LINGER_SECONDS, self._linger)
+        self._end_now()
+        # Before that the peer may be slow, and what was written is still to arrive.
+        if self._end_acknowledged:
+            self._within(LINGER_SECONDS, self._linger)
         self.resume()
 
     def _linger(self) -> None:
         self.fail(PeerUnavailable("the peer did not close its side in time"))
+
+    def _on_beat(self) -> None:
+        """Show the peer that we are here, and see whether it is."""
+        self._beat = self._timers.callLater(PING_SECONDS, self._on_beat)
+        stream = cast(RecordStream, self._stream)
+        if not self._spoke and not stream.sent_end:
+            self._write(stream.send_data(b""))
+        self._spoke = False
+        # Who has ended says nothing more, and from whom we do not read nothing comes.
+        expected = not (self._paused or stream.received_end)
+        self._silent_beats = self._silent_beats + 1 if expected else 0
+        if self._silent_beats > _MOST_SILENT_BEATS:
+            self.fail(PeerUnavailable("the peer has fallen silent: not even a ping came from it"))
 
     # start and end
 
@@ -311,12 +365,13 @@ class _Channel(Protocol):
     def _first_data(self, data: bytes) -> None:
         raise NotImplementedError
 
-    def _never_opened(self, error: KDCError) -> None:
+    def _never_opened(self, error: BaseException) -> None:
         raise NotImplementedError
 
     def _open(self, application: IProtocol, peer: PrincipalAddress) -> None:
         self._application = application
         self._facade = ChannelTransport(self, peer)
+        self._beat = self._timers.callLater(PING_SECONDS, self._on_beat)
         application.makeConnection(self._facade)
         if self._capture is None:
             self._captured = None
@@ -327,7 +382,9 @@ class _Channel(Protocol):
         elif self._captured is not None:
             self._captured.append(data)
 
-    def _why_never(self, reason: Failure) -> KDCError:
+    def _why_never(self, reason: Failure) -> BaseException:
+        if reason.value is not None and not isinstance(reason.value, ConnectionClosed):
+            return reason.value  # the application's factory raised it
         return ClosedEarly(
             "the peer closed the connection without an answer",
             hint="it refuses in silence; its own log says why",
@@ -399,6 +456,20 @@ class ChannelTransport:
     def getHost(self) -> Any:
         return cast(Any, self._channel.transport).getHost()
 
+    # As of a TCP transport.  Both are always on below, whatever an application thinks best.
+
+    def getTcpNoDelay(self) -> bool:
+        return True
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        pass
+
+    def getTcpKeepAlive(self) -> bool:
+        return True
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        pass
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self._channel.produce(producer, streaming)
 
@@ -423,7 +494,12 @@ class ChannelTransport:
 
 
 class SenderChannel(_Channel):
-    """The side that asked the KDC; ``opened`` fires with the application's protocol."""
+    """The side that asked the KDC.
+
+    ``opened`` fires with the application's protocol once the receiver has
+    accepted the service, and fails if it does not: until then there is no
+    application.
+    """
 
     def __init__(
         self, grant: Grant, service: str, factory: IProtocolFactory, timers: IReactorTime
@@ -433,7 +509,6 @@ class SenderChannel(_Channel):
         self._presentation = grant.presentation()
         self._service = service
         self._factory = factory
-        self._accepted = False
         self._handshake = FrameBuffer(SECOND_BYTES, SECOND_BYTES)
         self.opened: Deferred[IProtocol] = Deferred(lambda _: self._cancelled())
 
@@ -447,28 +522,28 @@ class SenderChannel(_Channel):
 
     def _shake(self, body: bytes) -> None:
         self._stream = self._presentation.finish(body)
+        self._write(self._stream.send_data(self._service.encode()))
+
+    def _first_data(self, data: bytes) -> None:
+        if data != bytes([_Status.ACCEPTED]):
+            self.fail(self._refused(data))
+            return
         self._cancel_deadline()
-        transport = cast(Any, self.transport)
-        transport.writeSequence(self._stream.send_data(self._service.encode()))
-        raw = transport.getPeer()
+        raw = cast(Any, self.transport).getPeer()
         peer = PrincipalAddress(
             self._grant.receiver, self._grant.realm, host_of(raw), getattr(raw, "port", 0)
         )
         application = self._factory.buildProtocol(peer)
         if application is None:
-            transport.abortConnection()
+            self.fail(RefusedByPolicy(f"our own side does not want a channel to {peer.name}"))
             return
         self._open(application, peer)
         self.opened.callback(application)
 
-    def _data(self, data: bytes) -> None:
-        if self._accepted:
-            super()._data(data)
-            return
-        if data == bytes([_Status.ACCEPTED]):
-            self._accepted = True
-            return
-        self.fail(self._refused(data))
+    def _act(self, event: Event) -> None:
+        if not self._accepted and not isinstance(event, Data):
+            raise RemoteProtocolError(Refusal.MALFORMED, "the peer's first word is not a status")
+        super()._act(event)
 
     def _refused(self, status: bytes) -> KDCError:
         peer, service = self._grant.receiver, self._service or "its default service"
@@ -480,7 +555,7 @@ class SenderChannel(_Channel):
             )
         return RemoteProtocolError(Refusal.MALFORMED, "the peer's first word is not a status")
 
-    def _never_opened(self, error: KDCError) -> None:
+    def _never_opened(self, error: BaseException) -> None:
         if not self.opened.called:
             self.opened.errback(error)
 
@@ -560,7 +635,7 @@ class _ReceiverChannel(_Channel):
         cast(Any, self.transport).loseWriteConnection()
         self._within(PRESENT_SECONDS, lambda: cast(Any, self.transport).abortConnection())
 
-    def _never_opened(self, error: KDCError) -> None:
+    def _never_opened(self, error: BaseException) -> None:
         self._proved()
         if not isinstance(error, ClosedEarly):
             self._listener.distrusted(self._address, error)
@@ -636,7 +711,7 @@ class ChannelListener(Factory["_ReceiverChannel"]):
             return _Status.NOT_ALLOWED, None
         return _Status.ACCEPTED, application
 
-    def distrusted(self, address: str, error: KDCError) -> None:
+    def distrusted(self, address: str, error: BaseException) -> None:
         self.log.info("refused a connection from {address}: {error}", address=address, error=error)
 
     def opened(self, channel: _ReceiverChannel) -> None:

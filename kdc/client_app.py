@@ -29,7 +29,7 @@ from kdc.items import Kind
 from kdc.listening import Listening
 from kdc.progress import Progress
 from kdc.running import complain, say
-from kdc.secret import SecretSource
+from kdc.secret import SecretSource, has_terminal
 from kdc.tls import ClientTLS
 from kdc.transfer import SERVICE, Inbox, SendProtocol, Source, send_factory
 
@@ -108,6 +108,11 @@ async def enter(
 
 
 def _confirm(client: KDCClient, settings: ClientSettings) -> None:
+    if not has_terminal():  # it was typed before we became a daemon
+        raise AuthenticationRefused(
+            f"wrong passphrase, or {settings.name} is not registered yet",
+            hint=f"a daemon cannot ask: register first with kdcclient register -n {settings.name}",
+        )
     say(f"The KDC does not know {settings.name} by this passphrase.")
     again = SecretSource().keys(
         settings.realm, settings.name, f"To register {settings.name} as new, repeat it: "

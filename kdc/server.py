@@ -58,6 +58,7 @@ class KDCProtocol(Protocol):
         self._deadline: IDelayedCall | None = None
         self._counted = True
         self._writing = False
+        self._choked = False
         self._closing = False
         self._last_frame = 0.0
 
@@ -75,7 +76,32 @@ class KDCProtocol(Protocol):
         binding = channel_binding(transport.getHandle())
         self._session = self.factory.issuer.connect(self._address, binding)
         self.factory.attach(self._session, self)
+        # Who sends requests and reads no answers is not read from any more.
+        transport.registerProducer(self, True)
         self._within(self.factory.limits.first_frame_seconds)
+
+    def pauseProducing(self) -> None:
+        """The client does not read what it asked for: ask it nothing more."""
+        self._choked = True
+        self._pace()
+
+    def resumeProducing(self) -> None:
+        self._choked = False
+        self._pace()
+        self._work()
+
+    def stopProducing(self) -> None:
+        """The connection is gone, and `connectionLost` will tell."""
+
+    def _pace(self) -> None:
+        """Read from the client, or not."""
+        if self._closing:
+            return
+        transport = cast(Any, self.transport)
+        if self._choked or self._writing:
+            transport.pauseProducing()
+        else:
+            transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
         if self._closing:
@@ -95,7 +121,7 @@ class KDCProtocol(Protocol):
         """Do what the issuer decided."""
         if output.write is not None:
             self._writing = True
-            self.transport.pauseProducing()  # type: ignore[union-attr]
+            self._pace()
             background(self._write(output.write), "answering a change")
         if output.data and not self._closing:
             self.transport.write(output.data)  # type: ignore[union-attr]
@@ -110,13 +136,16 @@ class KDCProtocol(Protocol):
             return
         self._closing = True
         self._within(_CLOSE_SECONDS)
-        self.transport.loseConnection()  # type: ignore[union-attr]
+        transport = cast(Any, self.transport)
+        if self._session is not None:
+            transport.unregisterProducer()
+        transport.loseConnection()
 
     def _work(self) -> None:
         session = self._session
         if session is None:
             return
-        while not (self._writing or self._closing):
+        while not (self._writing or self._choked or self._closing):
             try:
                 body = self._frames.next()
             except RemoteProtocolError as error:
@@ -148,9 +177,8 @@ class KDCProtocol(Protocol):
         output = write.then(result, self.factory.now())
         self._writing = False
         self.perform(output)
-        if not self._closing:
-            self.transport.resumeProducing()  # type: ignore[union-attr]
-            self._work()
+        self._pace()
+        self._work()
 
     def _idle(self) -> None:
         """Close if nothing came for long, unless this is a receiver: it has nothing to say."""

@@ -12,12 +12,15 @@ _OPTIONS = (
     ("TCP_KEEPIDLE", 30),
     ("TCP_KEEPINTVL", 10),
     ("TCP_KEEPCNT", 4),
-    ("TCP_USER_TIMEOUT", 70_000),  # milliseconds, for data that nobody acknowledges
+    # Not TCP_USER_TIMEOUT: Linux then also drops a peer that is well but does not
+    # read for so long, as one that waits for a person.
 )
 
 
 def notice_dead_peers(transport: Any) -> None:
-    """Have the system find out within about a minute that the other end has vanished.
+    """Have the system find out within about a minute that an idle connection's other end is gone.
+
+    While data waits to be acknowledged it takes TCP's own time, a quarter of an hour.
 
     Records go out at once, too: each is a whole message already.
     """

@@ -83,7 +83,10 @@ class DaemonTests(TwistdTestCase):
         self.assertIn(" stopped client=- ", (there / "out.txt").read_text())
 
     def test_daemon_that_asks(self) -> None:
-        """The passphrase is asked for before the shell goes on, then the receiver is a daemon."""
+        """The passphrase is asked for before the shell goes on, then the receiver is a daemon.
+
+        A new name would have to be asked again: what to do is in the log.
+        """
         kdc = self.shared_kdc()
         name, passphrase = self.name("bob"), "asked before the fork"
         secret = self.passphrase_file(name, passphrase)
@@ -94,8 +97,20 @@ class DaemonTests(TwistdTestCase):
         )
         start.answer(f"passphrase of {name}: ", passphrase)
         self.assert_ends(start, 0)
-        self.daemon(self.directory)
-        self.await_in(self.directory / "twistd.log", rf"{name}: receiving on 127\.0\.0\.1 port")
+        pid = self.daemon(self.directory)
+        log = self.directory / "twistd.log"
+        self.await_in(log, rf"{name}: receiving on 127\.0\.0\.1 port")
+        os.kill(pid, signal.SIGTERM)
+        self.wait_for_end_of(pid)
+
+        start = self.twistd(
+            *("kdcclient", "receiver", "-n", "new", *kdc.options, "-o", "outfile", "--listen", "0"),
+            terminal=True,
+        )
+        start.answer("passphrase of new: ", passphrase)
+        self.assert_ends(start, 0)
+        self.await_in(log, "wrong passphrase, or new is not registered yet\n.*kdcclient register")
+        self.eventually("no pid file", lambda: not (self.directory / "twistd.pid").exists())
 
     def test_daemon_that_cannot_start(self) -> None:
         """The shell is told at once, by the exit status too, and no pid file is left."""
@@ -125,7 +140,8 @@ class ForegroundTests(TwistdTestCase):
             receiver.expect(f"bob: received in.txt from {sender}: 1000 bytes")
             self.assertEqual((self.directory / "outfile").read_bytes(), content)
 
-        self.assertEqual(kdc.program.stop(), 0)
+        # Told by a signal, twistd ends by that signal, once all is in order.
+        self.assertEqual(kdc.program.stop(), -signal.SIGTERM)
         receiver.expect(r"bob: the connection to the KDC at .* was lost; trying again in \d")
         again = self.twistd_kdc("-p", str(kdc.port))
         self.assertEqual(again.fingerprint, kdc.fingerprint)
@@ -135,7 +151,7 @@ class ForegroundTests(TwistdTestCase):
         self.assert_ends(program, 0)
         self.assertNotIn("registered", program.said)
         self.assertEqual((self.directory / "outfile").read_bytes(), content)
-        self.assertEqual(receiver.stop(), 0)
+        self.assertEqual(receiver.stop(), -signal.SIGTERM)
 
     def test_killed_after_registration(self) -> None:
         """Who was told "registered" still is after kill -9; with another key he is refused."""
@@ -168,7 +184,7 @@ class ForegroundTests(TwistdTestCase):
         )
         kdc_taken = self.twistd("-n", "--pidfile=", "kdc", "-p", str(kdc.port))
         nowhere = self.twistd("-n", "--pidfile=", "kdcclient", "receiver", *place)
-        what = self.twistd("-n", "--pidfile=", "kdcclient", *place)
+        what = self.twistd("-n", "--pidfile=", "kdcclient")
         bogus = self.twistd("-n", "--pidfile=", "kdc", "-p", "0", "--enrol", "perhaps")
         for program, status, pattern in (
             (nobody, 5, "the KDC knows nobody of that name"),
@@ -177,6 +193,6 @@ class ForegroundTests(TwistdTestCase):
             (kdc_taken, 7, "cannot listen on .*: Address already in use"),
             (nowhere, 1, "say where received things go"),
             (what, 1, "what: receiver, sender"),
-            (bogus, 1, "--enrol is open, invite or closed"),
+            (bogus, 1, "enrol is open, invite or closed"),
         ):
             self.assert_ends(program, status, pattern)

@@ -49,7 +49,7 @@ EDGE = (
     ("kdc.listening",),
 )
 APPLICATIONS = (("kdc.transfer", "kdc.tunnel"),)
-SERVICES = (("kdc.service",),)
+SERVICES = (("kdc.policy",), ("kdc.service",))
 # What people type, command lines and endpoint strings, becomes settings here.
 COMMANDS = (
     ("kdc.options",),
@@ -57,7 +57,7 @@ COMMANDS = (
     ("kdc.client_app",),
     ("kdc.api", "kdc.tunnel_app"),
     ("kdc.client_tap", "kdc.endpoint_strings", "kdc.tap"),
-    ("kdc.commands",),
+    ("kdc.admin", "kdc.commands"),
     ("kdc.cli",),
 )
 LAYERS = CORE + STORE + DECISIONS + LOCAL + OPERATION + EDGE + APPLICATIONS + SERVICES + COMMANDS

@@ -540,11 +540,6 @@ class SenderChannel(_Channel):
         self._open(application, peer)
         self.opened.callback(application)
 
-    def _act(self, event: Event) -> None:
-        if not self._accepted and not isinstance(event, Data):
-            raise RemoteProtocolError(Refusal.MALFORMED, "the peer's first word is not a status")
-        super()._act(event)
-
     def _refused(self, status: bytes) -> KDCError:
         peer, service = self._grant.receiver, self._service or "its default service"
         if status == bytes([_Status.NOT_ALLOWED]):

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.python import usage
 
 from kdc.errors import ExitStatus, KDCError
-from kdc.running import complain, run_to_end, say
+from kdc.running import complain, run_to_end, say, show_warnings
 
 __all__ = ["kdc_main", "kdcclient_main"]
 
@@ -51,6 +51,7 @@ def _kdc(argv: list[str]) -> int:
     options = Options()
     options.parseOptions(argv)
     service = KDCService(settings_of(options), reactor, say, lambda: settings_of(options))
+    show_warnings("kdc")
     service.privilegedStartService()
     return run_to_end("kdc", reactor, lambda: _serve(service), serves=True)
 

@@ -63,21 +63,28 @@ class Deposit:
                 pieces = []
                 if isinstance(arrival, Item):
                     self._begin(arrival)
+                else:  # at once: any number of items must not take as many descriptors
+                    self._files[-1][1].finish()
         self._flush(pieces)
 
     def show(self) -> list[Stored]:
-        """Make everything durable, then give each file its name."""
+        """Give each file its name, once all are durable; the stream must have been whole."""
         if self.output is not None and not self._files:
             raise RemoteProtocolError(Refusal.MALFORMED, "the sender sent nothing")
-        for _, file in self._files:
-            file.finish()
         if self._sealed is not None and self.records is not None:
             self._sealed.finish()
             self._sealed.show(replace=True)
-        replace = self.output is not None
-        return [
-            Stored(item, file.show(replace=replace), file.written) for item, file in self._files
-        ]
+        shown: list[Stored] = []
+        try:
+            for item, file in self._files:
+                path = file.show(replace=self.output is not None)
+                shown.append(Stored(item, path, file.written))
+        except LocalIOError:
+            # All or nothing; what `output` replaced is one file, and not among these.
+            for each in shown:
+                each.path.unlink(missing_ok=True)
+            raise
+        return shown
 
     def discard(self) -> None:
         """Leave nothing of what was not shown."""

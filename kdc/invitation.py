@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from pathlib import Path
 
 import attrs
@@ -22,7 +23,7 @@ __all__ = ["Invitation", "read_code"]
 
 _PREFIX = "kdc-invite"
 _VERSION = "1"
-_FINGERPRINT_DIGITS = 64
+_DIGITS = re.compile("[0-9a-f]{64}")
 
 
 @attrs.frozen
@@ -47,9 +48,8 @@ class Invitation:
         """Raises `ConfigurationError`, which does not quote it."""
         try:
             prefix, version, realm, name, host, port, digits, code = text.strip().split(":")
-            if (prefix, version) != (_PREFIX, _VERSION) or len(digits) != _FINGERPRINT_DIGITS:
+            if (prefix, version) != (_PREFIX, _VERSION) or not _DIGITS.fullmatch(digits):
                 raise ValueError
-            int(digits, 16)
             raw = base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True)
             if not 16 <= len(raw) <= 32 or not 1 <= int(port) <= 65535:
                 raise ValueError

@@ -34,12 +34,12 @@ class Kind(enum.Enum):
 def safe_name(name: str) -> str:
     """Return ``name`` if it is one component that is safe to create; raises `ValueError`.
 
-    A peer chooses it: no path, nothing hidden, nothing that a terminal or a
-    shell would take for more than a name.
+    A peer chooses it: no path, nothing hidden, nothing that a terminal would
+    obey, or a command take for an option where the shell expands ``*``.
     """
     if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES - 24:
         raise ValueError("a file name must have 1 to 231 bytes")
-    if "/" in name or "\\" in name or name.startswith(".") or not name.isprintable():
+    if "/" in name or "\\" in name or name.startswith((".", "-")) or not name.isprintable():
         raise ValueError(f"not a safe file name: {name[:80]!r}")
     return name
 

@@ -47,8 +47,15 @@ def find(path: Path, host: str, port: int) -> Pin | None:
         if len(words) != 2:
             raise ConfigurationError(f"{path} line {number}: not HOST:PORT FINGERPRINT")
         if words[0] == _key(host, port):
-            return Pin(parse_fingerprint(words[1]), f"{path} line {number}")
+            return _pin(words[1], f"{path} line {number}")
     return None
+
+
+def _pin(fingerprint: str, place: str) -> Pin:
+    try:
+        return Pin(parse_fingerprint(fingerprint), place)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}", hint=error.hint) from None
 
 
 def line_for(host: str, port: int, fingerprint: str) -> str:
@@ -59,9 +66,12 @@ def add(path: Path, host: str, port: int, fingerprint: str) -> None:
     """Remember that KDC; the file is made if need be."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            file.write(line_for(host, port, fingerprint) + "\n")
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "a+", encoding="ascii") as file:
+            file.seek(0)
+            # A person may have left the last line without its end.
+            begin = "" if file.read()[-1:] in ("", "\n") else "\n"
+            file.write(f"{begin}{line_for(host, port, fingerprint)}\n")
     except OSError as error:
         raise local_error(path, error) from None
 
@@ -88,9 +98,9 @@ def look(host: str, port: int) -> str:
             f"what answers at {where} does not speak this protocol (TLS 1.3, kdp/1)",
             hint="check the port",
         ) from None
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name can look like that
         raise KDCUnreachable(
-            f"no KDC answers at {where}: {error.strerror or error}",
+            f"no KDC answers at {where}: {getattr(error, 'strerror', None) or error}",
             hint="is it running, and are address and port right?",
         ) from None
     if certificate is None:

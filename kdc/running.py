@@ -8,21 +8,33 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ReactorNotRunning
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 from twisted.python.failure import Failure
 
 from kdc.errors import ExitStatus, KDCError
 
-__all__ = ["complain", "leave_twistd", "run_to_end", "say"]
+__all__ = ["complain", "leave_twistd", "run_to_end", "say", "show_warnings"]
 
 
 def say(line: str) -> None:
     """One line for the person; a closed terminal or pipe is not our concern."""
     with contextlib.suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
+
+
+def show_warnings(program: str) -> None:
+    """Let what is logged as a warning or worse be seen: twistd has a log of its own, we do not."""
+
+    def observe(event: LogEvent) -> None:
+        if event["log_level"] >= LogLevel.warn:
+            text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+            say(f"{program}: {text.strip()}")
+
+    globalLogBeginner.beginLoggingTo([cast(ILogObserver, observe)], redirectStandardIO=False)
 
 
 def complain(program: str, error: KDCError) -> int:

@@ -24,7 +24,14 @@ from kdc.errors import ConfigurationError
 from kdc.partial import local_error
 from kdc.principal import normal_passphrase
 
-__all__ = ["SecretSource", "has_terminal", "interruptible", "read_private", "write_key_file"]
+__all__ = [
+    "SecretSource",
+    "has_terminal",
+    "interruptible",
+    "others_can_read",
+    "read_private",
+    "write_key_file",
+]
 
 _KEY_PREFIX = "kdc-key:1:"
 _MAX_FILE = 4096
@@ -78,13 +85,24 @@ def has_terminal() -> bool:
     return True
 
 
+def others_can_read(path: Path, mode: int) -> bool:
+    """Whether a secret file of this mode is open to anybody but its owner.
+
+    systemd lets a service read its credentials by an access control list, which
+    shows as a readable group; their directory is the service's alone.
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    is_credential = bool(directory) and path.parent == Path(str(directory))
+    return bool(mode & (0o037 if is_credential else 0o077))
+
+
 def read_private(path: Path) -> bytes:
     """Read a small secret file; refuses one that others than its owner could read."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             mode = os.fstat(fd).st_mode
-            if stat.S_ISREG(mode) and mode & 0o077:
+            if stat.S_ISREG(mode) and others_can_read(path, mode):
                 raise ConfigurationError(
                     f"{path} can be read by others than its owner", hint=f"chmod 600 {path}"
                 )

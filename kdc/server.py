@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     IDelayedCall,
     IHandshakeListener,
     IProtocolFactory,
+    IPushProducer,
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -43,7 +44,7 @@ def system_now() -> Now:
     return Now(clock.milliseconds(), int(time.time()))
 
 
-@implementer(IHandshakeListener)
+@implementer(IHandshakeListener, IPushProducer)
 class KDCProtocol(Protocol):
     """One client, from TCP to the end."""
 
@@ -139,6 +140,8 @@ class KDCProtocol(Protocol):
         transport = cast(Any, self.transport)
         if self._session is not None:
             transport.unregisterProducer()
+        # The client's own goodbye has to be seen, or this takes until the deadline.
+        transport.resumeProducing()
         transport.loseConnection()
 
     def _work(self) -> None:
@@ -153,18 +156,11 @@ class KDCProtocol(Protocol):
                 return
             if body is None:
                 return
-            was = session.state
-            self.perform(session.receive(body, self.factory.now()))
-            if session.state is not was or was is State.NEW:
-                self._progress(session)
             self._last_frame = self.factory.clock.seconds()
-
-    def _progress(self, session: Session) -> None:
-        if session.state is State.AUTHENTIC:
-            self._identified()
-            self._within(self.factory.limits.idle_seconds, self._idle)
-        elif not self._closing:
-            self._within(self.factory.limits.first_frame_seconds)
+            self.perform(session.receive(body, self.factory.now()))
+            if self._counted and session.state is State.AUTHENTIC:
+                self._identified()
+                self._within(self.factory.limits.idle_seconds, self._idle)
 
     async def _write(self, write: Write) -> None:
         """Make a change durable, then answer; nothing else is taken from this client meanwhile."""
@@ -177,6 +173,10 @@ class KDCProtocol(Protocol):
         output = write.then(result, self.factory.now())
         self._writing = False
         self.perform(output)
+        if self._counted and not self._closing:
+            # Registered, so now there is time to authenticate.  Nothing else gives a
+            # newcomer more: requests that are refused would keep it here for ever.
+            self._within(self.factory.limits.first_frame_seconds)
         self._pace()
         self._work()
 

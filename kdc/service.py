@@ -28,6 +28,7 @@ from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.issuer import Audit, Enrolment, Issuer
 from kdc.partial import local_error
 from kdc.rates import Limits
+from kdc.secret import others_can_read
 from kdc.server import KDCFactory, tls_factory
 from kdc.store import Record
 from kdc.store.flatfile import FlatFileStore
@@ -137,7 +138,7 @@ def _private(path: Path) -> bytes:
         mode = path.stat().st_mode
     except OSError as error:
         raise local_error(path, error) from None
-    if mode & 0o077:
+    if others_can_read(path, mode):
         raise ConfigurationError(
             f"{path} can be read by others than its owner", hint=f"chmod 600 {path}"
         )

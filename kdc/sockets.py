@@ -27,7 +27,8 @@ def notice_dead_peers(transport: Any) -> None:
     with contextlib.suppress(AttributeError):  # not TCP: nothing to set
         transport.setTcpNoDelay(True)
         transport.setTcpKeepAlive(True)
-        handle = transport.getHandle()
+        # The handle of a TLS transport is OpenSSL's; the socket is one below.
+        handle = getattr(transport, "transport", transport).getHandle()
         for option, value in _OPTIONS:
             if hasattr(socket, option):
                 handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -298,6 +298,7 @@ class Network(Clock):
         self.wires += [here, there]
         protocol.makeConnection(here)
         if there.protocol is None:
+            there.protocol = Recorder()
             there.loseConnection()
         else:
             there.protocol.makeConnection(there)

@@ -238,7 +238,7 @@ def samples_of(content: bytes) -> list[bytes]:
 def look_for(sent: str) -> None:
     """Raises `DemoError` if a file that anybody may see holds what nobody may know."""
     pieces = samples_of(Path(sent).read_bytes())
-    stores = sorted(Path().glob("pwd.txt*"))
+    stores = sorted(path for path in Path().glob("pwd.txt*") if path.is_file())
     kept = {path: path.read_bytes() for path in (*stores, Path("outenc"), Path("out.txt"))}
     if not pieces or not stores:
         raise DemoError("there is nothing to look for, or nowhere to look")

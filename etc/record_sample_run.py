@@ -33,6 +33,8 @@ KDC = "kdc -p {kdc_port} -o out.txt -f pwd.txt"
 BOB = "kdcclient -n bob -m R -s outenc -o outfile -a 127.0.0.1 -p {kdc_port}"
 ALICE = "kdcclient -n alice -m S -r bob -i in.txt -a 127.0.0.1 -p {kdc_port}"
 
+BOBS, ALICES, GUESS = "a quiet harbour at dusk", "correct horse battery staple", "12345678"
+
 
 class Terminal:
     """A terminal with a shell, and somebody who types."""
@@ -111,10 +113,10 @@ def first_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
         kdc.command(KDC.format(**ports))
         kdc.expect(r"principals in .*\n")
         bob.command(BOB.format(**ports) + more.format(**ports))
-        _register(bob, "bob", "a quiet harbour at dusk", asked=True)
+        _register(bob, "bob", BOBS, asked=True)
         bob.expect("bob: receiving on .*\n")
         alice.command(ALICE.format(**ports))
-        _register(alice, "alice", "correct horse battery staple", asked=False)
+        _register(alice, "alice", ALICES, asked=False)
         alice.ready()
         bob.ready()
         alice.command("echo $?")
@@ -122,8 +124,8 @@ def first_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
         bob.command("od -A x -t x1z -N 48 outenc")
         bob.ready()
         alice.command(ALICE.format(**ports))
-        alice.answer("passphrase of alice: ", "a guess")
-        alice.answer("repeat it: ", "a guess")
+        alice.answer("passphrase of alice: ", GUESS)
+        alice.answer("repeat it: ", GUESS)
         alice.ready()
         alice.command("echo $?")
         alice.ready()
@@ -140,11 +142,11 @@ def second_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
         kdc.command(KDC.format(**ports))
         kdc.expect(r"principals in .*\n")
         bob.command(BOB.format(**ports) + more.format(**ports))
-        bob.answer("passphrase of bob: ", "a quiet harbour at dusk")
+        bob.answer("passphrase of bob: ", BOBS)
         bob.expect("bob: receiving on .*\n")
         alice.command("echo 'The second message.' >in.txt")
         alice.command(ALICE.format(**ports))
-        alice.answer("passphrase of alice: ", "correct horse battery staple")
+        alice.answer("passphrase of alice: ", ALICES)
         alice.ready()
         bob.command("cat outfile")
         bob.ready()
@@ -163,26 +165,28 @@ def _register(terminal: Terminal, name: str, passphrase: str, *, asked: bool) ->
 PAGE_TEXT = """\
 # A sample run
 
-Recorded by `etc/record_sample_run.py`, which types at three terminals; nothing here was written by hand. What is
-typed stands behind `$` and behind the questions. Passphrases were typed too: they are not echoed, so they are not here.
+Recorded by `etc/record_sample_run.py`, which types at three terminals; nothing that was seen there
+has been changed, but for the name of the directory. What is typed stands behind `$` and behind the
+questions. Passphrases were typed too: they are not echoed, so they are not here.
 
 ## The first message
 
-in.txt is the `kdc` program's own copy of a binary library. pwd.txt is empty, and nobody is registered.
+in.txt is a binary file, a library of several MiB. pwd.txt is empty, and nobody is registered.
 
-**Terminal 1, the KDC.** It prints its fingerprint. Ctrl-C ends it, after everything below had happened.
+**Terminal 1, the KDC.** It prints its fingerprint. Ctrl-C ended it, when all that follows had
+happened.
 
 {0}
 
-**Terminal 2, Bob.** He compares the fingerprint with the one in terminal 1 and says yes. His name is new, so he is
-asked for the passphrase twice.
+**Terminal 2, Bob.** He compares the fingerprint with the one in terminal 1 and says yes. His name
+is new, so he is asked for the passphrase twice.
 
 {1}
 
 outenc begins with a record of 0x19 bytes; each record is its length and its ciphertext.
 
-**Terminal 3, Alice.** She has Bob's home directory here, so she is not asked about the KDC again. The second command
-is somebody who does not know her passphrase.
+**Terminal 3, Alice.** She uses the same home directory as Bob, so she is not asked about the KDC
+again. The second command is somebody who does not know her passphrase.
 
 {2}
 
@@ -217,9 +221,10 @@ def record(*, kdc_port: int = 12345, listen_port: int = 60000) -> str:
         shown = first_run(directory, ports, more) + second_run(directory, ports, more)
     blocks = []
     for text in shown:
-        text = text.replace(name, SHOWN_DIRECTORY).replace(more.format(**ports) or "\0", "")
-        text = re.sub(rf"\b{listen_port}\b", "60000", re.sub(rf"\b{kdc_port}\b", "12345", text))
-        blocks.append("\n".join(f"    {line}".rstrip() for line in text.split("\n")))
+        usual = text.replace(name, SHOWN_DIRECTORY).replace(more.format(**ports) or "\0", "")
+        usual = re.sub(rf"\b{kdc_port}\b", "12345", usual)
+        usual = re.sub(rf"\b{listen_port}\b", "60000", usual)
+        blocks.append("\n".join(f"    {line}".rstrip() for line in usual.split("\n")))
     return PAGE_TEXT.format(*blocks)
 
 

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdc import clock
+from kdc.background import background
 from kdc.channel import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
 from kdc.client_app import client_for, enter
@@ -135,21 +136,26 @@ class Client:
     ) -> ListeningPrincipal:
         """Be reachable; returns when the KDC knows it.
 
-        ``allow``: the names that may use ``service``, everybody if None.  A
-        second call offers another service at the port of the first one.
+        ``listen`` is a Twisted endpoint string, ``allow`` the names that may
+        use ``service``, everybody if None, and ``advertise`` the address that
+        peers are told, empty for the one the KDC sees.  A second call offers
+        another service at the port of the first one.  Raises `LocalIOError` if
+        the port is taken.
         """
         offered = Service(factory, _rule(allow))
-        if self._listening is not None:
-            self._listening.services[service] = offered
-        else:
-            self._listening = Listening(
+        listening = self._listening
+        if listening is None:
+            self._listening = listening = Listening(
                 self._client, {service: offered}, listen, advertise=advertise
             )
-            await self._listening.bind()
-            running = Deferred.fromCoroutine(self._listening.run())
-            _ = running.addErrback(self._not_listening, self._listening)
-        await self._listening.reachable()
-        return ListeningPrincipal(self, self._listening, service)
+            running = Deferred.fromCoroutine(_keep(listening))
+            _ = running.addErrback(self._not_listening, listening)
+        elif service in listening.services:
+            raise ConfigurationError(f"{self.name} offers {service or 'its default service'} twice")
+        else:
+            listening.services[service] = offered
+        await listening.reachable()
+        return ListeningPrincipal(self, listening, service)
 
     async def session_key(self, peer: str) -> SharedKey:
         """Ask for a session key without opening a channel; it is good for one use."""
@@ -195,9 +201,10 @@ class Client:
         return self._listening
 
     def _not_listening(self, failure: Any, listening: Listening) -> None:
-        self.log.error(
-            "{name} can be reached no more: {error}", name=self.name, error=failure.value
-        )
+        if self._listening is listening:
+            self._listening = None
+        self.log.error("{name} cannot be reached: {error}", name=self.name, error=failure.value)
+        background(listening.close(), "giving up a port")
         listening.failed(failure.value)
 
 
@@ -218,6 +225,11 @@ class ListeningPrincipal:
 
     def getHost(self) -> Any:
         return self._listening.address
+
+
+async def _keep(listening: Listening) -> None:
+    await listening.bind()
+    await listening.run()
 
 
 def _rule(allow: Collection[str] | None) -> Callable[[str], bool]:

@@ -147,6 +147,7 @@ class _Channel(Protocol):
         self._ending = False
         self._leaving = False
         self._end_acknowledged = False
+        self._dropped = False
         self._capture: Callable[[bytes], None] | None = None
         self._captured: list[bytes] | None = []
         self._error: KDCError | None = None
@@ -280,13 +281,18 @@ class _Channel(Protocol):
     def _data(self, data: bytes) -> None:
         if self._application is None:
             self._first_data(data)
-        elif data and not self._leaving:
+        elif data and self._leaving:
+            self._dropped = True
+        elif data:
             self._application.dataReceived(data)
 
     def _end_received(self) -> None:
         application = self._application
         if application is None:
             raise RemoteProtocolError(Refusal.MALFORMED, "the end before the first data")
+        if self._dropped:  # nobody has consumed that, and the peer must not think so
+            self._acknowledge(AckStatus.NOT_ALLOWED)
+            return
         if IStreamProtocol.providedBy(application):
             background(self._store(application.endReceived()), "storing a stream")
             return
@@ -300,6 +306,8 @@ class _Channel(Protocol):
         status = await storing
         if self._phase is _Phase.OPEN:
             self._acknowledge(status)
+            if self._application is not None:
+                self._application.readConnectionLost()  # type: ignore[attr-defined]
 
     def _acknowledge(self, status: AckStatus) -> None:
         if self._stream is not None:
@@ -311,6 +319,8 @@ class _Channel(Protocol):
         application = self._application
         if IStreamProtocol.providedBy(application):
             application.acknowledged(ack.status)
+        elif ack.status is not AckStatus.STORED:
+            self._error = RefusedByPolicy("the peer closed before it had taken everything")
         elif IHalfCloseableProtocol.providedBy(application):
             application.writeConnectionLost()
         if self._leaving:

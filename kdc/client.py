@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 from OpenSSL import SSL
-from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IHandshakeListener, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -28,6 +28,7 @@ from kdc.errors import (
     AuthenticationRefused,
     KDCError,
     KDCUnreachable,
+    NotReceiving,
     PeerUnavailable,
     Refusal,
     RefusedByPolicy,
@@ -39,7 +40,7 @@ from kdc.exchange import Exchange, Grant, Reply, Sent
 from kdc.messages import Authenticated, Changed, KeyReply, Receiving, Refused, Registered
 from kdc.messages import Superseded as SupersededMessage
 from kdc.sockets import notice_dead_peers
-from kdc.tls import ALPN, ClientTLS, channel_binding
+from kdc.tls import ALPN, ClientTLS, channel_binding, peer_fingerprint
 
 __all__ = ["KDCClient", "KDCLink", "backoff", "reason_of"]
 
@@ -71,7 +72,7 @@ _REFUSALS: dict[Refusal, tuple[type[KDCError], str, str]] = {
         "check the spelling; the peer has to register first",
     ),
     Refusal.NOT_RECEIVING: (
-        PeerUnavailable,
+        NotReceiving,
         "the peer is registered, but not receiving now",
         "start its receiver first",
     ),
@@ -117,6 +118,7 @@ class KDCLink(Protocol):
         self.ready: Deferred[KDCLink] = Deferred()
         self.lost: Deferred[KDCError] = Deferred()
         self.superseded = False
+        self.generation = 0
         self._tls = tls
         self._where = where
         self._clock = clock
@@ -125,6 +127,11 @@ class KDCLink(Protocol):
         self._exchange: Exchange | None = None
         self._waiting: dict[bytes, Deferred[Reply]] = {}
         self._error: KDCError | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the KDC at the other end."""
+        return peer_fingerprint(cast(Any, self.transport).getHandle())
 
     @property
     def alive(self) -> bool:
@@ -145,6 +152,8 @@ class KDCLink(Protocol):
         self.ready.callback(self)
 
     def dataReceived(self, data: bytes) -> None:
+        if not self.alive:
+            return  # it may go on for as long as it likes, and fills nothing
         self._frames.feed(data)
         try:
             while self.alive and (body := self._frames.next()) is not None:
@@ -171,7 +180,9 @@ class KDCLink(Protocol):
     async def authenticate(self) -> int:
         """Prove who we are; return the generation of our record."""
         sent = self._speaking.authenticate()
-        return (await self._ask(sent, Authenticated, "authentication refused")).generation
+        answer = await self._ask(sent, Authenticated, "authentication refused")
+        self.generation = answer.generation
+        return answer.generation
 
     async def register(self, address: str, port: int, invitation: bytes = b"") -> int:
         sent = self._speaking.register(address, port, invitation)
@@ -231,8 +242,9 @@ class KDCLink(Protocol):
             raise RemoteProtocolError(Refusal.MALFORMED, "the KDC speaks before it was asked")
         answer = self._exchange.take(body)
         if isinstance(answer.message, SupersededMessage):
+            # Not `close`: that waits for the other side, and this must be heard at once.
             self.superseded = True
-            self.close()
+            self._fail(KDCUnreachable("the KDC has begun to send others elsewhere"))
             return
         waiting = self._waiting.pop(answer.nonce or b"", None)
         if waiting is not None and not waiting.called:
@@ -245,6 +257,8 @@ class KDCLink(Protocol):
 
     def _why_lost(self, reason: Failure) -> KDCError:
         value = reason.value
+        if self.ready.called:
+            return KDCUnreachable(f"the connection to the KDC at {self._where} was lost")
         if isinstance(value, SSL.Error):
             if "certificate verify failed" in str(value):
                 return WrongIdentity(
@@ -255,8 +269,6 @@ class KDCLink(Protocol):
                 f"what answers at {self._where} does not speak this protocol (TLS 1.3, kdp/1)",
                 hint="check the port",
             )
-        if self.ready.called:
-            return KDCUnreachable(f"the connection to the KDC at {self._where} was lost")
         return _Dropped(
             f"the KDC at {self._where} closed the connection before it began",
             hint="it may be too busy, or the port belongs to another program",
@@ -305,7 +317,7 @@ class KDCClient:
         link = await self.connect()
         try:
             await link.authenticate()
-        except KDCError:
+        except (KDCError, CancelledError):
             link.close()
             raise
         return link
@@ -316,7 +328,7 @@ class KDCClient:
         try:
             generation = await link.register(address, port, invitation)
             await link.authenticate()
-        except KDCError:
+        except (KDCError, CancelledError):
             link.close()
             raise
         self._link = link
@@ -369,6 +381,9 @@ class KDCClient:
         link: KDCLink = tls.wrappedProtocol
         try:
             return await link.ready.addTimeout(CONNECT_SECONDS, self.reactor)
+        except CancelledError:
+            tls.abortConnection()
+            raise
         except TimeoutError:
             tls.abortConnection()
             raise KDCUnreachable(

@@ -6,7 +6,7 @@ goes wrong is raised as a `KDCError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +24,10 @@ from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import (
     AuthenticationRefused,
     KDCError,
+    NotReceiving,
+    PeerUnavailable,
+    RefusedByPolicy,
+    TooBusy,
 )
 from kdc.items import Kind
 from kdc.listening import Listening
@@ -43,6 +47,8 @@ __all__ = [
     "make_client",
     "register",
     "send",
+    "who",
+    "whoami",
 ]
 
 
@@ -154,6 +160,49 @@ async def change_secret(client: KDCClient, new: Any) -> int:
     return 0
 
 
+async def whoami(client: KDCClient) -> dict[str, Any]:
+    """What the KDC takes us for."""
+    link = await client.link()
+    client.close()
+    keys = client.keys
+    return {
+        "name": keys.name,
+        "realm": keys.realm,
+        "kdc": client.where,
+        "fingerprint": link.fingerprint,
+        "generation": link.generation,
+    }
+
+
+async def who(client: KDCClient, names: Sequence[str]) -> dict[str, str]:
+    """Which of ``names`` can be reached now.
+
+    The KDC is asked for a key to each, which is thrown away: it tells this to
+    whoever may have one, and keeps no list for others.
+    """
+    found = {}
+    try:
+        for name in names:
+            found[name] = await _state_of(client, name)
+    finally:
+        client.close()
+    return found
+
+
+async def _state_of(client: KDCClient, name: str) -> str:
+    try:
+        await client.grant(name)
+    except NotReceiving:
+        return "registered"
+    except PeerUnavailable:
+        return "unknown"
+    except RefusedByPolicy as error:
+        if isinstance(error, TooBusy):
+            raise
+        return "not allowed"
+    return "receiving"
+
+
 async def send(client: KDCClient, settings: SendSettings) -> int:
     """Send the files, and return once the receiver has confirmed them."""
     sources = [Source.of_file(path) for path in settings.files]
@@ -248,6 +297,9 @@ class Receiver:
             self._done.callback(None)
 
     def _failed(self, sender: str, error: KDCError) -> None:
-        complain(f"{self._client.keys.name}: nothing was kept of what {sender} sent", error)
+        what = f"nothing was kept of what {sender} sent"
         if self._settings.once and not self._done.called:
+            self._status(what)  # why is said by whoever ends us
             self._done.errback(error)
+        else:
+            complain(f"{self._client.keys.name}: {what}", error)

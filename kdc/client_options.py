@@ -116,7 +116,7 @@ def _settings(values: dict[str, Any]) -> ClientSettings:
     try:
         return ClientSettings(
             name=name_of(values["name"]),
-            host=values["address"],
+            host=_host(values["address"]),
             port=whole_number(str(values["port"]), 1, 65535, "a port"),
             realm=check_realm(values["realm"]),
             secret=SecretSource(
@@ -131,6 +131,17 @@ def _settings(values: dict[str, Any]) -> ClientSettings:
         )
     except (ValueError, usage.UsageError) as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _host(typed: str) -> str:
+    """Refuse what neither the resolver nor TLS could take for a host."""
+    try:
+        typed.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"not a host: {typed[:80]!r}") from None
+    if typed[:1] in ("", "-") or any(map(str.isspace, typed)):
+        raise ValueError(f"not a host: {typed[:80]!r}")
+    return typed
 
 
 def name_of(typed: str) -> str:

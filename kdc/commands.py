@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from kdc.client_app import (
     make_client,
     register,
     send,
+    who,
+    whoami,
 )
 from kdc.client_options import ClientOptions, client_settings, name_of
 from kdc.client_tap import (
@@ -25,8 +28,11 @@ from kdc.client_tap import (
     send_settings,
     tunnel_settings,
 )
-from kdc.errors import ConfigurationError
+from kdc.completion import SHELLS, script_for
+from kdc.doctor import Finding, examine
+from kdc.errors import ConfigurationError, ExitStatus, KDCError
 from kdc.options import Command, absolute, local_endpoint, whole_number
+from kdc.optiontable import table_of
 from kdc.running import run_to_end, say
 from kdc.secret import SecretSource, write_key_file
 from kdc.tunnel_app import Forwarded, Tunnels, TunnelSettings, pipe
@@ -186,6 +192,121 @@ class Pipe(ClientOptions):
         )
 
 
+class _Asking(ClientOptions):
+    """A command that prints an answer."""
+
+    optFlags = [["json", None, "answer in JSON"]]
+
+    def print(self, answer: dict[str, Any]) -> None:
+        if self["json"]:
+            print(json.dumps(answer))
+        else:
+            for key, value in answer.items():
+                print(f"{key}: {value}")
+
+
+class Whoami(_Asking):
+    """``whoami``"""
+
+    synopsis = "kdcclient whoami -n NAME -a HOST -p PORT"
+    longdesc = "Say what we are to the KDC, and which KDC it is."
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        client = make_client(reactor, client_settings(self))
+
+        async def ask() -> int:
+            self.print(await whoami(client))
+            return 0
+
+        return run_to_end(_PROGRAM, reactor, ask)
+
+
+class Who(_Asking):
+    """``who NAME...``"""
+
+    synopsis = "kdcclient who -n NAME -a HOST -p PORT PEER..."
+    longdesc = "Say which of these are registered, and which can be reached now."
+
+    def parseArgs(self, *names: str) -> None:
+        if not names:
+            raise usage.UsageError("say whose state you want: who PEER...")
+        self["names"] = tuple(map(name_of, names))
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        client = make_client(reactor, client_settings(self))
+
+        async def ask() -> int:
+            self.print(await who(client, self["names"]))
+            return 0
+
+        return run_to_end(_PROGRAM, reactor, ask)
+
+
+class Doctor(_Asking):
+    """``doctor``"""
+
+    synopsis = "kdcclient doctor -n NAME -a HOST -p PORT"
+    longdesc = "Look at everything that has to be right, and say what to do about what is not."
+    optParameters = [["listen-port", None, "60000", "the port of our receiver"]]
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        port = whole_number(self["listen-port"], 1, 65535, "a port")
+        settings = client_settings(self)
+        findings = list(examine(settings, port))
+        if all(finding.error is None for finding in findings):
+            try:
+                client = make_client(reactor, settings)
+            except KDCError as error:
+                findings.append(Finding("secret", str(error), error))
+            else:
+                run_to_end(_PROGRAM, reactor, lambda: self._register_check(client, findings))
+        for finding in findings:
+            self._tell(finding)
+        return int(next((f.status for f in findings if f.error is not None), ExitStatus.DONE))
+
+    async def _register_check(self, client: Any, findings: list[Finding]) -> int:
+        what = "our registration"
+        try:
+            found = await whoami(client)
+        except KDCError as error:
+            findings.append(Finding(what, str(error), error))
+        else:
+            findings.append(Finding(what, f"version {found['generation']} of our record"))
+        return 0
+
+    def _tell(self, finding: Finding) -> None:
+        hint = "" if finding.error is None else finding.error.hint
+        if self["json"]:
+            row = {"what": finding.what, "found": finding.found, "ok": finding.error is None}
+            print(json.dumps({**row, "hint": hint}))
+            return
+        print(f"{'ok  ' if finding.error is None else 'FAIL'} {finding.what}: {finding.found}")
+        if hint:
+            print(f"       {hint}")
+
+
+class Completion(Command):
+    """``completion SHELL``"""
+
+    synopsis = "kdcclient completion bash|zsh|fish"
+    longdesc = "Write the script that teaches a shell these options to standard output."
+
+    def parseArgs(self, shell: str = "") -> None:
+        if shell not in SHELLS:
+            raise usage.UsageError(f"which shell: {', '.join(SHELLS)}?")
+        self["shell"] = shell
+
+    def run(self) -> int:
+        print(script_for(self["shell"], _PROGRAM, table_of(Options)), end="")
+        return 0
+
+
 class Keygen(Command):
     """``keygen FILE``: make a key file."""
 
@@ -229,6 +350,10 @@ class Options(ReceiverOptions):
         ["tunnel", None, Tunnel, "expose and forward, any number"],
         ["register", None, Register, "take a name at the KDC"],
         ["passwd", None, Passwd, "change passphrase or key"],
+        ["whoami", None, Whoami, "what we are to the KDC"],
+        ["who", None, Who, "who can be reached now"],
+        ["doctor", None, Doctor, "find out what is wrong"],
+        ["completion", None, Completion, "completion for bash, zsh or fish"],
         ["keygen", None, Keygen, "make a key file"],
     ]
 

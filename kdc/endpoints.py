@@ -235,9 +235,11 @@ class Reception:
     async def _sleep(self, seconds: float) -> None:
         self._wake = Deferred()
         timer = self._client.reactor.callLater(seconds, self._wakeup, None)
-        await self._wake
-        if timer.active():
-            timer.cancel()
+        try:
+            await self._wake
+        finally:  # cancelled, too
+            if timer.active():
+                timer.cancel()
 
     def _pause(self, error: KDCError, attempt: int) -> float:
         pause = backoff(attempt, first=0.5, most=_MOST_BACKOFF_SECONDS)

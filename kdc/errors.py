@@ -20,6 +20,7 @@ __all__ = [
     "KDCUnreachable",
     "LocalIOError",
     "LocalProtocolError",
+    "NotReceiving",
     "PeerUnavailable",
     "Refusal",
     "RefusedByPolicy",
@@ -132,6 +133,10 @@ class PeerUnavailable(KDCError):
     """The peer is unknown, not receiving, unreachable, or did not answer in time."""
 
     exit_status = ExitStatus.PEER
+
+
+class NotReceiving(PeerUnavailable):
+    """The KDC knows the peer, but it has no receiver now."""
 
 
 class IntegrityError(KDCError):

@@ -23,7 +23,7 @@ from kdc.crypto import (
     invitation_proof,
     reply_cipher,
 )
-from kdc.errors import Refusal, RemoteProtocolError
+from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from kdc.handshake import Presentation
 from kdc.messages import (
     CHANGE_KEYS,
@@ -79,7 +79,7 @@ class Answer:
     message: Reply
 
 
-@attrs.frozen
+@attrs.define
 class Grant:
     """A session key, fresh, for one channel to one peer."""
 
@@ -87,16 +87,19 @@ class Grant:
     sender: str
     receiver: str
     reply: KeyReply = attrs.field(repr=False)
-    _ephemeral: X25519PrivateKey = attrs.field(repr=False)
+    _ephemeral: X25519PrivateKey | None = attrs.field(repr=False)
 
     def presentation(self) -> Presentation:
-        """Begin the channel this key is for; a second one under it is not allowed."""
+        """Begin the channel this key is for; there is no second one under it."""
+        ephemeral, self._ephemeral = self._ephemeral, None
+        if ephemeral is None:
+            raise LocalProtocolError("a session key is for one channel")
         return Presentation(
             realm=self.realm,
             sender=self.sender,
             receiver=self.receiver,
             reply=self.reply,
-            ephemeral=self._ephemeral,
+            ephemeral=ephemeral,
         )
 
 
@@ -207,6 +210,9 @@ class Exchange:
         if number == Superseded.TYPE and nonce == ZERO_NONCE:
             return Answer(None, self._open(Superseded, nonce, ciphertext))
         request = self._pending.pop(nonce, None)
+        if request is None and number == Refused.TYPE and nonce == ZERO_NONCE:
+            refused = self._open(Refused, nonce, ciphertext)
+            raise malformed(f"the KDC did not understand us: {refused}")
         if request is None:
             raise malformed(f"{number} answers no request of ours")
         if number == Refused.TYPE:

@@ -180,17 +180,23 @@ class Issuer:
         self.find = find
         self.audit = audit
         self.random = random
-        self.govern(enrolment, lifetime_seconds, Limits() if limits is None else limits)
+        limits = Limits() if limits is None else limits
+        self.failures = _Failures(limits)
+        self.govern(enrolment, lifetime_seconds, limits)
         self._epochs: dict[str, _Epoch] = {}
         self._sessions: dict[str, set[Session]] = {}
 
     def govern(self, enrolment: Enrolment, lifetime_seconds: int, limits: Limits) -> None:
-        """Decide by these from now on; what the buckets have counted is forgotten."""
+        """Decide by these from now on; what the buckets have counted is forgotten.
+
+        Where each principal has been before is not: else a flood on a name would
+        lock its owner out after all.
+        """
         self.enrolment = enrolment
         self.lifetime_seconds = lifetime_seconds
         self.key_rate = TokenBuckets(limits.keys)
         self.registration_rate = TokenBuckets(limits.registrations)
-        self.failures = _Failures(limits)
+        self.failures.limit(limits)
 
     @property
     def receiving(self) -> list[str]:
@@ -255,9 +261,12 @@ class _Failures:
     """How often proofs failed, so that guessing on line is slow and nobody is locked out."""
 
     def __init__(self, limits: Limits) -> None:
+        self._known: dict[tuple[str, str], None] = {}
+        self.limit(limits)
+
+    def limit(self, limits: Limits) -> None:
         self._here = TokenBuckets(limits.failures)
         self._anywhere = TokenBuckets(limits.failures_of_name)
-        self._known: dict[tuple[str, str], None] = {}
 
     def wait(self, name: str, prefix: str, now: Now) -> int:
         """Return 0 if ``name`` may try from there now, else the seconds to wait."""

@@ -40,11 +40,12 @@ class Command(usage.Options):
         """As usual; without sub-commands, options may stand behind arguments too."""
         given = list(sys.argv[1:] if options is None else options)
         if not getattr(self, "subCommands", None):
-            # What is wrong is said by the ordinary parser, in its own words.
-            with contextlib.suppress(getopt.GetoptError):
+            try:
                 found, arguments = getopt.gnu_getopt(given, self.shortOpt, self.longOpt)
-                given = [word for name, value in found for word in self._words(name, value)]
-                given += ["--", *arguments]
+            except getopt.GetoptError as error:
+                raise usage.UsageError(str(error)) from None
+            given = [word for name, value in found for word in self._words(name, value)]
+            given += ["--", *arguments]
         super().parseOptions(given)  # type: ignore[no-untyped-call]
 
     def _words(self, name: str, value: str) -> list[str]:

@@ -74,15 +74,15 @@ def run_to_end(
         reactor.stop()
 
     def begin() -> None:
-        running = Deferred.fromCoroutine(work())
-
         def interrupt(number: int, _: Any) -> None:
             if not caught:
                 caught.append(number)
-                reactor.callFromThread(running.cancel)
+                reactor.callFromThread(lambda: running.cancel())
 
+        # Before the work begins, which may say at once that it is ready to be interrupted.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, interrupt)
+        running = Deferred.fromCoroutine(work())
         _ = running.addErrback(_cancelled).addBoth(finish)
 
     reactor.callWhenRunning(begin)

@@ -41,6 +41,7 @@ __all__ = [
     "fingerprint_of",
     "make_certificate",
     "parse_fingerprint",
+    "peer_fingerprint",
 ]
 
 ALPN = b"kdp/1"
@@ -169,7 +170,8 @@ class Identity(Protocol):
         """Raises `WrongIdentity` or `UnknownIdentity`; called before anything is sent."""
 
 
-def _peer_fingerprint(connection: SSL.Connection) -> str:
+def peer_fingerprint(connection: SSL.Connection) -> str:
+    """What the other end has shown."""
     certificate = connection.get_peer_certificate(as_cryptography=True)
     if certificate is None:
         raise WrongIdentity("the KDC showed no certificate")
@@ -195,7 +197,7 @@ class Pin:
         context.set_verify(SSL.VERIFY_PEER, _accept_any)
 
     def check(self, connection: SSL.Connection) -> None:
-        shown = _peer_fingerprint(connection)
+        shown = peer_fingerprint(connection)
         if not same(shown.encode(), self.fingerprint.encode()):
             raise WrongIdentity(
                 f"the KDC is not the one pinned by {self.source}:"
@@ -212,7 +214,7 @@ class Unvouched:
         context.set_verify(SSL.VERIFY_PEER, _accept_any)
 
     def check(self, connection: SSL.Connection) -> None:
-        shown = _peer_fingerprint(connection)
+        shown = peer_fingerprint(connection)
         raise UnknownIdentity(f"nobody has vouched for this KDC yet: {shown}", fingerprint=shown)
 
 

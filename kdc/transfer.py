@@ -185,12 +185,11 @@ class SendProtocol(Protocol):
         except OSError as error:
             raise local_error(Path(path), error) from None
         try:
-            self._channel.write(source.item.encode())
-            await self._send_content(file, source.item)
+            with file:
+                self._channel.write(source.item.encode())
+                await self._send_content(file, source.item)
         except OSError as error:
             raise local_error(Path(path), error) from None
-        finally:
-            await self._run(file.close)
 
     async def _send_content(self, file: BinaryIO, item: Item) -> None:
         left = item.size
@@ -334,7 +333,8 @@ class _ReceiveProtocol(Protocol):
         """Our direction carries nothing that matters."""
 
     def readConnectionLost(self) -> None:
-        """`endReceived` says more."""
+        """All is said: end our direction, too."""
+        self._channel.loseConnection()
 
     def writeConnectionLost(self) -> None:
         """`acknowledged` says more."""
@@ -366,8 +366,9 @@ class _ReceiveProtocol(Protocol):
                 self._paused = False
                 self._channel.resumeProducing()
         self._working = False
-        if self._idle is not None:
-            self._idle.callback(None)
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.callback(None)
 
     async def _drained(self) -> None:
         self._start()

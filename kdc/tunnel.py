@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError, ConnectionClosed, ConnectionDone, TimeoutError
 from twisted.internet.interfaces import (
     IHalfCloseableProtocol,
@@ -37,12 +36,14 @@ class Relay(Protocol):
 
     Ends pass on as half-closes, back-pressure as pauses; an end that was cut
     short aborts the other, so that nobody takes half a stream for a whole one.
+
+    ``received`` counts what arrived here; ``broken`` is why the other end did.
     """
 
     def __init__(
         self,
         connected: Callable[[Relay], None] = lambda relay: None,
-        gone: Callable[[], None] = lambda: None,
+        gone: Callable[[Relay, Failure], None] = lambda relay, reason: None,
     ) -> None:
         self._connected = connected
         self._gone = gone
@@ -50,11 +51,16 @@ class Relay(Protocol):
         self._read_ended = False
         self._write_ended = False
         self._lost = False
+        self.received = 0
         self.broken: KDCError | None = None
 
     @property
     def _transport(self) -> Any:
         return cast(Any, self.transport)
+
+    @property
+    def sent(self) -> int:
+        return 0 if self._other is None else self._other.received
 
     def connectionMade(self) -> None:
         # A read that is no longer than a record does not leave a small one over.
@@ -75,6 +81,7 @@ class Relay(Protocol):
                 one._transport.resumeProducing()
 
     def dataReceived(self, data: bytes) -> None:
+        self.received += len(data)
         if self._other is not None:
             self._other._transport.write(data)
 
@@ -85,7 +92,10 @@ class Relay(Protocol):
         self._close_if_done()
 
     def writeConnectionLost(self) -> None:
-        """Our own doing."""
+        """Our own doing, or whoever read here has gone, as ``head`` does."""
+        if not self._write_ended:
+            self._part(PeerUnavailable("nobody reads here any more"))
+            self.cut()
 
     def end(self) -> None:
         """Nothing more will leave here."""
@@ -104,15 +114,21 @@ class Relay(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
+        self._part(None if reason.check(ConnectionDone) else _error_of(reason))
+        self._gone(self, reason)
+
+    def _part(self, broken: KDCError | None) -> None:
+        """Close the other end as this one was."""
         other = self._other
-        if other is not None and not other._lost:
-            other._transport.unregisterProducer()
-            if reason.check(ConnectionDone):
-                other._transport.loseConnection()
-            else:
-                other.broken = _error_of(reason)
-                other.cut()
-        self._gone()
+        if other is None or other._lost:
+            return
+        other._transport.unregisterProducer()
+        if broken is None:
+            other._write_ended = True
+            other._transport.loseConnection()
+        else:
+            other.broken = other.broken or broken
+            other.cut()
 
     def _close_if_done(self) -> None:
         if self._read_ended and self._write_ended:
@@ -124,52 +140,85 @@ def _error_of(reason: Failure) -> KDCError:
     return error if isinstance(error, KDCError) else PeerUnavailable(str(error))
 
 
-def _relays(connected: Callable[[Relay], None] = lambda relay: None) -> Factory[Relay]:
-    factory: Factory[Relay] = Factory.forProtocol(lambda: Relay(connected))
-    factory.noisy = False
-    return factory
-
-
-async def join_to(relay: Relay, target: IStreamClientEndpoint, what: str) -> KDCError | None:
+async def join_to(relay: Relay, target: IStreamClientEndpoint) -> KDCError | None:
     """Connect to ``target`` for ``relay``; if that fails, cut it and return why."""
+    factory: Factory[Relay] = Factory.forProtocol(Relay)
+    factory.noisy = False
     try:
-        relay.join(cast(Relay, await target.connect(_relays())))
+        relay.join(cast(Relay, await target.connect(factory)))
     except KDCError as error:
         failed = error
     except (ConnectError, ConnectionClosed, TimeoutError, OSError) as error:
         failed = PeerUnavailable(f"cannot connect: {error}")
     else:
         return None
-    _log.error("{what}: {error}", what=what, error=failed)
     relay.cut()
     return failed
 
 
-class _ExposeFactory(Factory["Relay"]):
-    """Each channel gets a connection of its own to the local endpoint."""
+class _RelayFactory(Factory["Relay"]):
+    """Each connection gets one of its own to ``target``."""
 
     noisy = False
 
-    def __init__(self, name: str, target: IStreamClientEndpoint) -> None:
-        self._name = name
+    def __init__(self, target: IStreamClientEndpoint) -> None:
         self._target = target
+
+    def relay(self, what: str, gone: Callable[[Relay, Failure], None]) -> Relay:
+        return Relay(lambda relay: background(self._join(relay, what), "a tunnel"), gone)
+
+    async def _join(self, relay: Relay, what: str) -> None:
+        failed = await join_to(relay, self._target)
+        if failed is not None:
+            _log.error("{what}: {error}", what=what, error=failed)
+
+
+class _ExposeFactory(_RelayFactory):
+    def __init__(
+        self, name: str, target: IStreamClientEndpoint, tell: Callable[[str], None]
+    ) -> None:
+        super().__init__(target)
+        self._name = name
+        self._tell = tell
 
     def buildProtocol(self, addr: Any) -> Relay:
         peer = cast(PrincipalAddress, addr)
-        what = f"{peer.name} ({peer.host}) at {self._name}"
-        _log.info("{what}: connected", what=what)
-        return Relay(lambda relay: background(join_to(relay, self._target, what), "exposing"))
+        what = f"{self._name}: {peer.name} from {peer.host} port {peer.port}"
+        self._tell(f"{what}: connected")
+        return self.relay(what, lambda relay, reason: self._tell(_farewell(what, relay, reason)))
 
 
-def expose_factory(reactor: Any, name: str, endpoint: str) -> IProtocolFactory:
-    """What to offer as the service ``name``: the Twisted client endpoint ``endpoint``.
+class _ForwardFactory(_RelayFactory):
+    def __init__(self, target: IStreamClientEndpoint, what: str) -> None:
+        super().__init__(target)
+        self._what = what
 
-    Each connection is logged with the principal that opened it.  Raises
-    `ValueError` if ``endpoint`` is not one.
+    def buildProtocol(self, addr: Any) -> Relay:
+        return self.relay(self._what, self._gone)
+
+    def _gone(self, relay: Relay, reason: Failure) -> None:
+        if relay.broken is not None:
+            _log.warn("{what}: {error}", what=self._what, error=relay.broken)
+
+
+def _farewell(what: str, relay: Relay, reason: Failure) -> str:
+    amounts = f"{relay.received} bytes in, {relay.sent} bytes out"
+    if reason.check(ConnectionDone):
+        return f"{what}: closed after {amounts}"
+    return f"{what}: broken after {amounts}: {relay.broken or _error_of(reason)}"
+
+
+def expose_factory(
+    name: str, target: IStreamClientEndpoint, tell: Callable[[str], None]
+) -> IProtocolFactory:
+    """What to offer as the service ``name``: the local endpoint ``target``.
+
+    ``tell`` is given a line whenever a channel opens or closes, with the
+    principal that opened it.
     """
-    return _ExposeFactory(name, clientFromString(reactor, endpoint))
+    return _ExposeFactory(name, target, tell)
 
 
 def forward_factory(target: IStreamClientEndpoint, what: str) -> IProtocolFactory:
     """What to listen with locally: each connection gets a channel of its own to ``target``."""
-    return _relays(lambda relay: background(join_to(relay, target, what), "forwarding"))
+    return _ForwardFactory(target, what)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.stdio import StandardIO
 
@@ -97,20 +97,24 @@ class Tunnels:
         services = {}
         for exposed in settings.exposed:
             try:
-                factory = expose_factory(self._client.reactor, exposed.name, exposed.endpoint)
+                target = clientFromString(self._client.reactor, exposed.endpoint)
             except (ValueError, TypeError, KeyError) as error:
                 raise ConfigurationError(
                     f"not an endpoint: {exposed.endpoint!r}: {error}"
                 ) from None
+            factory = expose_factory(exposed.name, target, self._say)
             services[exposed.name] = Service(factory, self._allowed)
-            say(f"{self._client.keys.name}: exposing {exposed.endpoint} as {exposed.name}")
+            self._say(f"exposing {exposed.endpoint} as {exposed.name}")
         return Listening(
             self._client,
             services,
             settings.listen,
             advertise=settings.advertise,
-            status=lambda line: say(f"{self._client.keys.name}: {line}"),
+            status=self._say,
         )
+
+    def _say(self, line: str) -> None:
+        say(f"{self._client.keys.name}: {line}")
 
     def _allowed(self, name: str) -> bool:
         return not self._settings.allow or name in self._settings.allow
@@ -129,7 +133,7 @@ class Tunnels:
         self._ports.append(port)
         where = port.getHost()
         place = getattr(where, "name", None) or f"{where.host} port {where.port}"
-        say(f"{self._client.keys.name}: {what} is at {place}")
+        self._say(f"{what} is at {place}")
 
 
 async def pipe(client: KDCClient, settings: ClientSettings, peer: str, service: str) -> int:
@@ -137,9 +141,9 @@ async def pipe(client: KDCClient, settings: ClientSettings, peer: str, service: 
     await enter(client, settings, 0)
     ended: Deferred[None] = Deferred()
     target = ChannelClientEndpoint(client, peer, service)
-    local = Relay(gone=lambda: ended.callback(None))
+    local = Relay(gone=lambda relay, reason: ended.callback(None))
     StandardIO(local, reactor=client.reactor)
-    failed = await join_to(local, cast(Any, target), f"{service} of {peer}")
+    failed = await join_to(local, cast(Any, target))
     if failed is not None:
         raise failed
     await ended

@@ -246,6 +246,25 @@ class Program:
                 return
 
 
+class Daemon:
+    """A process that is nobody's child any more, held by a descriptor: its number may be reused."""
+
+    def __init__(self, pid_file: Path) -> None:
+        self.pid = int(pid_file.read_text())
+        self._fd = os.pidfd_open(self.pid)
+
+    def stop(self) -> None:
+        """Ask it to end, and wait until it has."""
+        signal.pidfd_send_signal(self._fd, signal.SIGTERM)
+        if not select.select([self._fd], [], [], PATIENCE_SECONDS)[0]:
+            raise AssertionError(f"the daemon {self.pid} does not end")
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._fd, signal.SIGKILL)
+        os.close(self._fd)
+
+
 class RunningKDC:
     """A KDC that listens, and what a client has to be told of it."""
 
@@ -275,7 +294,7 @@ class Scratch:
         self.home = directory / "home"
         self.home.mkdir(parents=True)
         self.programs: list[Program] = []
-        self.daemons: list[int] = []
+        self.daemons: list[Daemon] = []
 
     def start(
         self, *argv: str, environment: Mapping[str, str] | None = None, **how: Any
@@ -291,9 +310,8 @@ class Scratch:
     def end(self) -> None:
         for program in self.programs:
             program.end()
-        for pid in self.daemons:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for daemon in self.daemons:
+            daemon.end()
 
     def transcript(self) -> str:
         logs = [
@@ -374,11 +392,11 @@ class ProgramTestCase(SynchronousTestCase):
         """Its log is on stdout, with ``-n``, and so are the lines of ours on stderr."""
         return self.scratch.start(*TWISTD, *options, **{"merged": True, **how})
 
-    def daemon(self, directory: Path) -> int:
+    def daemon(self, directory: Path) -> Daemon:
         """The process whose pid file is in ``directory``, to be killed in the end."""
-        pid = int((directory / "twistd.pid").read_text())
-        self.scratch.daemons.append(pid)
-        return pid
+        daemon = Daemon(directory / "twistd.pid")
+        self.scratch.daemons.append(daemon)
+        return daemon
 
     def receiver(self, kdc: RunningKDC, name: str, *options: str, **how: Any) -> Program:
         """A receiver that can be reached, on a port of its own, with a key file."""
@@ -388,6 +406,11 @@ class ProgramTestCase(SynchronousTestCase):
         )
         program.expect(rf"{name}: receiving on \S+ port \d+\n")
         return program
+
+    def register(self, kdc: RunningKDC, name: str) -> None:
+        """Take ``name`` with its key file."""
+        program = self.client("register", "-n", name, *kdc.options, *self.key(name))
+        self.assert_ends(program, 0, f"registered {name} with the KDC at")
 
     def send(
         self, kdc: RunningKDC, name: str, receiver: str, path: Path | str, *options: str, **how: Any
@@ -464,17 +487,6 @@ class ProgramTestCase(SynchronousTestCase):
             if time.monotonic() > deadline:
                 self.fail(f"still not: {what}")
             time.sleep(0.02)
-
-    def wait_for_end_of(self, pid: int) -> None:
-        """Wait until a process that is not our child has ended."""
-        try:
-            fd = os.pidfd_open(pid)
-        except ProcessLookupError:
-            return
-        try:
-            self.assertTrue(select.select([fd], [], [], PATIENCE_SECONDS)[0], f"{pid} does not end")
-        finally:
-            os.close(fd)
 
     def _nothing_leaks(self) -> None:
         secrets = [(path, each) for path, many in self.secrets.items() for each in many]

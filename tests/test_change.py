@@ -105,6 +105,7 @@ class NewKeysTests(ChangeCase):
         for sent in (self.alice.exchange.change(NEW, "", 0), self.alice.exchange.delete()):
             answer = self.alice.ask(sent)
             self.assertEqual(answer.message, Refused(Refusal.INTERNAL, 5))
+            self.assertFalse(self.alice.session.writing)
         self.assertEqual(self.record().verify_key, OLD.verify_key)
         self.assertEqual(self.realm.issuer.receiving, ["alice"])
         self.assertTrue(self.accepted(OLD))
@@ -267,10 +268,18 @@ class DeletionTests(ChangeCase):
         )
 
     def test_gone_meanwhile(self) -> None:
-        """A 303 for a record that is no more is refused."""
+        """A 303 for a record that is no more is refused, before anybody has told of its end."""
         sent = self.alice.exchange.change(NEW, "", 0)
         self.realm.store._records.clear()
         self.assertIs(self.alice.refusal(sent), Refusal.NOT_AUTHENTIC)
+
+    def test_disabled_meanwhile(self) -> None:
+        """So is one for a record that is disabled, its keys being the same."""
+        off = attrs.evolve(self.record(), status=Status.DISABLED)
+        self.realm.store._records["alice"] = off
+        self.assertIs(
+            self.alice.refusal(self.alice.exchange.change(NEW, "", 0)), Refusal.NOT_AUTHENTIC
+        )
 
 
 class OperatorTests(ChangeCase):
@@ -291,6 +300,15 @@ class OperatorTests(ChangeCase):
         self.assertIn(
             Audit("epoch-ended", "alice", "192.0.2.1", "record changed"), self.realm.audit
         )
+
+    def test_at_once(self) -> None:
+        """Not a single frame is taken any more, even if the connection takes time to close."""
+        disabled = attrs.evolve(self.record(), status=Status.DISABLED)
+        others = self.realm.issuer.record_changed(disabled)
+        self.assertEqual(others, ((self.alice.session, Output(close=True)),))
+        (body,) = bodies(self.alice.exchange.receive_under(bytes(32), "", 1).data)
+        self.assertTrue(self.alice.session.receive(body, self.realm.now).close)
+        self.assertEqual(self.realm.issuer.receiving, [])
 
     def test_deleted_or_rekeyed(self) -> None:
         """So is one that is deleted, or given other keys."""

@@ -158,6 +158,12 @@ class FieldTests(CoreTestCase):
         for kind, value in ((uint(1), 256), (uint(1), -1), (uint(1, 3, 5), 2), (uint(1, 3, 5), 6)):
             self.assertRaises(ValueError, kind.check, value)
 
+    def test_numbers_are_whole(self) -> None:
+        """A number that the message cuts off is none, even a small one."""
+        for data in (b"", b"\1", b"\0\0\1"):
+            self.assertRaises(ValueError, uint(4).split, data, 0)
+        self.assertEqual(uint(4).split(b"\0\0\1\2", 0), (258, 4))
+
     def test_addresses(self) -> None:
         """An address has one spelling, and means the same on every machine."""
         for address in ("", "192.0.2.1", "::1", "2001:db8::1", "0.0.0.0", "fe80::1"):

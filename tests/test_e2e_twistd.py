@@ -45,7 +45,7 @@ class DaemonTests(TwistdTestCase):
         here.mkdir()
         start = self.twistd("kdc", "--port", "0", "--output", "out.txt", directory=there)
         self.assert_ends(start, 0)
-        kdc_pid = self.daemon(there)
+        kdc = self.daemon(there)
         log = self.await_in(there / "twistd.log", r"listening on 127\.0\.0\.1 port (\d+)")
         shown = self.await_in(there / "twistd.log", r"kdc: fingerprint (\S+)")
         place = ("-a", "127.0.0.1", "-p", log[1], "--kdc-fingerprint", shown[1])
@@ -56,7 +56,7 @@ class DaemonTests(TwistdTestCase):
             directory=here,
         )
         self.assert_ends(start, 0)
-        pid = self.daemon(here)
+        receiver = self.daemon(here)
         self.await_in(here / "twistd.log", r"bob: receiving on 0\.0\.0\.0 port \d+")
 
         for number in (1, 2):
@@ -70,15 +70,14 @@ class DaemonTests(TwistdTestCase):
             self.assert_ends(sender, 0, rf"sent {number}\.bin \(300000 bytes\) to bob")
             self.assertEqual((here / "outfile").read_bytes(), content)
             self.assertGreater((here / "outenc").stat().st_size, 300_000)
-        self.assertEqual((here / "twistd.pid").read_text(), str(pid))
+        self.assertEqual((here / "twistd.pid").read_text(), str(receiver.pid))
         self.assertEqual(
             sorted(path.name for path in here.iterdir()),
             ["outenc", "outfile", "twistd.log", "twistd.pid"],
         )
 
-        for each, directory in ((pid, here), (kdc_pid, there)):
-            os.kill(each, signal.SIGTERM)
-            self.wait_for_end_of(each)
+        for daemon, directory in ((receiver, here), (kdc, there)):
+            daemon.stop()
             self.assertFalse((directory / "twistd.pid").exists())
         self.assertIn(" stopped client=- ", (there / "out.txt").read_text())
 
@@ -97,11 +96,10 @@ class DaemonTests(TwistdTestCase):
         )
         start.answer(f"passphrase of {name}: ", passphrase)
         self.assert_ends(start, 0)
-        pid = self.daemon(self.directory)
+        daemon = self.daemon(self.directory)
         log = self.directory / "twistd.log"
         self.await_in(log, rf"{name}: receiving on 127\.0\.0\.1 port")
-        os.kill(pid, signal.SIGTERM)
-        self.wait_for_end_of(pid)
+        daemon.stop()
 
         start = self.twistd(
             *("kdcclient", "receiver", "-n", "new", *kdc.options, "-o", "outfile", "--listen", "0"),

@@ -280,6 +280,13 @@ class PlainTests(ExchangeCase):
             named = message.TYPE.to_bytes(2, "big") + sent.nonce + encode_fields(message)
             self.assertRaises(RemoteProtocolError, self.alice.exchange.take, named)
 
+    def test_registered_after_authentication(self) -> None:
+        """Not even 302, to a registration that is under way."""
+        sent = self.alice.exchange.register("", 1)
+        self.assertRaises(
+            RemoteProtocolError, self.alice.exchange.take, encode(Registered(sent.nonce, 1))
+        )
+
     def test_requests_are_no_replies(self) -> None:
         """Nothing that a client says is taken by a client."""
         for message in REQUESTS:

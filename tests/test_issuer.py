@@ -11,7 +11,7 @@ from kdc import issuer as issuer_module
 from kdc.codec import enc, frame
 from kdc.crypto import verified
 from kdc.errors import Refusal
-from kdc.issuer import ALLOWED, Audit, Output, State
+from kdc.issuer import ALLOWED, Audit, Enrolment, Output, State
 from kdc.messages import (
     Authenticate,
     Authenticated,
@@ -218,11 +218,15 @@ class AuthenticationTests(IssuerCase):
         secret = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
         dummy = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
         self.assertEqual(dummy.public_key().public_bytes_raw(), issuer_module._NOBODY)
-        connection = self.realm.connect(keys_of("nobody"))
-        draft = Authenticate("nobody", bytes(16), bytes(64))
-        signature = dummy.sign(enc(*draft.signed("LOCAL", connection.binding)))
-        output = self.receive(connection, encode(attrs.evolve(draft, signature=signature)))
-        self.assertEqual(plain_refusal(output).code, Refusal.NOT_AUTHENTIC)
+        record = self.realm.add(keys_of("off"))
+        self.realm.apply(Replace(attrs.evolve(record, status=Status.DISABLED), record.generation))
+        self.realm.invite("invited", b"c" * 16, 2**40)
+        for name in ("nobody", "off", "invited"):
+            connection = self.realm.connect(keys_of(name))
+            draft = Authenticate(name, bytes(16), bytes(64))
+            signature = dummy.sign(enc(*draft.signed("LOCAL", connection.binding)))
+            output = self.receive(connection, encode(attrs.evolve(draft, signature=signature)))
+            self.assertEqual(plain_refusal(output).code, Refusal.NOT_AUTHENTIC)
 
     def test_another_realm(self) -> None:
         """A proof for one realm is none for another, with the same keys and connection."""
@@ -315,12 +319,25 @@ class RateTests(IssuerCase):
     def test_known_addresses_are_bounded(self) -> None:
         """What is remembered of good addresses is bounded; the latest are kept."""
         self.patch(issuer_module, "_MAX_KNOWN_ADDRESSES", 5)
-        for number in range(8):
+        for number in (0, 1, 2, 3, 4, 0, 5, 6, 7):
             self.realm.login(ALICE, f"192.0.2.{number}").lose()
         self.assertEqual(
             [prefix for _, prefix in self.realm.issuer.failures._known],
-            [f"192.0.2.{number}" for number in range(3, 8)],
+            [f"192.0.2.{number}" for number in (4, 0, 5, 6, 7)],
         )
+
+    def test_new_limits_lock_nobody_out(self) -> None:
+        """Limits read again in the middle of a flood: the owner is still known where she was."""
+        self.realm.login(ALICE, "192.0.2.10")
+        self.realm.issuer.govern(Enrolment.OPEN, 60, Limits(failures_per_minute_per_name=20))
+        codes = [self.guess(f"198.51.100.{n}").code for n in range(21)]
+        self.assertEqual(codes, [Refusal.NOT_AUTHENTIC] * 20 + [Refusal.RATE])
+        self.realm.login(ALICE, "192.0.2.10")
+
+    def test_longest_wait(self) -> None:
+        """However long there is to wait, the answer has room for it."""
+        output = self.realm.connect(ALICE).session._refuse(Refusal.RATE, bytes(16), "", 10**9)
+        self.assertEqual(plain_refusal(output), Refused(Refusal.RATE, 0xFFFF))
 
     def test_keys(self) -> None:
         """A principal gets so many keys at once and so many a second, on all its connections."""

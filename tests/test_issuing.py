@@ -132,6 +132,7 @@ class EpochTests(RealmCase):
         alice = self.realm.login(ALICE)
         bob.connection.lose()
         self.assertIs(alice.refusal(alice.exchange.request_key("bob")[0]), Refusal.NOT_RECEIVING)
+        self.assertEqual(set(self.realm.issuer._sessions), {"alice"})
         self.assertFalse(bob.connection.session.holds_epoch)
 
     def test_another_connection_of_its_owner(self) -> None:

@@ -84,7 +84,7 @@ PROTOCOL = frozenset(
 SERVER_SIDE = frozenset(
     (
         *("kdc.issuer", "kdc.server", "kdc.auditlog", "kdc.storewriter", "kdc.service"),
-        *("kdc.administration", "kdc.adminserver"),
+        *("kdc.administration", "kdc.adminserver", "kdc.admin", "kdc.tap"),
     )
 )
 CLIENT_SIDE = frozenset(

@@ -177,7 +177,27 @@ def _parse_unit(text: str) -> None:
         raise ValueError("no section")
 
 
+def _parse_logrotate(text: str) -> None:
+    inside, script = False, False
+    for line in filter(None, (line.split("#")[0].strip() for line in text.splitlines())):
+        if script or line == "endscript":
+            if not script:
+                raise ValueError("endscript without a script")
+            script = line != "endscript"
+        elif line == "}" or line.endswith("{"):
+            if inside == (line != "}"):
+                raise ValueError(f"not the place for {line!r}")
+            inside = line != "}"
+        elif not inside or re.fullmatch(r"[a-z]+( [\w/.-]+)*", line) is None:
+            raise ValueError(f"no directive: {line!r}")
+        else:
+            script = line in ("prerotate", "postrotate", "firstaction", "lastaction")
+    if inside or script:
+        raise ValueError("no end")
+
+
 PARSERS: dict[str, Callable[[str], object]] = {
+    ".logrotate": _parse_logrotate,
     ".py": ast.parse,
     ".service": _parse_unit,
     ".socket": _parse_unit,

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import hashlib
 import hmac
-import os
 import re
 import stat
 from collections.abc import Iterable
@@ -25,7 +24,6 @@ __all__ = [
     "end_line",
     "first_line",
     "mac_key",
-    "open_for_reading",
     "read_base",
     "write_base",
 ]
@@ -161,8 +159,3 @@ def _gathered(first: bytes, chunks: Iterable[bytes]) -> Iterable[bytes]:
             yield b"".join(pieces)
             pieces, size = [], 0
     yield b"".join(pieces)
-
-
-def open_for_reading(files: Files, path: str) -> int:
-    # Not blocking: somebody may have put a FIFO there.
-    return files.open(path, os.O_RDONLY | os.O_NONBLOCK)

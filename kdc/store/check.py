@@ -15,7 +15,7 @@ import attrs
 
 from kdc.crypto import same
 from kdc.store import StoreError
-from kdc.store.base import Header, end_line, mac_key, open_for_reading
+from kdc.store.base import Header, end_line, mac_key
 from kdc.store.files import Files, read_all
 from kdc.store.journal import COMMIT, Chain, JournalHeader
 from kdc.store.kept import KeptGeneration
@@ -122,7 +122,7 @@ def examine(paths: Paths, files: Files) -> Examination:
 
 def _content(found: Examination, files: Files, path: str, *, needed: bool) -> bytes | None:
     try:
-        fd = open_for_reading(files, path)
+        fd = files.open(path, os.O_RDONLY)
         try:
             return read_all(files, fd)
         finally:
@@ -318,7 +318,7 @@ def _explain_tail(found: Examination, number: int, before: int) -> None:
         del found.problems[before:]
         found.say(
             found.paths.journal,
-            number,
+            first_bad,
             "a batch without its commit line: a crash cut it short before it was acknowledged",
             harmless=True,
         )

@@ -22,7 +22,8 @@ class Files:
     """Thin: one method is one system call (two where the mode must be forced)."""
 
     def open(self, path: str, flags: int) -> int:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+        # Not blocking: somebody may have put a FIFO there.
+        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, _MODE)
 
     def create(self, path: str) -> int:
         """Open a file that did not exist, 0600 whatever the umask."""
@@ -106,7 +107,7 @@ def write_all(files: Files, fd: int, content: bytes) -> None:
 
 def read_whole(files: Files, path: str) -> bytes:
     """Return the content of a regular file; raises `OSError`."""
-    fd = files.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fd = files.open(path, os.O_RDONLY)
     try:
         return read_all(files, fd)
     finally:

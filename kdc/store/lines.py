@@ -109,7 +109,10 @@ class Sealer:
         if match is None:
             raise BadLine("is not a principal's line")
         name, address, port, digest, *rest = match.groups()
-        sealed = binascii.a2b_base64(digest)
+        try:
+            sealed = binascii.a2b_base64(digest)
+        except binascii.Error:
+            raise BadLine("has a digest that is not base64") from None
         # The tag covers the bytes: spare bits of the text need this.
         if binascii.b2a_base64(sealed, newline=False) != digest:
             raise BadLine("has a digest that is not canonical base64")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 from collections.abc import Callable, Mapping
 
@@ -37,7 +38,7 @@ class MasterKeys:
     @classmethod
     def read(cls, files: Files, path: str) -> MasterKeys:
         """Raises `StoreError` if others could read it too, or it is damaged; `OSError`."""
-        fd = files.open(path, 0)
+        fd = files.open(path, os.O_RDONLY)
         try:
             mode = files.fstat(fd).st_mode
             if mode & 0o077:

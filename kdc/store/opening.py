@@ -13,7 +13,6 @@ from kdc.store.base import (
     DamagedBase,
     Header,
     first_line,
-    open_for_reading,
     read_base,
     write_base,
 )
@@ -89,6 +88,7 @@ def take_lock(files: Files, paths: Paths) -> int:
         fd = files.open(paths.lock, os.O_RDWR | os.O_CREAT)
         try:
             if files.lock(fd):
+                files.fchmod(fd)
                 # In place and of one length: a full disk must not keep the KDC down.
                 files.pwrite(fd, b"%10d\n" % os.getpid(), 0)
                 return fd
@@ -117,7 +117,7 @@ def open_files(
         with _reported("remove", path):
             files.remove_if_there(path)
     try:
-        fd = open_for_reading(files, paths.base)
+        fd = files.open(paths.base, os.O_RDONLY)
     except FileNotFoundError:
         fd = -1
     except OSError as error:
@@ -233,7 +233,7 @@ def read_journal(
     Raises `StoreError`, `OSError`.
     """
     try:
-        fd = open_for_reading(files, paths.journal)
+        fd = files.open(paths.journal, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:

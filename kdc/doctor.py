@@ -1,0 +1,142 @@
+"""``kdcclient doctor``: look at everything that has to be right, and say what to do.
+
+Each check is a function that returns what it found or raises a `KDCError`; the
+later ones need the earlier ones.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import attrs
+
+from kdc import known
+from kdc.client_options import ClientSettings
+from kdc.errors import ConfigurationError, ExitStatus, KDCError, KDCUnreachable, UnknownIdentity
+from kdc.secret import has_terminal, read_private
+
+__all__ = ["Finding", "examine"]
+
+_SECONDS = 5.0
+
+
+@attrs.frozen
+class Finding:
+    """One check: ``error`` is None if all is well."""
+
+    what: str
+    found: str
+    error: KDCError | None = None
+
+    @property
+    def status(self) -> ExitStatus:
+        return ExitStatus.DONE if self.error is None else self.error.exit_status
+
+
+def examine(settings: ClientSettings, receiver_port: int) -> Iterator[Finding]:
+    """Yield the findings that need no secret and no running reactor.  Blocking.
+
+    It stops at the first failure of which all others would be consequences.
+    """
+    checks: list[tuple[str, Callable[[ClientSettings], str]]] = [
+        ("who we are", lambda s: f"{s.name} in realm {s.realm}"),
+        ("secret", _secret),
+        ("name of the KDC", _resolves),
+        ("port of the KDC", _reachable),
+        ("identity of the KDC", _identity),
+    ]
+    for what, check in checks:
+        try:
+            yield Finding(what, check(settings))
+        except KDCError as error:
+            yield Finding(what, str(error), error)
+            if what != "secret":
+                break
+    yield Finding("clock", _clock(settings))
+    yield Finding("receiver", _receiver(receiver_port))
+
+
+def _secret(settings: ClientSettings) -> str:
+    secret = settings.secret
+    path = secret.key_file or secret.passphrase_file
+    if path is not None:
+        read_private(path)
+        return f"{path}, readable by its owner only"
+    if secret.passphrase_fd is not None:
+        return f"from descriptor {secret.passphrase_fd}"
+    if not has_terminal():
+        raise ConfigurationError(
+            "no secret is given, and there is no terminal to ask on",
+            hint="give --key-file or --passphrase-file",
+        )
+    return "will be asked for"
+
+
+def _resolves(settings: ClientSettings) -> str:
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise KDCUnreachable(
+            f"{settings.host} is no address that can be found: {error.strerror}",
+            hint="check --address, or the configuration file",
+        ) from None
+    return ", ".join(sorted({str(entry[4][0]) for entry in found}))
+
+
+def _reachable(settings: ClientSettings) -> str:
+    try:
+        socket.create_connection((settings.host, settings.port), _SECONDS).close()
+    except OSError as error:
+        raise KDCUnreachable(
+            f"nothing answers at {settings.where}: {error.strerror or error}",
+            hint="is the KDC running, listening on more than loopback, and no firewall in between?",
+        ) from None
+    return f"{settings.where} answers"
+
+
+def _identity(settings: ClientSettings) -> str:
+    shown = known.look(settings.host, settings.port)
+    if settings.fingerprint is not None:
+        return _same(settings, shown, settings.fingerprint, "--kdc-fingerprint")
+    if settings.ca is not None:
+        return f"{shown}; to be checked against {settings.ca}"
+    pin = known.find(settings.known_kdcs, settings.host, settings.port)
+    if pin is not None:
+        return _same(settings, shown, pin.fingerprint, pin.source)
+    line = known.line_for(settings.host, settings.port, shown)
+    raise UnknownIdentity(
+        f"the KDC shows {shown}, and nobody has vouched for that yet",
+        fingerprint=shown,
+        hint="if it is what the KDC prints when it starts, add this line to"
+        f" {settings.known_kdcs}:\n  {line}",
+    )
+
+
+def _same(settings: ClientSettings, shown: str, expected: str, source: str) -> str:
+    if shown != expected:
+        raise UnknownIdentity(
+            f"the KDC shows {shown}, but {source} says {expected}",
+            fingerprint=shown,
+            hint="somebody may be in between; ask the operator before you change the pin",
+        )
+    return f"{shown}, as {source} says"
+
+
+def _clock(settings: ClientSettings) -> str:
+    now = dt.datetime.fromtimestamp(time.time(), dt.UTC).isoformat(timespec="seconds")
+    if settings.ca is not None:
+        return f"{now}; the dates of the KDC's certificate are checked against it"
+    return f"{now}; nothing here depends on it"
+
+
+def _receiver(port: int) -> str:
+    for host in ("127.0.0.1", "::1"):
+        try:
+            socket.create_connection((host, port), _SECONDS).close()
+        except OSError:
+            continue
+        return f"something listens on port {port} of this machine"
+    return f"no receiver of ours on port {port} of this machine"

@@ -1,0 +1,70 @@
+"""Command lines as documents and units give them, read by the programs' own parsers."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
+
+from twisted.python import usage
+from twisted.scripts._twistd_unix import ServerOptions
+
+from kdc.admin import AdminOptions
+from kdc.client_tap import Options as ClientTapOptions
+from kdc.commands import Options as ClientOptions
+from kdc.tap import Options as KDCOptions
+
+__all__ = ["OURS", "logical_lines", "long_options", "parse", "words_of"]
+
+OURS = ("kdc", "kdcclient", "twistd")
+
+
+def logical_lines(text: str) -> list[str]:
+    """Join the lines that end with a backslash to those that follow."""
+    return re.sub(r"\\\n\s*", "", text).splitlines()
+
+
+def words_of(line: str) -> list[str]:
+    """Split a command line as a shell does, without the prompt and the comment."""
+    return shlex.split(line.strip().removeprefix("$ "), comments=True)
+
+
+def parse(words: list[str]) -> Any:
+    """Let one of our programs read its arguments; return the options it then has.
+
+    Raises `usage.UsageError`, or `ValueError` if the program is not ours.
+    """
+    program, *arguments = words
+    name = PurePath(program).name
+    if name not in OURS:
+        raise ValueError(f"not a program of ours: {program}")
+    options: Any
+    if name == "twistd":
+        options = ServerOptions()
+    elif name == "kdcclient":
+        options = ClientOptions()
+    elif arguments[:1] == ["admin"]:
+        arguments, options = arguments[1:], AdminOptions()
+    else:
+        options = KDCOptions()
+    options.parseOptions(arguments)
+    return options
+
+
+def _made(table: Any) -> Any:
+    return table()
+
+
+def _tables(options: type[usage.Options]) -> Iterator[type[usage.Options]]:
+    yield options
+    for _, _, parser, _ in getattr(options, "subCommands", ()):
+        yield from _tables(parser)
+
+
+def long_options() -> set[str]:
+    """Return every long option of every command of ours, and of twistd itself."""
+    tops: tuple[type[Any], ...] = (KDCOptions, ClientOptions, ClientTapOptions, AdminOptions)
+    tables = [ServerOptions, *(table for top in tops for table in _tables(top))]
+    return {f"--{name.rstrip('=')}" for table in tables for name in _made(table).longOpt}

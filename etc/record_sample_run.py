@@ -24,7 +24,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parent.parent
 PAGE = TOP / "docs" / "sample-run.md"
 COMMANDS = Path(sys.executable).parent
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 SHELL_PROMPT = "$ "
 SHOWN_DIRECTORY = "/tmp/kdc-tour"
 ASKED = r"yes/no\)\? "

@@ -8,17 +8,21 @@ Examples that run are in docs/api.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import sys
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdc import clock
+from kdc.asking import Asking
 from kdc.background import background
 from kdc.channel import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
@@ -28,8 +32,11 @@ from kdc.crypto import SessionKey, export_key
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import ConfigurationError
 from kdc.listening import Listening
+from kdc.running import run_to_end, show_warnings
 
-__all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey"]
+__all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey", "run"]
+
+MAX_ANSWER = 1 << 24
 
 
 @attrs.frozen
@@ -37,8 +44,8 @@ class SharedKey:
     """A session key for one use of the caller's own, and the ticket that carries it to the peer.
 
     Send ``epoch_id`` and ``ticket`` to the peer by any way; both ends then
-    `derive` the same keys.  Unlike a channel this is not forward secret, and it
-    proves nothing until the peer has used the key.
+    `derive` the same keys.  Unlike a channel's keys the KDC knows this one, and
+    it proves nothing until the peer has used it.
     """
 
     peer: str
@@ -77,6 +84,7 @@ class Client:
         self._client = client
         self._settings = settings
         self._listening: Listening | None = None
+        self._serving: list[Deferred[None]] = []
 
     @classmethod
     async def open(
@@ -121,6 +129,23 @@ class Client:
         """
         return await self.endpoint(peer, service).connect(factory)
 
+    async def ask(
+        self,
+        peer: str,
+        question: bytes = b"",
+        service: str = DEFAULT_SERVICE,
+        *,
+        limit: int = MAX_ANSWER,
+    ) -> bytes:
+        """Send ``question`` and an end; return all that ``peer`` answers up to its own end.
+
+        Raises `IntegrityError` if the answer is not whole, and `RefusedByPolicy`
+        if it is longer than ``limit``.
+        """
+        asking = Asking(question, limit)
+        await self.connect(peer, Factory.forProtocol(lambda: asking), service)
+        return await asking.answer
+
     def endpoint(self, peer: str, service: str = DEFAULT_SERVICE) -> ChannelClientEndpoint:
         """The peer as a Twisted ``IStreamClientEndpoint``."""
         return ChannelClientEndpoint(self._client, peer, service)
@@ -157,6 +182,17 @@ class Client:
         await listening.reachable()
         return ListeningPrincipal(self, listening, service)
 
+    async def serve(self, factory: IProtocolFactory, **options: Any) -> None:
+        """As `listen`; returns when this client is closed.
+
+        Raises the reason if it cannot be reached any more for good, as
+        `Superseded` when somebody else listens under our name.
+        """
+        await self.listen(factory, **options)
+        ended: Deferred[None] = Deferred()
+        self._serving.append(ended)
+        await ended
+
     async def session_key(self, peer: str) -> SharedKey:
         """Ask for a session key without opening a channel; it is good for one use."""
         grant = await self._client.grant(peer)
@@ -185,6 +221,8 @@ class Client:
             listening, self._listening = self._listening, None
             await listening.close()
         self._client.close()
+        for ended in self._no_longer_serving():
+            ended.callback(None)
 
     async def withdraw(self, listening: Listening, service: str) -> None:
         """Offer ``service`` no more; with the last one, stop listening."""
@@ -206,6 +244,12 @@ class Client:
         self.log.error("{name} cannot be reached: {error}", name=self.name, error=failure.value)
         background(listening.close(), "giving up a port")
         listening.failed(failure.value)
+        for ended in self._no_longer_serving():
+            ended.errback(failure)
+
+    def _no_longer_serving(self) -> list[Deferred[None]]:
+        serving, self._serving = self._serving, []
+        return serving
 
 
 @implementer(IListeningPort)
@@ -225,6 +269,24 @@ class ListeningPrincipal:
 
     def getHost(self) -> Any:
         return self._listening.address
+
+
+def run(main: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
+    """Run ``main(reactor)`` to its end, and end the process.
+
+    An error of ours is one or two lines on standard error and an exit status
+    as of the commands; SIGINT and SIGTERM cancel ``main``.
+    """
+    from twisted.internet import reactor
+
+    async def work() -> int:
+        await main(reactor)
+        return 0
+
+    program = Path(sys.argv[0]).name or "python"
+    clock.use_monotonic_timers(reactor)
+    show_warnings(program)
+    raise SystemExit(run_to_end(program, reactor, work))
 
 
 async def _keep(listening: Listening) -> None:

@@ -307,7 +307,7 @@ class _Channel(Protocol):
         if self._phase is _Phase.OPEN:
             self._acknowledge(status)
             if self._application is not None:
-                self._application.readConnectionLost()  # type: ignore[attr-defined]
+                cast(Any, self._application).readConnectionLost()
 
     def _acknowledge(self, status: AckStatus) -> None:
         if self._stream is not None:
@@ -319,8 +319,6 @@ class _Channel(Protocol):
         application = self._application
         if IStreamProtocol.providedBy(application):
             application.acknowledged(ack.status)
-        elif ack.status is not AckStatus.STORED:
-            self._error = RefusedByPolicy("the peer closed before it had taken everything")
         elif IHalfCloseableProtocol.providedBy(application):
             application.writeConnectionLost()
         if self._leaving:

@@ -74,20 +74,29 @@ def run_to_end(
         reactor.stop()
 
     def begin() -> None:
-        def interrupt(number: int, _: Any) -> None:
-            if not caught:
-                caught.append(number)
-                reactor.callFromThread(lambda: running.cancel())
+        def cancel() -> None:
+            running.cancel()
 
         # Before the work begins, which may say at once that it is ready to be interrupted.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, interrupt)
+        _catch(caught, lambda: reactor.callFromThread(cancel))
         running = Deferred.fromCoroutine(work())
         _ = running.addErrback(_cancelled).addBoth(finish)
 
     reactor.callWhenRunning(begin)
     reactor.run()
     return status[0] if status else 128 + signal.SIGTERM
+
+
+def _catch(caught: list[int], then: Callable[[], None]) -> None:
+    """Note the first SIGINT or SIGTERM in ``caught``, and call ``then``."""
+
+    def interrupt(number: int, _: Any) -> None:
+        if not caught:
+            caught.append(number)
+            then()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
 
 
 def _cancelled(failure: Failure) -> int | Failure:

@@ -147,8 +147,14 @@ class SendProtocol(Protocol):
             return
         if self._failed is not None:
             self.done.errback(self._failed)
-        elif reason.check(ConnectionDone):
-            self.done.errback(IntegrityError("the receiver closed without an acknowledgement"))
+        elif reason.check(ConnectionDone, IntegrityError):
+            peer = self._channel.principal
+            self.done.errback(
+                IntegrityError(
+                    f"the connection to {peer} was cut before it confirmed what it got",
+                    hint="it has stored all of it or nothing; ask, or send it again",
+                )
+            )
         else:
             self.done.errback(reason)
 
@@ -167,7 +173,14 @@ class SendProtocol(Protocol):
 
     async def _send(self) -> None:
         try:
+            if any(source.item.size is None for source in self._sources[:-1]):
+                raise LocalIOError(
+                    "only the last of several things may be one whose size is not known",
+                    hint="send pipes one by one",
+                )
             for source in self._sources:
+                if self._stopped:
+                    break
                 await self._send_one(source)
         except KDCError as error:
             self._fail(error)

@@ -16,7 +16,7 @@ from kdc.client_tap import Options as ClientTapOptions
 from kdc.commands import Options as ClientOptions
 from kdc.tap import Options as KDCOptions
 
-__all__ = ["OURS", "logical_lines", "long_options", "parse", "words_of"]
+__all__ = ["OURS", "logical_lines", "long_options", "options_in", "parse", "words_of"]
 
 OURS = ("kdc", "kdcclient", "twistd")
 
@@ -29,6 +29,11 @@ def logical_lines(text: str) -> list[str]:
 def words_of(line: str) -> list[str]:
     """Split a command line as a shell does, without the prompt and the comment."""
     return shlex.split(line.strip().removeprefix("$ "), comments=True)
+
+
+def options_in(text: str) -> set[str]:
+    """Return all the ``--options`` that a document mentions anywhere."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text))
 
 
 def parse(words: list[str]) -> Any:

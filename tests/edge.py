@@ -56,6 +56,7 @@ __all__ = [
     "KDC_HOST",
     "KDC_PORT",
     "NOW",
+    "RECEIVER_HOST",
     "ChannelTestCase",
     "EdgeTestCase",
     "HalfRecorder",
@@ -309,9 +310,9 @@ class Network(Clock):
         for _ in range(100_000):
             Clock.advance(self, 0)
             moved = [wire.step() for wire in list(self.wires)]
+            self.wires = [wire for wire in self.wires if wire.connected]
             if not any(moved):
                 return
-            self.wires = [wire for wire in self.wires if wire.connected]
         raise RuntimeError("it never comes to rest")
 
     def advance(self, amount: float) -> None:
@@ -643,6 +644,7 @@ class ChannelTestCase(SynchronousTestCase):
         self.network = Network()
         self.realm = Realm()
         self.bob = self.realm.receiver("bob")
+        self._began, self._first_now = self.network.milliseconds(), self.realm.now.milliseconds
         self.services: dict[str, Service] = {}
         self.allowed: set[str] | None = None
         self.listener = self.listen(RECEIVER_PORT)
@@ -653,12 +655,18 @@ class ChannelTestCase(SynchronousTestCase):
             self.services,
             timers=self.network,
             random=SeededRandom("bob"),
-            now_milliseconds=lambda: self.bob.now(self.network.seconds()),
+            now_milliseconds=self._now,
             allow=lambda name: self.allowed is None or name in self.allowed,
         )
         listener.epochs = self.bob.epochs
         self.network.listen(RECEIVER_HOST, port, listener)
         return listener
+
+    def _now(self) -> int:
+        """Bob's clock; the KDC's goes on with the same time that passes."""
+        passed = self.network.milliseconds() - self._began
+        self.realm.advance((self._first_now + passed - self.realm.now.milliseconds) / 1000)
+        return self.bob.now()
 
     def offer(self, protocol: IProtocol, name: str = "", **options: Any) -> None:
         """Have bob answer the next channel with ``protocol``."""
@@ -672,6 +680,7 @@ class ChannelTestCase(SynchronousTestCase):
         name: str = "alice",
     ) -> SenderChannel:
         """The sender's end of a channel, not connected yet."""
+        self._now()
         grant = self.realm.login(keys_of(name)).grant("bob")
         return SenderChannel(grant, service, factory_of(protocol), self.network)
 

@@ -7,6 +7,8 @@ generations are numbered, only that they grow.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -49,7 +51,7 @@ HOSTILE_NAMES = [
 ]
 
 
-def active(name: str, **fields: object) -> Record:
+def active(name: str, **fields: Any) -> Record:
     record = Record(
         name=name,
         status=Status.ACTIVE,
@@ -127,6 +129,7 @@ class StoreConformance(SynchronousTestCase):
         self.assertEqual(found, {record.name: record for record in records})
         for record in records:
             now = self.store.get(record.name)
+            assert now is not None
             self.assertEqual(attrs.evolve(now, generation=0), record)
 
     def test_a_name_is_taken_once(self) -> None:

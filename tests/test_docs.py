@@ -8,7 +8,14 @@ from pathlib import Path
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.command_lines import OURS, logical_lines, long_options, parse, words_of
+from tests.command_lines import (
+    OURS,
+    logical_lines,
+    long_options,
+    options_in,
+    parse,
+    words_of,
+)
 from tests.processes import free_port
 from tests.test_packaging import TOP, load
 
@@ -24,11 +31,6 @@ FOREIGN_PROGRAMS = frozenset(("make", "export", "mkdir", "echo", "cmp", "python3
 def blocks_of(text: str) -> list[str]:
     """Return what stands between fences in a Markdown document."""
     return re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def options_in(text: str) -> set[str]:
-    """Return all the ``--options`` that a document mentions anywhere."""
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text))
 
 
 def links_in(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from kdc import client_tap, tap
 from kdc.errors import ConfigurationError
 from kdc.secret import read_private
-from tests.command_lines import OURS, logical_lines, parse
+from tests.command_lines import OURS, logical_lines, long_options, options_in, parse
 from tests.processes import ProgramTestCase
 from tests.test_packaging import TOP, load
 
@@ -50,9 +50,14 @@ def commented_commands(unit: Path) -> list[list[str]]:
     comments = re.findall(r"^# ? ?(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
     found = []
     for line in logical_lines("\n".join(comments)):
-        words = line.strip().split()
-        if words and Path(words[0]).name in OURS and words[0].startswith("/"):
-            found.append(words)
+        words = line.split()
+        ours = [
+            at
+            for at, word in enumerate(words)
+            if re.fullmatch(rf"/opt/.*/({'|'.join(OURS)})", word)
+        ]
+        if ours:
+            found.append(words[ours[0] :])
     return found
 
 
@@ -92,12 +97,16 @@ class UnitTests(SynchronousTestCase):
     def test_commands_in_comments(self) -> None:
         """What the units tell people to type is taken by the programs as well."""
         commands = [words for unit in UNITS for words in commented_commands(unit)]
-        self.assertEqual(
-            [words[1] for words in commands if words[0].endswith("kdcclient")],
-            ["keygen", "register"],
-        )
+        self.assertEqual([words[1] for words in commands], ["admin", "keygen", "register"])
         for words in commands:
             parse(words)
+
+    def test_options_in_comments(self) -> None:
+        """The same for options by themselves."""
+        foreign = {"--system", "--home-dir", "--shell", "--now"}  # of useradd and systemctl
+        for unit in UNITS:
+            mentioned = options_in(unit.read_text(encoding="utf-8"))
+            self.assertEqual(mentioned - long_options() - foreign, set(), unit.name)
 
     def test_secrets_are_credentials(self) -> None:
         """Every secret file comes from LoadCredential=, by the name that it has there."""
@@ -180,7 +189,7 @@ class CredentialTests(ProgramTestCase):
 
     def test_tls_key(self) -> None:
         """The KDC takes its TLS key as a credential too, and nobody else's readable one."""
-        self.kdc().program.stop()
+        self.assertEqual(self.kdc().program.stop(), 0)
         pem = self.directory / "pwd.txt.tls"
         pem.chmod(0o440)
         options = ("--tls-key", str(pem), "--tls-certificate", str(pem))

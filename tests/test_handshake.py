@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kdc.codec import frame
 from kdc.crypto import EpochSecret, SessionKey, ticket_key
-from kdc.errors import Refusal, RemoteProtocolError
+from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from kdc.exchange import Grant
 from kdc.handshake import MAX_PRESENT, SECOND_BYTES, _prologue
 from kdc.messages import KeyReply
@@ -224,8 +224,9 @@ class TicketTests(HandshakeCase):
     def test_twice_by_its_owner(self) -> None:
         """Neither can the sender itself open a second channel with one key."""
         grant = self.grant()
-        self.bob.accept(grant.presentation().present())
+        self.bob.accept(presentation_of(grant).present())
         self.refuses(grant.presentation().present(), because="replay")
+        self.assertRaises(LocalProtocolError, grant.presentation)
 
     def test_garbage_behind_a_copied_ticket(self) -> None:
         """Who copies a ticket and is faster uses nothing up: the true 309 still works."""
@@ -278,7 +279,7 @@ class TicketTests(HandshakeCase):
     def test_payload_of_the_first(self) -> None:
         """m1 carries nothing: what it carried would be read before anybody is known."""
         grant = self.grant()
-        first = grant.presentation()._noise.write_first(b"early")
+        first = presentation_of(grant)._noise.write_first(b"early")
         with_payload = presentation_of(grant).present()[2:-48] + first
         self.refuses(frame(with_payload), Refusal.MALFORMED)
 

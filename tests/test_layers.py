@@ -41,20 +41,22 @@ LOCAL = (
 )
 OPERATION = (("kdc.administration",),)
 EDGE = (
-    ("kdc.background", "kdc.clock", "kdc.limiter", "kdc.running", "kdc.sockets", "kdc.tls"),
+    ("kdc.aio", "kdc.background", "kdc.clock", "kdc.limiter"),
+    ("kdc.running", "kdc.sockets", "kdc.tls"),
     ("kdc.adminserver", "kdc.auditlog", "kdc.known", "kdc.storewriter"),
     ("kdc.client", "kdc.server"),
     ("kdc.channel",),
     ("kdc.endpoints",),
     ("kdc.listening",),
 )
-APPLICATIONS = (("kdc.transfer", "kdc.tunnel"),)
+APPLICATIONS = (("kdc.asking", "kdc.transfer", "kdc.tunnel"),)
 SERVICES = (("kdc.policy",), ("kdc.service",))
 # What people type, command lines and endpoint strings, becomes settings here.
 COMMANDS = (
-    ("kdc.options",),
+    ("kdc.options", "kdc.optiontable"),
+    ("kdc.completion",),
     ("kdc.client_options",),
-    ("kdc.client_app",),
+    ("kdc.client_app", "kdc.doctor"),
     ("kdc.api", "kdc.tunnel_app"),
     ("kdc.client_tap", "kdc.endpoint_strings", "kdc.tap"),
     ("kdc.admin", "kdc.commands"),

@@ -97,8 +97,8 @@ class SecrecyTests(CoreTestCase):
         alice = self.registered("alice", CODE)
         bob = self.receiving()
         grant = self.granted(alice)
-        self.send(bob, grant)
-        self.fail_in_many_ways(alice, bob, grant)
+        present = self.send(bob, grant)
+        self.fail_in_many_ways(alice, bob, present)
         self.change(alice)
 
     def keys(self, name: str) -> Connection:
@@ -170,7 +170,7 @@ class SecrecyTests(CoreTestCase):
         self.made += [granted, reply]
         return granted
 
-    def send(self, bob: Receiver, grant: Grant) -> None:
+    def send(self, bob: Receiver, grant: Grant) -> bytes:
         presentation = grant.presentation()
         present = presentation.present()
         epoch = bob.epochs.current
@@ -186,9 +186,9 @@ class SecrecyTests(CoreTestCase):
         self.made += [presentation, ticket, accepted, a, b, epoch._used]
         self.made += opened(b, *a.send_data(CONTENT), a.send_end())
         self.made += opened(a, b.send_ack(AckStatus.STORED))
+        return present
 
-    def fail_in_many_ways(self, alice: Connection, bob: Receiver, grant: Grant) -> None:
-        present = grant.presentation().present()
+    def fail_in_many_ways(self, alice: Connection, bob: Receiver, present: bytes) -> None:
         later = alice.grant("bobby")
         self.secrets["later session key"] = later.reply.session_key
         unused = later.presentation().present()

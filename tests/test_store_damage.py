@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, Delete, Purge, Replace, Status, StoreError
@@ -17,8 +19,10 @@ KEY = PATH + ".key"
 GENERATION = PATH + ".generation"
 
 
-def open_on(disk: Disk, **options: bool) -> FlatFileStore:
-    return FlatFileStore.open(PATH, realm="LOCAL", files=disk, run=inline, **options)
+def open_on(disk: Disk, *, accept_rollback: bool = False) -> FlatFileStore:
+    return FlatFileStore.open(
+        PATH, realm="LOCAL", files=disk, run=inline, accept_rollback=accept_rollback
+    )
 
 
 class DamageCase(SynchronousTestCase):
@@ -40,7 +44,7 @@ class DamageCase(SynchronousTestCase):
     def contents(self, disk: Disk) -> dict[str, bytes]:
         return {path: inode.content for path, inode in disk.names.items()}
 
-    def with_(self, changed: dict[str, bytes | None]) -> Disk:
+    def with_(self, changed: Mapping[str, bytes | None]) -> Disk:
         """Return a disk with the store on it, but for these contents (None: no such file)."""
         disk = Disk()
         for path, content in {**self.good, **changed}.items():
@@ -54,7 +58,7 @@ class DamageCase(SynchronousTestCase):
         self.assertEqual(self.contents(disk), before)
         return problems
 
-    def assert_refused(self, changed: dict[str, bytes | None], context: object = "") -> Disk:
+    def assert_refused(self, changed: Mapping[str, bytes | None], context: object = "") -> Disk:
         """Opening refuses and changes nothing, and `check` has something to say."""
         disk = self.with_(changed)
         before = self.contents(disk)
@@ -138,7 +142,7 @@ class EveryByteTests(DamageCase):
 
 
 class KindsOfDamageTests(DamageCase):
-    def say(self, changed: dict[str, bytes | None]) -> str:
+    def say(self, changed: Mapping[str, bytes | None]) -> str:
         disk = self.assert_refused(changed)
         return "\n".join(map(str, self.check(disk)))
 
@@ -314,7 +318,7 @@ class KindsOfDamageTests(DamageCase):
 
 
 class RepairTests(DamageCase):
-    def repaired(self, changed: dict[str, bytes | None]) -> Disk:
+    def repaired(self, changed: Mapping[str, bytes | None]) -> Disk:
         disk = self.assert_refused(changed)
         self.result = repair(PATH, files=disk, now=17)
         self.assertEqual(self.check(disk), [])

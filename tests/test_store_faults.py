@@ -10,11 +10,12 @@ import contextlib
 import errno
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import (
+    Change,
     Create,
     Delete,
     Outcome,
@@ -32,10 +33,9 @@ from tests.store_conformance import active, token
 PATH = "/store/pwd.txt"
 
 
-def inline(work: Callable[[], None]) -> Callable[[], None]:
+def inline(work: Callable[[], None]) -> None:
     """Fold in the caller's thread, so that each run has the same calls in the same order."""
     work()
-    return lambda: None
 
 
 def open_on(disk: Disk) -> FlatFileStore:
@@ -87,7 +87,9 @@ class History:
             name = f"n{step}"
             self.change([Create(active(name, port=step), token(step))])
             yield
-            others = [Create(active(f"{name}-{i}", port=step), token(i)) for i in range(2)]
+            others: list[Change] = [
+                Create(active(f"{name}-{i}", port=step), token(i)) for i in range(2)
+            ]
             first = self.acknowledged.get("n0")
             if first is not None:
                 others.append(Replace(active("n0", port=100 + step), first.generation))
@@ -97,13 +99,15 @@ class History:
             self.change(others)
             yield
 
-    def change(self, changes: list[Create | Replace | Delete]) -> bool:
+    def change(self, changes: Sequence[Change]) -> bool:
         try:
             results = self.store.apply(changes)
         except StoreUnavailable:
             for change in changes:
-                record = getattr(change, "record", None)
-                self.sent.append(record or Record(change.name, Status.DELETED))
+                if isinstance(change, Create | Replace):
+                    self.sent.append(change.record)
+                else:
+                    self.sent.append(Record(change.name, Status.DELETED))
             return False
         for result in results:
             assert result.outcome is Outcome.DONE, result

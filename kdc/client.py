@@ -28,6 +28,7 @@ from kdc.errors import (
     AuthenticationRefused,
     KDCError,
     KDCUnreachable,
+    NameTaken,
     NotReceiving,
     PeerUnavailable,
     Refusal,
@@ -57,7 +58,7 @@ _REFUSALS: dict[Refusal, tuple[type[KDCError], str, str]] = {
         "check the name, the secret and the realm",
     ),
     Refusal.NAME_TAKEN: (
-        AuthenticationRefused,
+        NameTaken,
         "the name is registered already, with another secret",
         "give the passphrase it was registered with, or choose another name",
     ),

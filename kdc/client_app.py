@@ -24,6 +24,7 @@ from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import (
     AuthenticationRefused,
     KDCError,
+    NameTaken,
     NotReceiving,
     PeerUnavailable,
     RefusedByPolicy,
@@ -134,10 +135,14 @@ async def _register(client: KDCClient, port: int, invitation: bytes = b"") -> No
     name = client.keys.name
     try:
         await client.register("", port, invitation)
+    except NameTaken as error:
+        raise AuthenticationRefused(
+            f"wrong passphrase or key for {name}: the KDC has it under another one",
+            hint=error.hint,
+        ) from None
     except AuthenticationRefused as error:
         raise AuthenticationRefused(
-            f"wrong passphrase or key for {name}, or the name is not ours: {error}",
-            hint=error.hint,
+            f"the KDC does not know {name} by this passphrase or key: {error}", hint=error.hint
         ) from None
 
 

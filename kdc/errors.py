@@ -20,6 +20,7 @@ __all__ = [
     "KDCUnreachable",
     "LocalIOError",
     "LocalProtocolError",
+    "NameTaken",
     "NotReceiving",
     "PeerUnavailable",
     "Refusal",
@@ -127,6 +128,10 @@ class AuthenticationRefused(KDCError):
     """The KDC does not accept our proof: wrong secret, name taken, no invitation."""
 
     exit_status = ExitStatus.AUTHENTICATION
+
+
+class NameTaken(AuthenticationRefused):
+    """The name is registered already, with another secret."""
 
 
 class PeerUnavailable(KDCError):

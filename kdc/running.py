@@ -16,14 +16,10 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from twisted.python.failure import Failure
 
 from kdc.errors import ExitStatus, KDCError
+from kdc.telling import complain as complain
+from kdc.telling import say as say
 
 __all__ = ["complain", "leave_twistd", "run_to_end", "say", "show_warnings"]
-
-
-def say(line: str) -> None:
-    """One line for the person; a closed terminal or pipe is not our concern."""
-    with contextlib.suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
 
 
 def show_warnings(program: str) -> None:
@@ -35,12 +31,6 @@ def show_warnings(program: str) -> None:
             say(f"{program}: {text.strip()}")
 
     globalLogBeginner.beginLoggingTo([cast(ILogObserver, observe)], redirectStandardIO=False)
-
-
-def complain(program: str, error: KDCError) -> int:
-    """Say what went wrong and what to do next; return the exit status."""
-    say(f"{program}: {error}" + (f"\n  {error.hint}" if error.hint else ""))
-    return int(error.exit_status)
 
 
 def run_to_end(

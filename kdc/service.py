@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import signal
 import time
@@ -15,12 +14,13 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import blockingCallFromThread, deferToThreadPool
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from kdc.administration import Context, administer
-from kdc.adminserver import AdminFactory, SocketPath
+from kdc.administration import READING, Context, Request, administer
+from kdc.adminserver import AdminFactory, More, lines_of
+from kdc.adminsocket import SocketPath
 from kdc.auditlog import AuditLog
 from kdc.background import background
 from kdc.clock import use_monotonic_timers
@@ -28,17 +28,15 @@ from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.issuer import Audit, Enrolment, Issuer
 from kdc.partial import local_error
 from kdc.rates import Limits
-from kdc.secret import others_can_read
 from kdc.server import KDCFactory, tls_factory
 from kdc.store import Record
 from kdc.store.flatfile import FlatFileStore
+from kdc.store.portable import dump
 from kdc.storewriter import StoreWriter
-from kdc.tls import ServerTLS, make_certificate
+from kdc.tlsfiles import TLSFiles
 
-__all__ = ["KDCService", "KDCSettings", "load_tls", "renew_tls"]
+__all__ = ["KDCService", "KDCSettings"]
 
-_MAX_TLS_FILE = 1 << 20
-_OWN_HOSTS = ("localhost", "127.0.0.1", "::1")
 # A pwd.txt of this many principals is written in a few milliseconds.
 _FOLD_RECORDS = 10_000
 _FOLD_SECONDS = 1.0
@@ -66,83 +64,10 @@ class KDCSettings:
     accept_rollback: bool = False
     hosts: tuple[str, ...] = ()
 
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_TLS_FILE)
-    except OSError as error:
-        raise local_error(path, error) from None
-
-
-def _create(path: Path, content: bytes) -> None:
-    """Make a new file, whole and durable, readable by its owner only."""
-    temporary = path.with_name(f"{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(fd)
-    os.link(temporary, path)
-    temporary.unlink()
-
-
-def load_tls(settings: KDCSettings) -> ServerTLS:
-    """Read the KDC's TLS key and certificate; make them if none were given or made before.
-
-    One file beside the store holds both, so that they cannot be torn apart.
-    Raises `KDCError`.
-    """
-    if settings.tls_key is not None and settings.tls_certificate is not None:
-        return ServerTLS(_private(settings.tls_key), _read(settings.tls_certificate))
-    if settings.tls_key is not None or settings.tls_certificate is not None:
-        raise ConfigurationError("--tls-key and --tls-certificate go together")
-    path = _own_tls(settings)
-    if not path.exists():
-        key, certificate = make_certificate((*settings.hosts, *_OWN_HOSTS), dt.datetime.now(dt.UTC))
-        try:
-            _create(path, key + certificate)
-        except OSError as error:
-            raise local_error(path, error) from None
-    both = _private(path)
-    return ServerTLS(both, both)
-
-
-def renew_tls(settings: KDCSettings) -> ServerTLS:
-    """Put a new key and certificate in the place of those that were made here.
-
-    The old file is kept beside it, under the ending ``.old``.  Raises `KDCError`.
-    """
-    if settings.tls_key is not None:
-        raise ConfigurationError(
-            "this KDC was given its TLS key, it did not make it",
-            hint="replace the files of --tls-key and --tls-certificate, then send SIGHUP",
-        )
-    path = _own_tls(settings)
-    try:
-        if path.exists():
-            path.replace(path.with_name(f"{path.name}.old"))
-    except OSError as error:
-        raise local_error(path, error) from None
-    return load_tls(settings)
-
-
-def _own_tls(settings: KDCSettings) -> Path:
-    return settings.store.with_name(f"{settings.store.name}.tls")
-
-
-def _private(path: Path) -> bytes:
-    """Read a secret file, which nobody else may be able to."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise local_error(path, error) from None
-    if others_can_read(path, mode):
-        raise ConfigurationError(
-            f"{path} can be read by others than its owner", hint=f"chmod 600 {path}"
-        )
-    return _read(path)
+    @property
+    def tls(self) -> TLSFiles:
+        own = TLSFiles.beside(self.store).own
+        return TLSFiles(own, self.tls_key, self.tls_certificate, self.hosts)
 
 
 class KDCService(Service):
@@ -165,13 +90,17 @@ class KDCService(Service):
         self._ports: list[Any] = []
         self._pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-store")
         self._log_pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-log")
+        # Who lists a million principals must not keep registrations waiting.
+        self._reading_pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-reading")
         self._admin = SocketPath(settings.store)
         self._folding: IDelayedCall | None = None
+        self._unwatch: Callable[[], None] = lambda: None
+        self._hangup_before: Any = signal.SIG_DFL
 
     def privilegedStartService(self) -> None:
         """Open the store, then the ports: who can connect is answered from a whole store."""
         settings = self.settings
-        self.tls = load_tls(settings)
+        # Before all else: its lock keeps two of us from making the other files.
         self.store = FlatFileStore.open(
             settings.store,
             realm=settings.realm,
@@ -180,26 +109,28 @@ class KDCService(Service):
             accept_rollback=settings.accept_rollback,
         )
         try:
+            self.tls = settings.tls.load_or_make()
             self._build()
             self._listen()
             self._listen_for_operator()
         except BaseException:
-            self.audit.close()
-            self.store.close()
+            self._abandon()
             raise
 
     def startService(self) -> None:
         if not self._ports:
             self.privilegedStartService()
         super().startService()  # type: ignore[no-untyped-call]
-        for pool in (self._pool, self._log_pool):
+        for pool in self._pools:
             pool.start()
         self._unwatch = self.store.watch(self._changed)
         self.audit.add(Audit("started", "", "", f"{len(self.store)} principals"))
         for line in (*self.store.notes, *self.greeting()):
             self._say(line)
         # SIGHUP would otherwise end twistd without stopService.
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._hangup_before = signal.signal(
+            signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload)
+        )
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -213,9 +144,9 @@ class KDCService(Service):
         """
         try:
             settings = self._read_again()
-            tls = load_tls(self.settings)
-            self.audit.reopen()
-        except (KDCError, OSError) as error:
+            tls = self.settings.tls.load()
+            self._open_log()
+        except KDCError as error:
             self.log.error("not reloaded, the old state stays: {error}", error=error)
             self.audit.add(Audit("reload-failed", "", "", str(error)))
             return
@@ -223,6 +154,12 @@ class KDCService(Service):
         self.factory.issuer.govern(settings.enrolment, settings.lifetime_seconds, settings.limits)
         self.factory.limit(settings.limits)
         self.audit.add(Audit("reloaded", "", "", self.tls.fingerprint))
+
+    def _open_log(self) -> None:
+        try:
+            self.audit.reopen()
+        except OSError as error:
+            raise local_error(self.settings.output or Path("-"), error) from None
 
     def greeting(self) -> list[str]:
         """What the operator sees first: where, who, and what a client has to type."""
@@ -252,10 +189,7 @@ class KDCService(Service):
             return lambda call, *args: deferToThreadPool(reactor, pool, call, *args)
 
         self.audit = AuditLog(settings.output, clock=reactor, run=run_in(self._log_pool))
-        try:
-            self.audit.open()
-        except OSError as error:
-            raise local_error(settings.output or Path("-"), error) from None
+        self._open_log()
         issuer = Issuer(
             realm=settings.realm,
             find=self.store.get,
@@ -266,6 +200,7 @@ class KDCService(Service):
             limits=settings.limits,
         )
         self._in_store_thread = run_in(self._pool)
+        self._in_reading_thread = run_in(self._reading_pool)
         self.writer = StoreWriter(self.store, self._in_store_thread)
         self.factory = KDCFactory(issuer, self.writer, clock=reactor, limits=settings.limits)
 
@@ -292,30 +227,45 @@ class KDCService(Service):
 
         We hold the store's lock, so a socket that is there is a dead one of ours.
         """
-        factory = AdminFactory(
-            lambda request: self._in_store_thread(administer, self.store, request, self._context()),
-            self._in_store_thread,
-        )
-        self._admin.path.unlink(missing_ok=True)
-        port = self._reactor.listenUNIX(self._admin.usable, factory, mode=0o600, wantPID=0)
+        self.operators = AdminFactory(self._begin)
+        try:
+            self._admin.path.unlink(missing_ok=True)
+            port = self._reactor.listenUNIX(
+                self._admin.usable, self.operators, mode=0o600, wantPID=0
+            )
+        except (CannotListenError, OSError) as error:
+            raise LocalIOError(
+                f"cannot listen on {self._admin.path}: {_why(error)}",
+                hint="kdc admin needs that socket; check the permissions of the directory",
+            ) from None
         self._ports.append(port)
 
-    def _context(self) -> Context:
-        """What an operator's command works with; used in the store's thread."""
+    def _begin(self, request: Request, uid: int) -> More:
+        """Begin what an operator asks for; the rest happens in a thread, some answers at a time."""
+        reads = str(request.get("command")) in READING
+        run = self._in_reading_thread if reads else self._in_store_thread
+        answers = administer(self.store, request, self._context(uid))
+        return lambda: run(lines_of, answers)
 
-        def in_reactor(call: Callable[..., Any], *args: Any) -> Any:
-            return blockingCallFromThread(self._reactor, call, *args)
+    def _context(self, uid: int) -> Context:
+        """What an operator's command works with, in its thread.
+
+        It must never wait for the reactor, which waits for the thread when it stops.
+        """
+
+        def audit(event: str, name: str, detail: str) -> None:
+            line = Audit(event, name, "local", f"{detail} by uid {uid}".strip())
+            self._reactor.callFromThread(self.audit.add, line)
 
         return Context(
             now=int(time.time()),
             random=os.urandom,
-            audit=lambda event, name, detail: in_reactor(
-                self.audit.add, Audit(event, name, "local", detail)
-            ),
+            audit=audit,
             where=self._where,
-            rotate_tls=lambda: in_reactor(self._renew_tls),
+            rotate_tls=self._renew_tls,
             rotate_master_key=self.store.rotate_master_key,
-            more_stats=lambda: in_reactor(self._stats),
+            dump=lambda secrets: dump(self.store, secrets=secrets),
+            more_stats=self._stats(),
         )
 
     def _where(self) -> tuple[str, int, str]:
@@ -327,7 +277,7 @@ class KDCService(Service):
         return host, getattr(bound, "port", 0), self.tls.fingerprint
 
     def _renew_tls(self) -> str:
-        self.tls.replace_by(renew_tls(self.settings))
+        self.tls.replace_by(self.settings.tls.renew())
         return self.tls.fingerprint
 
     def _stats(self) -> dict[str, Any]:
@@ -357,19 +307,34 @@ class KDCService(Service):
 
         background(fold(), "folding the journal")
 
+    @property
+    def _pools(self) -> tuple[ThreadPool, ...]:
+        return self._pool, self._reading_pool, self._log_pool
+
+    def _abandon(self) -> None:
+        """Give back what a start that failed has taken."""
+        while self._ports:
+            self._ports.pop().stopListening()
+        self._admin.close()
+        if hasattr(self, "audit"):
+            self.audit.close()
+        self.store.close()
+
     async def _stop(self) -> None:
         """Stop listening, let what was begun come to its end, then close everything."""
-        for port in self._ports:
-            await port.stopListening()
+        signal.signal(signal.SIGHUP, self._hangup_before)
+        while self._ports:
+            await self._ports.pop().stopListening()
         self._admin.close()
+        self.operators.close_all()
         self.factory.close_all()
-        if self._folding is not None:
-            self._folding.cancel()
         await self.writer.drain()
         self._unwatch()
+        if self._folding is not None:
+            self._folding.cancel()
         self.audit.add(Audit("stopped", "", ""))
         await self.audit.flush()
-        for pool in (self._pool, self._log_pool):
+        for pool in self._pools:
             pool.stop()
         self.audit.close()
         self.store.close()

@@ -41,6 +41,7 @@ from kdc import clock
 from kdc.channel import ChannelListener, IStreamProtocol, SenderChannel, Service
 from kdc.client import KDCClient, KDCLink
 from kdc.endpoints import ChannelClientEndpoint, Reception
+from kdc.exchange import Grant
 from kdc.issuer import Audit, Enrolment, Issuer, Now
 from kdc.rates import Limits
 from kdc.records import AckStatus
@@ -250,6 +251,7 @@ class Wire:
         self._peer_ended = False
         half = IHalfCloseableProtocol(self.protocol, None)
         if half is None or not self.peer.connected:
+            self.peer._peer_ended = True
             self.finish(ConnectionDone())
         else:
             half.readConnectionLost()
@@ -672,6 +674,11 @@ class ChannelTestCase(SynchronousTestCase):
         """Have bob answer the next channel with ``protocol``."""
         self.services[name] = Service(factory_of(protocol), **options)
 
+    def grant(self, name: str = "alice") -> Grant:
+        """A fresh key for one channel to bob."""
+        self._now()
+        return self.realm.login(keys_of(name)).grant("bob")
+
     def sender(
         self,
         protocol: IProtocol,
@@ -680,9 +687,7 @@ class ChannelTestCase(SynchronousTestCase):
         name: str = "alice",
     ) -> SenderChannel:
         """The sender's end of a channel, not connected yet."""
-        self._now()
-        grant = self.realm.login(keys_of(name)).grant("bob")
-        return SenderChannel(grant, service, factory_of(protocol), self.network)
+        return SenderChannel(self.grant(name), service, factory_of(protocol), self.network)
 
     def dial(self, protocol: Any, address: str = "192.0.2.1", port: int = RECEIVER_PORT) -> Wire:
         """Connect to bob's port; nothing has moved yet."""

@@ -229,8 +229,11 @@ class Program:
         return f"--- {self} ({state})\n{self.said}{self.printed[-4000:]}"
 
     def __str__(self) -> str:
-        program = {KDC: "kdc", CLIENT: "kdcclient", TWISTD: "twistd"}.get(tuple(self.argv[:3]), "")
-        return f"{program or ' '.join(self.argv[:3])} {' '.join(self.argv[3:])}"
+        start, arguments = tuple(self.argv[:3]), " ".join(self.argv[3:])
+        for name, program in (("kdc", KDC), ("kdcclient", CLIENT), ("twistd", TWISTD)):
+            if start == program:
+                return f"{name} {arguments}"
+        return " ".join(self.argv)
 
     def _read(self) -> None:
         while True:

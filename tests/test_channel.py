@@ -350,10 +350,11 @@ class _Raw(str):
     """A service whose name goes on the wire as it is."""
 
     __slots__ = ("raw",)
+    raw: bytes
 
     def __new__(cls, raw: bytes) -> _Raw:
         self = super().__new__(cls, "raw")
-        self.raw: bytes = raw
+        self.raw = raw
         return self
 
     def encode(self, *_: Any) -> bytes:
@@ -652,10 +653,12 @@ class EndTests(ChannelTestCase):
         other.dataReceived = answer  # type: ignore[method-assign]
         self.offer(other)
         channel = self.sender(one)
-        channel.opened.addCallbacks(lambda _: one.out.write(b"question"), lambda _: None)
+        _ = channel.opened.addCallbacks(lambda _: one.out.write(b"question"), lambda _: None)
         wire = self.dial(channel)
         cut(wire)
         self.network.advance(400)
+        wire.abortConnection()  # who was told to wait for more than will come still waits
+        self.network.settle()
         self.assert_quiet()
         return one, other, channel
 

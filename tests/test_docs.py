@@ -23,7 +23,7 @@ README = TOP / "README.md"
 DOCUMENTS = [README, *sorted((TOP / "docs").glob("*.md")), TOP / "formal" / "README.md"]
 SAMPLE_RUN = TOP / "docs" / "sample-run.md"
 # Options of other people's programs, which our documents mention as well.
-FOREIGN_OPTIONS = frozenset(("--constraint",))
+FOREIGN_OPTIONS = frozenset(("--constraint", "--path"))  # of pip and of twistd web
 # Other programs in the README's blocks.
 FOREIGN_PROGRAMS = frozenset(("make", "export", "mkdir", "echo", "cmp", "python3", "pip"))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -55,7 +54,7 @@ class TerminalTestCase(ProgramTestCase):
         """``./client -n <sender_name> -m S -r <reciever_name> -i in.txt -a 127.0.0.1 -p ...``"""
         return self.typed(kdc, *"-n alice -m S -r bob -i in.txt".split(), *more)
 
-    def register(self, program: Program, name: str, passphrase: str) -> None:
+    def register_at(self, program: Program, name: str, passphrase: str) -> None:
         """Answer what a new name is asked."""
         program.answer(f"passphrase of {name}: ", passphrase)
         program.answer(f"To register {name} as new, repeat it: ", passphrase)
@@ -80,14 +79,14 @@ class OriginCommandsTests(TerminalTestCase):
             shown = receiver.expect(r"Its fingerprint is\n?\s+(sha256:[0-9a-f]{64})")[1]
             self.assertEqual(shown, kdc.fingerprint)
             receiver.answer(SAME, "yes")
-            self.register(receiver, "bob", self.BOB)
+            self.register_at(receiver, "bob", self.BOB)
         else:
             receiver.answer("passphrase of bob: ", self.BOB)
         receiver.expect(r"bob: receiving on 127.0.0.1 port \d+\n")
 
         sender = self.origin_sender(kdc)
         if new:  # the same person at the same machine: the KDC is known by now
-            self.register(sender, "alice", self.ALICE)
+            self.register_at(sender, "alice", self.ALICE)
         else:
             sender.expect("passphrase of alice: ")
             self.assert_not_in_process_table(sender)
@@ -130,8 +129,8 @@ class OriginCommandsTests(TerminalTestCase):
         self.check_files()
         self.assertEqual(kdc.program.stop(), 0)
         store = (self.directory / "pwd.txt").read_bytes()
-        for name in (b":alice:", b":bob:"):
-            self.assertEqual(store.count(b"\n" + name), 1, store)
+        for line in (b"\n:alice:", b"\n:bob:"):
+            self.assertEqual(store.count(line), 1, store)
         log = (self.directory / "out.txt").read_text()
         for event, name in (("registered", "bob"), ("registered", "alice"), ("issued", "alice")):
             self.assertRegex(log, rf"Z {event} client={name} address=127\.0\.0\.1")
@@ -217,7 +216,7 @@ class PromptTests(TerminalTestCase):
         program.type("\x03")
         self.assert_ends(program, 130)
         program = self.origin_receiver(kdc, "--listen", "0")
-        self.register(program, "bob", self.BOB)
+        self.register_at(program, "bob", self.BOB)
         program.expect("receiving on")
         program.type("\x03")
         self.assert_ends(program, 130)

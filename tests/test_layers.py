@@ -35,15 +35,15 @@ STORE = (
 )
 DECISIONS = (("kdc.issuer",),)
 LOCAL = (
-    ("kdc.items", "kdc.partial", "kdc.progress"),
+    ("kdc.items", "kdc.partial", "kdc.progress", "kdc.telling"),
     ("kdc.config", "kdc.deposit", "kdc.secret"),
     ("kdc.invitation",),
 )
-OPERATION = (("kdc.administration",),)
+OPERATION = (("kdc.administration", "kdc.adminsocket"),)
 EDGE = (
     ("kdc.aio", "kdc.background", "kdc.clock", "kdc.limiter"),
     ("kdc.running", "kdc.sockets", "kdc.tls"),
-    ("kdc.adminserver", "kdc.auditlog", "kdc.known", "kdc.storewriter"),
+    ("kdc.adminserver", "kdc.auditlog", "kdc.known", "kdc.storewriter", "kdc.tlsfiles"),
     ("kdc.client", "kdc.server"),
     ("kdc.channel",),
     ("kdc.endpoints",),
@@ -59,6 +59,8 @@ COMMANDS = (
     ("kdc.client_app", "kdc.doctor"),
     ("kdc.api", "kdc.tunnel_app"),
     ("kdc.client_tap", "kdc.endpoint_strings", "kdc.tap"),
+    ("kdc.adminstore",),
+    ("kdc.adminfiles",),
     ("kdc.admin", "kdc.commands"),
     ("kdc.cli",),
 )
@@ -86,7 +88,8 @@ PROTOCOL = frozenset(
 SERVER_SIDE = frozenset(
     (
         *("kdc.issuer", "kdc.server", "kdc.auditlog", "kdc.storewriter", "kdc.service"),
-        *("kdc.administration", "kdc.adminserver", "kdc.admin", "kdc.tap"),
+        *("kdc.administration", "kdc.adminsocket", "kdc.adminserver", "kdc.tlsfiles"),
+        *("kdc.adminstore", "kdc.adminfiles", "kdc.admin", "kdc.tap"),
     )
 )
 CLIENT_SIDE = frozenset(

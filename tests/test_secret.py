@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import os
+import signal
 import stat
 from pathlib import Path
 
@@ -134,7 +136,12 @@ class SecretTests(SynchronousTestCase):
         """Without any of them a person is asked, and the prompt says for whom."""
         asked: list[str] = []
         self.patch(secret, "has_terminal", lambda: True)
-        self.patch(secret.getpass, "getpass", lambda prompt: (asked.append(prompt), PASSPHRASE)[1])
+
+        def ask(prompt: str) -> str:
+            asked.append(prompt)
+            return PASSPHRASE
+
+        self.patch(getpass, "getpass", ask)
         self.assertTrue(SecretSource().asks)
         SecretSource().keys("LOCAL", "alice")
         SecretSource().keys("LOCAL", "alice", "once more: ")
@@ -153,16 +160,20 @@ class SecretTests(SynchronousTestCase):
             raise EOFError
 
         self.patch(secret, "has_terminal", lambda: True)
-        self.patch(secret.getpass, "getpass", ended)
+        self.patch(getpass, "getpass", ended)
         self.assertIn("no passphrase", self.refused(SecretSource()))
 
     def test_interrupted(self) -> None:
-        """Ctrl-C at the question ends the program with 130."""
-
-        def interrupted(prompt: str) -> str:
-            raise KeyboardInterrupt
-
+        """Ctrl-C and SIGTERM at the question end the program with 130 and 143."""
         self.patch(secret, "has_terminal", lambda: True)
-        self.patch(secret.getpass, "getpass", interrupted)
-        error = self.assertRaises(SystemExit, SecretSource().keys, "LOCAL", "alice")
-        self.assertEqual(error.code, 130)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+
+            def interrupted(prompt: str, number: int = number) -> str:
+                signal.raise_signal(number)
+                return PASSPHRASE
+
+            self.patch(getpass, "getpass", interrupted)
+            error = self.assertRaises(SystemExit, SecretSource().keys, "LOCAL", "alice")
+            self.assertEqual(error.code, 128 + number)
+            self.assertIs(signal.getsignal(number), before)

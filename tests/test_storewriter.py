@@ -29,7 +29,7 @@ class StoreWriterTests(SynchronousTestCase):
         """A worker thread that the test controls."""
         self.batches.append(changes)
         done: Deferred[Any] = Deferred()
-        done.addCallback(lambda _: call(changes))
+        _ = done.addCallback(lambda _: call(changes))
         self.pending.append(done)
         return done
 
@@ -96,7 +96,7 @@ class StoreWriterTests(SynchronousTestCase):
         """A change may be the answer to another."""
         first = self.writer.submit(create("a"))
         second: list[Deferred[Result]] = []
-        first.addCallback(lambda _: second.append(self.writer.submit(create("b"))))
+        _ = first.addCallback(lambda _: second.append(self.writer.submit(create("b"))))
         self.work()
         self.work()
         self.assertIs(self.successResultOf(second[0]).outcome, Outcome.DONE)

@@ -336,6 +336,23 @@ class StreamConformance(_Base):
         self.assert_done()
         self.assertEqual(self.far.received, b"question")
 
+    def test_end_for_others_with_producer(self) -> None:
+        """The other's end stops a producer that is at work, or that a close waits for."""
+        for streaming in (True, False):
+            for closing in (True, False):
+                self.open()
+                producer = Pusher()
+                self.near.out.registerProducer(producer, streaming)
+                if closing:
+                    self.near.out.loseConnection()
+                self.near.out.write(b"from the producer")
+                self.far.out.loseConnection()
+                self.near.out.write(b" so far")
+                self.assert_done()
+                self.assertEqual(producer.heard[-1], "stop")
+                self.assertEqual(producer.heard.count("stop"), 1)
+                self.near.out.unregisterProducer()
+
     def test_half_close_waits_for_producer(self) -> None:
         """The end comes behind what the producer still writes."""
         self.open(HalfRecorder(), HalfRecorder())

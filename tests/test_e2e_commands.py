@@ -1,0 +1,99 @@
+"""What the commands say of themselves; and the other Internet protocol."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+from twisted.trial.unittest import SkipTest
+
+from kdc import __version__, client_tap, commands, tap
+from kdc.admin import AdminOptions
+from tests.processes import CLIENT, KDC, TWISTD, Program, ProgramTestCase
+
+
+def with_subcommands(words: tuple[str, ...], options: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each command line that has options of its own, and these."""
+    yield words, options
+    for name, _, parser, _ in getattr(options, "subCommands", ()):
+        inner = parser()
+        inner.parent = options
+        yield from with_subcommands((*words, name), inner)
+
+
+class HelpTests(ProgramTestCase):
+    """``--help`` and ``--version``."""
+
+    def test_help(self) -> None:
+        """Every option and sub-command of every command is in its help, which ends with 0."""
+        started: list[tuple[Program, Any]] = []
+        for command, options in (
+            (KDC, tap.Options()),
+            ((*KDC, "admin"), AdminOptions()),
+            (CLIENT, commands.Options()),
+            ((*TWISTD, "kdc"), tap.Options()),
+            ((*TWISTD, "kdcclient"), client_tap.Options()),
+        ):
+            for words, inner in with_subcommands(command, options):
+                started.append((self.scratch.start(*words, "--help"), inner))
+                self.take_turns(started)
+        self.assertGreater(len(started), 15)
+        for program, options in started:
+            self.assert_ends(program, 0)
+            self.assertEqual(program.said, "", str(program))
+            shown = set(re.findall(r"--[a-z-]+", program.printed))
+            for option in options.longOpt:
+                self.assertIn(f"--{option.rstrip('=')}", shown, str(program))
+            for option in options.shortOpt.replace(":", ""):
+                self.assertIn(f"-{option},", program.printed, str(program))
+            for name, *_ in getattr(options, "subCommands", ()):
+                self.assertRegex(program.printed, rf"\n +{name} ", str(program))
+
+    def take_turns(self, started: list[tuple[Program, Any]]) -> None:
+        """No more than a few at a time."""
+        if len(started) >= 4:
+            started[-4][0].wait()
+
+    def test_version(self) -> None:
+        """Both programs name their version."""
+        for command in (KDC, CLIENT, (*TWISTD, "kdc"), (*TWISTD, "kdcclient")):
+            program = self.scratch.start(*command, "--version")
+            self.assert_ends(program, 0)
+            self.assertEqual(program.printed, f"kdc {__version__}\n", str(program))
+
+    def test_twistd_lists_both(self) -> None:
+        """``twistd --help`` shows the two plugins."""
+        program = self.scratch.start(*TWISTD, "--help")
+        self.assert_ends(program, 0)
+        for name in ("kdc", "kdcclient"):
+            self.assertRegex(program.printed, rf"\n +{name} +[A-Z]")
+
+
+class IPv6Tests(ProgramTestCase):
+    """Everything over ``::1``."""
+
+    def test_transfer(self) -> None:
+        """KDC, receiver and sender use IPv6 if the KDC's address is one."""
+        try:
+            with socket.socket(socket.AF_INET6) as probe:
+                probe.bind(("::1", 0))
+        except OSError as error:
+            raise SkipTest(f"no IPv6 loopback here: {error}") from None
+        kdc = self.kdc("-p", r"tcp6:0:interface=\:\:1")
+        self.assertEqual(kdc.host, "::1")
+        receiver = self.client(
+            *("receive", "-n", "bob", *kdc.place, "--accept-new", *self.key("bob")),
+            *("-o", "outfile", "--listen", "0"),
+        )
+        receiver.expect(r"bob: receiving on ::1 port \d+\n")
+        known = (self.scratch.home / ".config/kdc/known_kdcs").read_text()
+        self.assertEqual(known, f"[::1]:{kdc.port} {kdc.fingerprint}\n")
+        path = self.file("in.txt", os.urandom(100_000))
+        self.assert_ends(self.send(kdc, "alice", "bob", path), 0)
+        self.assertEqual((self.directory / "outfile").read_bytes(), path.read_bytes())
+        self.assertEqual(kdc.program.stop(), 0)
+        log = (self.directory / "out.txt").read_text()
+        self.assertRegex(log, r"Z issued client=alice address=::1 bob\n")

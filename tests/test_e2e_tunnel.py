@@ -1,0 +1,276 @@
+"""Tunnels as people start them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+
+from tests.processes import CLIENT, RunningKDC, free_port
+from tests.tunnels import TunnelTestCase, digest_server
+
+
+class TunnelProgramTests(TunnelTestCase):
+    def test_tcp(self) -> None:
+        """Ten MB each way, and both ends pass on as they come; the exposing side says who came."""
+        kdc = self.shared_kdc()
+        alice, bob = self.name("alice"), self.name("bob")
+        exposing = self.exposer(kdc, bob, f"digest=tcp:127.0.0.1:{digest_server(self)}")
+        _, port = self.forwarder(kdc, alice, bob, "digest")
+        self.assert_passes(("127.0.0.1", port), 10_000_000)
+        exposing.expect(rf"{bob}: digest: {alice} from 127.0.0.1 port \d+: connected\n")
+        exposing.expect(
+            rf"{alice} from \S+ port \d+: closed after 10000000|bytes in, \d+ bytes out"
+        )
+        self.assertNotIn("Traceback", exposing.said)
+
+    def test_several_services(self) -> None:
+        """One receiver offers several services, each reached under its own name."""
+        kdc = self.shared_kdc()
+        alice, bob = self.name("alice"), self.name("bob")
+        ports = [digest_server(self), digest_server(self)]
+        self.exposer(
+            kdc, bob, f"one=tcp:127.0.0.1:{ports[0]}", f"two=tcp:host=127.0.0.1:port={ports[1]}"
+        )
+        for service in ("one", "two"):
+            _, port = self.forwarder(kdc, alice, bob, service)
+            self.assert_passes(("127.0.0.1", port))
+
+    def test_unix_sockets(self) -> None:
+        """Unix sockets at both ends."""
+        kdc = self.shared_kdc()
+        alice, bob = self.name("alice"), self.name("bob")
+        near, far = self.directory / "near.sock", self.directory / "far.sock"
+        digest_server(self, path=far)
+        self.exposer(kdc, bob, f"digest=unix:{far}")
+        self.forwarder(kdc, alice, bob, "digest", f"unix:{near}")
+        self.assert_passes(str(near), family=socket.AF_UNIX)
+
+    def test_ipv6(self) -> None:
+        """Everything over IPv6: the KDC, the channel, and both local ends."""
+        try:
+            free_port("::1")
+        except OSError as error:
+            self.skipTest(f"no IPv6 on this machine: {error}")
+        program = self.kdc("-p", "tcp6:0:interface=\\:\\:1")
+        alice, bob = self.name("alice"), self.name("bob")
+        far = digest_server(self, "::1")
+        exposing = self.exposer(program, bob, f"digest=tcp:host=\\:\\:1:port={far}")
+        _, port = self.forwarder(program, alice, bob, "digest", "tcp6:0")
+        self.assert_passes(("::1", port), family=socket.AF_INET6)
+        self.assertIn(f"{bob}: receiving on ::1 port", exposing.said)
+        self.assertIn(f"digest: {alice} from ::1 port", exposing.said)
+
+    def test_local_by_default(self) -> None:
+        """A port that is forwarded can be reached from this machine only, unless one says so."""
+        kdc = self.shared_kdc()
+        program, _ = self.forwarder(kdc, self.name("alice"), "nobody-yet", "web", "tcp:0")
+        self.assertIn("web of nobody-yet is at 127.0.0.1 port", program.said)
+
+    def test_not_allowed(self) -> None:
+        """Somebody who is not allowed is turned away; both sides say so."""
+        kdc = self.shared_kdc()
+        bob, carol = self.name("bob"), self.name("carol")
+        target = f"digest=tcp:127.0.0.1:{digest_server(self)}"
+        exposing = self.exposer(kdc, bob, target, "--allow", "dave,erin", "--allow", "frank")
+        forwarding, port = self.forwarder(kdc, carol, bob, "digest")
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            self.assertRaises(ConnectionResetError, connection.recv, 1)
+        forwarding.expect(f"digest of {bob}: {bob} does not allow us to use digest\n")
+        self.assertNotIn(f"{carol} from", exposing.said)
+
+    def test_target_down(self) -> None:
+        """Nothing listens where the exposing side points: it says so; the user is reset."""
+        kdc = self.shared_kdc()
+        bob = self.name("bob")
+        exposing = self.exposer(kdc, bob, f"digest=tcp:127.0.0.1:{free_port()}")
+        _, port = self.forwarder(kdc, self.name("alice"), bob, "digest")
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            self.assertRaises(ConnectionResetError, connection.recv, 1)
+        exposing.expect("cannot connect: Connection was refused")
+
+    def test_twistd(self) -> None:
+        """`twistd kdcclient tunnel` does both at once, as a daemon would."""
+        kdc = self.shared_kdc()
+        alice, bob = self.name("alice"), self.name("bob")
+        exposing = self.twistd(
+            *("-n", "--pidfile=", "kdcclient", "tunnel", "-n", bob, *kdc.options, *self.key(bob)),
+            *("--expose", f"digest=tcp:127.0.0.1:{digest_server(self)}", "--listen", "0"),
+        )
+        exposing.expect(f"{bob}: receiving on")
+        near = free_port()
+        forwarding = self.twistd(
+            *("-n", "--pidfile=", "kdcclient", "tunnel", "-n", alice, *kdc.options),
+            *(*self.key(alice), "--forward", f"{bob}/digest={near}"),
+        )
+        forwarding.expect(f"digest of {bob} is at 127.0.0.1 port {near}\n")
+        self.assert_passes(("127.0.0.1", near))
+        exposing.expect(f"digest: {alice} from")
+
+    def test_bad_endpoints(self) -> None:
+        """What is no endpoint is refused with one line; a port that is taken, too."""
+        kdc = self.shared_kdc()
+        bob = self.name("bob")
+        common = ("-n", bob, *kdc.options, *self.key(bob))
+        self.assert_brief(self.client("expose", *common, "web=nothing:1"), 1, "not an endpoint")
+        self.assert_brief(self.client("expose", *common, "web"), 1, "SERVICE=ENDPOINT")
+        self.assert_brief(self.client("expose", *common), 1, "say what to expose")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            forward = ("forward", *common, "--to", "x", "web", "--listen", port)
+            self.assert_brief(self.client(*forward), 7, "cannot listen on .* in use")
+
+
+class PipeTests(TunnelTestCase):
+    """`kdcclient pipe`: a service on standard input and output."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.running = self.shared_kdc()
+        self.alice, self.bob = self.name("alice"), self.name("bob")
+
+    def pipe(self, service: str, content: bytes, *, head: int = -1) -> tuple[int, bytes, str]:
+        """Run it; return exit status, what it wrote, and what it said.
+
+        With ``head``, its output is closed after so many bytes.
+        """
+        command = [
+            *(*CLIENT, "pipe", "-n", self.alice, *self.running.options, *self.key(self.alice)),
+            *(self.bob, service),
+        ]
+        environment = {**os.environ, "HOME": str(self.scratch.home)}
+        with subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            if head >= 0:
+                if not (process.stdin and process.stdout and process.stderr):
+                    raise AssertionError
+                process.stdin.write(content)
+                process.stdin.flush()
+                process.stdin.close()
+                written = process.stdout.read(head)
+                process.stdout.close()
+                said = process.stderr.read()
+                return process.wait(60), written, said.decode()
+            written, said = process.communicate(content, 60)
+            return process.returncode, written, said.decode()
+
+    def test_pipe(self) -> None:
+        """What stands on standard input goes in, what comes out is written; then it ends."""
+        self.exposer(self.running, self.bob, f"digest=tcp:127.0.0.1:{digest_server(self)}")
+        content = os.urandom(3_000_000)
+        status, written, said = self.pipe("digest", b"%16d" % 2_000_000 + content)
+        self.assertEqual((status, said), (0, f"registered {self.alice} {self.at}\n"))
+        self.assertEqual(written[:32], hashlib.sha256(content).digest())
+        self.assertEqual(written[32:], b"z" * 2_000_000)
+
+    @property
+    def at(self) -> str:
+        return f"with the KDC at {self.running.host} port {self.running.port}"
+
+    def test_refused(self) -> None:
+        """A service that is not there, and a peer that is not: one line, and an exit status."""
+        status, written, said = self.pipe("digest", b"")
+        self.assertEqual((status, written), (5, b""))
+        self.assertIn(f"no key for {self.bob}", said)
+        self.exposer(self.running, self.bob, f"digest=tcp:127.0.0.1:{digest_server(self)}")
+        status, written, said = self.pipe("nothere", b"")
+        self.assertEqual((status, written), (8, b""))
+        self.assertEqual(said.count("does not offer nothere"), 1, said)
+
+    def test_cut(self) -> None:
+        """A stream that is cut ends with a status other than 0: nobody takes it for whole."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            exposing = self.exposer(self.running, self.bob, f"cut=tcp:127.0.0.1:{port}")
+            program = self.client(
+                *("pipe", "-n", self.alice, *self.running.options, *self.key(self.alice)),
+                *(self.bob, "cut"),
+            )
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall(b"half of it")
+                exposing.kill()
+                self.assert_ends(program, 6, "the connection was cut")
+        self.assertEqual(program.printed, "half of it")
+
+    def test_reader_goes(self) -> None:
+        """`pipe ... | head`: when nobody reads any more, it ends."""
+        self.exposer(self.running, self.bob, f"digest=tcp:127.0.0.1:{digest_server(self)}")
+        status, written, _ = self.pipe("digest", b"%16d" % 50_000_000, head=40)
+        self.assertEqual(written[32:], b"z" * 8)
+        self.assertNotEqual(status, 0)
+
+
+class RestartTests(TunnelTestCase):
+    """What goes on, and what comes back by itself."""
+
+    def begin(self, port: int) -> socket.socket:
+        """Open a connection through a tunnel, in the middle of a dialogue."""
+        connection = socket.create_connection(("127.0.0.1", port), 60)
+        connection.sendall(b"%16d" % 100_000)
+        return connection
+
+    def finish(self, connection: socket.socket) -> None:
+        connection.sendall(b"rest")
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+        connection.close()
+        self.assertEqual(answer, hashlib.sha256(b"rest").digest() + b"z" * 100_000)
+
+    def restart(self, kdc: RunningKDC) -> RunningKDC:
+        kdc.program.kill()
+        return self.kdc(port=kdc.port)
+
+    def test_kdc(self) -> None:
+        """The KDC is killed and restarted: running tunnels go on, and new ones open again."""
+        kdc = self.kdc(port=free_port())
+        exposing = self.exposer(kdc, "bob", f"digest=tcp:127.0.0.1:{digest_server(self)}")
+        _, port = self.forwarder(kdc, "alice", "bob", "digest")
+        first = self.begin(port)
+        exposing.expect("connected\n")
+        kdc.program.kill()
+        exposing.expect("trying again in")
+        with socket.create_connection(("127.0.0.1", port), 60) as refused:
+            self.assertRaises(ConnectionResetError, refused.recv, 1)
+        second = self.kdc(port=kdc.port)
+        exposing.expect("bob: receiving on")
+        self.assert_passes(("127.0.0.1", port))
+        self.finish(first)
+        self.assertEqual(second.program.process.poll(), None)
+
+    def test_exposing_side(self) -> None:
+        """The exposing side is killed: its tunnels are cut; restarted, it serves new ones."""
+        kdc = self.kdc()
+        target = f"digest=tcp:127.0.0.1:{digest_server(self)}"
+        exposing = self.exposer(kdc, "bob", target)
+        forwarding, port = self.forwarder(kdc, "alice", "bob", "digest")
+        connection = self.begin(port)
+        exposing.expect("connected\n")
+        exposing.kill()
+        with connection:
+            self.assertRaises(ConnectionResetError, connection.recv, 1)
+        forwarding.expect("digest of bob: the connection was cut")
+        self.exposer(kdc, "bob", target)
+        self.assert_passes(("127.0.0.1", port))
+
+    def test_stopped(self) -> None:
+        """SIGTERM ends either side."""
+        kdc = self.kdc()
+        exposing = self.exposer(kdc, "bob", "digest=tcp:127.0.0.1:1")
+        forwarding, _ = self.forwarder(kdc, "alice", "bob", "digest")
+        for program in (exposing, forwarding):
+            self.assertEqual(program.stop(), 128 + signal.SIGTERM)
+
+    def test_taken_over(self) -> None:
+        """Another one exposes under the same name: the first says so, and ends."""
+        kdc = self.kdc()
+        exposing = self.exposer(kdc, "bob", "digest=tcp:127.0.0.1:1")
+        self.exposer(kdc, "bob", "digest=tcp:127.0.0.1:1")
+        self.assert_ends(exposing, 8, "somebody began to receive as bob elsewhere")

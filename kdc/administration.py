@@ -356,8 +356,9 @@ def _change(store: Store, name: str, decide: Callable[[Record], Change | None]) 
 
 
 def _name(request: Request) -> str:
+    name = request.get("name")
     try:
-        return check_name(str(request.get("name")))
+        return check_name(name if isinstance(name, str) else "")
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 

@@ -96,7 +96,7 @@ def ask(connected: socket.socket, request: dict[str, Any]) -> Iterator[dict[str,
             for line in lines:
                 said = json.loads(line)
                 if "answer" not in said:
-                    end = said["end"]
+                    error = _error_of(said["end"])
                     break
                 yield said["answer"]
             else:
@@ -104,15 +104,17 @@ def ask(connected: socket.socket, request: dict[str, Any]) -> Iterator[dict[str,
                     "the running KDC ended the connection before it had answered",
                     hint="it may be stopping, or you are not its user: see its log",
                 )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LocalIOError(f"the running KDC did not answer: {error}") from None
-    if end["status"]:
-        raise _Answered(end)
+        except (OSError, ValueError, KeyError, TypeError) as unclear:
+            raise LocalIOError(f"the running KDC did not answer: {unclear}") from None
+    if error is not None:
+        raise error
 
 
-class _Answered(KDCError):
-    """An error that the running KDC found."""
-
-    def __init__(self, end: dict[str, Any]) -> None:
-        super().__init__(str(end.get("error")), hint=str(end.get("hint") or ""))
-        self.exit_status = ExitStatus(end["status"])  # type: ignore[misc]
+def _error_of(end: dict[str, Any]) -> KDCError | None:
+    """The error that the KDC found, if it found one."""
+    status = ExitStatus(end["status"])
+    if status is ExitStatus.DONE:
+        return None
+    error = KDCError(str(end["error"]), hint=str(end["hint"]))
+    error.exit_status = status  # type: ignore[misc]
+    return error

@@ -45,6 +45,7 @@ __all__ = [
     "change_secret",
     "client_for",
     "enter",
+    "join",
     "make_client",
     "register",
     "send",
@@ -151,6 +152,24 @@ async def register(client: KDCClient, port: int, invitation: bytes) -> int:
     await _register(client, port, invitation)
     client.close()
     say(f"registered {client.keys.name} with the KDC at {client.where}")
+    return 0
+
+
+async def join(
+    client: KDCClient, port: int, invitation: bytes, remember: Callable[[], None]
+) -> int:
+    """Take our name with an invitation, and ``remember`` that we have it.
+
+    A name that is ours already is good too: the first try may have been cut short.
+    """
+    try:
+        try:
+            await client.link()
+        except AuthenticationRefused:
+            await _register(client, port, invitation)
+        remember()
+    finally:
+        client.close()
     return 0
 
 

@@ -14,15 +14,17 @@ directory.  Secrets themselves never stand in it.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kdc.errors import ConfigurationError
-from kdc.partial import local_error
+from kdc.partial import PartialFile, local_error
 
-__all__ = ["KEYS", "PATHS", "default_path", "load"]
+__all__ = ["KEYS", "PATHS", "check_free", "default_path", "load", "save"]
 
 PATHS = ("passphrase-file", "key-file", "kdc-ca", "known-kdcs")
 KEYS = ("name", "address", "port", "realm", "kdc-fingerprint", *PATHS)
@@ -58,6 +60,37 @@ def load(path: Path | None = None) -> dict[str, str]:
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: {error}", hint="it must be TOML") from None
     return {key: _value(path, key, value) for key, value in values.items()}
+
+
+def check_free(path: Path) -> None:
+    """Raises `ConfigurationError` if there is such a file: somebody's settings are in it."""
+    if os.path.lexists(path):
+        raise ConfigurationError(
+            f"{path} is there already", hint="--force replaces it; --config names another file"
+        )
+
+
+def save(path: Path, values: Mapping[str, str | int]) -> None:
+    """Make ``values`` the whole of the file, readable by its owner only.
+
+    Raises `ConfigurationError` for what TOML cannot express, and `LocalIOError`.
+    """
+    text = "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items()
+    )
+    try:
+        content = text.encode()
+        if tomllib.loads(text) != dict(values):
+            raise ValueError
+    except ValueError:  # a path can hold any bytes
+        raise ConfigurationError(f"{path}: a name in it cannot be written down") from None
+    file = PartialFile(path)
+    try:
+        file.write([content])
+        file.finish()
+        file.show(replace=True)
+    finally:
+        file.discard()
 
 
 def _value(path: Path, key: str, value: Any) -> str:

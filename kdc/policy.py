@@ -76,8 +76,10 @@ def read_policy(path: Path) -> Policy:
         if len(text) > _MAX_BYTES:
             raise ValueError("it is too long")
         return Policy.of(tomllib.loads(text.decode()))
-    except (ValueError, RecursionError, ConfigurationError) as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}", hint=error.hint) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: {error}", hint="it must be TOML") from None
 
 
 def _enrolment(value: Any) -> Enrolment:

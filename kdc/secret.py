@@ -26,6 +26,7 @@ from kdc.principal import normal_passphrase
 
 __all__ = [
     "SecretSource",
+    "ask",
     "has_terminal",
     "interruptible",
     "others_can_read",
@@ -66,7 +67,12 @@ class SecretSource:
         elif self.passphrase_fd is not None:
             raw, where = _read_fd(self.passphrase_fd), f"descriptor {self.passphrase_fd}"
         else:
-            raw, where = _ask(prompt or f"passphrase of {name}: ").encode(), "what was typed"
+            typed = ask(
+                prompt or f"passphrase of {name}: ",
+                "passphrase",
+                "give --passphrase-file, --passphrase-fd or --key-file",
+            )
+            raw, where = typed.encode(), "what was typed"
         try:
             # Editors end a file with a line break; it is not part of the secret.
             return normal_passphrase(raw.decode().removesuffix("\n").removesuffix("\r"))
@@ -150,17 +156,15 @@ def _read_fd(fd: int) -> bytes:
         raise ConfigurationError(f"descriptor {fd}: {error.strerror}") from None
 
 
-def _ask(prompt: str) -> str:
+def ask(prompt: str, what: str, instead: str) -> str:
+    """Return what is typed without echo; ``instead``: what to do where there is no terminal."""
     if not has_terminal():
-        raise ConfigurationError(
-            "no terminal to ask for the passphrase on",
-            hint="give --passphrase-file, --passphrase-fd or --key-file",
-        )
+        raise ConfigurationError(f"no terminal to ask for the {what} on", hint=instead)
     with interruptible():
         try:
             return getpass.getpass(prompt)
         except (EOFError, termios.error):
-            raise ConfigurationError("no passphrase was typed") from None
+            raise ConfigurationError(f"no {what} was typed") from None
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -12,50 +11,53 @@ from twisted.trial.unittest import SkipTest
 
 from kdc import __version__, client_tap, commands, tap
 from kdc.admin import AdminOptions
-from tests.processes import CLIENT, KDC, TWISTD, Program, ProgramTestCase
+from tests.processes import CLIENT, KDC, TWISTD, ProgramTestCase
 
 
-def with_subcommands(words: tuple[str, ...], options: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Each command line that has options of its own, and these."""
-    yield words, options
+def below(options: Any) -> Iterator[Any]:
+    """The options of each sub-command, and of theirs."""
     for name, _, parser, _ in getattr(options, "subCommands", ()):
         inner = parser()
         inner.parent = options
-        yield from with_subcommands((*words, name), inner)
+        options.subCommand = name
+        yield inner
+        yield from below(inner)
 
 
 class HelpTests(ProgramTestCase):
     """``--help`` and ``--version``."""
 
     def test_help(self) -> None:
-        """Every option and sub-command of every command is in its help, which ends with 0."""
-        started: list[tuple[Program, Any]] = []
+        """Every option and sub-command is in the help of its command, which ends with 0."""
         for command, options in (
             (KDC, tap.Options()),
             ((*KDC, "admin"), AdminOptions()),
             (CLIENT, commands.Options()),
             ((*TWISTD, "kdc"), tap.Options()),
             ((*TWISTD, "kdcclient"), client_tap.Options()),
+            ((*TWISTD, "kdcclient", "receiver"), client_tap.ReceiverOptions()),
         ):
-            for words, inner in with_subcommands(command, options):
-                started.append((self.scratch.start(*words, "--help"), inner))
-                self.take_turns(started)
-        self.assertGreater(len(started), 15)
-        for program, options in started:
+            program = self.scratch.start(*command, "--help")
             self.assert_ends(program, 0)
             self.assertEqual(program.said, "", str(program))
-            shown = set(re.findall(r"--[a-z-]+", program.printed))
-            for option in options.longOpt:
-                self.assertIn(f"--{option.rstrip('=')}", shown, str(program))
-            for option in options.shortOpt.replace(":", ""):
-                self.assertIn(f"-{option},", program.printed, str(program))
-            for name, *_ in getattr(options, "subCommands", ()):
-                self.assertRegex(program.printed, rf"\n +{name} ", str(program))
+            self.assert_lists(program.printed, options)
 
-    def take_turns(self, started: list[tuple[Program, Any]]) -> None:
-        """No more than a few at a time."""
-        if len(started) >= 4:
-            started[-4][0].wait()
+    def test_help_of_subcommands(self) -> None:
+        """So it is for the commands below, however deep."""
+        count = 0
+        for top in (AdminOptions(), commands.Options(), client_tap.Options()):
+            for options in below(top):
+                self.assert_lists(str(options), options)
+                count += 1
+        self.assertGreater(count, 20)
+
+    def assert_lists(self, shown: str, options: Any) -> None:
+        for option in options.longOpt:
+            self.assertIn(f"--{option}", shown)
+        for option in options.shortOpt.replace(":", ""):
+            self.assertIn(f"  -{option}, --", shown)
+        for name, *_ in getattr(options, "subCommands", ()):
+            self.assertRegex(shown, rf"\n +{name} ")
 
     def test_version(self) -> None:
         """Both programs name their version."""

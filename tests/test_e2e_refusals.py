@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -42,7 +43,11 @@ class PeopleTests(RefusalTestCase):
             (self.send(kdc, name, "bob", path, *wrong), 4, told),
             (self.receive(kdc, name, *pin, *wrong), 4, told),
             (self.receive(kdc, name, *pin, *self.key("other")), 4, told),
-            (self.receive(kdc, name, *pin, *right, "--realm", "ELSEWHERE"), 4, told),
+            (
+                self.receive(kdc, name, *pin, *right, "--realm", "ELSEWHERE"),
+                4,
+                f"not know {name} by this",
+            ),
             (self.client("register", "-n", name, *kdc.options, *wrong), 4, told),
         )
         self.receive(kdc, name, *pin, *right).expect(f"{name}: receiving on")
@@ -256,6 +261,7 @@ class LocalTests(RefusalTestCase):
                 f"{bob}: nothing was kept of what {name} sent\n",
                 rf"\nkdcclient: .*{why}",
             )
+            self.assertEqual(len(re.findall(why, receiver.said)), 1, receiver.said)
             self.assert_nothing_kept("outfile", "outenc")
         self.assertEqual(list((self.directory / "directory").iterdir()), [])
 

@@ -227,6 +227,22 @@ class PromptTests(TerminalTestCase):
         self.assert_ends(program, 143)
         self.assert_nothing_kept("outfile", "outenc")
 
+    def test_control_c_under_twistd(self) -> None:
+        """The same where twistd asks, before and after it has begun to run."""
+        kdc = self.registered()
+        argv = ("-n", "kdcclient", "receiver", "-n", "bob", *kdc.place, "-o", "outfile")
+        for known, typed, question in (
+            ("unknown", "", SAME),
+            (str(self.known), "", "passphrase of bob: "),
+            (str(self.known), self.BOB, "To register bob as new, repeat it: "),
+        ):
+            program = self.twistd(*argv, "--listen", "0", "--known-kdcs", known, terminal=True)
+            if typed:
+                program.answer("passphrase of bob: ", typed)
+            program.expect(question)
+            program.type("\x03")
+            self.assert_ends(program, 130)
+
     def test_nothing_typed(self) -> None:
         """An empty passphrase, and the end of input, are refused and not taken for a secret."""
         kdc = self.registered()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import secrets
 import signal
 import stat
 from pathlib import Path
@@ -106,10 +107,19 @@ class PartialFileTests(SynchronousTestCase):
         """Replacing a symbolic link replaces the link, not what it points to."""
         target = self.directory / "target"
         target.write_bytes(b"precious")
-        self.path.symlink_to(target)
+        self.path.symlink_to(target.name)
         self.finished(b"new").show(replace=True)
         self.assertEqual(target.read_bytes(), b"precious")
         self.assertFalse(self.path.is_symlink())
+
+    def test_a_guessed_name(self) -> None:
+        """Whatever lies at the temporary name already is neither written to nor followed."""
+        self.patch(secrets, "token_hex", lambda length: "0" * 12)
+        target = self.directory / "target"
+        target.write_bytes(b"precious")
+        (self.directory / ".report.pdf.000000000000.part").symlink_to(target.name)
+        self.assertRaises(LocalIOError, PartialFile, self.path)
+        self.assertEqual(target.read_bytes(), b"precious")
 
     def test_discard(self) -> None:
         """What is discarded leaves nothing, before and after its end; what is shown stays."""

@@ -136,7 +136,7 @@ class MalformedTests(ServerTestCase):
             self.say(client, garbage + valid)
             self.assertEqual(bytes(client.received), self.REFUSED, garbage[:20])
             self.assertIsInstance(client.lost, ConnectionDone)
-            self.assertEqual(self.kdc.audit[-1].event, "refused")
+            self.assertEqual(self.kdc.events(), ["refused"] * (number + 1))
         self.assertEqual(self.served, [])
         self.assert_well()
 
@@ -373,14 +373,14 @@ class FloodTests(ServerTestCase):
         self.say(client, exchange.authenticate().data)
         (serving,) = self.served
         serving.peer.pauseProducing()
-        for _ in range(300):
+        for _ in range(120):
             self.say(client, b"".join(exchange.request_key("bob")[0].data for _ in range(100)))
-        self.assertLess(len(serving.waiting), 1 << 20)
-        self.assertGreater(len(serving.peer.waiting), 1 << 20, "the KDC went on reading")
+        self.assertLess(len(serving.waiting), 1 << 18)
+        self.assertGreater(len(serving.peer.waiting), 1 << 19, "the KDC went on reading")
         self.assertFalse(serving.reading)
         serving.peer.resumeProducing()
         self.network.settle()
-        self.assertEqual(len(self.numbers(client)), 30_001, "then all are answered")
+        self.assertEqual(len(self.numbers(client)), 12_001, "then all are answered")
         self.assert_well()
 
 

@@ -333,7 +333,7 @@ def _replay(
                 f"{paths.base} is at generation {generation}, and was at {kept_generation} "
                 f"before ({paths.generation}): an old copy was put back, or the journal is "
                 "missing or cut",
-                hint="find the newer files; if this is meant, tell it to accept the older state",
+                hint="find the newer files; if this is meant, start once with --accept-rollback",
             )
         notes.append(f"accepted generation {generation} in the place of {kept_generation}")
     if kept_generation is not None and kept_generation > generation:

@@ -450,7 +450,7 @@ class Session:
         if not verified(VerifyKey(request.verify_key), request.signature, *signed):
             return self._refuse(Refusal.NOT_AUTHENTIC, request.nonce, request.name)
         if record is not None and not request.invitation:
-            return self._refuse(Refusal.NAME_TAKEN, request.nonce, request.name)
+            return self._already_registered(request, record)
         new = Record(
             name=request.name,
             status=Status.ACTIVE,
@@ -488,10 +488,22 @@ class Session:
         if result is None:
             return self._unavailable(request.nonce, request.name)
         if result.outcome is not Outcome.DONE or result.record is None:
-            return self._refuse(Refusal.NAME_TAKEN, request.nonce, request.name)
+            return self._already_registered(request, result.record)
         self._issuer.audit(Audit("registered", request.name, self.address))
         reply = Registered(request.nonce, result.record.generation)
         return Output(frame(encode(reply)))
+
+    def _already_registered(self, request: Register, record: Record | None) -> Output:
+        """The name is taken - which is no news to its owner, whose first 302 was lost."""
+        own = (
+            record is not None
+            and record.status is Status.ACTIVE
+            and same(record.verify_key, request.verify_key)
+            and same(record.reply_key, request.reply_key)
+        )
+        if record is None or not own:
+            return self._refuse(Refusal.NAME_TAKEN, request.nonce, request.name)
+        return Output(frame(encode(Registered(request.nonce, record.generation))))
 
     # 303
 

@@ -211,7 +211,7 @@ class KDCService(Service):
         for description in self.settings.endpoints:
             try:
                 listening = serverFromString(self._reactor, description).listen(factory)
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, OSError) as error:
                 raise ConfigurationError(f"not an endpoint: {description!r}: {error}") from None
             failed: list[Any] = []
             _ = listening.addCallbacks(self._ports.append, failed.append)
@@ -329,6 +329,9 @@ class KDCService(Service):
         self.operators.close_all()
         self.factory.close_all()
         await self.writer.drain()
+        for run in (self._in_store_thread, self._in_reading_thread):
+            # Behind whatever an operator has begun, and what that has to say to the log.
+            await run(lambda: None)
         self._unwatch()
         if self._folding is not None:
             self._folding.cancel()

@@ -7,8 +7,9 @@ from typing import Any, cast
 import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.stdio import StandardIO
+from twisted.python.failure import Failure
 
 from kdc.channel import Service
 from kdc.client import KDCClient
@@ -136,12 +137,40 @@ class Tunnels:
         self._say(f"{what} is at {place}")
 
 
+class _StandardStreams(Relay):
+    """Standard input and output.
+
+    Their transport loses its two halves one by one, and says so; but when the
+    second one is gone it does not say that now it is lost as a whole.
+    """
+
+    _output_gone = False
+
+    def readConnectionLost(self) -> None:
+        super().readConnectionLost()
+        self._finish()
+
+    def writeConnectionLost(self) -> None:
+        self._output_gone = True
+        super().writeConnectionLost()
+        self._finish()
+
+    def cut(self) -> None:
+        super().cut()
+        self._read_ended = True
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._output_gone and self._read_ended and not self._lost:
+            self._transport.connectionLost(Failure(ConnectionDone()))
+
+
 async def pipe(client: KDCClient, settings: ClientSettings, peer: str, service: str) -> int:
     """Connect a peer's service to standard input and output, until both have ended."""
     await enter(client, settings, 0)
     ended: Deferred[None] = Deferred()
     target = ChannelClientEndpoint(client, peer, service)
-    local = Relay(gone=lambda relay, reason: ended.callback(None))
+    local = _StandardStreams(gone=lambda relay, reason: ended.callback(None))
     StandardIO(local, reactor=client.reactor)
     failed = await join_to(local, cast(Any, target))
     if failed is not None:

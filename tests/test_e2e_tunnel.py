@@ -6,7 +6,6 @@ import hashlib
 import os
 import signal
 import socket
-import subprocess
 
 from tests.processes import CLIENT, RunningKDC, free_port
 from tests.tunnels import TunnelTestCase, digest_server
@@ -131,48 +130,29 @@ class PipeTests(TunnelTestCase):
         self.running = self.shared_kdc()
         self.alice, self.bob = self.name("alice"), self.name("bob")
 
-    def pipe(self, service: str, content: bytes, *, head: int = -1) -> tuple[int, bytes, str]:
-        """Run it; return exit status, what it wrote, and what it said.
-
-        With ``head``, its output is closed after so many bytes.
-        """
-        command = [
-            *(*CLIENT, "pipe", "-n", self.alice, *self.running.options, *self.key(self.alice)),
+    def pipe(
+        self, service: str, content: bytes, line: str = 'cat in | "$@" | cat > out'
+    ) -> tuple[int, bytes, str]:
+        """Run it in a shell; return its exit status, what it wrote, and what it said."""
+        self.file("in", content)
+        program = self.scratch.start(
+            *("bash", "-c", line + "; exit ${PIPESTATUS[1]:-$?}", "bash", *CLIENT, "pipe"),
+            *("-n", self.alice, *self.running.options, *self.key(self.alice)),
             *(self.bob, service),
-        ]
-        environment = {**os.environ, "HOME": str(self.scratch.home)}
-        with subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            if head >= 0:
-                if not (process.stdin and process.stdout and process.stderr):
-                    raise AssertionError
-                process.stdin.write(content)
-                process.stdin.flush()
-                process.stdin.close()
-                written = process.stdout.read(head)
-                process.stdout.close()
-                said = process.stderr.read()
-                return process.wait(60), written, said.decode()
-            written, said = process.communicate(content, 60)
-            return process.returncode, written, said.decode()
+        )
+        status = program.wait()
+        return status, (self.directory / "out").read_bytes(), program.said
 
     def test_pipe(self) -> None:
         """What stands on standard input goes in, what comes out is written; then it ends."""
         self.exposer(self.running, self.bob, f"digest=tcp:127.0.0.1:{digest_server(self)}")
         content = os.urandom(3_000_000)
-        status, written, said = self.pipe("digest", b"%16d" % 2_000_000 + content)
-        self.assertEqual((status, said), (0, f"registered {self.alice} {self.at}\n"))
-        self.assertEqual(written[:32], hashlib.sha256(content).digest())
-        self.assertEqual(written[32:], b"z" * 2_000_000)
-
-    @property
-    def at(self) -> str:
-        return f"with the KDC at {self.running.host} port {self.running.port}"
+        for line in ('cat in | "$@" | cat > out', '"$@" < in > out'):
+            status, written, said = self.pipe("digest", b"%16d" % 2_000_000 + content, line)
+            self.assertEqual(status, 0, said)
+            self.assertEqual(written[:32], hashlib.sha256(content).digest())
+            self.assertEqual(written[32:], b"z" * 2_000_000)
+        self.assertEqual(said, "")
 
     def test_refused(self) -> None:
         """A service that is not there, and a peer that is not: one line, and an exit status."""
@@ -203,9 +183,33 @@ class PipeTests(TunnelTestCase):
     def test_reader_goes(self) -> None:
         """`pipe ... | head`: when nobody reads any more, it ends."""
         self.exposer(self.running, self.bob, f"digest=tcp:127.0.0.1:{digest_server(self)}")
-        status, written, _ = self.pipe("digest", b"%16d" % 50_000_000, head=40)
+        line = 'cat in | "$@" | head -c 40 > out'
+        status, written, said = self.pipe("digest", b"%16d" % 50_000_000, line)
         self.assertEqual(written[32:], b"z" * 8)
-        self.assertNotEqual(status, 0)
+        self.assertEqual(status, 5, said)
+        self.assertIn("nobody reads", said)
+
+    def test_service_ends_first(self) -> None:
+        """The service ends before the input does: the end of the input then ends it all."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            self.exposer(self.running, self.bob, f"daytime=tcp:127.0.0.1:{port}")
+            os.mkfifo(self.directory / "fifo")
+            program = self.scratch.start(
+                *("bash", "-c", 'exec "$@" < fifo > out', "bash", *CLIENT, "pipe"),
+                *("-n", self.alice, *self.running.options, *self.key(self.alice)),
+                *(self.bob, "daytime"),
+            )
+            with (self.directory / "fifo").open("wb", buffering=0) as fifo:
+                connection, _ = server.accept()
+                fifo.write(b"what time is it?")
+                self.assertEqual(connection.recv(100), b"what time is it?")
+                connection.sendall(b"noon")
+                connection.close()
+                output = self.directory / "out"
+                self.eventually("it is noon", lambda: output.read_bytes() == b"noon")
+                self.assertIs(program.process.poll(), None)
+            self.assert_ends(program, 0)
 
 
 class RestartTests(TunnelTestCase):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from kdc.codec import frame
-from kdc.crypto import invitation_proof
+from kdc.crypto import ReplyKey, invitation_proof
 from kdc.errors import Refusal
 from kdc.exchange import Sent
 from kdc.issuer import _NO_CODE, Audit, Enrolment
@@ -101,12 +101,37 @@ class OpenTests(RegistrationCase):
         self.assertIsNone(alice.refusal(alice.exchange.register("", 1)))
 
     def test_taken(self) -> None:
-        """A name belongs to who has it: to register it again, with any key, fails."""
+        """A name belongs to who has it: nobody else can register it again."""
         self.realm.add(ALICE)
-        for secret in ("first", "second"):
-            stranger = self.stranger(secret=secret)
-            self.changes_nothing(stranger, stranger.exchange.register("", 1), Refusal.NAME_TAKEN)
-            self.assertTrue(stranger.open)
+        stranger = self.stranger(secret="second")
+        self.changes_nothing(stranger, stranger.exchange.register("", 1), Refusal.NAME_TAKEN)
+        self.assertTrue(stranger.open)
+
+    def test_again_by_its_owner(self) -> None:
+        """Who lost the answer may ask again: it is told what is so, and nothing changes."""
+        record = self.realm.add(ALICE)
+        alice = self.stranger()
+        answer = alice.ask(alice.exchange.register("192.0.2.9", 2)).message
+        self.assertEqual(getattr(answer, "generation", None), record.generation)
+        self.assertEqual(self.realm.store.get("alice"), record)
+
+    def test_half_the_keys(self) -> None:
+        """The right signing key with another reply key is not the owner's registration."""
+        self.realm.add(ALICE)
+        other = attrs.evolve(keys_of("alice", "first"), reply_key=ReplyKey(bytes(32)))
+        stranger = self.realm.connect(other)
+        self.changes_nothing(stranger, stranger.exchange.register("", 1), Refusal.NAME_TAKEN)
+
+    def test_twice_at_once_by_its_owner(self) -> None:
+        """Two programs of one new principal that start together are both registered."""
+        one, two = self.stranger(), self.stranger()
+        outputs = [
+            c.session.receive(bodies(c.exchange.register("", 1).data)[0], self.realm.now)
+            for c in (one, two)
+        ]
+        for connection, output in zip((one, two), outputs, strict=True):
+            self.realm.perform(connection.session, output)
+            self.assertIsInstance(connection.answer().message, Registered)
 
     def test_taken_meanwhile(self) -> None:
         """Of two that register one name at the same time, one gets it; the other is told."""
@@ -334,7 +359,7 @@ class RefusalAuditTests(RegistrationCase):
     def test_lines(self) -> None:
         """A refused registration is told of, and marked as anybody's doing."""
         self.realm.add(ALICE)
-        stranger = self.stranger()
+        stranger = self.stranger(secret="second")
         stranger.refusal(stranger.exchange.register("", 1))
         self.assertEqual(
             self.realm.audit,

@@ -113,6 +113,13 @@ class EveryByteTests(DamageCase):
         """Refused."""
         self.flip_each(KEY)
 
+    def test_a_damaged_master_key_is_blamed_itself(self) -> None:
+        """Not pwd.txt, which nobody should then go and repair."""
+        key = self.good[KEY]
+        changed = key[:60] + (b"A" if key[60:61] != b"A" else b"B") + key[61:]
+        error = self.assertRaises(StoreError, open_on, self.with_({KEY: changed}))
+        self.assertIn(f"{KEY}, line 1 is not a master key", str(error))
+
     def test_pwd_txt_cut_at_any_byte(self) -> None:
         """A truncated pwd.txt is refused wherever it was cut, also to nothing."""
         for end in range(len(self.good[PATH])):
@@ -244,6 +251,13 @@ class KindsOfDamageTests(DamageCase):
         """Without the generation file, too: a batch follows, so it was acknowledged."""
         content = self.good[JOURNAL].replace(b":bob:10.4.5.11:2:", b":bob:10.4.5.11:3:")
         self.assert_refused({JOURNAL: content, GENERATION: None})
+
+    def test_accepting_an_older_state_is_not_accepting_damage(self) -> None:
+        """A damaged acknowledged batch is refused with its line, whatever one is told to accept."""
+        content = self.good[JOURNAL].replace(b":eve:10.4.5.11:", b":eve:10.4.5.12:")
+        disk = self.with_({JOURNAL: content})
+        error = self.assertRaises(StoreError, open_on, disk, accept_rollback=True)
+        self.assertIn(f"{JOURNAL} line 8: acknowledged changes from here on", str(error))
 
     def test_an_old_backup_is_noticed(self) -> None:
         """pwd.txt and journal from before: refused while the generation file is of now."""

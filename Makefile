@@ -25,6 +25,9 @@ help:
 	@echo 'make format       put the source into its form'
 	@echo 'make coverage     all tests, and the branches that none of them takes'
 	@echo 'make bench        measurements'
+	@echo 'make store-kill9  kill the store at random moments, 200 times; nothing may be lost'
+	@echo 'make store-faults fail each system call of the store, and damage each byte of its files'
+	@echo 'make store-scale  the store with a million principals'
 	@echo 'make test-oldest  all tests, with the oldest versions that are good enough'
 	@echo 'make wheel-check  build the distribution, install it elsewhere, find both plugins'
 	@echo 'make clean        remove whatever these made'
@@ -58,6 +61,17 @@ format: $(READY)
 .PHONY: bench
 bench: $(READY)
 	@$(BIN)/python -m bench
+
+# What the principal store must stand: docs/store-runs.md shows what these printed.
+.PHONY: store-kill9 store-faults store-scale
+store-kill9: $(READY)
+	@$(BIN)/python bench/store_kill9.py
+
+store-faults: $(READY)
+	@$(BIN)/python -m twisted.trial tests.test_store_faults tests.test_store_damage
+
+store-scale: $(READY)
+	@$(BIN)/python bench/store_scale.py
 
 .PHONY: wheel-check
 wheel-check: $(READY)

@@ -6,6 +6,7 @@ What only one of the two ways needs is imported there: a command should start at
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from kdc.adminsocket import ask, connect
-from kdc.errors import ConfigurationError
+from kdc.errors import ConfigurationError, LocalIOError
 from kdc.partial import local_error
 
 if TYPE_CHECKING:
@@ -88,6 +89,9 @@ class AdminStore:
         from kdc.store.flatfile import FlatFileStore
 
         self.check_owner()
+        if not create and not any(self.path.parent.glob(f"{glob.escape(self.path.name)}*")):
+            # Before a lock file is left where nothing ever was.
+            raise LocalIOError(f"there is no {self.path}", hint="check the path, or start the KDC")
         store = FlatFileStore.open(self.path, realm=self.realm, create=create, **self.companions)
         with contextlib.closing(store):
             yield store

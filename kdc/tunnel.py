@@ -16,7 +16,6 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -26,8 +25,6 @@ from kdc.errors import KDCError, PeerUnavailable
 from kdc.records import MAX_DATA
 
 __all__ = ["Relay", "expose_factory", "forward_factory", "join_to"]
-
-_log = Logger()
 
 
 @implementer(IHalfCloseableProtocol)
@@ -152,6 +149,7 @@ async def join_to(relay: Relay, target: IStreamClientEndpoint) -> KDCError | Non
         failed = PeerUnavailable(f"cannot connect: {error}")
     else:
         return None
+    relay.broken = failed
     relay.cut()
     return failed
 
@@ -161,64 +159,57 @@ class _RelayFactory(Factory["Relay"]):
 
     noisy = False
 
-    def __init__(self, target: IStreamClientEndpoint) -> None:
+    def __init__(self, target: IStreamClientEndpoint, what: str, tell: Callable[[str], None]):
         self._target = target
+        self._what = what
+        self._tell = tell
 
-    def relay(self, what: str, gone: Callable[[Relay, Failure], None]) -> Relay:
-        return Relay(lambda relay: background(self._join(relay, what), "a tunnel"), gone)
-
-    async def _join(self, relay: Relay, what: str) -> None:
-        failed = await join_to(relay, self._target)
-        if failed is not None:
-            _log.error("{what}: {error}", what=what, error=failed)
+    def _joined(self, relay: Relay) -> None:
+        background(join_to(relay, self._target), self._what)
 
 
 class _ExposeFactory(_RelayFactory):
-    def __init__(
-        self, name: str, target: IStreamClientEndpoint, tell: Callable[[str], None]
-    ) -> None:
-        super().__init__(target)
-        self._name = name
-        self._tell = tell
-
     def buildProtocol(self, addr: Any) -> Relay:
         peer = cast(PrincipalAddress, addr)
-        what = f"{self._name}: {peer.name} from {peer.host} port {peer.port}"
+        what = f"{self._what}: {peer.name} from {peer.host} port {peer.port}"
         self._tell(f"{what}: connected")
-        return self.relay(what, lambda relay, reason: self._tell(_farewell(what, relay, reason)))
+        return Relay(
+            self._joined, lambda relay, reason: self._tell(f"{what}: {_farewell(relay, reason)}")
+        )
 
 
 class _ForwardFactory(_RelayFactory):
-    def __init__(self, target: IStreamClientEndpoint, what: str) -> None:
-        super().__init__(target)
-        self._what = what
-
     def buildProtocol(self, addr: Any) -> Relay:
-        return self.relay(self._what, self._gone)
+        return Relay(self._joined, self._gone)
 
     def _gone(self, relay: Relay, reason: Failure) -> None:
         if relay.broken is not None:
-            _log.warn("{what}: {error}", what=self._what, error=relay.broken)
+            self._tell(f"{self._what}: {relay.broken}")
 
 
-def _farewell(what: str, relay: Relay, reason: Failure) -> str:
+def _farewell(relay: Relay, reason: Failure) -> str:
     amounts = f"{relay.received} bytes in, {relay.sent} bytes out"
     if reason.check(ConnectionDone):
-        return f"{what}: closed after {amounts}"
-    return f"{what}: broken after {amounts}: {relay.broken or _error_of(reason)}"
+        return f"closed after {amounts}"
+    return f"broken after {amounts}: {relay.broken or _error_of(reason)}"
 
 
 def expose_factory(
-    name: str, target: IStreamClientEndpoint, tell: Callable[[str], None]
+    target: IStreamClientEndpoint, what: str, tell: Callable[[str], None]
 ) -> IProtocolFactory:
-    """What to offer as the service ``name``: the local endpoint ``target``.
+    """What to offer as a service: each channel gets a connection of its own to ``target``.
 
     ``tell`` is given a line whenever a channel opens or closes, with the
     principal that opened it.
     """
-    return _ExposeFactory(name, target, tell)
+    return _ExposeFactory(target, what, tell)
 
 
-def forward_factory(target: IStreamClientEndpoint, what: str) -> IProtocolFactory:
-    """What to listen with locally: each connection gets a channel of its own to ``target``."""
-    return _ForwardFactory(target, what)
+def forward_factory(
+    target: IStreamClientEndpoint, what: str, tell: Callable[[str], None]
+) -> IProtocolFactory:
+    """What to listen with locally: each connection gets a channel of its own to ``target``.
+
+    ``tell`` is given a line for each that could not be opened, or broke.
+    """
+    return _ForwardFactory(target, what, tell)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, cast
 
 import attrs
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone
@@ -75,6 +77,8 @@ class Tunnels:
             for forwarded in settings.forwarded:
                 await self._forward(forwarded)
             await enter(self._client, settings.client, number)
+            for forwarded, port in zip(settings.forwarded, self._ports, strict=True):
+                self._say(f"{_what(forwarded)} is at {_place(port.getHost())}")
             if self._listening is not None:
                 await self._listening.run()
             else:
@@ -103,7 +107,7 @@ class Tunnels:
                 raise ConfigurationError(
                     f"not an endpoint: {exposed.endpoint!r}: {error}"
                 ) from None
-            factory = expose_factory(exposed.name, target, self._say)
+            factory = expose_factory(target, exposed.name, self._say)
             services[exposed.name] = Service(factory, self._allowed)
             self._say(f"exposing {exposed.endpoint} as {exposed.name}")
         return Listening(
@@ -122,19 +126,25 @@ class Tunnels:
 
     async def _forward(self, forwarded: Forwarded) -> None:
         target = ChannelClientEndpoint(self._client, forwarded.peer, forwarded.service)
-        what = f"{forwarded.service} of {forwarded.peer}"
         try:
             endpoint = serverFromString(self._client.reactor, forwarded.listen)
-            port = await endpoint.listen(forward_factory(target, what))
+            port = await endpoint.listen(forward_factory(target, _what(forwarded), self._say))
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigurationError(f"not an endpoint: {forwarded.listen!r}: {error}") from None
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error
             raise LocalIOError(f"cannot listen on {forwarded.listen}: {reason}") from None
         self._ports.append(port)
-        where = port.getHost()
-        place = getattr(where, "name", None) or f"{where.host} port {where.port}"
-        self._say(f"{what} is at {place}")
+
+
+def _what(forwarded: Forwarded) -> str:
+    return f"{forwarded.service} of {forwarded.peer}"
+
+
+def _place(address: Any) -> str:
+    if isinstance(address, UNIXAddress):
+        return os.fsdecode(address.name or b"")
+    return f"{address.host} port {address.port}"
 
 
 class _StandardStreams(Relay):

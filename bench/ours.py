@@ -1,0 +1,97 @@
+"""Our KDC as a process, and the load generators for it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bench.population import fill
+from bench.processes import Failed, Scratch, cpu_of, free_port, run, until
+
+__all__ = ["KDC", "load"]
+
+# The limits protect from strangers; here everybody comes from one address.
+_UNLIMITED = {
+    "keys-per-second": 10_000_000,
+    "keys-burst": 10_000_000,
+    "registrations-per-minute": 10_000_000,
+    "unauthenticated": 20_000,
+    "unauthenticated-per-address": 20_000,
+}
+
+
+class KDC:
+    """A KDC with a store of ``principals``, of whom `population.able` can log in."""
+
+    def __init__(self, scratch: Scratch, principals: int, everybody: bool = False) -> None:
+        self.scratch = scratch
+        self.principals = principals
+        self.room = scratch.room(f"kdc-{principals}{'-all' if everybody else ''}")
+        self.port = free_port()
+        if not (self.room / "pwd.txt").exists():
+            fill(self.room / "pwd.txt", principals, everybody)
+        self.start()
+
+    def start(self) -> None:
+        limits = [f"--limit={name}={value}" for name, value in _UNLIMITED.items()]
+        program = Path(sys.executable).parent / "kdc"
+        log = self.room / "log"
+        with log.open("wb") as output:
+            self._child = self.scratch.start(
+                [program, "-p", str(self.port), "-f", "pwd.txt", "-o", "out.txt", *limits],
+                cwd=self.room,
+                stdout=output,
+            )
+        # It says on standard error who it is once it listens.
+        said = self.scratch.directory / "kdc.log"
+        seen = said.read_text() if said.exists() else ""
+        until(
+            lambda: self._child.poll() is not None or f"on 127.0.0.1 port {self.port}" in (
+                said.read_text()
+            ),
+            f"a KDC of {self.principals} principals starts",
+            120,
+        )
+        if self._child.poll() is not None:
+            raise Failed(f"the KDC ended: {seen[-500:]}")
+        until(lambda: self._pin() is not None, "the KDC says its fingerprint")
+        self.pin = str(self._pin())
+
+    def _pin(self) -> str | None:
+        text = (self.scratch.directory / "kdc.log").read_text()
+        found = re.findall(rf"-p {self.port} --kdc-fingerprint (sha256:[0-9a-f]{{64}})", text)
+        return found[-1] if found else None
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def cpu(self) -> float:
+        return cpu_of(self.pid)
+
+    def stop(self) -> None:
+        self.scratch.stop(self._child)
+
+    def where(self) -> dict[str, Any]:
+        return {
+            "port": self.port,
+            "pid": self.pid,
+            "pin": self.pin,
+            "principals": self.principals,
+        }
+
+
+def load(kind: str, settings: dict[str, Any], seconds: float = 300.0) -> dict[str, Any]:
+    """Run a load generator in a process of its own; it checks every answer, or raises `Failed`."""
+    done = run(
+        [sys.executable, "-m", "bench.load", kind, json.dumps(settings)],
+        stdout=subprocess.PIPE,
+        seconds=seconds,
+    )
+    result: dict[str, Any] = json.loads(done.output)
+    return result

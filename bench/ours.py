@@ -40,31 +40,20 @@ class KDC:
         limits = [f"--limit={name}={value}" for name, value in _UNLIMITED.items()]
         program = Path(sys.executable).parent / "kdc"
         log = self.room / "log"
-        with log.open("wb") as output:
-            self._child = self.scratch.start(
-                [program, "-p", str(self.port), "-f", "pwd.txt", "-o", "out.txt", *limits],
-                cwd=self.room,
-                stdout=output,
-            )
-        # It says on standard error who it is once it listens.
-        said = self.scratch.directory / "kdc.log"
-        seen = said.read_text() if said.exists() else ""
-        until(
-            lambda: self._child.poll() is not None or f"on 127.0.0.1 port {self.port}" in (
-                said.read_text()
-            ),
-            f"a KDC of {self.principals} principals starts",
-            120,
+        log.unlink(missing_ok=True)
+        self._child = self.scratch.start(
+            [program, "-p", str(self.port), "-f", "pwd.txt", "-o", "out.txt", *limits],
+            cwd=self.room,
+            log=log,
         )
-        if self._child.poll() is not None:
-            raise Failed(f"the KDC ended: {seen[-500:]}")
-        until(lambda: self._pin() is not None, "the KDC says its fingerprint")
-        self.pin = str(self._pin())
 
-    def _pin(self) -> str | None:
-        text = (self.scratch.directory / "kdc.log").read_text()
-        found = re.findall(rf"-p {self.port} --kdc-fingerprint (sha256:[0-9a-f]{{64}})", text)
-        return found[-1] if found else None
+        def said() -> re.Match[str] | None:
+            if self._child.poll() is not None:
+                raise Failed(f"the KDC ended: {log.read_text()[-500:]}")
+            return re.search(r"fingerprint (sha256:[0-9a-f]{64})", log.read_text())
+
+        until(said, f"a KDC of {self.principals:,} principals starts", 120)
+        self.pin = said()[1]  # type: ignore[index] # just seen
 
     @property
     def pid(self) -> int:

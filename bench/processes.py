@@ -189,10 +189,10 @@ class Scratch:
         port: int | None = None,
         stdin: int | IO[bytes] = subprocess.DEVNULL,
         stdout: int | IO[bytes] | None = None,
-        pass_fds: Sequence[int] = (),
+        log: Path | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start a server, and wait until it answers at ``port`` if one is given."""
-        log = self.directory / f"{Path(str(argv[0])).name}.log"
+        log = log or self.directory / f"{Path(str(argv[0])).name}.log"
         with log.open("ab") as errors:
             child = subprocess.Popen(
                 [str(word) for word in argv],
@@ -202,7 +202,6 @@ class Scratch:
                 env={**os.environ, **(env or {})},
                 cwd=cwd or HERE,
                 start_new_session=True,
-                pass_fds=pass_fds,
             )
         self._running.append(child)
         if port is not None:

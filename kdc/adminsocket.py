@@ -21,7 +21,7 @@ from kdc.partial import local_error
 __all__ = ["MAX_REQUEST", "SocketPath", "answer_line", "ask", "connect", "end_line"]
 
 MAX_REQUEST = 65_536
-_SECONDS = 60.0
+_SECONDS = 600.0  # sealing a million principals anew takes its time
 _LONGEST_PATH = 100  # of a unix socket's 108
 
 

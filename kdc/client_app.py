@@ -7,74 +7,38 @@ goes wrong is raised as a `KDCError`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThreadPool
 
-from kdc.channel import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
 from kdc.client_options import ClientSettings, identity_of
 from kdc.clock import use_monotonic_timers
-from kdc.deposit import Stored
-from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import (
     AuthenticationRefused,
-    KDCError,
     NameTaken,
     NotReceiving,
     PeerUnavailable,
     RefusedByPolicy,
     TooBusy,
 )
-from kdc.items import Kind
-from kdc.listening import Listening
-from kdc.progress import Progress
-from kdc.running import complain, say
+from kdc.running import say
 from kdc.secret import SecretSource, has_terminal
 from kdc.tls import ClientTLS
-from kdc.transfer import SERVICE, Inbox, SendProtocol, Source, send_factory
 
 __all__ = [
-    "ReceiveSettings",
-    "Receiver",
-    "SendSettings",
     "change_secret",
     "client_for",
     "enter",
+    "in_thread",
     "join",
     "make_client",
     "register",
-    "send",
     "who",
     "whoami",
 ]
-
-
-@attrs.frozen
-class SendSettings:
-    """What to send, and to whom."""
-
-    client: ClientSettings
-    receiver: str
-    files: tuple[Path, ...]
-
-
-@attrs.frozen
-class ReceiveSettings:
-    """Where to listen, and where things go.  ``allow``: these senders only, if any is named."""
-
-    client: ClientSettings
-    listen: str
-    output: Path | None = None
-    inbox: Path | None = None
-    records: Path | None = None
-    once: bool = False
-    allow: frozenset[str] = frozenset()
-    advertise: str = ""
 
 
 def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
@@ -180,7 +144,10 @@ async def change_secret(client: KDCClient, new: Any) -> int:
         await link.change(new)
     finally:
         link.close()
-    say(f"{client.keys.name}: the KDC has the new secret; restart receivers that use the old one")
+    say(
+        f"{client.keys.name}: the KDC has the new secret; receivers that read it"
+        " from a file go on, others have to be restarted"
+    )
     return 0
 
 
@@ -227,103 +194,5 @@ async def _state_of(client: KDCClient, name: str) -> str:
     return "receiving"
 
 
-async def send(client: KDCClient, settings: SendSettings) -> int:
-    """Send the files, and return once the receiver has confirmed them."""
-    sources = [Source.of_file(path) for path in settings.files]
-    await enter(client, settings.client, 0)
-    total = sum(source.item.size or 0 for source in sources)
-    progress = Progress(f"to {settings.receiver}:", total)
-    factory = send_factory(
-        sources, run=in_thread(client.reactor), timers=client.reactor, progress=progress.update
-    )
-    try:
-        endpoint = ChannelClientEndpoint(client, settings.receiver, SERVICE)
-        sending = cast(SendProtocol, await endpoint.connect(factory))
-        delivery = await sending.done
-    finally:
-        progress.close()
-        client.close()
-    names = ", ".join(source.item.name for source in sources)
-    say(f"sent {names} ({delivery.total_bytes} bytes) to {delivery.receiver}, who has it on disk")
-    return 0
-
-
 def in_thread(reactor: Any) -> Callable[..., Deferred[Any]]:
     return lambda call, *args: deferToThreadPool(reactor, reactor.getThreadPool(), call, *args)
-
-
-class Receiver:
-    """Receives until it is stopped, or has received once."""
-
-    def __init__(self, client: KDCClient, settings: ReceiveSettings) -> None:
-        self._client = client
-        self._settings = settings
-        self._done: Deferred[None] = Deferred()
-        inbox = Inbox(
-            run=in_thread(client.reactor),
-            output=settings.output,
-            directory=settings.inbox,
-            records=settings.records,
-            received=self._received,
-            failed=self._failed,
-        )
-        service = Service(inbox, self._allowed)
-        self._listening = Listening(
-            client,
-            {DEFAULT_SERVICE: service, SERVICE: service},
-            settings.listen,
-            advertise=settings.advertise,
-            status=self._status,
-        )
-
-    async def run(self) -> int:
-        """Listen, register if we are new, and receive.  Raises `KDCError`."""
-        # The port first: an occupied one is known before anything else happens.
-        await self._listening.bind()
-        try:
-            await enter(self._client, self._settings.client, self._listening.port_number)
-            await self._receive()
-        finally:
-            await self.close()
-        return 0
-
-    async def close(self) -> None:
-        """Take no more senders."""
-        await self._listening.close()
-        self._client.close()
-
-    async def _receive(self) -> None:
-        receiving = Deferred.fromCoroutine(self._listening.run())
-        if not self._settings.once:
-            await receiving
-            return
-        ended: Deferred[None] = receiving.addErrback(self._give_up)
-        await self._done
-        self._listening.leave()
-        await ended
-        # The sender is still to read that its file was stored.
-        await self._listening.when_idle()
-
-    def _give_up(self, failure: Any) -> None:
-        if not self._done.called:
-            self._done.errback(failure)
-
-    def _allowed(self, sender: str) -> bool:
-        return not self._settings.allow or sender in self._settings.allow
-
-    def _status(self, line: str) -> None:
-        say(f"{self._client.keys.name}: {line}")
-
-    def _received(self, sender: str, stored: Stored) -> None:
-        what = "text" if stored.item.kind is Kind.TEXT else stored.item.name
-        self._status(f"received {what} from {sender}: {stored.size} bytes in {stored.path}")
-        if self._settings.once and not self._done.called:
-            self._done.callback(None)
-
-    def _failed(self, sender: str, error: KDCError) -> None:
-        what = f"nothing was kept of what {sender} sent"
-        if self._settings.once and not self._done.called:
-            self._status(what)  # why is said by whoever ends us
-            self._done.errback(error)
-        else:
-            complain(f"{self._client.keys.name}: {what}", error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Any
 
 from twisted.application.service import IService, Service
@@ -9,11 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.python import usage
 
 from kdc.background import background
-from kdc.client_app import Receiver, ReceiveSettings, SendSettings, make_client, send
+from kdc.client_app import make_client
 from kdc.client_options import ClientOptions, client_settings, name_of
 from kdc.errors import KDCError
 from kdc.options import Command, absolute, ends_twistd, local_endpoint, whole_number
+from kdc.receive_app import STDOUT, Receiver, ReceiveSettings
 from kdc.running import complain, leave_twistd, run_to_end
+from kdc.send_app import SendSettings, plain_file, send
 from kdc.tunnel_app import Exposed, Forwarded, Tunnels, TunnelSettings
 
 __all__ = [
@@ -21,6 +25,7 @@ __all__ = [
     "ReceiverOptions",
     "SenderOptions",
     "TunnelOptions",
+    "bytes_of",
     "exposed_of",
     "makeService",
     "receive_settings",
@@ -51,16 +56,26 @@ class ReceiverOptions(ClientOptions):
     synopsis = "kdcclient receiver -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
     longdesc = "Register if the name is new, then receive what others send."
     optParameters = [
-        ["output", "o", None, "the file that each message replaces"],
+        ["output", "o", None, "the file that each message replaces, or - for standard output"],
         ["inbox", None, None, "the directory where each file gets its own name"],
+        ["max-size", None, None, "take no more at a time, such as 500M or 20G"],
+        ["hook", None, None, "a command to run for each thing that was received, without a shell"],
         ["save-encrypted", "s", None, "keep the last message's records as they came, sealed"],
         *_LISTEN,
     ]
-    optFlags = [["once", None, "end after one message"]]
+    optFlags = [
+        ["once", None, "end after one message"],
+        ["force", None, "replace what has the same name in the inbox"],
+    ]
 
     def opt_allow(self, value: str) -> None:
-        """receive from these only: NAME[,NAME...]; may be repeated"""
+        """let these only open a channel: NAME[,NAME...]; may be repeated"""
         self["allow"] = self.get("allow", frozenset()) | {name_of(n) for n in value.split(",")}
+
+    def opt_accept_from(self, value: str) -> None:
+        """take things from these only: NAME[,NAME...]; may be repeated"""
+        names = {name_of(n) for n in value.split(",")}
+        self["accept-from"] = self.get("accept-from", frozenset()) | names
 
 
 class TunnelOptions(ClientOptions):
@@ -140,16 +155,44 @@ def receive_settings(options: Any) -> ReceiveSettings:
     if bool(options["output"]) == bool(options["inbox"]):
         raise usage.UsageError("say where received things go: --output FILE or --inbox DIR")
     client = client_settings(options)
+    stdout = options["output"] == str(STDOUT)
     return ReceiveSettings(
         client=client,
         listen=_listen(options["listen"], client.on_loopback, ":" in client.host),
-        output=absolute(options["output"]),
+        output=STDOUT if stdout else absolute(options["output"]),
         inbox=absolute(options["inbox"]),
         records=absolute(options["save-encrypted"]),
-        once=bool(options.get("once")),
+        once=bool(options.get("once")) or stdout,
         allow=options.get("allow", frozenset()),
         advertise=options["advertise"],
+        accept_from=options.get("accept-from", frozenset()),
+        max_bytes=None if options["max-size"] is None else bytes_of(options["max-size"]),
+        force=bool(options["force"]),
+        hook=_hook(options["hook"]),
     )
+
+
+_AMOUNT = re.compile(r"(\d{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def bytes_of(text: str) -> int:
+    """A number of bytes, as people type it; raises `usage.UsageError`."""
+    found = _AMOUNT.fullmatch(text)
+    if found is None:
+        raise usage.UsageError(f"not a size such as 500M or 20G: {text[:40]!r}")
+    return int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
+
+
+def _hook(text: str | None) -> tuple[str, ...]:
+    try:
+        words = tuple(shlex.split(text or ""))
+    except ValueError as error:
+        raise usage.UsageError(f"--hook: {error}") from None
+    if text is not None and not words:
+        raise usage.UsageError("--hook names no command")
+    # A daemon changes its directory later.
+    first = [str(absolute(word)) if "/" in word else word for word in words[:1]]
+    return (*first, *words[1:])
 
 
 def _listen(text: str | None, loopback: bool, ipv6: bool) -> str:
@@ -167,7 +210,8 @@ def send_settings(options: Any) -> SendSettings:
     path = absolute(options["input"])
     if not options["receiver"] or path is None:
         raise usage.UsageError("say what to send to whom: --receiver NAME --input FILE")
-    return SendSettings(client_settings(options), name_of(options["receiver"]), (path,))
+    receiver = name_of(options["receiver"])
+    return SendSettings(client_settings(options), (receiver,), plain_file(path))
 
 
 class Options(Command):
@@ -230,5 +274,7 @@ def makeService(options: Any) -> IService:
             tunnel = tunnel_settings(given)
             return _ClientService(Tunnels(make_client(reactor, tunnel.client), tunnel), reactor)
         receiving = receive_settings(given)
+        if receiving.output == STDOUT:
+            raise usage.UsageError("a service has no standard output: use kdcclient receive -o -")
         receiver = Receiver(make_client(reactor, receiving.client), receiving)
         return _ClientService(receiver, reactor)

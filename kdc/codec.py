@@ -5,6 +5,7 @@ The byte layouts are in docs/protocol.md section 3.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
@@ -124,20 +125,20 @@ class Layout(Generic[T]):
 
     def __init__(self, message_type: type[T]) -> None:
         self._type = message_type
-        self._kinds: list[tuple[str, Kind[Any]]] = [
-            (a.name, a.metadata[Kind]) for a in attrs.fields(cast(Any, message_type))
-        ]
+        fields = attrs.fields(cast(Any, message_type))
+        self._joins = [(field.name, field.metadata[Kind].join) for field in fields]
+        self._splits = [field.metadata[Kind].split for field in fields]
 
     def join(self, message: T) -> bytes:
-        return b"".join([kind.join(getattr(message, name)) for name, kind in self._kinds])
+        return b"".join([join(getattr(message, name)) for name, join in self._joins])
 
     def split(self, data: bytes) -> T:
         """Return the message that is exactly ``data``; raises `RemoteProtocolError`."""
         values = []
         at = 0
         try:
-            for _, kind in self._kinds:
-                value, at = kind.split(data, at)
+            for split in self._splits:
+                value, at = split(data, at)
                 values.append(value)
             if at != len(data):
                 raise ValueError(f"{len(data)} bytes where its fields end at {at}")
@@ -211,6 +212,7 @@ def _text(check: Callable[[str], object], high: int) -> Kind[str]:
     return Kind(check, lambda value: raw.join(value.encode("ascii")), split)
 
 
+@functools.lru_cache(maxsize=4096)  # of those that are right: every 306 has one
 def _check_address(address: str) -> None:
     # One spelling per address: what ipaddress prints.  No scope: it means
     # something on one machine only.  No IPv4 address within an IPv6 one: that is

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.python import usage
 
 from kdc import config
 from kdc.client_app import (
-    Receiver,
-    SendSettings,
     change_secret,
     join,
     make_client,
     register,
-    send,
     who,
     whoami,
 )
@@ -36,11 +36,15 @@ from kdc.completion import SHELLS, script_for
 from kdc.doctor import Finding, examine
 from kdc.errors import ConfigurationError, ExitStatus, KDCError
 from kdc.invitation import Invitation, read_invitation
+from kdc.items import safe_name
 from kdc.options import Command, absolute, local_endpoint, whole_number
 from kdc.optiontable import table_of
+from kdc.outgoing import STDIN, Thing, things_of
 from kdc.partial import local_error
+from kdc.receive_app import Receiver
 from kdc.running import run_to_end, say
-from kdc.secret import SecretSource, ask, write_key_file
+from kdc.secret import SecretSource, ask, has_terminal, write_key_file
+from kdc.send_app import SendSettings, send
 from kdc.tunnel_app import Forwarded, Tunnels, TunnelSettings, pipe
 
 __all__ = ["Options"]
@@ -52,24 +56,64 @@ class Receive(ReceiverOptions):
     """``receive``: until stopped, or once."""
 
     synopsis = "kdcclient receive -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
+    longdesc = (
+        "Register if the name is new, then receive what others send.  At a terminal it asks"
+        " whether something is wanted, unless --yes or one of the rules --allow, --accept-from"
+        " and --max-size is given."
+    )
+    optFlags = [["yes", "y", "take everything without asking"]]
 
     def run(self) -> int:
-        return _receive(self, once=bool(self["once"]))
+        rules = ("yes", "allow", "accept-from", "max-size")
+        ask = not any(self.get(rule) for rule in rules) and sys.stdin.isatty() and has_terminal()
+        return _receive(self, once=bool(self["once"]), ask=ask)
 
 
 class Send(ClientOptions):
-    """``send RECEIVER FILE...``"""
+    """``send RECEIVER[,RECEIVER...] FILE...``"""
 
-    synopsis = "kdcclient send -n NAME -a HOST -p PORT RECEIVER FILE... [options]"
+    synopsis = (
+        "kdcclient send -n NAME -a HOST -p PORT RECEIVER[,RECEIVER...]"
+        " FILE|DIR|-... | --text TEXT [options]"
+    )
+    longdesc = (
+        "Register if the name is new, then send files and directories, - for standard input,"
+        " or a text.  A connection that is cut is tried again, and goes on where it was.  The"
+        " exit status is 0 only if each receiver has confirmed that it is on its disk."
+    )
+    optParameters = [
+        ["text", None, None, "send this text"],
+        ["as", None, None, "the name that the receiver sees, of standard input or a text"],
+    ]
+    optFlags = [["wait", "w", "wait until the receiver receives"]]
 
-    def parseArgs(self, receiver: str = "", *files: str) -> None:
-        if not receiver or not files:
+    def parseArgs(self, receivers: str = "", *files: str) -> None:
+        if not receivers or bool(files) == (self["text"] is not None):
             raise usage.UsageError("say what to send to whom: send RECEIVER FILE...")
-        self["receiver"], self["files"] = name_of(receiver), files
+        self["receivers"] = tuple(dict.fromkeys(map(name_of, receivers.split(","))))
+        self["files"] = files
 
     def run(self) -> int:
-        files = tuple(path for path in map(absolute, self["files"]) if path is not None)
-        return _send(SendSettings(client_settings(self), self["receiver"], files))
+        client = client_settings(self)
+        things = tuple(things_to_send(self["files"], self["text"], self["as"]))
+        return _send(
+            SendSettings(client, self["receivers"], things, wait=bool(self["wait"]), retry=True)
+        )
+
+
+def things_to_send(files: Sequence[str], text: str | None, name: str | None) -> list[Thing]:
+    """What a person means; raises `usage.UsageError` or `LocalIOError`."""
+    if name is not None and len(files) > 1:
+        raise usage.UsageError("--as is for one thing, as standard input or a text")
+    if text is not None:
+        try:
+            return [Thing(safe_name(name or "message.txt"), text=text.encode())]
+        except ValueError as error:  # undecodable bytes, too
+            raise usage.UsageError(str(error)) from None
+    if files.count("-") > 1:
+        raise usage.UsageError("there is only one standard input")
+    paths = [STDIN if file == "-" else absolute(file) for file in files]
+    return things_of([path for path in paths if path is not None], name)
 
 
 class Sender(SenderOptions):
@@ -459,17 +503,17 @@ class Options(ReceiverOptions):
             status: int = self.subOptions.run()
             return status
         if self["mode"] in ("R", "r"):
-            return _receive(self, once=True)
+            return _receive(self, once=True, ask=False)
         if self["mode"] in ("S", "s"):
             return _send(send_settings(self))
         raise usage.UsageError("what? -m R, -m S, or a command")
 
 
-def _receive(options: Any, *, once: bool) -> int:
+def _receive(options: Any, *, once: bool, ask: bool) -> int:
     from twisted.internet import reactor
 
     options["once"] = once
-    settings = receive_settings(options)
+    settings = attrs.evolve(receive_settings(options), ask=ask)
     receiver = Receiver(make_client(reactor, settings.client), settings)
     return run_to_end(_PROGRAM, reactor, receiver.run)
 

@@ -28,6 +28,7 @@ __all__ = [
     "RemoteProtocolError",
     "Superseded",
     "TooBusy",
+    "TooLarge",
     "UnknownIdentity",
     "WrongIdentity",
 ]
@@ -160,6 +161,10 @@ class RefusedByPolicy(KDCError):
     """The peer or the KDC understood and will not."""
 
     exit_status = ExitStatus.REFUSED
+
+
+class TooLarge(RefusedByPolicy):
+    """It has more bytes than are accepted."""
 
 
 class Superseded(RefusedByPolicy):

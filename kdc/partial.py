@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 from collections.abc import Sequence
@@ -11,9 +12,10 @@ from pathlib import Path
 
 from kdc.errors import LocalIOError
 
-__all__ = ["PartialFile", "local_error"]
+__all__ = ["PartialFile", "local_error", "sha256_of", "sync_directory", "write_pieces"]
 
 _MAX_PIECES = 512  # of one writev; the system's limit is 1024
+_HASH_BYTES = 1 << 20
 
 
 def local_error(path: Path, error: OSError) -> LocalIOError:
@@ -27,6 +29,42 @@ def local_error(path: Path, error: OSError) -> LocalIOError:
         errno.ENOENT: "check the path",
     }.get(error.errno or 0, "")
     return LocalIOError(f"{path}: {os.strerror(error.errno or 0)}", hint=hint)
+
+
+def write_pieces(fd: int, pieces: Sequence[bytes]) -> int:
+    """Append ``pieces`` to a file, all of them; return how many bytes that were."""
+    written = 0
+    for at in range(0, len(pieces), _MAX_PIECES):
+        some = pieces[at : at + _MAX_PIECES]
+        total = sum(map(len, some))
+        done = os.writev(fd, some)
+        if done < total:  # near the end of the disk: the next write tells why
+            rest = memoryview(b"".join(some))[done:]
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+        written += total
+    return written
+
+
+def sha256_of(fd: int, count: int) -> str | None:
+    """Return the digest of the next ``count`` bytes in hexadecimal, None if there are fewer."""
+    digest = hashlib.sha256()
+    while count:
+        data = os.read(fd, min(count, _HASH_BYTES))
+        if not data:
+            return None
+        digest.update(data)
+        count -= len(data)
+    return digest.hexdigest()
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in ``path`` durable; raises `OSError`."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 class PartialFile:
@@ -51,8 +89,7 @@ class PartialFile:
     def write(self, pieces: Sequence[bytes]) -> None:
         """Append ``pieces``, all of them."""
         try:
-            for at in range(0, len(pieces), _MAX_PIECES):
-                self._write_some(pieces[at : at + _MAX_PIECES])
+            self.written += write_pieces(self._open_fd, pieces)
         except OSError as error:
             raise local_error(self.path, error) from None
 
@@ -78,7 +115,7 @@ class PartialFile:
                 shown = self.path
             else:
                 shown = self._link()
-            self._sync_directory()
+            sync_directory(self.path.parent)
         except OSError as error:
             raise local_error(self.path, error) from None
         return shown
@@ -98,17 +135,6 @@ class PartialFile:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._fd
 
-    def _write_some(self, pieces: Sequence[bytes]) -> None:
-        total = sum(map(len, pieces))
-        done = os.writev(self._open_fd, pieces)
-        self.written += done
-        if done < total:  # near the end of the disk: the next write tells why
-            rest = memoryview(b"".join(pieces))[done:]
-            while rest:
-                done = os.write(self._open_fd, rest)
-                self.written += done
-                rest = rest[done:]
-
     def _link(self) -> Path:
         """Take the first free name; ``link`` fails if a name is taken, even by a dangling link."""
         for number in range(10_000):
@@ -120,10 +146,3 @@ class PartialFile:
             self._temporary.unlink()
             return name
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
-
-    def _sync_directory(self) -> None:
-        fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

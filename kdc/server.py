@@ -19,7 +19,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -58,6 +58,8 @@ class KDCProtocol(Protocol):
         self._session: Session | None = None
         self._deadline: IDelayedCall | None = None
         self._counted = True
+        self._answers: list[bytes] = []
+        self._working = False
         self._writing = False
         self._choked = False
         self._closing = False
@@ -125,7 +127,9 @@ class KDCProtocol(Protocol):
             self._pace()
             background(self._write(output.write), "answering a change")
         if output.data and not self._closing:
-            self.transport.write(output.data)  # type: ignore[union-attr]
+            self._answers.append(output.data)
+            if not self._working:
+                self._flush()
         if output.others:
             self.factory.perform(output.others)
         if output.close:
@@ -135,6 +139,7 @@ class KDCProtocol(Protocol):
         """Let what was written go out, but do not wait for ever for a peer that does not read."""
         if self._closing:
             return
+        self._flush()
         self._closing = True
         self._within(_CLOSE_SECONDS)
         transport = cast(Any, self.transport)
@@ -146,8 +151,23 @@ class KDCProtocol(Protocol):
 
     def _work(self) -> None:
         session = self._session
-        if session is None:
+        if session is None or self._working:
             return
+        self._working = True
+        try:
+            self._answer(session)
+        finally:
+            self._working = False
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write all answers to what came together at once: that costs what one of them does."""
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self.transport.write(b"".join(answers))  # type: ignore[union-attr]
+
+    def _answer(self, session: Session) -> None:
+        now = self.factory.now()
         while not (self._writing or self._choked or self._closing):
             try:
                 body = self._frames.next()
@@ -157,7 +177,7 @@ class KDCProtocol(Protocol):
             if body is None:
                 return
             self._last_frame = self.factory.clock.seconds()
-            self.perform(session.receive(body, self.factory.now()))
+            self.perform(session.receive(body, now))
             if self._counted and session.state is State.AUTHENTIC:
                 self._identified()
                 self._within(self.factory.limits.idle_seconds, self._idle)
@@ -276,6 +296,8 @@ class _LimitedTLSFactory(TLSMemoryBIOFactory):
     """TLS in front of a factory that may decline a connection."""
 
     noisy = False
+    # Twisted's default gathers small writes, a turn of the reactor each; ours are gathered.
+    protocol = TLSMemoryBIOProtocol
 
     def buildProtocol(self, addr: Any) -> Any:
         inner = self.wrappedFactory.buildProtocol(addr)

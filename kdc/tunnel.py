@@ -34,7 +34,7 @@ class Relay(Protocol):
     Ends pass on as half-closes, back-pressure as pauses; an end that was cut
     short aborts the other, so that nobody takes half a stream for a whole one.
 
-    ``received`` counts what arrived here; ``broken`` is why the other end did.
+    ``received`` counts what arrived here; ``broken`` is why it was cut.
     """
 
     def __init__(
@@ -91,7 +91,8 @@ class Relay(Protocol):
     def writeConnectionLost(self) -> None:
         """Our own doing, or whoever read here has gone, as ``head`` does."""
         if not self._write_ended:
-            self._part(PeerUnavailable("nobody reads here any more"))
+            self.broken = PeerUnavailable("nobody reads what comes out here any more")
+            self._part(self.broken)
             self.cut()
 
     def end(self) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
-from kdc.client_app import SendSettings, make_client, send
+from kdc.client_app import make_client
 from kdc.client_options import ClientSettings
 from kdc.running import run_to_end
 from kdc.secret import SecretSource, write_key_file
+from kdc.send_app import SendSettings, plain_file, send
 
 # Nothing, one byte, around the borders of records, and some that take a while.
 SIZES = (0, 1, 1000, 65_518, 65_519, 300_000, 1_048_577)
@@ -38,7 +39,7 @@ def _client(reactor: Any, number: int, kdc: tuple[str, int, str]) -> tuple[Any, 
     settings = ClientSettings(
         name, host, port, secret=SecretSource(key_file=key), fingerprint=fingerprint
     )
-    return make_client(reactor, settings), SendSettings(settings, "bob", (path,))
+    return make_client(reactor, settings), SendSettings(settings, ("bob",), plain_file(path))
 
 
 async def _all_send(crowd: list[tuple[Any, SendSettings]]) -> int:

@@ -176,13 +176,20 @@ class MemoryTests(SynchronousTestCase):
         self.assertEqual(transport.value(), b"")
 
     def test_slow_work(self) -> None:
-        """A command may take its time."""
+        """A command may take its time, and nothing else is begun meanwhile."""
         waiting: Deferred[bytes] = Deferred()
-        self.desk.begin = lambda request, uid: lambda: waiting  # type: ignore[method-assign]
-        self.factory.begin = self.desk.begin
+        begun: list[Any] = []
+
+        def begin(request: Any, uid: int) -> Callable[[], Deferred[bytes]]:
+            begun.append(request)
+            return lambda: waiting
+
+        self.factory.begin = begin
         protocol, transport = self.client()
-        protocol.dataReceived(b"{}\n")
+        for number in range(3):
+            protocol.dataReceived(b'{"number": %d}\n' % number)
         self.clock.advance(3600)
+        self.assertEqual(begun, [{"number": 0}])
         self.assertFalse(self.gone(transport))
         waiting.callback(b"")
         self.assertEqual(self.said(transport), [{"end": {"status": 0}}])

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 from twisted.trial.unittest import SkipTest
 
+from kdc.items import Accept
 from tests.processes import PATIENCE_SECONDS, Program, ProgramTestCase, RunningKDC
 from tests.proxies import Cut, Proxy
 
@@ -199,7 +200,7 @@ class CutTests(ProgramTestCase):
             self.assert_nothing_kept("outfile", "outenc")
         # The file arrived, but of the receiver's answers only those before its
         # acknowledgement: the sender cannot know.
-        sender = self.send_through(between(Cut(down=75)), kdc)
+        sender = self.send_through(between(Cut(down=94 + len(Accept().encode()))), kdc)
         self.assert_brief(sender, 6, f"the connection to {self.bob} was cut before it confirmed")
         receiver.expect("received in.txt")
 

@@ -35,8 +35,9 @@ STORE = (
 )
 DECISIONS = (("kdc.issuer",),)
 LOCAL = (
-    ("kdc.items", "kdc.partial", "kdc.progress", "kdc.telling"),
-    ("kdc.config", "kdc.deposit", "kdc.secret"),
+    ("kdc.confined", "kdc.items", "kdc.partial", "kdc.progress", "kdc.telling"),
+    ("kdc.itemstream", "kdc.unfinished"),
+    ("kdc.config", "kdc.deposit", "kdc.outgoing", "kdc.secret"),
     ("kdc.invitation",),
 )
 OPERATION = (("kdc.administration", "kdc.adminsocket"),)
@@ -49,15 +50,15 @@ EDGE = (
     ("kdc.endpoints",),
     ("kdc.listening",),
 )
-APPLICATIONS = (("kdc.asking", "kdc.transfer", "kdc.tunnel"),)
+APPLICATIONS = (("kdc.asking", "kdc.hook", "kdc.receiving", "kdc.sending", "kdc.tunnel"),)
 SERVICES = (("kdc.policy",), ("kdc.service",))
 # What people type, command lines and endpoint strings, becomes settings here.
 COMMANDS = (
     ("kdc.options", "kdc.optiontable"),
     ("kdc.completion",),
     ("kdc.client_options",),
-    ("kdc.client_app", "kdc.doctor"),
-    ("kdc.api", "kdc.tunnel_app"),
+    ("kdc.client_app", "kdc.consent", "kdc.doctor"),
+    ("kdc.api", "kdc.receive_app", "kdc.send_app", "kdc.tunnel_app"),
     ("kdc.client_tap", "kdc.endpoint_strings", "kdc.tap"),
     ("kdc.adminstore",),
     ("kdc.adminfiles",),
@@ -96,6 +97,7 @@ CLIENT_SIDE = frozenset(
     (
         *("kdc.known", "kdc.client", "kdc.channel", "kdc.endpoints", "kdc.listening"),
         *("kdc.client_options", "kdc.client_app", "kdc.tunnel_app", "kdc.api"),
+        *("kdc.consent", "kdc.receive_app", "kdc.send_app"),
         *("kdc.client_tap", "kdc.endpoint_strings", "kdc.commands"),
     )
 )

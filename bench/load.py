@@ -1,0 +1,244 @@
+"""Load generators: ``python -m bench.load KIND SETTINGS``, in a process of their own.
+
+Clients are real ones: each answer is opened with its connection's keys, and
+matched to its question; tickets are opened with the key of their receiver.
+Nothing is answered from memory.  The result is one line of JSON; what goes
+wrong ends in a traceback and status 1.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import react
+
+from bench.population import able, keys_of, name_of
+from bench.processes import cpu_of
+from kdc.client import KDCClient, KDCLink
+from kdc.crypto import EpochSecret, ticket_key
+from kdc.exchange import Grant
+from kdc.messages import Receiving
+from kdc.tickets import TicketCipher
+from kdc.tls import ClientTLS, Pin
+
+__all__ = ["LOADS", "Settings", "at_once", "client_of", "figures"]
+
+Settings = dict[str, Any]
+
+
+def client_of(reactor: Any, settings: Settings, number: int) -> KDCClient:
+    return KDCClient(
+        reactor=reactor,
+        endpoint=TCP4ClientEndpoint(reactor, "127.0.0.1", settings["port"]),
+        tls=ClientTLS(Pin(settings["pin"]), "127.0.0.1"),
+        keys=keys_of(number),
+        where=f"127.0.0.1 port {settings['port']}",
+    )
+
+
+async def at_once(work: Iterable[Callable[[], Awaitable[Any]]], concurrency: int) -> list[Any]:
+    """Do all of ``work``, so many at a time."""
+    results: list[Any] = []
+    left: Iterator[Callable[[], Awaitable[Any]]] = iter(work)
+
+    async def worker() -> None:
+        for each in left:
+            results.append(await each())
+
+    await gatherResults([Deferred.fromCoroutine(worker()) for _ in range(concurrency)])
+    return results
+
+
+class Measured:
+    """CPU of the server and time passed, from here to `figures`."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._cpu, self._begun, self._own = cpu_of(pid), time.monotonic(), time.process_time()
+
+    def figures(self, count: int) -> dict[str, float]:
+        seconds = time.monotonic() - self._begun
+        return {
+            "us": (cpu_of(self._pid) - self._cpu) / count * 1e6,
+            "client_us": (time.process_time() - self._own) / count * 1e6,
+            "per_second": count / seconds,
+            "count": count,
+        }
+
+
+def figures(measured: Measured, count: int, latencies: list[float]) -> dict[str, float]:
+    latencies.sort()
+    return {
+        **measured.figures(count),
+        "median_ms": latencies[len(latencies) // 2] * 1000,
+        "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
+    }
+
+
+class _Receiver:
+    """One that can be reached, and opens the tickets made for it."""
+
+    def __init__(self, link: KDCLink, number: int) -> None:
+        self.link = link
+        self.number = number
+        self.name = name_of(number)
+        self._tickets: TicketCipher | None = None
+
+    async def begin(self) -> None:
+        public = X25519PrivateKey.generate().public_key().public_bytes_raw()
+        reply: Receiving = await self.link.receive_under(public, "127.0.0.1", 60000)
+        keys = keys_of(self.number)
+        key = ticket_key(
+            keys.reply_key, EpochSecret(reply.secret), keys.realm, self.name, reply.epoch_id
+        )
+        self._tickets = TicketCipher(key, keys.realm, self.name, reply.epoch_id)
+        self._epoch_id = reply.epoch_id
+
+    def check(self, grant: Grant) -> None:
+        """The ticket is for us, from who asked, and carries the key the asker got."""
+        assert self._tickets is not None
+        ticket = self._tickets.open(grant.reply.ticket)
+        assert grant.reply.epoch_id == self._epoch_id
+        assert ticket.sender == grant.sender
+        assert ticket.session_key == grant.reply.session_key
+
+
+async def _parties(reactor: Any, settings: Settings, count: int) -> list[_Receiver]:
+    numbers = able(settings["principals"])
+
+    async def party(number: int) -> _Receiver:
+        link = await client_of(reactor, settings, number).login()
+        receiver = _Receiver(link, number)
+        await receiver.begin()
+        return receiver
+
+    # With fewer principals than connections, several are of one: the last receives.
+    first = min(count, len(numbers))
+    parties = await at_once([lambda n=n: party(n) for n in numbers[:first]], 8)  # type: ignore[misc]
+    for at in range(first, count):
+        number = numbers[at % len(numbers)]
+        link = await client_of(reactor, settings, number).login()
+        parties.append(_Receiver(link, number))
+    return parties
+
+
+async def issue(reactor: Any, settings: Settings) -> dict[str, float]:
+    """Session keys on connections that are there, ``depth`` requests in flight on each."""
+    parties = await _parties(reactor, settings, settings["connections"])
+    receivers = {party.name: party for party in parties if party._tickets is not None}
+    names = sorted(receivers)
+    latencies: list[float] = []
+    granted: list[Grant] = []
+
+    async def ask(party: _Receiver, at: int, count: int) -> None:
+        for turn in range(count):
+            peer = names[(at + turn) % len(names)]
+            if peer == party.name:
+                peer = names[(at + turn + 1) % len(names)]
+            begun = time.monotonic()
+            grant = await party.link.request_key(peer)
+            latencies.append(time.monotonic() - begun)
+            assert grant.receiver == peer
+            granted.append(grant)
+
+    async def round_of(count: int) -> None:
+        depth = range(settings["depth"])
+        work = [(party, at + 7 * lane) for at, party in enumerate(parties) for lane in depth]
+        await gatherResults([Deferred.fromCoroutine(ask(p, at, count)) for p, at in work])
+
+    await round_of(3)  # warm
+    granted.clear()
+    latencies.clear()
+    measured = Measured(settings["pid"])
+    await round_of(settings["each"])
+    result = figures(measured, len(granted), latencies)
+    for grant in granted:
+        receivers[grant.receiver].check(grant)
+    assert len({grant.reply.session_key for grant in granted}) == len(granted)
+    return result
+
+
+async def connect(reactor: Any, settings: Settings) -> dict[str, float]:
+    """TCP, TLS, 311, one key, and leaving again, each time."""
+    (receiver,) = await _parties(reactor, settings, 1)
+    numbers = able(settings["principals"])[1:]
+    clients = [client_of(reactor, settings, number) for number in numbers]
+    latencies: list[float] = []
+    granted: list[Grant] = []
+
+    async def once(at: int) -> None:
+        begun = time.monotonic()
+        link = await clients[at % len(clients)].login()
+        granted.append(await link.request_key(receiver.name))
+        latencies.append(time.monotonic() - begun)
+        link.close()
+        await link.lost
+
+    await at_once([lambda at=at: once(at) for at in range(4)], 4)  # type: ignore[misc]
+    granted.clear()
+    latencies.clear()
+    measured = Measured(settings["pid"])
+    concurrency = settings["concurrency"]
+    await at_once([lambda at=at: once(at) for at in range(settings["count"])], concurrency)  # type: ignore[misc]
+    result = figures(measured, len(granted), latencies)
+    for grant in granted:
+        receiver.check(grant)
+    return result
+
+
+async def register(reactor: Any, settings: Settings) -> dict[str, float]:
+    """New names, each on a connection of its own, ``concurrency`` clients at a time."""
+    first = settings["first"]
+    count = settings["count"]
+    latencies: list[float] = []
+    # Prepared before: a client's key derivation is no part of the KDC's work.
+    clients = [client_of(reactor, settings, number) for number in range(first, first + count)]
+
+    async def once(client: KDCClient) -> KDCLink:
+        link = await client.connect()
+        begun = time.monotonic()
+        await link.register("127.0.0.1", 60000)
+        latencies.append(time.monotonic() - begun)
+        return link
+
+    async def one(client: KDCClient) -> None:
+        (await once(client)).close()
+
+    measured = Measured(settings["pid"])
+    await at_once([lambda c=c: one(c) for c in clients], settings["concurrency"])  # type: ignore[misc]
+    result = figures(measured, count, latencies)
+    # A registration that was acknowledged is one that can log in.
+    for client in clients[:: max(1, count // 20)]:
+        (await client.login()).close()
+    return result
+
+
+LOADS: dict[str, Callable[[Any, Settings], Awaitable[dict[str, Any]]]] = {
+    "issue": issue,
+    "connect": connect,
+    "register": register,
+}
+
+
+def main() -> None:
+    kind, settings = sys.argv[1], json.loads(sys.argv[2])
+    if kind not in LOADS:
+        from bench import floor
+
+        LOADS.update(floor.LOADS)
+
+    async def work(reactor: Any) -> None:
+        print(json.dumps(await LOADS[kind](reactor, settings)), flush=True)
+
+    react(lambda reactor: Deferred.fromCoroutine(work(reactor)))
+
+
+if __name__ == "__main__":
+    main()

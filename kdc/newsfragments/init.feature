@@ -1,0 +1,1 @@
+`kdcclient init` makes an invitation into a name with a key and a configuration, in one line.

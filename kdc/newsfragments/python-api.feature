@@ -1,0 +1,1 @@
+`kdc.api.Client` opens channels, offers services and asks for session keys from Python, also inside `asyncio.run`.

@@ -230,9 +230,10 @@ LOADS: dict[str, Callable[[Any, Settings], Awaitable[dict[str, Any]]]] = {
 def main() -> None:
     kind, settings = sys.argv[1], json.loads(sys.argv[2])
     if kind not in LOADS:
-        from bench import floor
+        from bench import channel, crowd, floor
 
-        LOADS.update(floor.LOADS)
+        for module in (floor, channel, crowd):
+            LOADS.update(module.LOADS)
 
     async def work(reactor: Any) -> None:
         print(json.dumps(await LOADS[kind](reactor, settings)), flush=True)

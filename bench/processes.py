@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -26,12 +27,10 @@ __all__ = [
     "free_port",
     "memory_of",
     "run",
-    "tree_cpu_of",
     "until",
 ]
 
 HERE = Path(__file__).parent.parent
-_TICKS = os.sysconf("SC_CLK_TCK")
 _CPUCLOCK_SCHED = 2
 
 
@@ -45,23 +44,10 @@ def cpu_of(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
 
 
-def tree_cpu_of(root: int) -> float:
-    """CPU seconds of a process, of those it has started, and of those that have ended; to 10 ms."""
-    children: dict[int, list[int]] = {}
-    ticks: dict[int, int] = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            with contextlib.suppress(OSError):
-                stat = Path("/proc", entry, "stat").read_bytes()
-                fields = stat[stat.rindex(b")") + 2 :].split()
-                children.setdefault(int(fields[1]), []).append(int(entry))
-                ticks[int(entry)] = sum(map(int, fields[11:15]))
-    found, total = [root], 0
-    while found:
-        pid = found.pop()
-        total += ticks.get(pid, 0)
-        found += children.get(pid, [])
-    return total / _TICKS
+def _reaped() -> float:
+    """CPU seconds of all children that have ended, with theirs."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def memory_of(pid: int, field: str = "VmRSS") -> float:
@@ -89,10 +75,10 @@ def until(true: Any, what: str, seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False
+def listening(port: int) -> bool:
+    """Whether somebody listens there; found out without connecting."""
+    tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
+    return any(f":{port:04X} 0" in line and " 0A " in line for t in tables for line in t.splitlines())
 
 
 @attrs.frozen
@@ -115,7 +101,7 @@ def run(
     check: bool = True,
 ) -> Ran:
     """Run to the end, with the CPU time of it and of all it has waited for; raises `Failed`."""
-    begun, usage = time.monotonic(), os.times()
+    begun, reaped = time.monotonic(), _reaped()
     child = subprocess.Popen(
         [str(word) for word in argv],
         stdin=stdin,
@@ -132,11 +118,10 @@ def run(
         if isinstance(error, subprocess.TimeoutExpired):
             raise Failed(f"{argv[0]}: not done within {seconds:.0f} s") from None
         raise
-    ended, after = time.monotonic(), os.times()
+    ended, cpu = time.monotonic(), _reaped() - reaped
     if check and child.returncode:
         said = (errors or output or b"").decode(errors="replace").strip()[-1000:]
         raise Failed(f"{' '.join(map(str, argv))[:200]}: status {child.returncode}: {said}")
-    cpu = after.children_user + after.children_system - usage.children_user - usage.children_system
     return Ran(output or b"", ended - begun, cpu)
 
 
@@ -206,7 +191,7 @@ class Scratch:
         self._running.append(child)
         if port is not None:
             try:
-                until(lambda: child.poll() is not None or answers(port), f"{argv[0]} listens")
+                until(lambda: child.poll() is not None or listening(port), f"{argv[0]} listens")
                 if child.poll() is not None:
                     raise Failed("it ended")
             except Failed as error:
@@ -214,9 +199,14 @@ class Scratch:
                 raise Failed(f"{argv[0]}: {error}: {said}") from None
         return child
 
-    def stop(self, child: subprocess.Popen[bytes]) -> None:
+    def stop(self, child: subprocess.Popen[bytes]) -> float:
+        """End it; return the CPU seconds of all its life, and of those it has waited for."""
+        reaped = _reaped()
         _end(child)
+        if child.stdout is not None:
+            child.stdout.close()
         self._running.remove(child)
+        return _reaped() - reaped
 
     @contextlib.contextmanager
     def running(self, argv: Sequence[str | Path], **how: Any) -> Iterator[subprocess.Popen[bytes]]:

@@ -1,4 +1,7 @@
-"""How fast things are sent on this machine, and with how much memory: ``python -m bench.transfer``."""
+"""How fast things are sent on this machine, and with how much memory.
+
+python -m bench.transfer [--size BYTES] [--files COUNT] [--directory DIR]
+"""
 
 from __future__ import annotations
 

@@ -117,7 +117,13 @@ class Backup(AdminCommand):
         target = absolute(self["directory"]) or Path()
         if not target.is_dir():
             raise LocalIOError(f"{target} is not a directory", hint="make it first")
-        for copy in backup(self.store.path, target, with_key=bool(self["with-key"])):
+        copies = backup(
+            self.store.path,
+            target,
+            with_key=bool(self["with-key"]),
+            key_path=self.store.companions["key_path"],
+        )
+        for copy in copies:
             self.show({"file": copy}, copy)
         return 0
 

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 
+from kdc import clock
 from kdc.channel import ChannelListener, Service
 from kdc.client import KDCClient
 from kdc.endpoints import Reception
@@ -47,7 +48,12 @@ class Listening:
         self._advertise = advertise
         self._status = status
         self._listener = ChannelListener(
-            client.keys.realm, services, timers=client.reactor, random=os.urandom, allow=allow
+            client.keys.realm,
+            services,
+            timers=client.reactor,
+            random=os.urandom,
+            allow=allow,
+            now_milliseconds=clock.milliseconds,
         )
         self._port: Any = None
         self._reception: Reception | None = None

@@ -10,6 +10,8 @@ from typing import TextIO
 __all__ = ["Progress", "amount"]
 
 _EVERY_SECONDS = 0.2
+# What is done before anybody wonders how far it is needs no line.
+_FIRST_SECONDS = 1.0
 _BAR = 24
 
 
@@ -36,21 +38,24 @@ class Progress:
         self._what = what
         self._total = total
         self._now = now
-        self._began = self._drawn = now()
+        self._began = now()
+        self._next = self._began + _FIRST_SECONDS
+        self._drawn = False
         self._shown = self._stream.isatty()
 
     def update(self, done: int) -> None:
         now = self._now()
-        if not self._shown or now - self._drawn < _EVERY_SECONDS:
+        if not self._shown or now < self._next:
             return
-        self._drawn = now
+        self._drawn = True
+        self._next = now + _EVERY_SECONDS
         rate = done / max(now - self._began, 1e-6)
         self._stream.write(f"\r\x1b[K{self._what} {self._bar(done, rate)}")
         self._stream.flush()
 
     def close(self) -> None:
         """Leave the line empty for what is said next."""
-        if self._shown and self._drawn > self._began:
+        if self._drawn:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
 

@@ -215,8 +215,8 @@ class ItemReaderTests(SynchronousTestCase):
         self.assertNotIn("secret", repr(Content(b"secret")))
 
 
-OFFER = {"names": ["a"], "more": 0, "items": 1, "size": 1, "text": False}
-ITEM = {"kind": "file", "name": "a", "size": 1, "executable": False, "from": 0}
+OFFER: dict[str, Any] = {"names": ["a"], "more": 0, "items": 1, "size": 1, "text": False}
+ITEM: dict[str, Any] = {"kind": "file", "name": "a", "size": 1, "executable": False, "from": 0}
 
 
 class MessageTests(SynchronousTestCase):
@@ -242,7 +242,7 @@ class MessageTests(SynchronousTestCase):
     def test_hostile_items(self) -> None:
         """Sizes that are no sizes, names that are no names, and combinations that make no sense."""
         self.assertEqual(decode_item(json.dumps(ITEM).encode()), Item(Kind.FILE, "a", 1))
-        for wrong in (
+        wrongs: tuple[dict[str, Any], ...] = (
             *({"size": size} for size in (-1, 1.0, True, "1", (1 << 62) + 1)),
             *({"name": name} for name in ("", "../a", "/etc/passwd", "a/../b", "a//b", 7, ".a")),
             *({"kind": kind} for kind in ("symlink", "device", None, "directory")),
@@ -253,12 +253,13 @@ class MessageTests(SynchronousTestCase):
             {"kind": "text", "size": None},
             {"kind": "text", "size": MAX_TEXT + 1},
             {"executable": 1},
-        ):
+        )
+        for wrong in wrongs:
             self.refused(decode_item, {**ITEM, **wrong})
 
     def test_hostile_offers(self) -> None:
         """Names that are paths, that stand there twice, or are none; a text that is no text."""
-        for wrong in (
+        wrongs: tuple[dict[str, Any], ...] = (
             *({"names": names} for names in ([], ["a", "a"], ["a/b"], [".a"], ["-a"], [7], "ab")),
             {"names": [str(n) for n in range(17)]},
             {"more": 1},
@@ -267,13 +268,14 @@ class MessageTests(SynchronousTestCase):
             {"text": True, "size": None},
             {"text": True, "size": MAX_TEXT + 1},
             {"text": True, "names": ["a", "b"]},
-        ):
+        )
+        for wrong in wrongs:
             self.refused(decode_offer, {**OFFER, **wrong})
 
     def test_hostile_answers(self) -> None:
         """A reason that a terminal would obey, a refusal that is none, a digest that is none."""
-        refuse = {"answer": "refuse", "status": 1, "reason": "no"}
-        have = {"answer": "have", "name": "a", "size": 1, "sha256": "0" * 64}
+        refuse: dict[str, Any] = {"answer": "refuse", "status": 1, "reason": "no"}
+        have: dict[str, Any] = {"answer": "have", "name": "a", "size": 1, "sha256": "0" * 64}
         self.assertEqual(decode_answer(json.dumps(refuse).encode()), Refuse(AckStatus(1), "no"))
         for wrong in (
             *({**refuse, "status": status} for status in (0, 4, "1", None)),
@@ -307,7 +309,7 @@ class MessageTests(SynchronousTestCase):
             (Accept(), decode_answer),
             (Refuse(AckStatus.TOO_LARGE, "at most 10 bytes"), decode_answer),
         ):
-            encoded = sent.encode()  # type: ignore[attr-defined]
+            encoded = sent.encode()
             self.assertEqual(decode(encoded[2:]), sent)
             self.assertEqual(int.from_bytes(encoded[:2], "big"), len(encoded) - 2)
 

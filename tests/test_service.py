@@ -289,12 +289,17 @@ class StartTests(ServiceTestCase):
         await self.admin("delete", "alice")
         await self.eventually("a tombstone", lambda: b":deleted:" in self.store.read_bytes())
 
+    def folds(self) -> list[Any]:
+        return [call for call in reactor.getDelayedCalls() if "_fold" in str(call)]
+
     async def test_stop_before_the_fold(self) -> None:
         """A stop right after a change leaves no work behind, and the change is kept."""
         self.patch(service_module, "_FOLD_SECONDS", 1000.0)
         service = self.start()
         await self.registered(service, "alice")
+        self.assertEqual(len(self.folds()), 1)
         await self.stop(service)
+        self.assertEqual(self.folds(), [])
         with contextlib.closing(FlatFileStore.open(self.store, realm="LOCAL")) as store:
             self.assertIsNotNone(store.get("alice"))
 

@@ -551,6 +551,17 @@ class PortableTests(FlatFileCase):
         shutil.copy(self.path + ".key", path + ".key")
         self.assertEqual(list(self.open(path)), list(store))
 
+    def test_a_backup_with_the_key_elsewhere(self) -> None:
+        """The copy is checked with the master key that the store really has."""
+        elsewhere = self.mktemp()
+        store = self.open(key_path=elsewhere)
+        store.apply([Create(active("alice"), token(1))])
+        directory = self.mktemp()
+        os.mkdir(directory)
+        self.assertRaises(StoreError, backup, self.path, self.mktemp())
+        backup(self.path, directory, with_key=True, key_path=elsewhere)
+        self.assertEqual(list(self.open(os.path.join(directory, "pwd.txt"))), list(store))
+
     def test_a_backup_of_a_damaged_store_is_refused(self) -> None:
         """So that nobody finds out when it is needed."""
         store = self.open()

@@ -1,20 +1,21 @@
-"""Sending files: whole or not at all, acknowledged when durable, in flat memory."""
+"""Both ends of a transfer over a channel in memory: offer, answer, content, acknowledgement."""
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from zope.interface.verify import verifyObject
 
+from kdc import outgoing, receiving, sending
 from kdc.channel import IStreamProtocol, SenderChannel, Service
-from kdc.deposit import Stored
+from kdc.deposit import Deposit, FileDeposit, InboxDeposit, Stored
 from kdc.errors import (
-    ExitStatus,
     IntegrityError,
     KDCError,
     LocalIOError,
@@ -22,622 +23,462 @@ from kdc.errors import (
     RefusedByPolicy,
     RemoteProtocolError,
 )
-from kdc.items import Item, Kind
-from kdc.noise import CipherState
-from kdc.records import MAX_DATA, AckStatus, RecordStream
-from kdc.transfer import (
-    ACK_SECONDS,
-    CHUNK_BYTES,
-    SERVICE,
-    Delivery,
-    Inbox,
-    Source,
-    send_factory,
-)
+from kdc.items import SERVICE, Accept, Held, Item, Kind, Offer, Refuse
+from kdc.outgoing import Outgoing, Thing, survey
+from kdc.receiving import Broken, Inbox
+from kdc.records import AckStatus
+from kdc.sending import Delivery, Interrupted, SendProtocol
 from tests.edge import ChannelTestCase, StreamRecorder, Wire
-from tests.test_channel import behind_handshake
+from tests.support import PROPERTY
 
 
-class Worker:
-    """A worker thread that the test may hold up; remembers what it was asked to do."""
-
-    def __init__(self) -> None:
-        self.slow = False
-        self.calls: list[str] = []
-        self.waiting: list[tuple[Deferred[Any], Callable[[], Any]]] = []
-
-    def run(self, call: Any, *args: Any) -> Deferred[Any]:
-        self.calls.append(call.__name__)
-        if not self.slow:
-            return maybeDeferred(call, *args)
-        done: Deferred[Any] = Deferred()
-        self.waiting.append((done, lambda: call(*args)))
-        return done
-
-    def work(self) -> None:
-        """Do what has been waiting longest."""
-        done, call = self.waiting.pop(0)
-        result = maybeDeferred(call)
-        _ = result.addBoth(done.callback)
+def at_once(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+    return maybeDeferred(call, *args)
 
 
 class TransferTestCase(ChannelTestCase):
+    """Alice sends to bob."""
+
     def setUp(self) -> None:
         super().setUp()
-        self.directory = Path(self.mktemp())
-        self.directory.mkdir()
-        self.outbox = Path(self.mktemp())
-        self.outbox.mkdir()
-        self.disk, self.reader = Worker(), Worker()
-        self.stored: list[tuple[str, Stored]] = []
-        self.failed: list[tuple[str, KDCError]] = []
-        self.inbox(directory=self.directory)
+        self.here, self.there = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        self.here.mkdir()
+        self.there.mkdir()
+        self.received: list[tuple[str, Stored]] = []
+        self.broken: list[Broken] = []
+        self.progress: list[int] = []
+        self.inbox = self.receive()
 
-    def inbox(self, **where: Path) -> None:
-        """Where things go from now on."""
-        self.services[SERVICE] = Service(
-            Inbox(
-                run=self.disk.run,
-                received=lambda sender, stored: self.stored.append((sender, stored)),
-                failed=lambda sender, error: self.failed.append((sender, error)),
-                **where,
-            )
-        )
+    def receive(self, **options: Any) -> Inbox:
+        """Have bob take things, as ``options`` say."""
+        settings: dict[str, Any] = {
+            "run": at_once,
+            "timers": self.network,
+            "deposit": lambda sender, offer: InboxDeposit(self.there, sender, offer),
+            "received": lambda sender, stored: self.received.append((sender, stored)),
+            "broken": self.broken.append,
+        }
+        inbox = Inbox(**{**settings, **options})
+        self.services[SERVICE] = Service(inbox)
+        return inbox
 
-    def file(self, name: str, content: bytes) -> Source:
-        path = self.outbox / name
+    def file(self, name: str, content: bytes) -> Thing:
+        path = self.here / name
         path.write_bytes(content)
-        return Source.of_file(path)
+        return Thing(name, path)
 
-    def begin(
-        self, sources: Sequence[Source], *, progress: Callable[[int], None] = lambda sent: None
-    ) -> tuple[Deferred[Delivery], Wire]:
-        """Start sending; what it comes to, and the sender's end of the connection."""
-        factory = send_factory(sources, run=self.reader.run, timers=self.network, progress=progress)
-        channel = SenderChannel(self.grant(), SERVICE, factory, self.network)
+    def send(self, *things: Thing, settle: bool = True) -> tuple[SendProtocol, SenderChannel, Wire]:
+        surveyed = survey(things)
+
+        def open_stream(held: Mapping[str, Held]) -> Outgoing:
+            return Outgoing(things, surveyed, held)
+
+        protocol = SendProtocol(
+            surveyed.offer,
+            open_stream,
+            run=at_once,
+            timers=self.network,
+            progress=self.progress.append,
+        )
+        channel = self.sender(protocol, SERVICE)
         wire = self.dial(channel)
-        done: Deferred[Delivery] = Deferred()
+        if settle:
+            self.network.settle()
+        return protocol, channel, wire
 
-        def opened(protocol: Any) -> None:
-            _ = protocol.done.chainDeferred(done)
+    def delivered(self, *things: Thing) -> Delivery:
+        protocol, _, _ = self.send(*things)
+        return self.successResultOf(protocol.done)
 
-        _ = channel.opened.addCallbacks(opened, done.errback)
-        return done, wire
+    def failed(self, expected: type[KDCError], protocol: SendProtocol) -> Any:
+        return self.failureResultOf(protocol.done, expected).value
 
-    def send(self, *sources: Source) -> Deferred[Delivery]:
-        done, _ = self.begin(sources)
+    def step_until(self, true: Callable[[], bool]) -> None:
+        """Let the network work until then, and no longer."""
+        while not true():
+            for each in list(self.network.wires):
+                each.step()
+
+    def arrived(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.there)): path.read_bytes()
+            for path in self.there.rglob("*")
+            if path.is_file()
+        }
+
+    def talk(self, *pieces: bytes, end: bool = False) -> StreamRecorder:
+        """What a sender hears who says just this."""
+        alice = StreamRecorder()
+        alice.stored.callback(AckStatus.STORED)
+        channel = self.sender(alice, SERVICE)
+        self.dial(channel)
         self.network.settle()
-        return done
+        self.successResultOf(channel.opened)
+        for piece in pieces:
+            alice.out.write(piece)
+            self.network.settle()
+        if end:
+            alice.out.loseWriteConnection()
+            self.network.settle()
+        return alice
 
-    def listing(self) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in self.directory.iterdir()}
+    def answer(self, *pieces: bytes) -> tuple[SendProtocol, StreamRecorder]:
+        """What a sender makes of a receiver that says just this."""
+        bob = StreamRecorder()
+        self.offer(bob, SERVICE)
+        protocol, _, _ = self.send(self.file("a", b"12345"))
+        for piece in pieces:
+            bob.out.write(piece)
+            self.network.settle()
+        return protocol, bob
 
-    def assert_nothing_kept(self) -> None:
-        """No file under a final name, no temporary one, and nobody was told of one."""
-        self.assertEqual(self.listing(), {})
-        self.assertEqual(self.stored, [])
 
-    def assert_still_works(self) -> None:
-        """A normal transfer still gets through."""
-        before = len(self.stored)
-        self.successResultOf(self.send(self.file("afterwards", b"still there")))
-        self.assertEqual(len(self.stored), before + 1)
-        self.assertEqual(self.stored[-1][1].path.read_bytes(), b"still there")
+class TransferTests(TransferTestCase):
+    @PROPERTY
+    @given(st.lists(st.binary(max_size=200_000), min_size=1, max_size=4), st.integers(1, 1 << 18))
+    def test_equal(self, contents: list[bytes], chunk: int) -> None:
+        """What arrives is what was sent, however it is cut."""
+        self.setUp()
+        self.patch(outgoing, "CHUNK_BYTES", chunk)
+        things = [self.file(f"file{n}", content) for n, content in enumerate(contents)]
+        total = sum(map(len, contents))
+        self.assertEqual(self.delivered(*things), Delivery("bob", total))
+        expected = {f"file{n}": content for n, content in enumerate(contents)}
+        self.assertEqual(self.arrived(), expected)
+        self.assertEqual([stored.name for _, stored in self.received], list(expected))
         self.assert_quiet()
 
-
-class DeliveryTests(TransferTestCase):
-    def test_one(self) -> None:
-        """A file arrives as it was, both ends are told, and nothing is left open."""
-        content = os.urandom(100_000)
-        delivery = self.successResultOf(self.send(self.file("report.pdf", content)))
-        self.assertEqual(delivery, Delivery("bob", 100_000))
-        self.assertEqual(self.listing(), {"report.pdf": content})
-        ((sender, stored),) = self.stored
-        self.assertEqual((sender, stored.size), ("alice", 100_000))
-        self.assertEqual(self.failed, [])
-        self.assert_quiet()
-
-    def test_sizes(self) -> None:
-        """Nothing, one byte, and everything around the edges of records and chunks."""
-        header = len(Item(Kind.FILE, "x", MAX_DATA).encode())
-        for size in (
-            *(0, 1, MAX_DATA - header, MAX_DATA - 1, MAX_DATA, MAX_DATA + 1, 2 * MAX_DATA),
-            *(CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, 5 * CHUNK_BYTES + 7),
-        ):
-            content = bytes(range(251)) * (size // 251 + 1)
-            source = self.file("x", content[:size])
-            self.assertEqual(self.successResultOf(self.send(source)).total_bytes, size)
-            (path,) = self.directory.iterdir()
-            self.assertEqual(path.read_bytes(), content[:size], size)
-            path.unlink()
-        self.assert_quiet()
-
-    def test_many(self) -> None:
-        """Many files, empty ones among them, in one go and in order."""
-        sources = [self.file(f"file{n:03}", bytes([n % 256]) * (n % 7)) for n in range(300)]
-        self.successResultOf(self.send(*sources))
-        self.assertEqual(len(self.listing()), 300)
-        self.assertEqual([s.item.name for _, s in self.stored], [s.item.name for s in sources])
-        self.assertEqual(self.listing()["file006"], bytes([6]) * 6)
-
-    def test_pipe(self) -> None:
-        """What has no size is sent to its end; only the last of several may be such."""
-        path = self.outbox / "pipe"
-        os.mkfifo(path)
-        reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        writing = os.open(path, os.O_WRONLY)
-        os.write(writing, b"from a pipe")
-        os.close(writing)
-        source = Source(Item(Kind.TEXT, "note", None), lambda: os.fdopen(reading, "rb"))
-        one = self.file("one", b"1")
-        self.failureResultOf(self.send(source, one), LocalIOError)
-        self.assertEqual(self.listing(), {})
-        self.successResultOf(self.send(one, source))
-        self.assertEqual(self.listing(), {"one": b"1", "note": b"from a pipe"})
-
-    def test_output(self) -> None:
-        """One file for whatever comes, replaced each time; the records beside it."""
-        output, records = self.directory / "outfile", self.directory / "outenc"
-        self.inbox(output=output, records=records)
-        self.successResultOf(self.send(self.file("first", b"1")))
-        done, wire = self.begin([self.file("second", b"2" * 200_000)])
-        self.network.settle()
-        self.successResultOf(done)
-        self.assertEqual(output.read_bytes(), b"2" * 200_000)
-        sealed = records.read_bytes()
-        self.assertTrue(behind_handshake(wire).startswith(sealed))
-        self.assertLess(len(behind_handshake(wire)) - len(sealed), 100, "all but the last ACK")
-
-    def test_records_open(self) -> None:
-        """What was kept as ciphertext is what was sent: its key opens it, to the end."""
-        made: list[CipherState] = []
-        create = CipherState.__init__
-
-        def remember(state: CipherState, *args: Any) -> None:
-            create(state, *args)
-            made.append(CipherState.__new__(CipherState))
-            create(made[-1], *args)
-
-        self.patch(CipherState, "__init__", remember)
-        records = self.directory / "outenc"
-        self.inbox(output=self.directory / "outfile", records=records)
-        content = os.urandom(300_000)
-        self.successResultOf(self.send(self.file("x", content)))
-        for receiving in made:
-            stream = RecordStream(receiving, receiving)
-            stream.feed(records.read_bytes())
-            try:
-                events = list(stream.events())
-            except RemoteProtocolError:
-                continue
-            data = b"".join(event.data for event in events[:-1])  # type: ignore[union-attr]
-            self.assertTrue(data.endswith(content))
-            self.assertTrue(stream.received_end)
-            return
-        self.fail("no key opens it")
-
-    def test_several_at_once(self) -> None:
-        """Senders do not mix: each file is whole, and the same name does not clash."""
-        sending = [self.begin([self.file("x", bytes([n]) * 200_000)])[0] for n in range(8)]
-        self.network.settle()
-        for each in sending:
-            self.successResultOf(each)
-        contents = set(self.listing().values())
-        self.assertEqual(contents, {bytes([7]) * 200_000})
-        self.assertEqual(len(self.listing()), 8)
+    def test_tree(self) -> None:
+        """A directory arrives as it is: empty directories, hidden files below, executables."""
+        for path in ("d/empty", "d/.git", "d/deep/er"):
+            (self.here / path).mkdir(parents=True)
+        (self.here / "d/.git/config").write_bytes(b"[core]")
+        (self.here / "d/deep/er/run").write_bytes(b"#!/bin/sh")
+        (self.here / "d/deep/er/run").chmod(0o755)
+        self.delivered(Thing("d", self.here / "d"))
+        self.assertEqual(
+            self.arrived(), {"d/.git/config": b"[core]", "d/deep/er/run": b"#!/bin/sh"}
+        )
+        self.assertTrue((self.there / "d/empty").is_dir())
+        self.assertTrue(os.access(self.there / "d/deep/er/run", os.X_OK))
+        ((sender, stored),) = self.received
+        self.assertEqual((sender, stored.kind, stored.files), ("alice", Kind.DIRECTORY, 2))
 
     def test_progress(self) -> None:
-        """Progress counts the bytes of the content, up to all of it."""
-        seen: list[int] = []
-        done, _ = self.begin([self.file("x", bytes(3 * CHUNK_BYTES + 5))], progress=seen.append)
-        self.network.settle()
-        self.successResultOf(done)
-        self.assertEqual(seen, [CHUNK_BYTES * n for n in (1, 2, 3)] + [3 * CHUNK_BYTES + 5])
+        """Progress never goes back, and ends with all of it."""
+        self.delivered(self.file("a", bytes(1_000_000)), self.file("b", bytes(5)))
+        self.assertEqual(self.progress, sorted(self.progress))
+        self.assertEqual(self.progress[-1], 1_000_005)
 
     def test_interfaces(self) -> None:
-        """Both ends say themselves when a stream has been dealt with."""
-        sending = send_factory([], run=self.reader.run, timers=self.network).buildProtocol(None)
-        self.assertTrue(verifyObject(IStreamProtocol, sending))
+        """Both ends are what the channel expects of a protocol that stores a stream."""
+        protocol, _, _ = self.send(self.file("a", b"1"))
+        self.assertTrue(verifyObject(IStreamProtocol, protocol))
+        self.successResultOf(protocol.done)
 
-
-class AcknowledgementTests(TransferTestCase):
-    """The sender is told "stored" when the receiver's disk has everything under its name."""
-
-    def test_order(self) -> None:
-        """Content, fsync, name, fsync of the directory, and only then ACK."""
-        self.disk.slow = True
-        calls: list[str] = []
-        for owner, name in ((os, "fsync"), (os, "link"), (RecordStream, "send_ack")):
-            self._watch(owner, name, calls)
-        done, _ = self.begin([self.file("x", b"content")])
-        self.network.settle()
-        while self.disk.waiting:
-            self.assertNoResult(done)
-            self.assertNotIn("send_ack", calls)
-            self.disk.work()
-            self.network.settle()
-        self.assertEqual(calls[:4], ["fsync", "link", "fsync", "send_ack"])
-        self.assertEqual(self.disk.calls[-1], "show")
-        self.successResultOf(done)
-
-    def _watch(self, owner: Any, name: str, calls: list[str]) -> None:
-        original = getattr(owner, name)
-
-        def call(*args: Any, **named: Any) -> Any:
-            calls.append(name)
-            return original(*args, **named)
-
-        self.patch(owner, name, call)
-
-    def test_a_disk_that_hangs(self) -> None:
-        """A receiver that never confirms: the sender gives up, and says what is not known."""
-        self.disk.slow = True
-        done = self.send(self.file("x", b"content"))
-        self.network.advance(ACK_SECONDS - 1)
-        self.assertNoResult(done)
-        self.network.advance(2)
-        error = self.failureResultOf(done, PeerUnavailable).value
-        self.assertIn("stored or not", error.hint)
-
-    def test_a_lie(self) -> None:
-        """An answer that is not a stored one is a failure, each with its exit status."""
-        for status, expected in (
-            (AckStatus.NOT_ALLOWED, "did not accept"),
-            (AckStatus.TOO_LARGE, "so much"),
-            (AckStatus.STORAGE_FAILED, "could not store"),
-        ):
-            other = StreamRecorder()
-            self.offer(other, SERVICE)
-            other.stored.callback(status)
-            error = self.failureResultOf(self.send(self.file("x", b"1")), RefusedByPolicy).value
-            self.assertIn(expected, str(error))
-            self.assertIs(error.exit_status, ExitStatus.REFUSED)
-            self.assert_quiet()
-
-    def test_an_end_without_an_answer(self) -> None:
-        """A receiver that closes after everything was sent, without ACK: not delivered."""
-        other = StreamRecorder()
-        self.offer(other, SERVICE)
-        done = self.send(self.file("x", b"1"))
-        other.out.abortConnection()
-        self.network.settle()
-        error = self.failureResultOf(done, IntegrityError).value
-        self.assertIs(error.exit_status, ExitStatus.INTEGRITY)
-
-    def test_a_receiver_that_says_something_else(self) -> None:
-        """A byte that is no status is a breach of the protocol."""
-        for said, expected in ((b"\7", IntegrityError), (b"\1", RefusedByPolicy)):
-            other = StreamRecorder()
-            self.offer(other, SERVICE)
-            done = self.send(self.file("x", b"1"))
-            other.out.write(said)
-            self.network.settle()
-            self.failureResultOf(done, expected)
-            self.assert_quiet()
-
-
-class FailureTests(TransferTestCase):
-    """Whatever goes wrong: nothing under a final name, nothing else left, both ends told."""
-
-    def test_full_disk(self) -> None:
-        """The disk fills up at any call: nothing is kept, and the next transfer works."""
-        for name in ("writev", "fsync", "link"):
-            original = getattr(os, name)
-
-            def full(*args: Any, **named: Any) -> Any:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-            patched = self.patch(os, name, full)
-            error = self.failureResultOf(
-                self.send(self.file("a", b"1"), self.file("b", b"2")), RefusedByPolicy
-            ).value
-            patched.restore()
-            self.assertIs(getattr(os, name), original)
-            self.assertIn("could not store", str(error))
-            self.assertEqual(self.listing(), {})
-            self.assertIsInstance(self.failed[-1][1], LocalIOError)
-            self.assertIs(self.failed[-1][1].exit_status, ExitStatus.LOCAL_IO)
-            self.assert_quiet()
-        self.assertEqual(self.stored, [])
-        self.assert_still_works()
-
-    def test_told_at_once(self) -> None:
-        """A sender does not go on sending for nothing when the disk is full."""
-        self.patch(os, "writev", self._full)
-        done, wire = self.begin([self.file("x", bytes(50 * CHUNK_BYTES))])
-        self.network.settle()
-        self.failureResultOf(done, RefusedByPolicy)
-        self.assertLess(len(wire.sent), 20 * CHUNK_BYTES)
-        self.assert_nothing_kept()
-        self.assert_quiet()
-
-    @staticmethod
-    def _full(*args: Any, **named: Any) -> Any:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def test_full_and_slow(self) -> None:
-        """The same when the disk takes its time to say so."""
-        self.disk.slow = True
-        self.patch(os, "fsync", self._full)
-        done = self.send(self.file("a", b"1"))
-        while self.disk.waiting:
-            self.disk.work()
-            self.network.settle()
-        self.failureResultOf(done, RefusedByPolicy)
-        self.assert_nothing_kept()
-        self.assertEqual(len(self.failed), 1)
-        self.assert_quiet()
-
-    def test_no_directory(self) -> None:
-        """A place that is not there."""
-        self.inbox(directory=self.directory / "missing")
-        self.failureResultOf(self.send(self.file("a", b"1")), RefusedByPolicy)
-        self.assertIn("missing", str(self.failed[0][1]))
-        self.assert_nothing_kept()
-
-    def test_hostile_streams(self) -> None:
-        """Names that lead elsewhere, a second item for one file, no item, half an item."""
-        outside = self.directory.parent / "outside"
-        for stream in (
-            b"\0\x05{bad}",
-            _raw_item("../outside", 1) + b"x",
-            _raw_item("/tmp/outside", 1) + b"x",
-            _raw_item(".bashrc", 1) + b"x",
-            _raw_item("a", 5) + b"1234",
-            _raw_item("a", 1) + b"1" + b"\0",
-            b"\xff\xff" + bytes(100),
-        ):
-            one = StreamRecorder()
-            channel = self.sender(one, SERVICE)
-            self.dial(channel)
-            self.network.settle()
-            one.out.write(stream)
-            one.out.loseWriteConnection()
-            one.stored.callback(AckStatus.STORED)
-            self.network.settle()
-            self.assertEqual(one.acknowledgements, [AckStatus.NOT_ALLOWED], stream[:30])
-            self.assertEqual(one.received[:1], b"\1")
-            self.assertIsInstance(self.failed[-1][1], RemoteProtocolError)
-            self.assertFalse(outside.exists())
-            self.assert_nothing_kept()
-            self.assert_quiet()
-        self.inbox(output=self.directory / "outfile")
-        two = [self.file("a", b"1"), self.file("b", b"2")]
-        self.failureResultOf(self.send(*two), RefusedByPolicy)
-        self.failureResultOf(self.send(), RefusedByPolicy)
-        self.assert_nothing_kept()
-        self.assert_still_works()
-
-    def test_cut(self) -> None:
-        """Wherever the connection is cut, nothing is kept unless all had come."""
-        done, wire = self.begin([self.file("x", b"content"), self.file("y", b"")])
-        self.network.settle()
-        self.successResultOf(done)
-        length = len(wire.sent)
-        whole = self.listing()
-        for path in self.directory.iterdir():
-            path.unlink()
-        for at in range(1, length, 2):
-            del self.stored[:]
-            done, wire = self.begin([self.file("x", b"content"), self.file("y", b"")])
-            wire.cut_after = at
-            self.network.advance(10)
-            self.assertIn(self.listing(), ({}, whole), at)
-            if done.called:
-                _ = done.addErrback(lambda failure: failure.trap(KDCError) and None)
-                delivery = self.successResultOf(done)
-                self.assertTrue(delivery is None or self.listing() == whole, at)
-            self.assertEqual(len(self.stored), len(self.listing()))
-            for path in self.directory.iterdir():
-                path.unlink()
-        self.assert_quiet()
-        self.assert_still_works()
-
-    def test_cut_while_the_disk_is_busy(self) -> None:
-        """A connection that is cut while a part is being written leaves nothing in the end."""
-        self.disk.slow = True
-        done, wire = self.begin([self.file("x", bytes(10 * CHUNK_BYTES))])
-        self.network.settle()
-        wire.abortConnection()
-        self.network.settle()
-        self.failureResultOf(done, IntegrityError)
-        while self.disk.waiting:
-            self.disk.work()
-        self.assert_nothing_kept()
-        ((sender, error),) = self.failed
-        self.assertEqual(sender, "alice")
-        self.assertIsInstance(error, IntegrityError)
-        self.assert_quiet()
-
-    def test_gone_when_all_has_come(self) -> None:
-        """A sender that vanishes after the end: the stream was whole, so it is kept."""
-        self.disk.slow = True
-        done, wire = self.begin([self.file("x", b"content")])
-        self.network.settle()
-        wire.abortConnection()
-        self.network.settle()
-        self.failureResultOf(done, IntegrityError)
-        while self.disk.waiting:
-            self.disk.work()
-        self.assertEqual(self.listing(), {"x": b"content"})
-        self.assertEqual(self.failed, [])
-        self.assert_quiet()
-
-
-def _raw_item(name: str, size: int) -> bytes:
-    import json
-
-    text = json.dumps({"kind": "file", "name": name, "size": size}).encode()
-    return len(text).to_bytes(2, "big") + text
-
-
-class SourceTests(TransferTestCase):
-    """What is sent may change or vanish under our hands."""
-
-    def test_shrinks(self) -> None:
-        """A file that becomes shorter while it is sent is not delivered."""
-        source = self.file("x", bytes(3 * CHUNK_BYTES))
-        self.reader.slow = True
-        done, _ = self.begin([source])
-        self.network.settle()
-        os.truncate(self.outbox / "x", CHUNK_BYTES + 5)
-        while self.reader.waiting:
-            self.reader.work()
-            self.network.settle()
-        error = self.failureResultOf(done, LocalIOError).value
-        self.assertIn("shorter", str(error))
-        self.assert_nothing_kept()
-        self.assert_still_works_fast()
-
-    def assert_still_works_fast(self) -> None:
-        self.reader.slow = False
-        self.assert_still_works()
-
-    def test_grows(self) -> None:
-        """Of a file that grows while it is sent, what was there at the start is delivered."""
-        source = self.file("x", b"12345")
-        (self.outbox / "x").write_bytes(b"1234567890")
-        self.successResultOf(self.send(source))
-        self.assertEqual(self.listing(), {"x": b"12345"})
-
-    def test_vanishes(self) -> None:
-        """A file that is gone when its turn comes: nothing of the whole is delivered."""
-        sources = [self.file("a", b"1"), self.file("b", b"2")]
-        (self.outbox / "b").unlink()
-        error = self.failureResultOf(self.send(*sources), LocalIOError).value
-        self.assertIn("No such file", str(error))
-        self.assert_nothing_kept()
-        self.assert_still_works()
-
-    def test_unreadable(self) -> None:
-        """What cannot be read, or has a name that cannot be sent, is known beforehand."""
-        self.assertRaises(LocalIOError, Source.of_file, self.outbox / "missing")
-        self.assertRaises(LocalIOError, Source.of_file, self.outbox)
-        (self.outbox / ".hidden").write_bytes(b"")
-        error = self.assertRaises(LocalIOError, Source.of_file, self.outbox / ".hidden")
-        self.assertIn("another name", error.hint)
-
-    def test_an_error_while_reading(self) -> None:
-        """A disk that fails while it is read is an error of ours, with the file's name."""
-
-        class Broken:
-            def read(self, size: int) -> bytes:
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-            def __enter__(self) -> Broken:
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                """Nothing is open."""
-
-        source = Source(Item(Kind.FILE, "x", 5), Broken)  # type: ignore[arg-type]
-        error = self.failureResultOf(self.send(source), LocalIOError).value
-        self.assertIn("x: ", str(error))
-        self.assert_nothing_kept()
-
-    def test_descriptors(self) -> None:
-        """No file stays open, however it ended."""
-        before = len(os.listdir("/proc/self/fd"))
-        self.successResultOf(self.send(self.file("a", b"1"), self.file("b", b"2")))
-        done, wire = self.begin([self.file("c", bytes(20 * CHUNK_BYTES))])
-        wire.peer.reading = True
-        self.network.settle()
-        self.successResultOf(done)
-        done, wire = self.begin([self.file("d", bytes(20 * CHUNK_BYTES))])
-        for _ in range(20):
-            wire.step()
-            wire.peer.step()
-        wire.abortConnection()
-        self.network.settle()
-        self.failureResultOf(done)
-        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
-
-    def test_stops_reading(self) -> None:
-        """After the connection has gone, no further file is opened."""
-        opened: list[str] = []
-
-        def source(name: str) -> Source:
-            plain = self.file(name, bytes(CHUNK_BYTES))
-
-            def open_() -> Any:
-                opened.append(name)
-                return plain.open()
-
-            return Source(plain.item, open_)
-
-        self.reader.slow = True
-        done, wire = self.begin([source(f"file{n}") for n in range(20)])
-        self.network.settle()
-        wire.abortConnection()
-        self.network.settle()
-        while self.reader.waiting:
-            self.reader.work()
-        self.failureResultOf(done, IntegrityError)
-        self.assertEqual(opened, ["file0"])
-
-
-class MemoryTests(TransferTestCase):
-    """Neither end holds more than a few MiB, however large the file and slow the other side."""
-
-    def test_a_slow_disk(self) -> None:
-        """While the receiver's disk is busy, the sender is made to wait."""
-        self.disk.slow = True
-        size = 60 * CHUNK_BYTES
-        done, wire = self.begin([self.file("x", bytes(size))])
-        self.network.settle()
-        held = len(wire.waiting)
-        self.assertLess(held, 3 * CHUNK_BYTES)
-        self.assertFalse(wire.peer.reading)
-        self.assertLess(len(wire.sent), 12 * CHUNK_BYTES)
-        most = 0
-        while self.disk.waiting:
-            self.disk.work()
-            self.network.settle()
-            most = max(most, len(wire.waiting))
-        self.assertLess(most, 3 * CHUNK_BYTES)
-        self.assertEqual(self.successResultOf(done).total_bytes, size)
-        self.assertEqual((self.directory / "x").stat().st_size, size)
-
-    def test_a_slow_network(self) -> None:
-        """While nothing gets through, the sender does not go on reading its file."""
-        done, wire = self.begin([self.file("x", bytes(30 * CHUNK_BYTES))])
-        for _ in range(8):
-            wire.step()
-            wire.peer.step()
+    def test_slow_reader(self) -> None:
+        """While the receiver does not read, only little is taken from the disk."""
+        protocol, _, wire = self.send(self.file("a", bytes(8 << 20)), settle=False)
+        self.step_until(lambda: bool(self.progress))
         wire.stalled = True
         self.network.settle()
-        self.assertLess(len(wire.waiting), 3 * CHUNK_BYTES)
-        self.assertLess(self.reader.calls.count("read"), 5)
+        self.assertLess(max(self.progress), 1 << 20)
         wire.stalled = False
         self.network.settle()
-        self.successResultOf(done)
+        self.successResultOf(protocol.done)
 
-    def test_records_too(self) -> None:
-        """The same where the sealed records are kept."""
-        self.inbox(output=self.directory / "outfile", records=self.directory / "outenc")
-        self.disk.slow = True
-        done, wire = self.begin([self.file("x", bytes(40 * CHUNK_BYTES))])
-        self.network.settle()
-        self.assertLess(len(wire.sent), 12 * CHUNK_BYTES)
-        while self.disk.waiting:
-            self.disk.work()
-            self.network.settle()
-        self.successResultOf(done)
-        sealed = (self.directory / "outenc").stat().st_size
-        self.assertGreater(sealed, 40 * CHUNK_BYTES)
 
-    def test_many_small_items(self) -> None:
-        """A flood of empty items cannot get ahead of the disk either."""
-        self.disk.slow = True
-        one = StreamRecorder()
-        channel = self.sender(one, SERVICE)
-        wire = self.dial(channel)
+class AnswerTests(TransferTestCase):
+    """What is wanted, and what is not."""
+
+    def test_nothing_before_the_answer(self) -> None:
+        """While a person thinks, however long, no content is on its way; then all of it is."""
+        thinking: Deferred[None] = Deferred()
+
+        async def think(sender: str, offer: Offer) -> None:
+            self.assertEqual((sender, offer), ("alice", Offer(("a",), 0, 1, 300_000)))
+            await thinking
+
+        self.receive(consent=think)
+        protocol, _, wire = self.send(self.file("a", bytes(300_000)))
+        self.network.advance(1800)
+        self.assertLess(len(wire.sent), 5000)
+        self.assertNoResult(protocol.done)
+        thinking.callback(None)
         self.network.settle()
-        item = _raw_item("a", 0)
-        one.out.write(item * 500_000)
-        self.network.settle()
-        self.assertGreater(len(wire.waiting), 5 * CHUNK_BYTES)
+        self.successResultOf(protocol.done)
+
+    def test_refused(self) -> None:
+        """A no reaches the sender with its reason, and nothing was stored."""
+        for error, status, text in (
+            (RefusedByPolicy("somebody\x1b said no"), 8, "did not accept it: somebody.x1b said no"),
+            (LocalIOError("/secret/path: full"), 8, "could not store it"),
+        ):
+
+            async def refuse(sender: str, offer: Offer, error: KDCError = error) -> None:
+                raise error
+
+            self.receive(consent=refuse)
+            protocol, _, _ = self.send(self.file("a", b"1"))
+            told = self.failed(RefusedByPolicy, protocol)
+            self.assertRegex(str(told), text)
+            self.assertNotIn("secret", f"{told} {told.hint}")
+            self.assertEqual(told.exit_status, status)
+            self.assertEqual(self.broken.pop(), Broken("alice", error, False, False))
+        self.assertEqual(self.arrived(), {})
+        self.assert_quiet()
+
+    def test_too_large(self) -> None:
+        """What is more than is taken is refused by its offer."""
+        self.receive(max_bytes=10)
+        protocol, _, _ = self.send(self.file("a", bytes(11)))
+        self.assertIn("does not accept so much", str(self.failed(RefusedByPolicy, protocol)))
+        self.delivered(self.file("a", bytes(10)))
+
+    def test_the_sender_leaves(self) -> None:
+        """Nobody is asked any more about what a sender wanted that has gone."""
+        cancelled: list[Any] = []
+
+        async def think(sender: str, offer: Offer) -> None:
+            await Deferred(cancelled.append)
+
+        self.receive(consent=think)
+        protocol, _, wire = self.send(self.file("a", b"1"))
         wire.abortConnection()
         self.network.settle()
-        self.disk.waiting.clear()
+        self.failed(Interrupted, protocol)
+        self.assertEqual(len(cancelled), 1)
+        self.assertFalse(self.broken[0].accepted)
+        self.assert_quiet()
+
+    def test_never_answers(self) -> None:
+        """A receiver that says nothing costs the sender an hour."""
+        protocol, _ = self.answer()
+        self.network.advance(sending.ANSWER_SECONDS + 1)
+        self.failed(PeerUnavailable, protocol)
+        self.assert_quiet()
+
+    def test_never_confirms(self) -> None:
+        """So does one that takes everything and does not confirm it; what became of it is open."""
+        protocol, _ = self.answer(Accept().encode())
+        self.network.advance(sending.ACK_SECONDS + 1)
+        error = self.failed(PeerUnavailable, protocol)
+        self.assertIn("may have been stored or not", error.hint)
+
+    def test_refuses_later(self) -> None:
+        """A receiver may give up at any time, and the sender stops."""
+        protocol, _ = self.answer(
+            Accept().encode(), Refuse(AckStatus.STORAGE_FAILED, "disk gone").encode()
+        )
+        self.assertIn("disk gone", str(self.failed(RefusedByPolicy, protocol)))
+
+    def test_nonsense(self) -> None:
+        """A receiver that says what it should not is left, and nothing is taken for delivered."""
+        for pieces in (
+            (b"\0\2{}",),
+            (b"\0\0",),
+            (b"\xff\xff",),
+            (Accept().encode(), Accept().encode()),
+            (Accept().encode(), Held("a", 1, "0" * 64).encode()),
+        ):
+            protocol, _ = self.answer(*pieces)
+            self.failed(KDCError, protocol)
+            self.assert_quiet()
+
+    def test_lies_about_what_it_has(self) -> None:
+        """Whatever a receiver claims to have, what it has not proved is sent."""
+        for held in (Held("a", 5, "0" * 64), Held("a", 6, "0" * 64), Held("b", 5, "0" * 64)):
+            protocol, bob = self.answer(held.encode(), Accept().encode())
+            self.assertTrue(bytes(bob.received).endswith(b"12345"))
+            self.assertIn(b'"from":0', bob.received)
+            self.network.advance(sending.ACK_SECONDS + 1)
+            self.failed(PeerUnavailable, protocol)
+
+
+class HostileSenderTests(TransferTestCase):
+    """Who is allowed to send may say anything."""
+
+    def refused(self, *pieces: bytes, end: bool = False) -> None:
+        self.broken.clear()
+        alice = self.talk(*pieces, end=end)
+        self.assertIn(b'"answer":"refuse"', bytes(alice.received))
+        self.network.advance(receiving.REFUSED_SECONDS + 1)
+        self.assertEqual(len(self.broken), 1)
+        self.assertEqual(os.listdir(self.there), [])
+        self.assertNotIn(AckStatus.STORED, alice.acknowledgements)
+        self.assert_quiet()
+
+    def test_before_the_answer(self) -> None:
+        """Content that nobody has agreed to is refused."""
+
+        async def think(sender: str, offer: Offer) -> None:
+            await Deferred()
+
+        self.receive(consent=think)
+        self.refused(Offer(("a",)).encode(), Item(Kind.FILE, "a", 1).encode())
+
+    def test_not_the_offer(self) -> None:
+        """What was not offered, what is cut, and what is no message at all."""
+        offer = Offer(("a",), size=1).encode()
+        for pieces in (
+            (offer, Item(Kind.FILE, "a", 2).encode()),
+            (offer, Item(Kind.FILE, "b", 1).encode()),
+            (offer, Item(Kind.FILE, "a", 1, start=1).encode()),
+            (b"\0\2{}",),
+            (b"\0\0",),
+        ):
+            self.refused(*pieces)
+        for cut in ((), (offer,), (offer, Item(Kind.FILE, "a", 1).encode())):
+            self.refused(*cut, end=True)
+
+    def test_silence(self) -> None:
+        """Who opens a channel and offers nothing is shown the door."""
+        alice = self.talk()
+        self.network.advance(receiving.OFFER_SECONDS + 1)
+        self.assertIsNotNone(alice.lost)
+        self.assert_quiet()
+
+    def test_names(self) -> None:
+        """No name leads out of the inbox."""
+        for name in ("../x", "/x", "a/../../x", ".x", "a/.."):
+            text = Offer(("a",)).encode()[2:].replace(b'"a"', f'"{name}"'.encode())
+            self.refused(len(text).to_bytes(2, "big") + text)
+            item = Item(Kind.DIRECTORY, "a", 0).encode()
+            text = item[2:].replace(b'"a"', f'"{name}"'.encode())
+            self.refused(Offer(("a",)).encode(), len(text).to_bytes(2, "big") + text)
+        self.assertEqual(os.listdir(self.there.parent), [self.there.name])
+
+
+class CutTests(TransferTestCase):
+    """Networks that end in the middle."""
+
+    def test_anywhere(self) -> None:
+        """Cut after any number of bytes: all of it is there, or nothing; and then it goes on."""
+        content = os.urandom(3 << 20)
+        thing = self.file("a", content)
+        _, _, whole = self.send(thing)
+        total = len(whole.sent)
+        (self.there / "a").unlink()
+        for share in (0.1, 0.4, 0.2, 0.2):
+            protocol, _, wire = self.send(thing, settle=False)
+            wire.cut_after = int(total * share)
+            self.network.settle()
+            self.failed(IntegrityError, protocol)
+            self.assertNotIn("a", os.listdir(self.there))
+        self.progress.clear()
+        _, _, wire = self.send(thing)
+        self.assertEqual(self.arrived(), {"a": content})
+        self.assertLess(len(wire.sent), 0.3 * total)
+        self.assertTrue(self.broken[-1].kept)
+
+    def test_changed_in_between(self) -> None:
+        """A file that is another one by now is sent from its beginning."""
+        first, second = os.urandom(3 << 20), os.urandom(3 << 20)
+        protocol, _, wire = self.send(self.file("a", first), settle=False)
+        wire.cut_after = 2 << 20
+        self.network.settle()
+        self.failed(IntegrityError, protocol)
+        self.delivered(self.file("a", second))
+        self.assertEqual(self.arrived(), {"a": second})
+
+    def test_is_it_known(self) -> None:
+        """Before the end it can be tried again; after it nobody knows, and the error says so."""
+        protocol, _, wire = self.send(self.file("a", bytes(4 << 20)), settle=False)
+        wire.cut_after = 1 << 20
+        self.network.settle()
+        self.assertIn("nothing of it is to be seen", self.failed(Interrupted, protocol).hint)
+        protocol, _ = self.answer(Accept().encode())
+        (wire,) = [each for each in self.network.wires if each.host.host == "192.0.2.1"]
+        wire.abortConnection()
+        self.network.settle()
+        error = self.failed(IntegrityError, protocol)
+        self.assertNotIsInstance(error, Interrupted)
+        self.assertIn("stored all of it or nothing", error.hint)
+
+    def test_ghost(self) -> None:
+        """Who lost its connection goes on where it was, though the receiver has not noticed."""
+        content = os.urandom(4 << 20)
+        thing = self.file("a", content)
+        lost, _, ghost = self.send(thing, settle=False)
+        self.step_until(lambda: len(self.progress) > 8)
+        ghost.stalled = True
+        self.network.settle()
+        # No word of it ever arrives: as if the cable were out.
+        ghost.peer.stalled = True
+        _, _, wire = self.send(thing)
+        self.network.advance(receiving.SILENT_SECONDS + 1)
+        self.assertEqual(self.arrived(), {"a": content})
+        self.assertLess(len(wire.sent), len(content) - (1 << 20))
+        self.failed(Interrupted, lost)
+
+    def test_not_a_ghost(self) -> None:
+        """Two of the same at the same time both arrive."""
+        content = os.urandom(4 << 20)
+        thing = self.file("a", content)
+        first, _, wire = self.send(thing, settle=False)
+        self.step_until(lambda: len(self.progress) > 8)
+        wire.stalled = True
+        second, _, _ = self.send(thing)
+        wire.stalled = False
+        self.network.settle()
+        self.network.advance(receiving.SILENT_SECONDS + 1)
+        for protocol in (first, second):
+            self.successResultOf(protocol.done)
+        self.assertEqual(self.arrived(), {"a": content, "a.1": content})
+
+    def test_local_trouble(self) -> None:
+        """A sender that cannot go on stops; the receiver keeps nothing under its name."""
+        thing = self.file("a", bytes(4 << 20))
+        protocol, _, _ = self.send(thing, settle=False)
+        self.step_until(lambda: bool(self.progress))
+        os.truncate(self.here / "a", 1000)
+        self.network.settle()
+        self.assertIn("became shorter", str(self.failed(LocalIOError, protocol)))
+        self.assertNotIn("a", os.listdir(self.there))
+
+    def test_full_disk(self) -> None:
+        """A receiver whose disk is full says so at once, and leaves nothing."""
+
+        def failing(sender: str, offer: Offer) -> Deposit:
+            deposit = FileDeposit(self.there / "a", offer)
+
+            def full(pieces: list[bytes]) -> None:
+                raise LocalIOError("/inbox/a: No space left on device")
+
+            deposit._write = full  # type: ignore[method-assign]
+            return deposit
+
+        self.receive(deposit=failing)
+        protocol, _, wire = self.send(self.file("a", bytes(8 << 20)))
+        error = self.failed(RefusedByPolicy, protocol)
+        self.assertIn("could not store it", str(error))
+        self.assertNotIn("inbox", str(error))
+        self.assertLess(len(wire.sent), 4 << 20)
+        self.assertEqual(os.listdir(self.there), [])
+        self.assert_quiet()
+
+    def test_a_record_that_does_not_open(self) -> None:
+        """What was changed on its way is not kept for another attempt either."""
+        protocol, _, wire = self.send(self.file("a", bytes(4 << 20)), settle=False)
+        seen = [0]
+
+        def flip(data: bytes) -> bytes:
+            seen[0] += len(data)
+            return data if seen[0] < 2 << 20 else bytes([data[0], data[1], data[2] ^ 1]) + data[3:]
+
+        wire.tamper = flip
+        self.network.settle()
+        self.failed(Interrupted, protocol)
+        self.assertIsInstance(self.broken[0].error, RemoteProtocolError)
+        self.assertEqual(os.listdir(self.there), [])
+
+    def test_given_up(self) -> None:
+        """A sender that is cancelled leaves nothing behind."""
+        protocol, _, wire = self.send(self.file("a", bytes(4 << 20)), settle=False)
+        self.step_until(lambda: bool(self.progress))
+        protocol.done.cancel()
+        self.failureResultOf(protocol.done, CancelledError)
+        self.network.settle()
+        self.assertFalse(wire.connected)
+        self.assert_quiet()
+        self.assertTrue(self.broken[0].accepted)

@@ -141,6 +141,7 @@ def backup(
     directory: str | os.PathLike[str],
     *,
     with_key: bool = False,
+    key_path: str | None = None,
     files: Files | None = None,
 ) -> list[str]:
     """Copy pwd.txt and its journal to ``directory``, and check the copy; return its files.
@@ -150,7 +151,7 @@ def backup(
     `StoreError` if the copy cannot be made or is not good, or a file is there.
     """
     files = files or Files()
-    paths = Paths.of(os.fspath(path))
+    paths = Paths.of(os.fspath(path), key_path)
     target = os.path.join(os.path.abspath(os.fspath(directory)), os.path.basename(paths.base))
     copies = {paths.base: target, paths.journal: target + ".journal"}
     if with_key:
@@ -164,8 +165,7 @@ def backup(
                 replace(files, copy, read_whole(files, source))
     except OSError as error:
         raise StoreError(f"cannot back up {paths.base}: {error.strerror}") from error
-    key = paths.key
-    problems = check(target, key_path=key, files=files)
+    problems = check(target, key_path=paths.key, files=files)
     fatal = [problem for problem in problems if not problem.harmless]
     if fatal:
         raise StoreError(

@@ -1,0 +1,73 @@
+"""Figures as they are measured, several of each, and as they are shown."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+import attrs
+
+__all__ = ["Results", "number", "table"]
+
+
+def number(value: float) -> str:
+    """Three significant digits, no more of what noise has made."""
+    if value >= 1000:
+        digits = len(str(int(value))) - 3
+        return f"{round(value, -digits):,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 or not value else f"{value:.1e}"
+
+
+@attrs.define
+class Results:
+    """Samples by section, row and figure; and what could not be measured, and why."""
+
+    samples: dict[str, list[float]] = attrs.field(factory=dict)
+    missing: dict[str, str] = attrs.field(factory=dict)
+    facts: dict[str, str] = attrs.field(factory=dict)
+
+    def add(self, section: str, row: str, figures: dict[str, float]) -> None:
+        for name, value in figures.items():
+            self.samples.setdefault(f"{section}|{row}|{name}", []).append(value)
+
+    def without(self, section: str, row: str, why: str) -> None:
+        self.missing.setdefault(f"{section}|{row}", why)
+
+    def rows(self, section: str) -> list[str]:
+        found = [key.split("|") for key in (*self.samples, *self.missing)]
+        return list(dict.fromkeys(parts[1] for parts in found if parts[0] == section))
+
+    def median(self, section: str, row: str, name: str) -> float | None:
+        samples = self.samples.get(f"{section}|{row}|{name}")
+        return statistics.median(samples) if samples else None
+
+    def ratio(self, section: str, row: str, to: str, name: str) -> float | None:
+        """The median of one row in that of another."""
+        one, other = self.median(section, row, name), self.median(section, to, name)
+        return one / other if one is not None and other else None
+
+    def text(self, section: str, row: str, name: str) -> str:
+        """Median, and the range if there is one."""
+        samples = self.samples.get(f"{section}|{row}|{name}")
+        if not samples:
+            return "-"
+        middle = number(statistics.median(samples))
+        if len(samples) == 1:
+            return middle
+        return f"{middle} ({number(min(samples))} - {number(max(samples))})"
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(attrs.asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, path: Path) -> Results:
+        return cls(**json.loads(path.read_text()))
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    heads = list(heads)
+    lines = [heads, ["---"] + ["--:"] * (len(heads) - 1), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -1,0 +1,180 @@
+"""A private Kerberos realm of MIT krb5 in a scratch directory, and real clients for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from bench.population import name_of, sample
+from bench.processes import Failed, Scratch, cpu_of, free_port, run
+
+__all__ = ["Realm"]
+
+_KRB5_CONF = """\
+[libdefaults]
+ default_realm = BENCH
+ dns_lookup_kdc = false
+ dns_lookup_realm = false
+ dns_canonicalize_hostname = false
+ rdns = false
+ udp_preference_limit = {udp}
+[realms]
+ BENCH = {{
+  kdc = 127.0.0.1:{port}
+ }}
+"""
+# Pre-authentication for everybody, and a log of what is issued, as any realm has it.
+_KDC_CONF = """\
+[realms]
+ BENCH = {{
+  database_name = {room}/principal
+  key_stash_file = {room}/stash
+  kdc_listen = 127.0.0.1:{port}
+  kdc_tcp_listen = 127.0.0.1:{port}
+  default_principal_flags = +preauth
+ }}
+[logging]
+ kdc = FILE:{room}/kdc.log
+"""
+_CLIENT = "client"
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        raise Failed(f"{name} is not installed")
+    return path
+
+
+class Realm:
+    """A KDC whose database has so many principals more than a fresh one."""
+
+    def __init__(self, scratch: Scratch, principals: int) -> None:
+        self.scratch = scratch
+        self.principals = principals
+        self.room = scratch.room(f"krb5-{principals}")
+        self.port = free_port()
+        for name, udp in (("krb5.conf", 1465), ("tcp.conf", 1)):
+            (self.room / name).write_text(_KRB5_CONF.format(port=self.port, udp=udp))
+        (self.room / "kdc.conf").write_text(_KDC_CONF.format(room=self.room, port=self.port))
+        self.seconds_to_load = self._fill()
+        self._child = scratch.start(
+            [_tool("krb5kdc"), "-n", "-P", self.room / "pid"], env=self.env(), port=self.port
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def env(self, udp: bool = True) -> dict[str, str]:
+        return {
+            "KRB5_CONFIG": str(self.room / ("krb5.conf" if udp else "tcp.conf")),
+            "KRB5_KDC_PROFILE": str(self.room / "kdc.conf"),
+            "KRB5CCNAME": f"FILE:{self.room}/ccache",
+        }
+
+    def stop(self) -> None:
+        self.scratch.stop(self._child)
+
+    def _admin(self, *queries: str) -> None:
+        for query in queries:
+            self._run("kadmin.local", "-q", query)
+
+    def _run(self, tool: str, *arguments: str | Path) -> bytes:
+        return run([_tool(tool), *arguments], env=self.env()).output
+
+    def _fill(self) -> float:
+        """Copy one principal's line of a dump: names are not bound to keys there."""
+        self._run("kdb5_util", "create", "-s", "-P", "only a measurement")
+        self._admin(f"addprinc -randkey {_CLIENT}", f"ktadd -norandkey -k {self.keytab} {_CLIENT}")
+        dump = self.room / "dump"
+        self._run("kdb5_util", "dump", dump)
+        lines = dump.read_text().splitlines()
+        fields = next(line for line in lines if f"\t{_CLIENT}@BENCH\t" in line).split("\t")
+        with dump.open("a") as file:
+            for number in range(self.principals):
+                fields[6] = f"{name_of(number)}@BENCH"
+                fields[2] = str(len(fields[6]))
+                file.write("\t".join(fields) + "\n")
+        begun = time.monotonic()
+        self._run("kdb5_util", "load", dump)
+        dump.unlink()
+        return time.monotonic() - begun
+
+    @property
+    def keytab(self) -> Path:
+        return self.room / "keytab"
+
+    def login(self) -> None:
+        """AS exchange with pre-authentication; the ticket-granting ticket is kept."""
+        self._run("kinit", "-k", "-t", self.keytab, _CLIENT)
+
+    def login_and_one_ticket(self, count: int) -> dict[str, float]:
+        """kinit, then one service ticket, ``count`` times."""
+        cpu, begun = cpu_of(self.pid), time.monotonic()
+        for number in sample(count, self.principals, 2):
+            self.login()
+            said = self._run("kvno", "--no-store", name_of(number))
+            if b"kvno = " not in said:
+                raise Failed(f"kvno: {said!r}")
+        seconds = time.monotonic() - begun
+        return {
+            "us": (cpu_of(self.pid) - cpu) / count * 1e6,
+            "per_second": count / seconds,
+            "count": count,
+        }
+
+    def tickets(self, clients: int, each: int, udp: bool = True) -> dict[str, float]:
+        """``clients`` processes at a time get ``each`` service tickets one after the other.
+
+        Each request bears a fresh authenticator; the library opens each reply
+        with the session key of the ticket-granting ticket.
+        """
+        self.login()
+        services = [name_of(number) for number in sample(clients * each, self.principals, clients)]
+        cpu, begun = cpu_of(self.pid), time.monotonic()
+        running = []
+        try:
+            for at in range(clients):
+                cache = self.room / f"ccache{at}"
+                shutil.copy(self.room / "ccache", cache)
+                wanted = services[at * each : (at + 1) * each]
+                running.append(
+                    subprocess.Popen(
+                        [_tool("kvno"), "--no-store", *wanted],
+                        env={**os.environ, **self.env(udp), "KRB5CCNAME": f"FILE:{cache}"},
+                        stdout=subprocess.PIPE,
+                    )
+                )
+            outputs = [child.communicate(timeout=120)[0] for child in running]
+        finally:
+            for child in running:
+                child.kill()
+        seconds = time.monotonic() - begun
+        count = sum(output.count(b": kvno = ") for output in outputs)
+        if count != clients * each:
+            raise Failed(f"{count} tickets instead of {clients * each}")
+        return {
+            "us": (cpu_of(self.pid) - cpu) / count * 1e6,
+            "per_second": count / seconds,
+            "count": count,
+        }
+
+    def add_principals(self, count: int, first: int) -> dict[str, float]:
+        """Durable registrations by one ``kadmin.local`` that is given one after the other."""
+        script = "".join(f"addprinc -randkey new{n:08d}\n" for n in range(first, first + count))
+        with (self.room / "script").open("w+b") as file:
+            file.write(script.encode())
+            file.seek(0)
+            done = run([_tool("kadmin.local")], env=self.env(), stdin=file)
+        created = done.output.count(b" created.")
+        if created != count:
+            raise Failed(f"kadmin.local made {created} of {count} principals")
+        return {
+            "us": done.cpu_seconds / count * 1e6,
+            "per_second": count / done.seconds,
+            "count": count,
+        }

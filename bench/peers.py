@@ -1,0 +1,279 @@
+"""The programs whose transfers and tunnels ours are compared with, each in a private corner.
+
+For every measurement the servers are started afresh; their CPU time is that of
+their whole life, with all processes they have started, and so is the clients'.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from bench.processes import Failed, Scratch, free_port, run
+from bench.stream import send
+
+__all__ = ["SSH", "Command", "OpenSSL", "Sent", "Spiped", "Stunnel", "socat", "through", "tool"]
+
+SSH_CIPHERS = {
+    "AES-256-GCM": "aes256-gcm@openssh.com",
+    "ChaCha20": "chacha20-poly1305@openssh.com",
+}
+TLS_CIPHERS = {"AES-256-GCM": "TLS_AES_256_GCM_SHA384", "ChaCha20": "TLS_CHACHA20_POLY1305_SHA256"}
+# OpenSSL takes a bare pre-shared key for one of SHA-256, so AES has shorter keys here than above.
+PSK_CIPHERS = {"AES-128-GCM": "TLS_AES_128_GCM_SHA256", "ChaCha20": TLS_CIPHERS["ChaCha20"]}
+Command = Sequence[str | Path]
+
+
+def tool(name: str) -> str:
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if path is None:
+        raise Failed(f"{name} is not installed")
+    return path
+
+
+@attrs.frozen
+class Sent:
+    """One transfer."""
+
+    seconds: float
+    cpu_seconds: float
+
+    def figures(self, count: int) -> dict[str, float]:
+        gib = count / (1 << 30)
+        return {
+            "MiB/s": gib * 1024 / self.seconds,
+            "CPU s/GiB": self.cpu_seconds / gib,
+            "s": self.seconds,
+            "CPU s": self.cpu_seconds,
+        }
+
+
+def _stream(*arguments: str) -> Command:
+    return [sys.executable, "-m", "bench.stream", *arguments]
+
+
+def _piped(scratch: Scratch, count: int, source: Path | None, command: Command) -> Sent:
+    """source | command, the CPU time of ``command``."""
+    if source is not None:
+        with source.open("rb") as file:
+            done = run(command, stdin=file)
+        return Sent(done.seconds, done.cpu_seconds)
+    making = scratch.start(_stream("source", str(count)), stdout=subprocess.PIPE)
+    try:
+        done = run(command, stdin=making.stdout)
+    finally:
+        scratch.stop(making)
+    return Sent(done.seconds, done.cpu_seconds)
+
+
+def _synced(path: Path) -> float:
+    """Wait for the disk, as ours does; return how long that took."""
+    begun = time.monotonic()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return time.monotonic() - begun
+
+
+def _pipeline(
+    scratch: Scratch, count: int, server: Command, client: Command, port: int, files: Files
+) -> Sent:
+    """source | client -> server | drain; or < file and > file."""
+    source, target = files
+    drain = None
+    if target is not None:
+        with target.open("wb") as output:
+            far = scratch.start(server, stdin=subprocess.PIPE, stdout=output, port=port)
+    else:
+        far = scratch.start(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, port=port)
+        assert far.stdout is not None
+        drain = scratch.start(_stream("drain", str(count)), stdin=far.stdout)
+    cpu = 0.0
+    try:
+        sent = _piped(scratch, count, source, client)
+        begun = time.monotonic()
+        if drain is not None and drain.wait(60):
+            raise Failed(f"{server[0]} lost some of it")
+        if target is not None:
+            while target.stat().st_size < count and time.monotonic() < begun + 60:
+                time.sleep(0.001)
+            _synced(target)
+        more = time.monotonic() - begun
+    finally:
+        cpu += scratch.stop(far)
+        if drain is not None:
+            scratch.stop(drain)
+    return Sent(sent.seconds + more, sent.cpu_seconds + cpu)
+
+
+Files = tuple[Path | None, Path | None]
+
+
+class SSH:
+    """An sshd of our own user, with keys of its own."""
+
+    def __init__(self, scratch: Scratch, cipher: str) -> None:
+        self.scratch = scratch
+        self.room = scratch.room("ssh")
+        self.cipher = cipher
+        self.port = free_port()
+        if not (self.room / "host").exists():
+            for name in ("host", "user"):
+                run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", self.room / name])
+            shutil.copy(self.room / "user.pub", self.room / "authorized")
+        kind, key = (self.room / "host.pub").read_text().split(" ", 2)[:2]
+        (self.room / "known").write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
+        (self.room / "config").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.room}/host\n"
+            f"PidFile none\nAuthorizedKeysFile {self.room}/authorized\n"
+            "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
+            "MaxStartups 200\nSubsystem sftp internal-sftp\n"
+        )
+        if os.getuid() == 0:
+            os.makedirs("/run/sshd", exist_ok=True)
+
+    def _with_daemon(self, command: Command, count: int, files: Files) -> Sent:
+        source, target = files
+        daemon = self.scratch.start(
+            [tool("sshd"), "-D", "-e", "-f", self.room / "config"], port=self.port
+        )
+        cpu = 0.0
+        try:
+            sent = _piped(self.scratch, count, source, command)
+            more = _synced(target) if target is not None else 0.0
+        finally:
+            time.sleep(0.05)  # for sshd to see the connection's end, and its process's
+            cpu += self.scratch.stop(daemon)
+        return Sent(sent.seconds + more, sent.cpu_seconds + cpu)
+
+    def _command(self, program: str, *more: str | Path) -> list[str | Path]:
+        room = self.room
+        return [
+            *(tool(program), "-q", "-F", "/dev/null", "-i", f"{room}/user"),
+            *("-o", f"UserKnownHostsFile={room}/known", "-o", "BatchMode=yes"),
+            *("-o", f"Ciphers={SSH_CIPHERS[self.cipher]}", *more),
+        ]
+
+    @property
+    def _host(self) -> str:
+        return f"{getpass.getuser()}@127.0.0.1"
+
+    def stream(self, count: int) -> Sent:
+        """ssh, with a command at the other end that throws it all away."""
+        port = str(self.port)
+        command = self._command("ssh", "-p", port, self._host, "cat >/dev/null")
+        return self._with_daemon(command, count, (None, None))
+
+    def scp(self, source: Path, target: Path) -> Sent:
+        command = self._command("scp", "-P", str(self.port), source, f"{self._host}:{target}")
+        return self._with_daemon(command, 0, (Path("/dev/null"), target))
+
+    def sftp(self, source: Path, target: Path) -> Sent:
+        batch = self.room / "batch"
+        batch.write_text(f"put -f {source} {target}\n")
+        command = self._command("sftp", "-b", batch, "-P", str(self.port), self._host)
+        return self._with_daemon(command, 0, (Path("/dev/null"), target))
+
+
+class OpenSSL:
+    """s_server and s_client, TLS 1.3."""
+
+    def __init__(self, scratch: Scratch, cipher: str) -> None:
+        self.scratch = scratch
+        self.room = scratch.room("openssl")
+        self.suite = TLS_CIPHERS[cipher]
+        if not (self.room / "key").exists():
+            how = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+            pair = ["-keyout", self.room / "key", "-out", self.room / "certificate"]
+            run([tool("openssl"), "req", "-x509", *how, "-subj", "/CN=localhost", *pair])
+
+    def stream(self, count: int, files: Files = (None, None)) -> Sent:
+        port = free_port()
+        server = [
+            *(tool("openssl"), "s_server", "-quiet", "-naccept", "1", "-tls1_3"),
+            *("-accept", f"127.0.0.1:{port}", "-cert", self.room / "certificate"),
+            *("-key", self.room / "key", "-ciphersuites", self.suite),
+        ]
+        client = [
+            *(tool("openssl"), "s_client", "-quiet", "-no_ign_eof", "-tls1_3"),
+            *("-connect", f"127.0.0.1:{port}", "-CAfile", self.room / "certificate"),
+            "-verify_return_error",
+        ]
+        return _pipeline(self.scratch, count, server, client, port, files)
+
+
+def socat(scratch: Scratch, count: int, files: Files = (None, None)) -> Sent:
+    """No protection at all: what the machine can do."""
+    port = free_port()
+    listen = f"TCP-LISTEN:{port},bind=127.0.0.1"
+    server = [tool("socat"), "-u", "-b", "65536", listen, "STDOUT"]
+    client = [tool("socat"), "-u", "-b", "65536", "STDIN", f"TCP:127.0.0.1:{port}"]
+    return _pipeline(scratch, count, server, client, port, files)
+
+
+class Spiped:
+    """A pair of spiped: AES-256-CTR with HMAC-SHA256 under a shared key."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self.key = scratch.room("spiped") / "key"
+        self.key.write_bytes(os.urandom(32))
+
+    def ends(self, near: int, between: int, far: int) -> list[tuple[Command, int]]:
+        common = ["-k", self.key, "-F", "-p", "/dev/null"]
+        here = "[127.0.0.1]:"
+        return [
+            (
+                [tool("spiped"), "-d", "-s", f"{here}{between}", "-t", f"{here}{far}", *common],
+                between,
+            ),
+            ([tool("spiped"), "-e", "-s", f"{here}{near}", "-t", f"{here}{between}", *common], near),
+        ]
+
+
+class Stunnel:
+    """A pair of stunnel: TLS 1.3 with a pre-shared key."""
+
+    def __init__(self, scratch: Scratch, cipher: str) -> None:
+        self.room = scratch.room("stunnel")
+        self.suite = PSK_CIPHERS[cipher]
+        secrets = self.room / "secrets"
+        secrets.touch(mode=0o600)
+        secrets.write_text(f"bench:{os.urandom(32).hex()}\n")
+
+    def ends(self, near: int, between: int, far: int) -> list[tuple[Command, int]]:
+        found: list[tuple[Command, int]] = []
+        for side, accept, connect in (("no", between, far), ("yes", near, between)):
+            path = self.room / f"{side}.conf"
+            path.write_text(
+                f"foreground = yes\npid =\ndebug = err\n[bench]\nclient = {side}\n"
+                f"accept = 127.0.0.1:{accept}\nconnect = 127.0.0.1:{connect}\n"
+                f"PSKsecrets = {self.room}/secrets\nciphers = PSK\n"
+                f"ciphersuites = {self.suite}\nsslVersionMin = TLSv1.3\n"
+            )
+            found.append(([tool("stunnel"), path], accept))
+        return found
+
+
+def through(
+    scratch: Scratch, count: int, ends: list[tuple[Command, int]], near: int, sink: int
+) -> Sent:
+    """Send ``count`` bytes through a tunnel to the sink; CPU of the tunnel's processes only."""
+    running = []
+    cpu = 0.0
+    try:
+        for command, port in ends:
+            running.append(scratch.start(command, port=port))  # noqa: PERF401 - to end those begun
+        begun = time.monotonic()
+        send(near, count)
+        seconds = time.monotonic() - begun
+    finally:
+        for child in reversed(running):
+            cpu += scratch.stop(child)
+    return Sent(seconds, cpu)

@@ -1,0 +1,55 @@
+"""How much is measured."""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["FULL", "QUICK", "Plan"]
+
+
+@attrs.frozen
+class Plan:
+    """Counts of one run; what takes long is bounded here, and nowhere else."""
+
+    rounds: int
+    principals: tuple[int, ...]
+    keys: int  # issued in one measurement
+    connects: int
+    registrations: int
+    transfer_mib: int
+    peer_transfer_mib: int
+    small_messages: int
+    tunnel_mib: int
+    receivers: tuple[int, ...]
+    file_sizes: tuple[int, ...]  # of the growth plot, in bytes
+    profile_seconds: int
+
+
+FULL = Plan(
+    rounds=5,
+    principals=(10, 10_000, 1_000_000),
+    keys=4000,
+    connects=200,
+    registrations=300,
+    transfer_mib=1024,
+    peer_transfer_mib=1024,
+    small_messages=200,
+    tunnel_mib=256,
+    receivers=(100, 1000, 10_000),
+    file_sizes=(1, 1 << 10, 1 << 20, 1 << 26, 1 << 30),
+    profile_seconds=8,
+)
+QUICK = Plan(
+    rounds=2,
+    principals=(10, 10_000),
+    keys=1600,
+    connects=80,
+    registrations=64,
+    transfer_mib=64,
+    peer_transfer_mib=64,
+    small_messages=5,
+    tunnel_mib=64,
+    receivers=(100,),
+    file_sizes=(1, 1 << 20, 1 << 24),
+    profile_seconds=3,
+)

@@ -62,9 +62,7 @@ def _realm(scratch: Scratch, principals: int, results: Results) -> Realm | None:
         return None
 
 
-def _try(
-    results: Results, section: str, row: str, call: Callable[[], dict[str, Any]]
-) -> None:
+def _try(results: Results, section: str, row: str, call: Callable[[], dict[str, Any]]) -> None:
     try:
         results.add(section, row, call())
     except Failed as error:

@@ -59,7 +59,7 @@ class Waiting(Protocol):
         self.answered.callback(None)
 
     def connectionLost(self, reason: Any = None) -> None:
-        raise SystemExit(f"a channel was lost: {reason}")
+        os._exit(1)  # one that was lost would be counted as if it cost nothing
 
 
 async def receiver(reactor: Any, options: dict[str, str]) -> None:
@@ -162,7 +162,7 @@ def measure(channels: int, idle_seconds: float) -> dict[str, float]:
                 "receiver's CPU % while idle": 100 * idle_cpu / max(idle_seconds, 1),
             }
         finally:
-            for process in running:
+            for process in reversed(running):
                 process.kill()
                 process.wait()
 

@@ -233,7 +233,10 @@ class Spiped:
                 [tool("spiped"), "-d", "-s", f"{here}{between}", "-t", f"{here}{far}", *common],
                 between,
             ),
-            ([tool("spiped"), "-e", "-s", f"{here}{near}", "-t", f"{here}{between}", *common], near),
+            (
+                [tool("spiped"), "-e", "-s", f"{here}{near}", "-t", f"{here}{between}", *common],
+                near,
+            ),
         ]
 
 

@@ -78,7 +78,9 @@ def until(true: Any, what: str, seconds: float = 30.0) -> None:
 def listening(port: int) -> bool:
     """Whether somebody listens there; found out without connecting."""
     tables = [Path(f"/proc/net/{name}").read_text() for name in ("tcp", "tcp6")]
-    return any(f":{port:04X} 0" in line and " 0A " in line for t in tables for line in t.splitlines())
+    return any(
+        f":{port:04X} 0" in line and " 0A " in line for t in tables for line in t.splitlines()
+    )
 
 
 @attrs.frozen

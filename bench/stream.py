@@ -1,8 +1,8 @@
 """A stream out of memory, and where it ends; the same two for every program under measurement.
 
-    python -m bench.stream source BYTES      to standard output
-    python -m bench.stream drain BYTES       from standard input; status 1 unless whole
-    python -m bench.stream sink PORT         connections of `send`, for ever
+python -m bench.stream source BYTES      to standard output
+python -m bench.stream drain BYTES       from standard input; status 1 unless whole
+python -m bench.stream sink PORT         connections of `send`, for ever
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ from bench.processes import Failed
 
 __all__ = ["BLOCK", "send"]
 
-# Not zeros: a program that compresses would send nothing.
-BLOCK = random.Random(6).randbytes(1 << 20)
+# Not zeros: a program that compresses would send nothing.  No letters: some are commands to
+# s_client, where a read happens to begin with one.
+BLOCK = (
+    random.Random(6)
+    .randbytes(1 << 20)
+    .translate(bytes(n ^ 0x80 if chr(n).isalpha() and n < 128 else n for n in range(256)))
+)
 _WHOLE = b"whole"
 
 

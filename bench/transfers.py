@@ -102,7 +102,12 @@ class _Ends:
 
     def receiver(self, inbox: Path) -> Command:
         return self.command(
-            RECEIVER, "receive", "--inbox", inbox, "--listen", f"tcp:{self.port}:interface=127.0.0.1"
+            RECEIVER,
+            "receive",
+            "--inbox",
+            inbox,
+            "--listen",
+            f"tcp:{self.port}:interface=127.0.0.1",
         )
 
     port = 0
@@ -165,9 +170,7 @@ def _tunnels(scratch: Scratch, ends: _Ends, plan: Plan) -> list[Way]:
 
     def ours(near: int, between: int, far: int) -> list[tuple[Command, int]]:
         listen = f"tcp:{between}:interface=127.0.0.1"
-        expose = ends.command(
-            RECEIVER, "expose", f"sink=tcp:127.0.0.1:{far}", "--listen", listen
-        )
+        expose = ends.command(RECEIVER, "expose", f"sink=tcp:127.0.0.1:{far}", "--listen", listen)
         forward = ends.command(
             SENDER, "forward", "--to", ends.names[RECEIVER], "sink", "--listen", f"tcp:{near}"
         )

@@ -170,15 +170,13 @@ class RulesTests(SendTestCase):
         paths = [str(self.file(name, b"12")) for name in ("a", "b; rm -rf x", "c")]
         self.assert_ends(self.send_to(self.bob, *paths), 0)
         self.assert_ends(receiver, 0, "the hook .* failed with status 3: no such luck")
-        seen = (self.directory / "hook.out").read_text().split("PATH=")[0:]
         text = (self.directory / "hook.out").read_text()
         names = {line.partition("=")[0] for line in text.splitlines()}
-        self.assertEqual(
-            names, {"KDC_SENDER", "KDC_NAME", "KDC_KIND", "KDC_PATH", "KDC_SIZE", "PATH"}, seen
-        )
+        facts = ("KDC_SENDER", "KDC_NAME", "KDC_KIND", "KDC_PATH", "KDC_SIZE")
+        self.assertEqual(names, {*facts, "PATH"})
         for name in ("a", "b; rm -rf x", "c"):
             self.assertIn(f"KDC_NAME={name}\nKDC_PATH={self.inbox / name}\n", text)
-        self.assertIn(f"KDC_SENDER={self.alice}\nKDC_SIZE=2\n".replace("\n", "\n"), text)
+        self.assertIn(f"KDC_SENDER={self.alice}\nKDC_SIZE=2\n", text)
 
     def test_a_person_decides(self) -> None:
         """At a terminal it asks, showing what and from whom; no answer stores nothing."""
@@ -240,7 +238,6 @@ class TroubleTests(SendTestCase):
 
         self.eventually("something has arrived", well_begun)
         receiver.kill()
-        self.assertEqual(list(self.arrived()), [next(iter(self.arrived()))])
         self.assertFalse((self.inbox / "large").exists())
         again = self.receive("--inbox", "inbox")
         self.assert_ends(sender, 0, "was cut.*; trying again in", "of them were there already")
@@ -253,11 +250,11 @@ class TroubleTests(SendTestCase):
         content = os.urandom(1 << 20) * 64
         path = str(self.file("large", content))
         receiver = self.receive("--inbox", "inbox", "--once")
-        for number in (signal.SIGKILL, signal.SIGTERM):
+        for attempt, number in ((1, signal.SIGKILL), (2, signal.SIGTERM)):
             sender = self.send_to(self.bob, path)
+            pattern = f".kdc-partial/*/{attempt}/large"
             self.eventually(
-                "something has arrived",
-                lambda: any((self.inbox / ".kdc-partial").glob("*/*/large")),
+                "something has arrived", lambda pattern=pattern: any(self.inbox.glob(pattern))
             )
             sender.signal(number)
             sender.wait()
@@ -273,26 +270,18 @@ class ChangedSecretTests(SendTestCase):
 
     def changed(self, kdc: RunningKDC, *, in_its_file: bool) -> Program:
         """Bob's secret is changed by a command, and the new one put where the old one was."""
-        (_, key) = self.key(self.bob)
+        key = Path(self.key(self.bob)[1])
         receiver = self.receiver(kdc, self.bob, "--inbox", "inbox")
-        new = self.directory / "new.key"
+        old, new = key, self.directory / "new.key"
+        if in_its_file:
+            # Before it is changed: the receiver may look at once.
+            old, new = self.directory / "old.key", key
+            key.rename(old)
+            self.secrets[old] = self.secrets.pop(key)
         write_key_file(new)
         self.secrets[new] = [new.read_text().strip().rpartition(":")[2]]
-        options = ("-n", self.bob, *kdc.options, "--key-file", key)
-        # It must find the new one when it looks, which may be at once.
-        passwd = ("passwd", *options, "--new-key-file", str(new))
-        if in_its_file:
-            old = self.directory / "old.key"
-            os.link(key, old)
-            self.secrets[old] = self.secrets[Path(key)]
-            self.secrets[Path(key)] = self.secrets[new]
-            passwd = (
-                *("passwd", "-n", self.bob, *kdc.options, "--key-file", str(old)),
-                *("--new-key-file", str(new)),
-            )
-            os.link(new, f"{key}.new")
-            self.secrets[Path(f"{key}.new")] = self.secrets[new]
-            os.replace(f"{key}.new", key)
+        passwd = ("passwd", "-n", self.bob, *kdc.options, "--key-file", str(old))
+        passwd += ("--new-key-file", str(new))
         self.assert_ends(self.client(*passwd), 0, "the KDC has the new secret")
         return receiver
 

@@ -1,6 +1,6 @@
 """How fast things are sent on this machine, and with how much memory.
 
-python -m bench.transfer [--size BYTES] [--files COUNT] [--directory DIR]
+python -m bench.send_much [--size BYTES] [--files COUNT] [--directory DIR]
 """
 
 from __future__ import annotations

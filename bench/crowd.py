@@ -1,11 +1,11 @@
-"""Very many receivers, in few processes: ``python -m bench.crowd SETTINGS``, and loads beside them."""
+"""Very many receivers in one process: ``python -m bench.crowd SETTINGS``."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -15,10 +15,6 @@ from twisted.internet.task import deferLater, react
 from bench.load import Settings, at_once, client_of
 from kdc.client import KDCLink, backoff
 from kdc.errors import KDCError
-
-__all__ = ["LOADS"]
-
-LOADS: dict[str, Callable[[Any, Settings], Awaitable[dict[str, Any]]]] = {}
 
 
 class _Receiver:
@@ -52,7 +48,7 @@ class _Receiver:
 
 
 async def crowd(reactor: Any, settings: Settings) -> None:
-    """Connect the numbers from ``first``, say so, and say when all are back after they were lost."""
+    """Connect ``count`` from ``first`` on, say so; say when all are back after they were lost."""
     first, count = settings["first"], settings["count"]
     receivers = [_Receiver(reactor, settings, n) for n in range(first, first + count)]
     begun = time.monotonic()

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,29 +29,37 @@ def label(what: str, principals: int) -> str:
 
 def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
     """One size after the other; within a size, the programs take turns."""
-    _floors(scratch, plan, results)
+    results.add("crypto", "all", crypto())
+    floors = {kind: _Floor(scratch, kind) for kind in ("tcp", "tls")}
     for principals in plan.principals:
-        begun, cpu = time.monotonic(), 0.0
+        begun = time.monotonic()
         ours = KDC(scratch, principals)
-        cpu = ours.cpu
-        results.add(
-            START,
-            label("kdc", principals),
-            {
-                "CPU s": cpu,
-                "MiB": memory_of(ours.pid),
-                "s with filling": time.monotonic() - begun,
-            },
-        )
+        started = {
+            "CPU s": ours.cpu,
+            "MiB": memory_of(ours.pid),
+            "s with filling": time.monotonic() - begun,
+        }
+        results.add(START, label("kdc", principals), started)
         peer = _realm(scratch, principals, results)
         try:
-            _issue(ours, peer, plan, results)
-            _connect(ours, peer, plan, results)
-            _register(ours, peer, plan, results)
+            for turn in range(plan.rounds):
+                _issue(ours, peer, floors, plan, results)
+                _connect(ours, peer, floors["tls"], plan, results)
+                _register(ours, peer, turn, plan, results)
         finally:
             ours.stop()
             if peer is not None:
                 peer.stop()
+
+
+class _Floor:
+    """A server with nothing behind it, see `bench.floor`."""
+
+    def __init__(self, scratch: Scratch, kind: str) -> None:
+        port = free_port()
+        argv = [sys.executable, "-m", "bench.floor", kind, str(port)]
+        child = scratch.start(argv, port=port)
+        self.where = {"port": port, "pid": child.pid, "tls": kind == "tls"}
 
 
 def _realm(scratch: Scratch, principals: int, results: Results) -> Realm | None:
@@ -69,69 +78,45 @@ def _try(results: Results, section: str, row: str, call: Callable[[], dict[str, 
         results.without(section, row, str(error))
 
 
-def _floors(scratch: Scratch, plan: Plan, results: Results) -> None:
-    results.add("crypto", "all", crypto())
-    for kind in ("tcp", "tls"):
-        port = free_port()
-        argv = [sys.executable, "-m", "bench.floor", kind, str(port)]
-        with scratch.running(argv, port=port) as child:
-            where = {"port": port, "pid": child.pid, "tls": kind == "tls"}
-            for _ in range(plan.rounds):
-                for name, depth in (("1 in flight", 1), ("pipelined", 16)):
-                    each = max(1, plan.keys // _CLIENTS // depth)
-                    how = {**where, "connections": _CLIENTS, "depth": depth, "each": each}
-                    call = lambda how=how: load("exchange", how)  # noqa: E731
-                    _try(results, ISSUE, f"floor: {kind} alone, {name}", call)
-                if kind == "tls":
-                    how = {**where, "count": plan.connects, "concurrency": 4}
-                    _try(results, CONNECT, "bare TLS", lambda how=how: load("handshake", how))  # type: ignore[misc]
-
-
-def _issue(ours: KDC, peer: Realm | None, plan: Plan, results: Results) -> None:
+def _issue(
+    ours: KDC, peer: Realm | None, floors: dict[str, _Floor], plan: Plan, results: Results
+) -> None:
     n = ours.principals
-    for _ in range(plan.rounds):
-        for name, depth in (("1 in flight", 1), ("pipelined", 16)):
-            how = {
-                **ours.where(),
-                "connections": _CLIENTS,
-                "depth": depth,
-                "each": max(1, plan.keys // _CLIENTS // depth),
-            }
-            _try(results, ISSUE, label(f"kdc, {name}", n), lambda how=how: load("issue", how))  # type: ignore[misc]
-        if peer is None:
-            continue
+    for name, depth in (("1 in flight", 1), ("pipelined", 16)):
+        each = max(1, plan.keys // _CLIENTS // depth)
+        how = {"connections": _CLIENTS, "depth": depth, "each": each}
+        _try(results, ISSUE, label(f"kdc, {name}", n), partial(load, "issue", ours.where() | how))
+        for kind, floor in floors.items():
+            call = partial(load, "exchange", floor.where | how)
+            _try(results, ISSUE, f"floor: {kind} alone, {name}", call)
+    if peer is not None:
         for name, clients, udp in (("UDP, 1", 1, True), ("UDP, 8", 8, True), ("TCP, 8", 8, False)):
-            each = max(1, plan.keys // 4 // clients)
-            call = lambda c=clients, e=each, u=udp: peer.tickets(c, e, u)  # noqa: E731
+            call = partial(peer.tickets, clients, max(1, plan.keys // 4 // clients), udp)
             _try(results, ISSUE, label(f"krb5kdc, {name} outstanding", n), call)
 
 
-def _connect(ours: KDC, peer: Realm | None, plan: Plan, results: Results) -> None:
+def _connect(ours: KDC, peer: Realm | None, floor: _Floor, plan: Plan, results: Results) -> None:
     n = ours.principals
-    for _ in range(plan.rounds):
-        how = {**ours.where(), "count": plan.connects, "concurrency": 4}
-        _try(results, CONNECT, label("kdc", n), lambda: load("connect", how))
-        if peer is not None:
-            count = max(5, plan.connects // 10)
-            call = lambda count=count: peer.login_and_one_ticket(count)  # noqa: E731
-            _try(results, CONNECT, label("krb5kdc", n), call)
+    how = {"count": plan.connects, "concurrency": 4}
+    _try(results, CONNECT, label("kdc", n), partial(load, "connect", ours.where() | how))
+    _try(results, CONNECT, "floor: bare TLS", partial(load, "handshake", floor.where | how))
+    if peer is not None:
+        call = partial(peer.login_and_one_ticket, max(5, plan.connects // 10))
+        _try(results, CONNECT, label("krb5kdc, kinit and kvno", n), call)
 
 
-def _register(ours: KDC, peer: Realm | None, plan: Plan, results: Results) -> None:
+def _register(ours: KDC, peer: Realm | None, turn: int, plan: Plan, results: Results) -> None:
     n = ours.principals
-    first = 10_000_000
-    for turn in range(plan.rounds):
-        for concurrency in (1, 16, 64):
-            count = plan.registrations if concurrency > 1 else plan.registrations // 2
-            how = {**ours.where(), "first": first, "count": count, "concurrency": concurrency}
-            first += count
-            row = label(f"kdc, {concurrency} at a time", n)
-            _try(results, REGISTER, row, lambda how=how: load("register", how))  # type: ignore[misc]
-        _try(results, REGISTER, "fdatasync alone", lambda: _disk(ours.room))
-        if peer is not None:
-            count = plan.registrations // 2
-            call = lambda turn=turn, count=count: peer.add_principals(count, turn * count)  # noqa: E731
-            _try(results, REGISTER, label("kadmin.local", n), call)
+    for at, concurrency in enumerate((1, 16, 64)):
+        count = plan.registrations // (4 if concurrency == 1 else 1)
+        first = 10_000_000 + (3 * turn + at) * plan.registrations
+        how = {"first": first, "count": count, "concurrency": concurrency}
+        row = label(f"kdc, {concurrency} at a time", n)
+        _try(results, REGISTER, row, partial(load, "register", ours.where() | how))
+    _try(results, REGISTER, "fdatasync alone", partial(_disk, ours.room))
+    if peer is not None:
+        call = partial(peer.add_principals, plan.registrations, turn * plan.registrations)
+        _try(results, REGISTER, label("kadmin.local", n), call)
 
 
 def _disk(room: Path) -> dict[str, float]:

@@ -171,10 +171,10 @@ def serve(kind: str, port: int) -> None:
 
     factory: Any = Factory.forProtocol(_Answerer)
     if kind == "tls":
-        pair = make_certificate(["127.0.0.1"], dt.datetime.now(dt.timezone.utc))
+        pair = make_certificate(["127.0.0.1"], dt.datetime.now(dt.UTC))
         factory = TLSMemoryBIOFactory(ServerTLS(*pair), False, factory, reactor)
-    reactor.listenTCP(port, factory, interface="127.0.0.1", backlog=1000)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.listenTCP(port, factory, interface="127.0.0.1", backlog=1000)
+    reactor.run()
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class Waiting(Protocol):
         self.answered.callback(None)
 
     def connectionLost(self, reason: Any = None) -> None:
+        print(reason, file=sys.stderr)
         os._exit(1)  # one that was lost would be counted as if it cost nothing
 
 

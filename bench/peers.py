@@ -17,7 +17,7 @@ from pathlib import Path
 
 import attrs
 
-from bench.processes import Failed, Scratch, free_port, run
+from bench.processes import Failed, Scratch, cpu_of, free_port, run
 from bench.stream import send
 
 __all__ = ["SSH", "Command", "OpenSSL", "Sent", "Spiped", "Stunnel", "socat", "through", "tool"]
@@ -155,11 +155,12 @@ class SSH:
 
     def _command(self, program: str, *more: str | Path) -> list[str | Path]:
         room = self.room
-        return [
+        options: list[str | Path] = [
             *(tool(program), "-q", "-F", "/dev/null", "-i", f"{room}/user"),
             *("-o", f"UserKnownHostsFile={room}/known", "-o", "BatchMode=yes"),
-            *("-o", f"Ciphers={SSH_CIPHERS[self.cipher]}", *more),
+            *("-o", f"Ciphers={SSH_CIPHERS[self.cipher]}"),
         ]
+        return [*options, *more]
 
     @property
     def _host(self) -> str:
@@ -190,19 +191,34 @@ class OpenSSL:
         self.room = scratch.room("openssl")
         self.suite = TLS_CIPHERS[cipher]
         if not (self.room / "key").exists():
-            how = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-            pair = ["-keyout", self.room / "key", "-out", self.room / "certificate"]
+            how: list[str | Path] = [
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-days",
+                "2",
+            ]
+            pair: list[str | Path] = [
+                "-keyout",
+                self.room / "key",
+                "-out",
+                self.room / "certificate",
+            ]
             run([tool("openssl"), "req", "-x509", *how, "-subj", "/CN=localhost", *pair])
 
     def stream(self, count: int, files: Files = (None, None)) -> Sent:
         port = free_port()
-        server = [
-            *(tool("openssl"), "s_server", "-quiet", "-naccept", "1", "-tls1_3"),
+        server: Command = [
+            tool("openssl"),
+            *("s_server", "-quiet", "-naccept", "1", "-tls1_3"),
             *("-accept", f"127.0.0.1:{port}", "-cert", self.room / "certificate"),
             *("-key", self.room / "key", "-ciphersuites", self.suite),
         ]
-        client = [
-            *(tool("openssl"), "s_client", "-quiet", "-no_ign_eof", "-tls1_3"),
+        client: Command = [
+            tool("openssl"),
+            *("s_client", "-quiet", "-no_ign_eof", "-tls1_3"),
             *("-connect", f"127.0.0.1:{port}", "-CAfile", self.room / "certificate"),
             "-verify_return_error",
         ]
@@ -213,8 +229,8 @@ def socat(scratch: Scratch, count: int, files: Files = (None, None)) -> Sent:
     """No protection at all: what the machine can do."""
     port = free_port()
     listen = f"TCP-LISTEN:{port},bind=127.0.0.1"
-    server = [tool("socat"), "-u", "-b", "65536", listen, "STDOUT"]
-    client = [tool("socat"), "-u", "-b", "65536", "STDIN", f"TCP:127.0.0.1:{port}"]
+    server: Command = [tool("socat"), "-u", "-b", "65536", listen, "STDOUT"]
+    client: Command = [tool("socat"), "-u", "-b", "65536", "STDIN", f"TCP:127.0.0.1:{port}"]
     return _pipeline(scratch, count, server, client, port, files)
 
 
@@ -267,12 +283,18 @@ class Stunnel:
 def through(
     scratch: Scratch, count: int, ends: list[tuple[Command, int]], near: int, sink: int
 ) -> Sent:
-    """Send ``count`` bytes through a tunnel to the sink; CPU of the tunnel's processes only."""
+    """Send ``count`` bytes through a tunnel to the sink.
+
+    The CPU time is that of the tunnel's processes once they are there.
+    """
     running = []
     cpu = 0.0
     try:
         for command, port in ends:
-            running.append(scratch.start(command, port=port))  # noqa: PERF401 - to end those begun
+            child = scratch.start(command, port=port)
+            running.append(child)
+        send(near, 1)  # all of the way is there
+        cpu -= sum(cpu_of(child.pid) for child in running)
         begun = time.monotonic()
         send(near, count)
         seconds = time.monotonic() - begun

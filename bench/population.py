@@ -28,7 +28,7 @@ def keys_of(number: int) -> LongTermKeys:
 
 
 def sample(count: int, principals: int, seed: int = 1) -> list[int]:
-    """``count`` of the numbers below ``principals``, spread over all of them; the same each time."""
+    """``count`` of the numbers below ``principals``, spread over all of them, always the same."""
     dice = random.Random(seed)
     if principals <= count:
         return [number % principals for number in range(count)]

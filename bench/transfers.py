@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from bench.channel import RECEIVER, SENDER
@@ -32,9 +33,9 @@ from bench.population import able, name_of
 from bench.processes import Failed, Scratch, cpu_of, free_port, run
 from bench.stream import BLOCK
 
-__all__ = ["FILES", "MEMORY", "SMALL", "TUNNEL", "measure"]
+__all__ = ["FILES", "GROWTH", "MEMORY", "SMALL", "TUNNEL", "measure"]
 
-MEMORY, FILES, SMALL, TUNNEL = "memory", "files", "small", "tunnel"
+MEMORY, FILES, SMALL, TUNNEL, GROWTH = "memory", "files", "small", "tunnel", "growth"
 _MIB = 1 << 20
 Way = tuple[str, Callable[[], dict[str, float]]]
 
@@ -48,6 +49,7 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
         _in_turn(results, TUNNEL, rounds, _tunnels(scratch, ends, plan))
         _in_turn(results, FILES, rounds, _files(scratch, ends, plan))
         _in_turn(results, SMALL, plan.rounds, _small(scratch, ends, plan))
+        _in_turn(results, GROWTH, 1, _growth(scratch, ends, plan))
     finally:
         kdc.stop()
 
@@ -261,6 +263,40 @@ def _small(scratch: Scratch, ends: _Ends, plan: Plan) -> list[Way]:
             lambda: peer(lambda: OpenSSL(scratch, cipher).stream(size, (message, target))),
         ),
         ("socat, plain TCP", lambda: peer(lambda: socat(scratch, size, (message, target)))),
+    ]
+
+
+def _growth(scratch: Scratch, ends: _Ends, plan: Plan) -> list[Way]:
+    """One message of each size."""
+    target = scratch.directory / "grown"
+
+    def source_of(size: int) -> Path:
+        path = scratch.directory / f"of-{size}"
+        with path.open("wb") as file:
+            while size:
+                size -= file.write(BLOCK[:size])
+        return path
+
+    def ours(size: int) -> dict[str, float]:
+        path = source_of(size)
+        try:
+            return ends.send([path])
+        finally:
+            path.unlink()
+
+    def scp(size: int) -> dict[str, float]:
+        path = source_of(size)
+        try:
+            sent = SSH(scratch, "AES-256-GCM").scp(path, target)
+            _compare(path, target)
+            return sent.figures(size)
+        finally:
+            path.unlink()
+
+    return [
+        (f"{name} of {size}", partial(call, size))
+        for size in plan.file_sizes
+        for name, call in (("kdcclient", ours), ("scp", scp))
     ]
 
 

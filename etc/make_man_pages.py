@@ -8,6 +8,7 @@ anything; a test compares them with what this makes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,10 @@ def flag_lines(flag: Flag) -> Iterator[str]:
 
 
 def synopsis_lines(synopsis: str) -> Iterator[str]:
+    program = synopsis.partition(" ")[0]
     yield ".nf"
-    yield roff(synopsis)
+    for line in re.split(rf" (?={program} )", synopsis):
+        yield roff(line)
     yield ".fi"
 
 
@@ -82,9 +85,7 @@ def page(name: str) -> str:
     options, purpose, see_also = PAGES[name]
     table = table_of(options)
     commands = [(path, each) for path, each in table.walk() if path]
-    texts = {
-        (*path, word): text for path, each in table.walk() for word, text, _ in each.commands
-    }
+    texts = {(*path, word): text for path, each in table.walk() for word, text, _ in each.commands}
     in_all = [frozenset(each.flags) for _, each in commands if each.flags]
     common = frozenset(table.flags) & frozenset(
         flag for flag in table.flags if sum(flag in flags for flags in in_all) > len(in_all) // 2

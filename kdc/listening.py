@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 
@@ -123,7 +123,7 @@ class Listening:
         self.leave()
         if self._port is not None:
             port, self._port = self._port, None
-            await port.stopListening()
+            await maybeDeferred(port.stopListening)
 
     async def when_idle(self) -> None:
         """Return when no channel is open."""

@@ -13,6 +13,9 @@ import attrs
 
 __all__ = ["CommandTable", "Flag", "table_of"]
 
+_FILE_WORDS = ("file", "input", "output", "inbox", "config", "encrypted")
+_FILES = ("kdc-ca", "known-kdcs", "tls-key", "tls-certificate", "hook")
+
 
 @attrs.frozen
 class Flag:
@@ -65,7 +68,5 @@ def _flags(options: Any) -> Iterator[Flag]:
             for letter, meaning in options.synonyms.items()
             if len(letter) == 1 and meaning.replace("_", "-") == name
         ]
-        is_file = takes_value and any(
-            word in name for word in ("file", "input", "output", "inbox", "config", "encrypted")
-        )
+        is_file = takes_value and (name in _FILES or any(word in name for word in _FILE_WORDS))
         yield Flag(name, short[0] if short else "", takes_value, text, is_file)

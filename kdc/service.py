@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
@@ -324,7 +324,7 @@ class KDCService(Service):
         """Stop listening, let what was begun come to its end, then close everything."""
         signal.signal(signal.SIGHUP, self._hangup_before)
         while self._ports:
-            await self._ports.pop().stopListening()
+            await maybeDeferred(self._ports.pop().stopListening)
         self._admin.close()
         self.operators.close_all()
         self.factory.close_all()

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.stdio import StandardIO
@@ -92,7 +92,7 @@ class Tunnels:
             await self._listening.close()
         ports, self._ports = self._ports, []
         for port in ports:
-            await port.stopListening()
+            await maybeDeferred(port.stopListening)
         self._client.close()
         if not self._stopped.called:
             self._stopped.callback(None)

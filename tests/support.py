@@ -313,6 +313,13 @@ def opened(stream: RecordStream, *records: bytes) -> list[Event]:
     return list(stream.events())
 
 
+def ephemeral_of(grant: Grant) -> X25519PrivateKey:
+    """The sender's half of a grant that has not been presented yet."""
+    if grant._ephemeral is None:
+        raise ValueError("presented already")
+    return grant._ephemeral
+
+
 def presentation_of(grant: Grant, **changed: object) -> Presentation:
     """A presentation in which the sender deviates from what it was granted."""
     honest = {

@@ -211,6 +211,15 @@ class RulesTests(SendTestCase):
 class TroubleTests(SendTestCase):
     """Receivers that are not there, or go away."""
 
+    def well_begun(self, attempt: int) -> None:
+        """Return when enough of the large file has come that it is kept."""
+
+        def enough() -> bool:
+            sizes = [p.stat().st_size for p in self.inbox.glob(f".kdc-partial/*/{attempt}/large")]
+            return bool(sizes) and sizes[0] > (4 << 20) * attempt
+
+        self.eventually("something has arrived", enough)
+
     def test_wait(self) -> None:
         """``--wait`` sends when the receiver has begun; without it there is an answer at once."""
         self.register(self.realm, self.bob)
@@ -230,13 +239,7 @@ class TroubleTests(SendTestCase):
         path = str(self.file("large", content))
         receiver = self.receive("--inbox", "inbox")
         sender = self.send_to(self.bob, path)
-        partial = self.inbox / ".kdc-partial"
-
-        def well_begun() -> bool:
-            sizes = [each.stat().st_size for each in partial.glob("*/1/large")]
-            return bool(sizes) and sizes[0] > 4 << 20
-
-        self.eventually("something has arrived", well_begun)
+        self.well_begun(1)
         receiver.kill()
         self.assertFalse((self.inbox / "large").exists())
         again = self.receive("--inbox", "inbox")
@@ -252,10 +255,7 @@ class TroubleTests(SendTestCase):
         receiver = self.receive("--inbox", "inbox", "--once")
         for attempt, number in ((1, signal.SIGKILL), (2, signal.SIGTERM)):
             sender = self.send_to(self.bob, path)
-            pattern = f".kdc-partial/*/{attempt}/large"
-            self.eventually(
-                "something has arrived", lambda pattern=pattern: any(self.inbox.glob(pattern))
-            )
+            self.well_begun(attempt)
             sender.signal(number)
             sender.wait()
             receiver.expect("was cut off|nothing was kept|received")

@@ -24,6 +24,7 @@ from tests.support import (
     Receiver,
     SeededRandom,
     bodies,
+    ephemeral_of,
     every_flipped_bit,
     forged_second,
     keys_of,
@@ -125,7 +126,7 @@ class ChannelTests(HandshakeCase):
         for values in (
             [g.reply.session_key for g in grants],
             [g.reply.ticket for g in grants],
-            [g._ephemeral.private_bytes_raw() for g in grants],
+            [ephemeral_of(g).private_bytes_raw() for g in grants],
         ):
             self.assertEqual(len(set(values)), 3)
 
@@ -210,7 +211,7 @@ class TicketTests(HandshakeCase):
         return Ticket(
             SessionKey(grant.reply.session_key),
             sender,
-            grant._ephemeral.public_key().public_bytes_raw(),
+            ephemeral_of(grant).public_key().public_bytes_raw(),
             bytes(16),
             10**9,
         )
@@ -341,7 +342,7 @@ class PolicyTests(HandshakeCase):
     def test_not_from_itself(self) -> None:
         """A ticket that names the receiver as its sender is refused (B != A), whoever sealed it."""
         grant = self.grant()
-        ephemeral = grant._ephemeral
+        ephemeral = ephemeral_of(grant)
         ticket = Ticket(
             SessionKey(grant.reply.session_key),
             "bob",

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc import running, telling
+from kdc import telling
 from kdc.errors import PeerUnavailable
 from kdc.running import run_to_end
 

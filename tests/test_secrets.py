@@ -31,6 +31,7 @@ from tests.support import (
     Realm,
     Receiver,
     bodies,
+    ephemeral_of,
     keys_of,
     opened,
 )
@@ -164,7 +165,7 @@ class SecrecyTests(CoreTestCase):
             "session key": reply.session_key,
             "ticket": reply.ticket,
             "sealed part of the ticket": reply.ticket[12:],
-            "sender's ephemeral": granted._ephemeral.private_bytes_raw(),
+            "sender's ephemeral": ephemeral_of(granted).private_bytes_raw(),
             "exported key": export_key(SessionKey(reply.session_key), "test"),
         }
         self.made += [granted, reply]

@@ -1,0 +1,86 @@
+"""Very many receivers: memory for each, issuing meanwhile, and all of them coming back."""
+
+from __future__ import annotations
+
+import json
+import resource
+import select
+import subprocess
+import sys
+import time
+from typing import IO, Any
+
+from bench.figures import Results
+from bench.ours import KDC, load
+from bench.plan import Plan
+from bench.processes import Failed, Scratch, memory_of
+
+__all__ = ["SCALE", "measure"]
+
+SCALE = "scale"
+_PER_PROCESS = 2500
+_WAIT_SECONDS = 240.0
+
+
+def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for receivers in plan.receivers:
+        row = f"{receivers:,} receivers"
+        if receivers + 500 > hard:
+            results.without(SCALE, row, f"only {hard:,} descriptors are allowed here")
+            continue
+        try:
+            _measure(scratch, plan, results, receivers, row)
+        except Failed as error:
+            results.without(SCALE, row, str(error))
+
+
+def _measure(scratch: Scratch, plan: Plan, results: Results, receivers: int, row: str) -> None:
+    kdc = KDC(scratch, receivers + 256, everybody=True)
+    crowds = []
+    try:
+        empty = memory_of(kdc.pid)
+        begun, cpu = time.monotonic(), kdc.cpu
+        for first in range(0, receivers, _PER_PROCESS):
+            count = min(_PER_PROCESS, receivers - first)
+            crowds.append(_crowd(scratch, kdc, first, count))
+        for crowd in crowds:
+            _next(crowd)
+        figures = {
+            "connected/s": receivers / (time.monotonic() - begun),
+            "CPU us to connect": (kdc.cpu - cpu) / receivers * 1e6,
+            "KiB each": (memory_of(kdc.pid) - empty) * 1024 / receivers,
+        }
+        others = list(range(receivers, receivers + 10))
+        how = {"who": others, "connections": 10, "depth": 1, "each": plan.keys // 20}
+        issued = load("issue", kdc.where() | how)
+        figures |= {"issue us": issued["us"], "median ms": issued["median_ms"]}
+        figures |= {"p99 ms": issued["p99_ms"]}
+        kdc.stop()
+        kdc.start()
+        begun = time.monotonic()
+        figures["s to come back"] = max(_next(crowd)["back"] for crowd in crowds) - begun
+        results.add(SCALE, row, figures)
+    finally:
+        for crowd in crowds:
+            scratch.stop(crowd)
+        kdc.stop()
+
+
+def _crowd(scratch: Scratch, kdc: KDC, first: int, count: int) -> subprocess.Popen[bytes]:
+    settings = {**kdc.where(), "first": first, "count": count}
+    argv = [sys.executable, "-m", "bench.crowd", json.dumps(settings)]
+    return scratch.start(argv, stdout=subprocess.PIPE)
+
+
+def _next(crowd: subprocess.Popen[bytes]) -> dict[str, Any]:
+    output: IO[bytes] | None = crowd.stdout
+    assert output is not None
+    if not select.select([output], [], [], _WAIT_SECONDS)[0]:
+        raise Failed(f"the receivers were not ready within {_WAIT_SECONDS:.0f} s")
+    line = output.readline()
+    if not line:
+        raise Failed("a process of receivers has ended")
+    said: dict[str, Any] = json.loads(line)
+    return said

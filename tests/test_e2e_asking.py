@@ -1,0 +1,105 @@
+"""``who``, ``whoami`` and ``doctor``: what is, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.processes import Program, ProgramTestCase, RunningKDC, free_port
+
+
+class AskingTests(ProgramTestCase):
+    """Commands that change nothing."""
+
+    def ask(self, kdc: RunningKDC, name: str, command: str, *options: str) -> Program:
+        return self.client(command, "-n", name, *kdc.options, *self.key(name), *options)
+
+    def test_who(self) -> None:
+        """Each peer is receiving, registered, unknown, or not for us."""
+        kdc = self.shared_kdc()
+        alice, bob, carol, nobody = map(self.name, ("alice", "bob", "carol", "nobody"))
+        for name in (alice, carol):
+            self.register(kdc, name)
+        self.receiver(kdc, bob, "-o", "outfile")
+        program = self.ask(kdc, alice, "who", bob, carol, nobody, alice)
+        self.assert_ends(program, 0)
+        self.assertEqual(
+            program.printed.splitlines(),
+            [
+                f"{bob}: receiving",
+                f"{carol}: registered",
+                f"{nobody}: unknown",
+                f"{alice}: not allowed",
+            ],
+        )
+        program = self.ask(kdc, alice, "who", "--json", bob)
+        self.assert_ends(program, 0)
+        self.assertEqual(json.loads(program.printed), {bob: "receiving"})
+
+    def test_whoami(self) -> None:
+        """Name, realm, KDC, its fingerprint, and which version of our secret it has."""
+        kdc, alice = self.shared_kdc(), self.name("alice")
+        self.assert_brief(self.ask(kdc, alice, "whoami"), 4, "wrong passphrase or key")
+        self.register(kdc, alice)
+        program = self.ask(kdc, alice, "whoami", "--json")
+        self.assert_ends(program, 0)
+        found = json.loads(program.printed)
+        self.assertGreater(found.pop("generation"), 0)
+        self.assertEqual(
+            found,
+            {
+                "name": alice,
+                "realm": "LOCAL",
+                "kdc": f"{kdc.host} port {kdc.port}",
+                "fingerprint": kdc.fingerprint,
+            },
+        )
+
+    def test_doctor_finds_nothing(self) -> None:
+        """All is well: status 0, and every check says what it saw."""
+        kdc, alice = self.shared_kdc(), self.name("alice")
+        self.register(kdc, alice)
+        program = self.ask(kdc, alice, "doctor", "--listen-port", str(kdc.port))
+        self.assert_ends(program, 0)
+        lines = program.printed.splitlines()
+        self.assertTrue(all(line.startswith("ok  ") for line in lines), lines)
+        for what in ("who we are", "secret", "name of the KDC", "port of", "identity of", "clock"):
+            self.assertIn(what, program.printed)
+        self.assertRegex(program.printed, r"our registration: version \d+")
+        self.assertRegex(program.printed, f"something listens on port {kdc.port}")
+
+    def test_doctor_finds(self) -> None:
+        """What is wrong is named with what to do, and the status is that of the first of it."""
+        kdc, alice = self.shared_kdc(), self.name("alice")
+        key = Path(self.key(alice)[1])
+        nowhere = free_port()
+        cases: list[tuple[Program, int, str]] = [
+            (self.ask(kdc, alice, "doctor"), 4, "FAIL our registration: .*\n +\\S"),
+            (
+                self.client("doctor", "-n", alice, "-p", str(nowhere), "--key-file", str(key)),
+                3,
+                "FAIL port of the KDC: nothing answers.*\n +is the KDC running",
+            ),
+            (
+                self.client("doctor", "-n", alice, *kdc.place, "--key-file", str(key)),
+                3,
+                "FAIL identity of the KDC: .*nobody has vouched.*\n.*add this line",
+            ),
+            (
+                self.client(
+                    *("doctor", "-n", alice, *kdc.place, "--key-file", str(key)),
+                    *("--kdc-fingerprint", "sha256:" + "0" * 64),
+                ),
+                3,
+                "FAIL identity of the KDC: .*but --kdc-fingerprint says",
+            ),
+        ]
+        for program, status, pattern in cases:
+            self.assertEqual(program.wait(), status, program.printed)
+            self.assertRegex(program.printed, pattern)
+        key.chmod(0o644)
+        program = self.ask(kdc, alice, "doctor", "--json")
+        self.assertEqual(program.wait(), 1)
+        rows = [json.loads(line) for line in program.printed.splitlines()]
+        (failed,) = [row for row in rows if not row["ok"]]
+        self.assertEqual((failed["what"], failed["hint"]), ("secret", f"chmod 600 {key}"))

@@ -7,7 +7,6 @@ An instance that exists is valid; decoding anything else raises
 
 from __future__ import annotations
 
-import functools
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import attrs
@@ -332,15 +331,9 @@ def associated_data(
     message_type: type[SealedMessage], realm: str, name: str, nonce: bytes, peer: str = ""
 ) -> bytes:
     """What a sealed reply is bound to: its kind, the realm, who asked, for whom, and when."""
-    head = _associated_head(message_type, realm, name)
+    label = f"kdp/1 {message_type.TYPE}".encode()
     if message_type is Superseded:
-        return head
+        return enc(label, realm.encode(), name.encode())
     if message_type is KeyReply:
-        return head + enc(peer.encode(), nonce)
-    return head + enc(nonce)
-
-
-@functools.lru_cache(maxsize=4096)
-def _associated_head(message_type: type[SealedMessage], realm: str, name: str) -> bytes:
-    """What stays the same on one connection; an `enc` goes on where another stopped."""
-    return enc(f"kdp/1 {message_type.TYPE}".encode(), realm.encode(), name.encode())
+        return enc(label, realm.encode(), name.encode(), peer.encode(), nonce)
+    return enc(label, realm.encode(), name.encode(), nonce)

@@ -303,7 +303,7 @@ class _LimitedTLSFactory(TLSMemoryBIOFactory):
         inner = self.wrappedFactory.buildProtocol(addr)
         if inner is None:
             return None
-        return self.protocol(self, inner)
+        return cast(Any, self.protocol)(self, inner)
 
 
 def tls_factory(factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> IProtocolFactory:

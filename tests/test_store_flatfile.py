@@ -15,7 +15,7 @@ import threading
 import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdc.store import (
     Create,
@@ -281,6 +281,41 @@ class FullDiskTests(FlatFileCase):
         self.assertIs(result.outcome, Outcome.DONE)
         self.abandon(store)
         self.assertEqual([record.name for record in self.open()], ["alice", "bob"])
+
+    def test_a_full_file_system(self) -> None:
+        """No room left: nothing acknowledged is lost, and all is well when there is room again."""
+        directory = self.mktemp()
+        os.mkdir(directory)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=512k", "none", directory],
+            capture_output=True,
+            check=False,
+        )
+        if mounted.returncode:
+            raise SkipTest("mounting a file system needs root")
+        self.addCleanup(subprocess.run, ["umount", "-l", directory], check=True)
+        filler = os.path.join(directory, "filler")
+        with open(filler, "wb") as file:
+            file.write(bytes(400_000))
+        store = self.open(os.path.join(directory, "pwd.txt"))
+        acknowledged: list[str] = []
+        error: StoreUnavailable | None = None
+        while error is None:
+            name = f"user{len(acknowledged)}"
+            try:
+                store.apply([Create(active(name), token(1))])
+            except StoreUnavailable as refused:
+                error = refused
+            else:
+                acknowledged.append(name)
+        self.assertIn(os.strerror(errno.ENOSPC), str(error))
+        self.assertGreater(len(acknowledged), 10)
+        self.assertEqual(sorted(record.name for record in store), sorted(acknowledged))
+        os.unlink(filler)
+        store.apply([Create(active("late"), token(2))])
+        self.abandon(store)
+        again = self.open(os.path.join(directory, "pwd.txt"))
+        self.assertEqual(sorted(record.name for record in again), sorted([*acknowledged, "late"]))
 
 
 class FoldTests(FlatFileCase):

@@ -97,10 +97,12 @@ def server_endpoints(text: str) -> str:
 def local_endpoint(text: str) -> str:
     """A Twisted endpoint string for a tunnel's near end.
 
-    Without an interface it is this machine's only: whoever can connect there
-    acts in our name at the far end.
+    Without an interface it is this machine's only, a unix socket its owner's
+    only: whoever can connect there acts in our name at the far end.
     """
     text = server_endpoints(text)
+    if text.startswith("unix:") and ":mode=" not in text:
+        return text + ":mode=600"
     if text.startswith(("tcp:", "tcp6:")) and "interface=" not in text:
         return text + (":interface=127.0.0.1" if text.startswith("tcp:") else ":interface=\\:\\:1")
     return text

@@ -125,12 +125,13 @@ class KDCService(Service):
             pool.start()
         self._unwatch = self.store.watch(self._changed)
         self.audit.add(Audit("started", "", "", f"{len(self.store)} principals"))
-        for line in (*self.store.notes, *self.greeting()):
-            self._say(line)
-        # SIGHUP would otherwise end twistd without stopService.
+        # SIGHUP would otherwise end twistd without stopService.  Before anybody is told that
+        # we are here, and may send it.
         self._hangup_before = signal.signal(
             signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload)
         )
+        for line in (*self.store.notes, *self.greeting()):
+            self._say(line)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]

@@ -45,7 +45,6 @@ class Relay(Protocol):
         self._connected = connected
         self._gone = gone
         self._other: Relay | None = None
-        self._read_ended = False
         self._write_ended = False
         self._lost = False
         self.received = 0
@@ -83,10 +82,8 @@ class Relay(Protocol):
             self._other._transport.write(data)
 
     def readConnectionLost(self) -> None:
-        self._read_ended = True
         if self._other is not None:
             self._other.end()
-        self._close_if_done()
 
     def writeConnectionLost(self) -> None:
         """Our own doing, or whoever read here has gone, as ``head`` does."""
@@ -101,7 +98,6 @@ class Relay(Protocol):
             self._write_ended = True
             self._transport.unregisterProducer()
             self._transport.loseWriteConnection()
-            self._close_if_done()
 
     def cut(self) -> None:
         """The other end broke: so does this one."""
@@ -127,10 +123,6 @@ class Relay(Protocol):
         else:
             other.broken = other.broken or broken
             other.cut()
-
-    def _close_if_done(self) -> None:
-        if self._read_ended and self._write_ended:
-            self._transport.loseConnection()
 
 
 def _error_of(reason: Failure) -> KDCError:

@@ -154,9 +154,11 @@ class _StandardStreams(Relay):
     second one is gone it does not say that now it is lost as a whole.
     """
 
+    _input_gone = False
     _output_gone = False
 
     def readConnectionLost(self) -> None:
+        self._input_gone = True
         super().readConnectionLost()
         self._finish()
 
@@ -166,12 +168,12 @@ class _StandardStreams(Relay):
         self._finish()
 
     def cut(self) -> None:
+        self._input_gone = True
         super().cut()
-        self._read_ended = True
         self._finish()
 
     def _finish(self) -> None:
-        if self._output_gone and self._read_ended and not self._lost:
+        if self._output_gone and self._input_gone and not self._lost:
             self._transport.connectionLost(Failure(ConnectionDone()))
 
 

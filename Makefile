@@ -7,6 +7,8 @@ READY := $(VENV)/ready
 TYPED = kdc tests .ci/summary.py $(wildcard bench/*.py etc/*.py twisted/plugins/*.py)
 # Test processes at a time.
 JOBS ?= 2
+# Options of the measurements; `make bench BENCH=--quick` takes minutes and prints a report.
+BENCH ?=
 PIP_INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet \
 	--no-warn-script-location --constraint constraints.txt
 
@@ -24,7 +26,7 @@ help:
 	@echo 'make lint         style and types'
 	@echo 'make format       put the source into its form'
 	@echo 'make coverage     all tests, and the branches that none of them takes'
-	@echo 'make bench        measurements'
+	@echo 'make bench        measurements beside other programs; docs/performance.md, in half an hour'
 	@echo 'make store-kill9  kill the store at random moments, 200 times; nothing may be lost'
 	@echo 'make store-faults fail each system call of the store, and damage each byte of its files'
 	@echo 'make store-scale  the store with a million principals'
@@ -60,7 +62,8 @@ format: $(READY)
 
 .PHONY: bench
 bench: $(READY)
-	@$(BIN)/python -m bench
+	@$(PIP_INSTALL) --no-build-isolation --editable '.[bench]'
+	@$(BIN)/python -m bench $(BENCH)
 
 # What the principal store must stand: docs/store-runs.md shows what these printed.
 .PHONY: store-kill9 store-faults store-scale

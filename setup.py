@@ -51,6 +51,8 @@ setup(
         "service-identity >= 26.1.0",
     ],
     extras_require={
+        # For `make bench`, beside the other programs that it measures.
+        "bench": ["matplotlib", "py-spy"],
         "dev": [
             "build",
             "coverage",

@@ -17,7 +17,7 @@ from bench.ours import KDC, load
 from bench.plan import Plan
 from bench.processes import Failed, Scratch, cpu_of, free_port, memory_of
 
-__all__ = ["CONNECT", "ISSUE", "REGISTER", "label", "measure"]
+__all__ = ["CONNECT", "ISSUE", "REGISTER", "START", "label", "measure"]
 
 ISSUE, CONNECT, REGISTER, START = "issue", "connect", "register", "start"
 _CLIENTS = 50

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable
-from pathlib import Path
 
 import attrs
 
@@ -57,13 +55,6 @@ class Results:
         if len(samples) == 1:
             return middle
         return f"{middle} ({number(min(samples))} - {number(max(samples))})"
-
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(attrs.asdict(self), indent=1))
-
-    @classmethod
-    def load(cls, path: Path) -> Results:
-        return cls(**json.loads(path.read_text()))
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -242,7 +242,7 @@ class Spiped:
         self.key.write_bytes(os.urandom(32))
 
     def ends(self, near: int, between: int, far: int) -> list[tuple[Command, int]]:
-        common = ["-k", self.key, "-F", "-p", "/dev/null"]
+        common: list[str | Path] = ["-k", self.key, "-F", "-p", "/dev/null"]
         here = "[127.0.0.1]:"
         return [
             (

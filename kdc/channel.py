@@ -51,7 +51,7 @@ from kdc.errors import (
     RemoteProtocolError,
 )
 from kdc.exchange import Grant
-from kdc.handshake import MAX_PRESENT, SECOND_BYTES, Epochs
+from kdc.handshake import MAX_PRESENT, SECOND_BYTES, Epochs, Presentation
 from kdc.limiter import ConnectionLimiter
 from kdc.principal import check_name
 from kdc.records import Ack, AckStatus, Data, End, Event, RecordStream
@@ -133,7 +133,7 @@ class _Channel(Protocol):
     def __init__(self, timers: IReactorTime) -> None:
         self._timers = timers
         self._phase = _Phase.HANDSHAKE
-        self._handshake = FrameBuffer(MAX_PRESENT)
+        self._handshake: FrameBuffer | None = FrameBuffer(MAX_PRESENT)
         self._stream: RecordStream | None = None
         self._application: IProtocol | None = None
         self._facade: ChannelTransport | None = None
@@ -159,13 +159,14 @@ class _Channel(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         try:
-            if self._phase is _Phase.HANDSHAKE:
+            if self._handshake is not None and self._phase is _Phase.HANDSHAKE:
                 self._handshake.feed(data)
                 body = self._handshake.next()
                 if body is None:
                     return
                 self._phase = _Phase.OPEN
                 data = self._handshake.take_rest()
+                self._handshake = None
                 self._shake(body)
             if self._stream is not None and self._phase is _Phase.OPEN:
                 self._silent_beats = 0
@@ -529,8 +530,9 @@ class SenderChannel(_Channel):
         self, grant: Grant, service: str, factory: IProtocolFactory, timers: IReactorTime
     ) -> None:
         super().__init__(timers)
-        self._grant = grant
-        self._presentation = grant.presentation()
+        self._receiver = grant.receiver
+        self._realm = grant.realm
+        self._presentation: Presentation | None = grant.presentation()
         self._service = service
         self._factory = factory
         self._handshake = FrameBuffer(SECOND_BYTES, SECOND_BYTES)
@@ -540,12 +542,14 @@ class SenderChannel(_Channel):
         super().connectionMade()
         self._within(ANSWER_SECONDS, self._unanswered)
         try:
-            cast(Any, self.transport).write(self._presentation.present())
+            cast(Any, self.transport).write(cast(Presentation, self._presentation).present())
         except RemoteProtocolError as error:
             self.fail(error)
 
     def _shake(self, body: bytes) -> None:
-        self._stream = self._presentation.finish(body)
+        # The session key goes with it: what it protected is not to be had any more.
+        presentation, self._presentation = self._presentation, None
+        self._stream = cast(Presentation, presentation).finish(body)
         self._write(self._stream.send_data(self._service.encode()))
 
     def _first_data(self, data: bytes) -> None:
@@ -554,9 +558,7 @@ class SenderChannel(_Channel):
             return
         self._cancel_deadline()
         raw = cast(Any, self.transport).getPeer()
-        peer = PrincipalAddress(
-            self._grant.receiver, self._grant.realm, host_of(raw), getattr(raw, "port", 0)
-        )
+        peer = PrincipalAddress(self._receiver, self._realm, host_of(raw), getattr(raw, "port", 0))
         application = self._factory.buildProtocol(peer)
         if application is None:
             self.fail(RefusedByPolicy(f"our own side does not want a channel to {peer.name}"))
@@ -565,7 +567,7 @@ class SenderChannel(_Channel):
         self.opened.callback(application)
 
     def _refused(self, status: bytes) -> KDCError:
-        peer, service = self._grant.receiver, self._service or "its default service"
+        peer, service = self._receiver, self._service or "its default service"
         if status == bytes([_Status.NOT_ALLOWED]):
             return RefusedByPolicy(f"{peer} does not allow us to use {service}")
         if status == bytes([_Status.NO_SERVICE]):
@@ -581,7 +583,7 @@ class SenderChannel(_Channel):
     def _unanswered(self) -> None:
         self.fail(
             PeerUnavailable(
-                f"{self._grant.receiver} did not answer within {ANSWER_SECONDS:.0f} s",
+                f"{self._receiver} did not answer within {ANSWER_SECONDS:.0f} s",
                 hint="what listens at its address may be another program",
             )
         )

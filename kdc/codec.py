@@ -63,6 +63,8 @@ class FrameBuffer:
     seen: nothing is ever buffered for a frame that will be refused.
     """
 
+    __slots__ = ("_buffer", "limit", "minimum")
+
     def __init__(self, limit: int, minimum: int = 1) -> None:
         self.limit = limit
         self.minimum = minimum

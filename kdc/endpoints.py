@@ -94,7 +94,9 @@ class ChannelClientEndpoint:
             raise PeerUnavailable(f"{grant.receiver} gave no address to be reached at")
         kind = TCP6ClientEndpoint if ":" in reply.address else TCP4ClientEndpoint
         endpoint = kind(reactor, reply.address, reply.port)
-        raw = Factory.forProtocol(lambda: SenderChannel(grant, self.service, factory, reactor))
+        # A factory lives as long as its connection: it must not keep the session key.
+        sender = SenderChannel(grant, self.service, factory, reactor)
+        raw = Factory.forProtocol(lambda: sender)
         raw.noisy = False
         try:
             channel: Any = await endpoint.connect(raw)

@@ -88,6 +88,8 @@ class RecordStream:
     The first failure is final: the stream then refuses everything.
     """
 
+    __slots__ = ("_failed", "_frames", "_received", "_receiving", "_sending", "_sent")
+
     def __init__(self, sending: CipherState, receiving: CipherState) -> None:
         self._sending = sending
         self._receiving = receiving

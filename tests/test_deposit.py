@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import confined, unfinished
+from kdc import deposit as deposit_module
 from kdc.deposit import (
     Arrival,
     Deposit,
@@ -231,6 +232,13 @@ class InboxTests(DepositTestCase):
         for has_syncfs in (True, False):
             if not has_syncfs:
                 self.patch(confined, "_LIBC", object())
+            seen: list[confined.Tree] = []
+
+            def watched(tree: confined.Tree, seen: list[confined.Tree] = seen) -> None:
+                seen.append(tree)
+                confined.sync_all(tree)
+
+            self.patch(deposit_module, "sync_all", watched)
             deposit = self.inbox("d")
             deposit.prepare()
             before = len(os.listdir("/proc/self/fd"))
@@ -240,6 +248,7 @@ class InboxTests(DepositTestCase):
             self.assertLessEqual(len(os.listdir("/proc/self/fd")), before + 1)
             (stored,) = deposit.show()
             self.assertEqual((stored.files, len(list(stored.path.iterdir()))), (300, 300))
+            self.assertEqual(len(seen), 1)
 
     def test_all_or_nothing(self) -> None:
         """If the last thing cannot be given its name, the ones before it disappear again."""
@@ -365,6 +374,18 @@ class PlantedTests(DepositTestCase):
         self.assertRaises(LocalIOError, self.inbox().prepare)
         self.assertEqual(os.listdir(self.outside), [])
 
+    def test_reopened(self) -> None:
+        """What is gone on with is an ordinary file of one name, even at the last moment."""
+        (self.outside / "precious").write_bytes(b"1")
+        (self.outside / "other").write_bytes(b"1")
+        (self.directory / "link").symlink_to((self.outside / "other").absolute())
+        os.link(self.outside / "precious", self.directory / "second")
+        os.mkfifo(self.directory / "pipe")
+        tree = confined.Tree(os.open(self.directory, os.O_RDONLY))
+        self.addCleanup(tree.close)
+        for name in ("link", "second", "pipe"):
+            self.assertRaises(OSError, tree.reopen, (name,))
+
     def test_links_that_are_held(self) -> None:
         """A link, or a file with a second name, among partial files is not gone on with."""
         precious = self.outside / "precious"
@@ -452,6 +473,14 @@ class ResumeTests(DepositTestCase):
             deposit.prepare()
             self.assertRaises(RemoteProtocolError, deposit.take, file_of(name, b"x", start=start))
             deposit.discard(keep=True)
+
+    def test_twice(self) -> None:
+        """What has come anew is not replaced by what was held under the same name."""
+        self.cut(*file_of("a", bytes(MIB))[:-1])
+        deposit = self.inbox("a", "d")
+        deposit.prepare()
+        deposit.take(file_of("a", b"new"))
+        self.assertRaises(RemoteProtocolError, deposit.take, file_of("a", start=MIB))
 
     def test_not_worth_it(self) -> None:
         """Little, what was wrong, and what has no size are not kept."""

@@ -29,8 +29,9 @@ FOREIGN_PROGRAMS = frozenset(("make", "export", "mkdir", "echo", "cmp", "python3
 
 
 def blocks_of(text: str) -> list[str]:
-    """Return what stands between fences in a Markdown document."""
-    return re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    """Return what is typed in a shell, of what stands between fences in a Markdown document."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for language, block in fenced if language in ("", "sh")]
 
 
 def links_in(text: str) -> list[str]:

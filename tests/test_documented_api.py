@@ -56,6 +56,12 @@ class ExampleTests(ProgramTestCase):
             body = [line for line in block.splitlines() if line and "import" not in line]
             self.assertEqual(len(body), 5, "a comment and four lines")
 
+    def test_readme(self) -> None:
+        """The two programs in README.md are these, to the letter."""
+        readme = (TOP / "README.md").read_text(encoding="utf-8")
+        for block in BLOCKS[:2]:
+            self.assertIn(f"```python\n{block}```\n", readme)
+
     def test_server_and_client(self) -> None:
         """The short ones; nobody but alice is served; the server ends when asked to."""
         server = self.serve()

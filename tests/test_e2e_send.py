@@ -183,6 +183,7 @@ class RulesTests(SendTestCase):
         receiver = self.receive("--inbox", "inbox", terminal=True)
         path = str(self.file("report.pdf", bytes(5000)))
         question = rf"{self.alice} wants to send report.pdf \(4.9 KiB\)\.  Accept\? \[y/N\] "
+        receiver.type("y\n")  # before there is a question it answers none
         for answer in ("n", "", "yess"):
             sender = self.send_to(self.bob, path)
             receiver.answer(question, answer)

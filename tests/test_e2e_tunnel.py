@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 import socket
+import stat
 
 from tests.processes import CLIENT, RunningKDC, free_port
 from tests.tunnels import TunnelTestCase, digest_server
@@ -45,6 +46,20 @@ class TunnelProgramTests(TunnelTestCase):
         digest_server(self, path=far)
         self.exposer(kdc, bob, f"digest=unix:{far}")
         self.forwarder(kdc, alice, bob, "digest", f"unix:{near}")
+        self.assertEqual(stat.S_IMODE(near.stat().st_mode), 0o600)
+        self.assert_passes(str(near), family=socket.AF_UNIX)
+
+    def test_unix_socket_left_behind(self) -> None:
+        """The socket of a process that was killed is no hindrance to the next one."""
+        kdc = self.shared_kdc()
+        near = self.directory / "near.sock"
+        alice, bob = self.name("alice"), self.name("bob")
+        self.exposer(kdc, bob, f"digest=tcp:127.0.0.1:{digest_server(self)}")
+        first, _ = self.forwarder(kdc, alice, bob, "digest", f"unix:{near}")
+        first.kill()
+        self.assertTrue(near.exists())
+        self.forwarder(kdc, alice, bob, "digest", f"unix:{near}:mode=660")
+        self.assertEqual(stat.S_IMODE(near.stat().st_mode), 0o660)
         self.assert_passes(str(near), family=socket.AF_UNIX)
 
     def test_ipv6(self) -> None:

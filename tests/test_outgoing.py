@@ -8,6 +8,7 @@ import socket
 import threading
 from pathlib import Path
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -241,6 +242,10 @@ class StreamTests(OutgoingTestCase):
         things = things_of([path])
         out = Outgoing(things, survey(things), {})
         path.write_bytes(b"1234567890")
+        self.assertTrue(out.read().endswith(b"12345"))
+        # Nor does it go on behind its end, whatever the receiver has.
+        held = Held("log", 10, hashlib.sha256(path.read_bytes()).hexdigest())
+        out = Outgoing(things, attrs.evolve(survey(things), sizes={"log": 5}), {"log": held})
         self.assertTrue(out.read().endswith(b"12345"))
         big = self.file("big", bytes(2 * CHUNK_BYTES))
         out = self.outgoing(*things_of([big]))

@@ -78,6 +78,25 @@ class RequestTests(ServerTestCase):
         self.say(client, b"".join(sent.data for sent in asked))
         self.assertEqual(self.numbers(client), [312] + [399] * 1024)
 
+    def test_answered_together(self) -> None:
+        """The answers to what arrives together leave together, and at once."""
+        self.kdc.add("alice")
+        client = self.secured()
+        exchange = self.exchange(client, "alice")
+        asked = [exchange.authenticate()] + [exchange.request_key("bob")[0] for _ in range(5)]
+        wire: Any = self.served[0]
+        written: list[bytes] = []
+        write = wire.write
+
+        def count(data: bytes) -> None:
+            written.append(data)
+            write(data)
+
+        wire.write = count
+        self.say(client, b"".join(sent.data for sent in asked))
+        self.assertEqual(len(written), 1)
+        self.assertEqual(self.numbers(client), [312] + [399] * 5)
+
     def test_dead_peers_are_noticed(self) -> None:
         """The system is told to look after clients that have vanished, below TLS too."""
         link = self.login("alice")

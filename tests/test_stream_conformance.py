@@ -5,6 +5,7 @@ What programs rely on in TCP and TLS, asked of either end of a channel.
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any, cast
 
 from twisted.application.internet import ClientService
@@ -28,6 +29,10 @@ from zope.interface.verify import verifyObject
 from kdc.channel import Service
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import IntegrityError, PeerUnavailable, RefusedByPolicy
+from kdc.exchange import Grant
+from kdc.handshake import Presentation
+from kdc.messages import KeyReply
+from kdc.noise import Initiator, Responder
 from tests.edge import (
     ChannelTestCase,
     EdgeTestCase,
@@ -651,6 +656,18 @@ class EndpointTests(EdgeTestCase):
         self.assertIs(done[0], near)
         near.out.loseConnection()
         endpoint.client.close()
+        self.end()
+
+    def test_session_key_is_forgotten(self) -> None:
+        """Once a channel is open, nothing of what opened it is left in memory."""
+        kept = (Grant, KeyReply, Presentation, Initiator, Responder)
+        connecting = self.endpoint.connect(factory_of(near := Recorder()))
+        self.network.settle()
+        self.assertIs(self.successResultOf(connecting), near)
+        gc.collect()
+        left = [type(each).__name__ for each in gc.get_objects() if isinstance(each, kept)]
+        self.assertEqual(left, [])
+        near.out.loseConnection()
         self.end()
 
     def test_silent_port(self) -> None:

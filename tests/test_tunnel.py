@@ -140,7 +140,6 @@ class TunnelTests(EdgeTestCase):
         self.service.out.loseWriteConnection()
         self.network.settle()
         self.assertEqual(self.user.received, b"answer")
-        self.service.out.loseConnection()
         self.assert_lost(ConnectionDone, ConnectionDone)
         self.assertIn("closed after 8 bytes in, 6 bytes out", self.told[-1])
 

@@ -679,6 +679,13 @@ class ChannelTestCase(SynchronousTestCase):
         self._now()
         return self.realm.login(keys_of(name)).grant("bob")
 
+    def present(self) -> bytes:
+        """A 309 that would be good, once."""
+        presentation = self.sender(Recorder())._presentation
+        if presentation is None:
+            raise ValueError("finished already")
+        return presentation.present()
+
     def sender(
         self,
         protocol: IProtocol,

@@ -133,7 +133,7 @@ class OpeningTests(ChannelTestCase):
 
     def test_a_forged_presentation(self) -> None:
         """A 309 that was changed in any byte is met with silence."""
-        length = len(self.sender(Recorder())._presentation.present())
+        length = len(self.present())
         for at in range(length):
             channel = self.sender(Recorder())
             self.offer(never := Recorder())
@@ -899,7 +899,7 @@ class HostileTests(ChannelTestCase):
 
     def test_silent(self) -> None:
         """Five seconds for the whole 309, however slowly it comes."""
-        present = self.sender(Recorder())._presentation.present()
+        present = self.present()
         stranger = Recorder()
         wire = self.dial(stranger)
         for at in range(20):

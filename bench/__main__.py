@@ -130,13 +130,18 @@ def main() -> int:
     if options.again:
         kept = json.loads(options.again.read_text())
         results, minutes = Results(**kept["results"]), kept["minutes"]
+        plan = Plan(**kept["plan"])
     else:
         for package in install_peers():
             print(f"bench: {package} is missing: its rows will be, too", file=sys.stderr)
         results = _measure(plan, options)
         minutes = (time.monotonic() - begun) / 60
     if options.save:
-        kept = {"results": attrs.asdict(results), "minutes": minutes}
+        kept = {
+            "results": attrs.asdict(results),
+            "minutes": minutes,
+            "plan": attrs.asdict(plan),
+        }
         options.save.write_text(json.dumps(kept, indent=1))
     for line in _not_measured(results):
         print(line, file=sys.stderr)

@@ -57,8 +57,9 @@ class Results:
         return f"{middle} ({number(min(samples))} - {number(max(samples))})"
 
 
-def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]], *, words: bool = False) -> str:
+    """A Markdown table of figures, or of words."""
     heads = list(heads)
-    lines = [heads, ["---"] + ["--:"] * (len(heads) - 1), *map(list, rows)]
+    side = "---" if words else "--:"
+    lines = [heads, ["---"] + [side] * (len(heads) - 1), *map(list, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

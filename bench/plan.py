@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import attrs
 
 __all__ = ["FULL", "QUICK", "Plan"]
+
+
+def _numbers(given: Iterable[int]) -> tuple[int, ...]:
+    return tuple(given)
 
 
 @attrs.frozen
@@ -12,7 +18,7 @@ class Plan:
     """Counts of one run; what takes long is bounded here, and nowhere else."""
 
     rounds: int
-    principals: tuple[int, ...]
+    principals: tuple[int, ...] = attrs.field(converter=_numbers)
     keys: int  # issued in one measurement
     connects: int
     registrations: int
@@ -20,8 +26,8 @@ class Plan:
     peer_transfer_mib: int
     small_messages: int
     tunnel_mib: int
-    receivers: tuple[int, ...]
-    file_sizes: tuple[int, ...]  # of the growth plot, in bytes
+    receivers: tuple[int, ...] = attrs.field(converter=_numbers)
+    file_sizes: tuple[int, ...] = attrs.field(converter=_numbers)  # of the growth plot, in bytes
     profile_seconds: int
 
 

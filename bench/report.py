@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from bench.exchanges import CONNECT, ISSUE, REGISTER, START
@@ -23,7 +24,8 @@ bench --help` tells how to measure less or more.
 
 ## How to read it
 
-- A figure is a **median, and in brackets the range** of all rounds. {busy}
+- A figure is a **median, and in brackets the range** of all rounds.
+{busy}
 - **CPU time of the server** is the figure to go by: it is what an operation costs, and it
   suffers least from other work on the machine. It counts all threads and the kernel's share, to
   the microsecond. Where both ends are ours to compare (transfers, tunnels) it is that of both
@@ -44,9 +46,14 @@ bench --help` tells how to measure less or more.
 def write(directory: Path, results: Results, plan: Plan, minutes: float) -> None:
     """Write performance.md; the plots are beside it already, if they could be made."""
     parts = [
-        _HEAD.format(rounds=plan.rounds, busy=results.facts["load"]),
+        _HEAD.format(
+            rounds=plan.rounds,
+            busy=textwrap.fill(
+                results.facts["load"], 96, initial_indent="  ", subsequent_indent="  "
+            ),
+        ),
         _goals(results, plan),
-        *_sections(results, (directory / "performance").is_dir()),
+        *_sections(results, plan, (directory / "performance").is_dir()),
         "## Where the time goes\n\n" + _profile(results),
         "## The machine\n\n" + _machine(results, minutes),
     ]
@@ -60,7 +67,7 @@ def _goals(results: Results, plan: Plan) -> str:
     for goal in goals(results, plan.principals):
         met = {True: "met", False: "**not met**", None: "not measured"}[goal.met]
         rows.append((goal.text, goal.figure, met, "" if goal.met else goal.why))
-    return "## Goals\n\n" + table(("goal", "figure", "", "why not"), rows)
+    return "## Goals\n\n" + table(("goal", "figure", "", "why not"), rows, words=True)
 
 
 def _of(results: Results, section: str, **heads: str) -> str:
@@ -72,7 +79,7 @@ def _of(results: Results, section: str, **heads: str) -> str:
     return table(("", *heads.values()), rows)
 
 
-def _sections(results: Results, plots: bool) -> list[str]:
+def _sections(results: Results, plan: Plan, plots: bool) -> list[str]:
     def plot(name: str) -> str:
         return f"\n![{name}](performance/{name}.png)\n" if plots else ""
 
@@ -90,8 +97,11 @@ def _sections(results: Results, plots: bool) -> list[str]:
         " the disk; `kadmin.local` writes the database itself, its CPU time is that of the whole"
         " process.\n\n" + _of(results, REGISTER, **common, **waits),
         "## Starting\n\n" + _of(results, START, **{"CPU s": "CPU s", "MiB": "MiB resident"}),
-        "## Transfers, memory to memory\n\n" + _of(results, MEMORY, **rate) + plot("transfer"),
-        "## Transfers, file to file, on the disk at the end\n\nReal commands, their start included."
+        f"## Transfers, memory to memory\n\nOf {plan.transfer_mib} MiB.\n\n"
+        + _of(results, MEMORY, **rate)
+        + plot("transfer"),
+        "## Transfers, file to file, on the disk at the end\n\n"
+        f"Of {plan.transfer_mib} MiB. Real commands, their start included."
         "\n\n" + _of(results, FILES, **rate),
         "## Small messages\n\nOne command each, from its start to the confirmation.\n\n"
         + _of(
@@ -99,7 +109,8 @@ def _sections(results: Results, plots: bool) -> list[str]:
             SMALL,
             **{"s": "s", "CPU s": "CPU s, both ends", "client CPU s": "CPU s, the sender"},
         ),
-        "## Tunnels\n\nOne TCP connection through a pair of processes that are there already.\n\n"
+        f"## Tunnels\n\n{plan.tunnel_mib} MiB over one TCP connection through a pair of processes"
+        " that are there already.\n\n"
         + _of(results, TUNNEL, **{"MiB/s": "MiB/s", "CPU s/GiB": "CPU s per GiB, both ends"}),
         "## Very many receivers\n\nConnected and reachable, while ten others ask for keys, one"
         " request in flight each. Then the KDC is started again, and they come back by themselves;"

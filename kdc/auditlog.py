@@ -8,6 +8,7 @@ writing each by itself would cost more than issuing the key it tells of.
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -33,14 +34,18 @@ _UNPROVEN = Rate(10, 1, 200)
 def format_line(audit: Audit, unix_time: float) -> str:
     """Return the line; every part is printable ASCII without line breaks."""
     whole = int(unix_time)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
     line = (
-        f"{stamp}.{int((unix_time - whole) * 1000):03d}Z {audit.event}"
+        f"{_stamp(whole)}.{int((unix_time - whole) * 1000):03d}Z {audit.event}"
         f" client={audit.principal or '-'} address={audit.address or '-'}"
     )
     if audit.detail:
         line = f"{line} {audit.detail[:200]}"
     return line if line.isascii() and line.isprintable() else ascii(line)
+
+
+@functools.lru_cache(maxsize=4)
+def _stamp(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
 class AuditLog:

@@ -37,8 +37,6 @@ class CipherState:
     [11.3]; the counter goes on.  A failed `open` leaves the state unusable.
     """
 
-    __slots__ = ("_aead", "_count", "_key")
-
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._aead = AESGCM(key)

@@ -81,8 +81,8 @@ def _connect(results: Results, principals: tuple[int, ...]) -> Goal:
     verify = results.median("crypto", "all", "Ed25519 verification") or 0
     why = (
         f"two exchanges over TLS ({number(2 * exchange)} us with nothing behind them), one Ed25519"
-        f" verification ({number(verify)} us), the key's own cost and three lines of log are more"
-        " than that by themselves"
+        f" verification ({number(verify)} us), the key's own cost and three lines of log are the"
+        " part that is known; the rest is not explained yet"
     )
     return Goal(text, f"{number(above)} us above {number(bare)} us", above <= 150, why)
 

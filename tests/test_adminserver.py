@@ -355,10 +355,12 @@ class SocketTests(TestCase):
         self.assertIsNone(connect(store))
         self.assertIsNone(connect(self.directory / "no" / "pwd.txt"))
         self.assertIsNone(connect(self.directory / ("x" * 200) / "pwd.txt"))
+        where = SocketPath(store)
+        self.addCleanup(where.close)
         with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(str(SocketPath(store).path))
+            dead.bind(where.usable)
             dead.listen()
-        self.assertTrue(SocketPath(store).path.exists())
+        self.assertTrue(where.path.exists())
         self.assertIsNone(connect(store))
 
 

@@ -175,10 +175,11 @@ async def connect(reactor: Any, settings: Settings) -> dict[str, float]:
 
     async def once(at: int) -> None:
         begun = time.monotonic()
-        link = await clients[at % len(clients)].login()
-        granted.append(await link.request_key(receiver.name))
+        client = clients[at % len(clients)]
+        granted.append(await client.grant(receiver.name))
         latencies.append(time.monotonic() - begun)
-        link.close()
+        link = await client.link()
+        client.close()
         await link.lost
 
     await at_once([lambda at=at: once(at) for at in range(4)], 4)  # type: ignore[misc]

@@ -127,6 +127,7 @@ class KDCLink(Protocol):
         self._frames = FrameBuffer(MAX_FRAME)
         self._exchange: Exchange | None = None
         self._waiting: dict[bytes, Deferred[Reply]] = {}
+        self._introduction: Deferred[None] | None = None
         self._error: KDCError | None = None
 
     @property
@@ -184,6 +185,26 @@ class KDCLink(Protocol):
         answer = await self._ask(sent, Authenticated, "authentication refused")
         self.generation = answer.generation
         return answer.generation
+
+    def introduce(self) -> None:
+        """Begin to prove who we are; what is asked next goes out with it, and is answered behind it.
+
+        If the proof is refused, all that was asked fails with that.
+        """
+        self._introduction = Deferred.fromCoroutine(self._introduce())
+
+    async def introduced(self) -> None:
+        """Return when the KDC has accepted our proof; one at a time may wait for it."""
+        if self._introduction is not None:
+            await self._introduction
+        if self._error is not None:
+            raise self._error
+
+    async def _introduce(self) -> None:
+        try:
+            await self.authenticate()
+        except KDCError as error:
+            self._fail(error)
 
     async def register(self, address: str, port: int, invitation: bytes = b"") -> int:
         sent = self._speaking.register(address, port, invitation)
@@ -339,9 +360,13 @@ class KDCClient:
         """Return the connection on which we are authenticated: the open one, or a new one."""
         await self._lock.acquire()
         try:
-            if self._link is None or not self._link.alive:
-                self._link = await self.login()
-            return self._link
+            link = await self._open_link()
+            try:
+                await link.introduced()
+            except CancelledError:
+                link.close()
+                raise
+            return link
         finally:
             self._lock.release()
 
@@ -350,15 +375,32 @@ class KDCClient:
         return await self.with_link(lambda link: link.request_key(peer))
 
     async def with_link(self, ask: Callable[[KDCLink], Awaitable[T]]) -> T:
-        """Ask over the connection that is open, or over a new one if it has been lost."""
-        link = await self.link()
+        """Ask over the connection that is open, or over a new one if it has been lost.
+
+        On a new one the question leaves together with our proof: one round trip for both.
+        """
+        link = await self._some_link()
         try:
             return await ask(link)
         except KDCUnreachable:
             if link.alive:
                 raise
         # It may have been closed for idleness at the very moment we asked.
-        return await ask(await self.link())
+        return await ask(await self._some_link())
+
+    async def _some_link(self) -> KDCLink:
+        await self._lock.acquire()
+        try:
+            return await self._open_link()
+        finally:
+            self._lock.release()
+
+    async def _open_link(self) -> KDCLink:
+        """Return the connection that is open, or a new one with our proof on its way."""
+        if self._link is None or not self._link.alive:
+            self._link = await self.connect()
+            self._link.introduce()
+        return self._link
 
     def close(self) -> None:
         if self._link is not None:

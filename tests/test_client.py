@@ -10,7 +10,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
 from kdc.client import CONNECT_SECONDS, REQUEST_SECONDS, backoff
-from kdc.codec import frame
+from kdc.codec import MAX_FRAME, FrameBuffer, frame
 from kdc.errors import (
     AuthenticationRefused,
     ExitStatus,
@@ -22,8 +22,18 @@ from kdc.errors import (
     TooBusy,
 )
 from kdc.issuer import Enrolment
-from kdc.messages import KeyReply, Receiving, Refused, Registered, encode
+from kdc.messages import (
+    Authenticate,
+    KeyReply,
+    KeyRequest,
+    Receiving,
+    Refused,
+    Registered,
+    encode,
+    type_of,
+)
 from kdc.rates import Limits
+from kdc.server import KDCProtocol
 from tests.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, factory_of
 from tests.support import keys_of
 
@@ -49,6 +59,36 @@ class RequestTests(EdgeTestCase):
         self.assertEqual(grant.reply.receiver_key, PUBLIC)
         self.assertNotEqual(self.do(client.grant("bob")).reply.session_key, grant.reply.session_key)
         self.assertEqual(len(self.kdc.factory), 2, "one connection is used again")
+
+    def test_one_round_trip(self) -> None:
+        """On a new connection the question does not wait for the answer to our proof."""
+        self.do(self.login("bob").receive_under(PUBLIC, "", 60000))
+        heard: list[list[int]] = []
+        original = KDCProtocol.dataReceived
+
+        def hear(protocol: KDCProtocol, data: bytes) -> None:
+            frames = FrameBuffer(MAX_FRAME)
+            frames.feed(data)
+            heard.append([type_of(body) for body in iter(frames.next, None)])
+            original(protocol, data)
+
+        self.patch(KDCProtocol, "dataReceived", hear)
+        client = self.known_client("alice")
+        self.do(client.grant("bob"))
+        self.assertEqual(heard, [[Authenticate.TYPE, KeyRequest.TYPE]])
+        self.do(client.grant("bob"))
+        self.assertEqual(heard[1:], [[KeyRequest.TYPE]])
+
+    def test_proof_refused_behind_a_question(self) -> None:
+        """What was asked with a wrong proof fails with that, not with the end of the connection."""
+        self.kdc.add("alice")
+        client = self.client("alice", secret="no")
+        asked = [Deferred.fromCoroutine(client.grant(name)) for name in ("bob", "carol")]
+        self.network.settle()
+        for each in asked:
+            self.failureResultOf(each, AuthenticationRefused)
+        self.assertEqual(self.network.wires, [])
+        self.assertEqual(self.network.getDelayedCalls(), [])
 
     def test_many_at_once(self) -> None:
         """Requests that are sent together are answered each with its own."""

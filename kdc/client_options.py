@@ -17,8 +17,9 @@ from kdc.running import say
 from kdc.secret import SecretSource, has_terminal, interruptible
 from kdc.tls import Authority, Identity, Pin, parse_fingerprint
 
-__all__ = ["ClientOptions", "ClientSettings", "client_settings", "identity_of"]
+__all__ = ["PROGRAM", "ClientOptions", "ClientSettings", "client_settings", "identity_of"]
 
+PROGRAM = "kdcclient"
 SYSTEM_CA = "system"
 
 

@@ -12,7 +12,7 @@ from twisted.python import usage
 
 from kdc.background import background
 from kdc.client_app import make_client
-from kdc.client_options import ClientOptions, client_settings, name_of
+from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
 from kdc.errors import KDCError
 from kdc.options import Command, absolute, ends_twistd, local_endpoint, whole_number
 from kdc.receive_app import STDOUT, Receiver, ReceiveSettings
@@ -243,7 +243,7 @@ class _ClientService(Service):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        background(self._run(), "kdcclient")
+        background(self._run(), PROGRAM)
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -253,7 +253,7 @@ class _ClientService(Service):
         try:
             status = await self._work.run()
         except KDCError as error:
-            status = complain("kdcclient", error)
+            status = complain(PROGRAM, error)
         except SystemExit as leaving:  # interrupted at a question
             status = int(leaving.code or 0)
         if self.running:
@@ -264,12 +264,12 @@ def makeService(options: Any) -> IService:
     """Ask what has to be asked now, while there is a terminal; a sender is done here."""
     from twisted.internet import reactor
 
-    with ends_twistd("kdcclient"):
+    with ends_twistd(PROGRAM):
         given = options.subOptions
         if options.subCommand == "sender":
             sending = send_settings(given)
             client = make_client(reactor, sending.client)
-            raise SystemExit(run_to_end("kdcclient", reactor, lambda: send(client, sending)))
+            raise SystemExit(run_to_end(PROGRAM, reactor, lambda: send(client, sending)))
         if options.subCommand == "tunnel":
             tunnel = tunnel_settings(given)
             return _ClientService(Tunnels(make_client(reactor, tunnel.client), tunnel), reactor)

@@ -52,6 +52,10 @@ EDGE = (
 )
 APPLICATIONS = (("kdc.asking", "kdc.hook", "kdc.receiving", "kdc.sending", "kdc.tunnel"),)
 SERVICES = (("kdc.policy",), ("kdc.service",))
+CLIENT_COMMANDS = (
+    *("kdc.asking_commands", "kdc.identity_commands"),
+    *("kdc.transfer_commands", "kdc.tunnel_commands"),
+)
 # What people type, command lines and endpoint strings, becomes settings here.
 COMMANDS = (
     ("kdc.options", "kdc.optiontable"),
@@ -62,7 +66,8 @@ COMMANDS = (
     ("kdc.client_tap", "kdc.endpoint_strings", "kdc.tap"),
     ("kdc.adminstore",),
     ("kdc.adminfiles",),
-    ("kdc.admin", "kdc.commands"),
+    ("kdc.admin", *CLIENT_COMMANDS),
+    ("kdc.commands",),
     ("kdc.cli",),
 )
 LAYERS = CORE + STORE + DECISIONS + LOCAL + OPERATION + EDGE + APPLICATIONS + SERVICES + COMMANDS
@@ -98,7 +103,7 @@ CLIENT_SIDE = frozenset(
         *("kdc.known", "kdc.client", "kdc.channel", "kdc.endpoints", "kdc.listening"),
         *("kdc.client_options", "kdc.client_app", "kdc.tunnel_app", "kdc.api"),
         *("kdc.consent", "kdc.receive_app", "kdc.send_app"),
-        *("kdc.client_tap", "kdc.endpoint_strings", "kdc.commands"),
+        *("kdc.client_tap", "kdc.endpoint_strings", *CLIENT_COMMANDS, "kdc.commands"),
     )
 )
 
@@ -239,7 +244,7 @@ class LayersTests(SynchronousTestCase):
 
     def test_nobody_imports_a_tap(self) -> None:
         """The taps are where options end; only the console commands reach them."""
-        modules = set(self.paths) - {"kdc.cli", "kdc.commands"}
+        modules = set(self.paths) - {"kdc.cli", "kdc.commands", *CLIENT_COMMANDS}
         self.assertEqual(self.offenders(modules, "kdc.tap", "kdc.client_tap", "kdc.cli"), [])
 
     def test_options_stay_at_the_top(self) -> None:

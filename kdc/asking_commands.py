@@ -1,0 +1,116 @@
+"""Questions that are answered on standard output: who, whoami, doctor."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from twisted.python import usage
+
+from kdc.client_app import make_client, who, whoami
+from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
+from kdc.doctor import Finding, examine
+from kdc.errors import ExitStatus, KDCError
+from kdc.options import whole_number
+from kdc.running import run_to_end
+
+__all__ = ["Doctor", "Who", "Whoami"]
+
+
+class _Asking(ClientOptions):
+    """A command that prints an answer."""
+
+    optFlags = [["json", None, "answer in JSON"]]
+
+    def print(self, answer: dict[str, Any]) -> None:
+        if self["json"]:
+            print(json.dumps(answer))
+        else:
+            for key, value in answer.items():
+                print(f"{key}: {value}")
+
+
+class Whoami(_Asking):
+    """``whoami``"""
+
+    synopsis = "kdcclient whoami -n NAME -a HOST -p PORT"
+    longdesc = "Say what we are to the KDC, and which KDC it is."
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        client = make_client(reactor, client_settings(self))
+
+        async def ask() -> int:
+            self.print(await whoami(client))
+            return 0
+
+        return run_to_end(PROGRAM, reactor, ask)
+
+
+class Who(_Asking):
+    """``who NAME...``"""
+
+    synopsis = "kdcclient who -n NAME -a HOST -p PORT PEER..."
+    longdesc = "Say which of these are registered, and which can be reached now."
+
+    def parseArgs(self, *names: str) -> None:
+        if not names:
+            raise usage.UsageError("say whose state you want: who PEER...")
+        self["names"] = tuple(map(name_of, names))
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        client = make_client(reactor, client_settings(self))
+
+        async def ask() -> int:
+            self.print(await who(client, self["names"]))
+            return 0
+
+        return run_to_end(PROGRAM, reactor, ask)
+
+
+class Doctor(_Asking):
+    """``doctor``"""
+
+    synopsis = "kdcclient doctor -n NAME -a HOST -p PORT"
+    longdesc = "Look at everything that has to be right, and say what to do about what is not."
+    optParameters = [["listen-port", None, "60000", "the port of our receiver"]]
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        port = whole_number(self["listen-port"], 1, 65535, "a port")
+        settings = client_settings(self)
+        findings = list(examine(settings, port))
+        if all(finding.error is None for finding in findings):
+            try:
+                client = make_client(reactor, settings)
+            except KDCError as error:
+                findings.append(Finding("secret", str(error), error))
+            else:
+                run_to_end(PROGRAM, reactor, lambda: self._register_check(client, findings))
+        for finding in findings:
+            self._tell(finding)
+        return int(next((f.status for f in findings if f.error is not None), ExitStatus.DONE))
+
+    async def _register_check(self, client: Any, findings: list[Finding]) -> int:
+        what = "our registration"
+        try:
+            found = await whoami(client)
+        except KDCError as error:
+            findings.append(Finding(what, str(error), error))
+        else:
+            findings.append(Finding(what, f"version {found['generation']} of our record"))
+        return 0
+
+    def _tell(self, finding: Finding) -> None:
+        hint = "" if finding.error is None else finding.error.hint
+        if self["json"]:
+            row = {"what": finding.what, "found": finding.found, "ok": finding.error is None}
+            print(json.dumps({**row, "hint": hint}))
+            return
+        print(f"{'ok  ' if finding.error is None else 'FAIL'} {finding.what}: {finding.found}")
+        if hint:
+            print(f"       {hint}")

@@ -187,7 +187,7 @@ class KDCLink(Protocol):
         return answer.generation
 
     def introduce(self) -> None:
-        """Begin to prove who we are; what is asked next goes out with it, and is answered behind it.
+        """Begin to prove who we are; what is asked next goes out with it, and is answered after it.
 
         If the proof is refused, all that was asked fails with that.
         """

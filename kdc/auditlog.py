@@ -99,19 +99,17 @@ class AuditLog:
 
     def add(self, audit: Audit) -> None:
         """Take one line; it is written within moments."""
-        now = self._now()
-        # Not by `now`: a step of the wall clock must not silence the log.
-        passing = int(self._clock.seconds() * 1000)
-        if audit.unproven and self._unproven.take(None, passing):
+        if len(self._waiting) >= _MAX_WAITING or (audit.unproven and self._flooding()):
             self._dropped += 1
             return
-        if len(self._waiting) >= _MAX_WAITING:
-            self._dropped += 1
-            return
-        self._waiting.append((audit, now))
+        self._waiting.append((audit, self._now()))
         if not self._scheduled:
             self._scheduled = True
             self._clock.callLater(_FLUSH_SECONDS, self._tick)
+
+    def _flooding(self) -> bool:
+        # Not by `now`: a step of the wall clock must not silence the log.
+        return self._unproven.take(None, int(self._clock.seconds() * 1000)) > 0
 
     async def flush(self) -> None:
         """Write what has been added so far; what cannot be written is lost, and logged once."""

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-from collections.abc import Callable
+import itertools
+import operator
+import struct
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar, cast
 
 import attrs
@@ -101,25 +104,52 @@ class FrameBuffer:
 
 @attrs.frozen
 class Kind(Generic[T]):
-    """How one kind of field is checked, written and read.
+    """What one kind of field may be: ``validator`` raises `ValueError` for anything else.
 
-    ``check`` raises `ValueError` for a value that has no encoding.  ``split``
-    takes the encoded message and an offset and returns the value with the
-    offset behind it; it need not check anything that ``check`` does.
+    It is what attrs calls, with the instance and the attribute before the value.
     """
 
-    check: Callable[[T], object]
-    join: Callable[[T], bytes]
-    split: Callable[[bytes, int], tuple[T, int]]
+    validator: Callable[[Any, Any, T], object]
+
+    def check(self, value: T) -> None:
+        """Raises `ValueError` unless this kind of field may have ``value``."""
+        self.validator(None, None, value)
 
     def field(self, *, secret: bool = False, converter: Callable[[T], object] | None = None) -> Any:
         """Return an attrs field of this kind; a secret one is not shown by ``repr``."""
         return attrs.field(
             converter=converter,
-            validator=lambda _, __, value: self.check(value),
+            validator=self.validator,
             metadata={Kind: self},
             repr=not secret,
         )
+
+
+@attrs.frozen
+class _Fixed(Kind[T]):
+    """Always as long as its ``format`` of `struct`: neighbours are read and written in one step."""
+
+    format: str
+
+
+@attrs.frozen
+class _Delimited(Kind[T]):
+    """As long as it says itself.
+
+    ``split`` takes the encoded message and an offset and returns the value with the
+    offset behind it; it need not check anything that ``check`` does.
+    """
+
+    join: Callable[[T], bytes]
+    split: Callable[[bytes, int], tuple[T, int]]
+
+
+@attrs.frozen
+class _Step:
+    """Some neighbouring fields: their values to bytes, and back."""
+
+    join: Callable[[Any], bytes]
+    split: Callable[[bytes, int], tuple[Sequence[Any], int]]
 
 
 class Layout(Generic[T]):
@@ -127,21 +157,27 @@ class Layout(Generic[T]):
 
     def __init__(self, message_type: type[T]) -> None:
         self._type = message_type
-        fields = attrs.fields(cast(Any, message_type))
-        self._joins = [(field.name, field.metadata[Kind].join) for field in fields]
-        self._splits = [field.metadata[Kind].split for field in fields]
+        fields = [(f.name, f.metadata[Kind]) for f in attrs.fields(cast(Any, message_type))]
+        steps: list[_Step] = []
+        for fixed_length, group in itertools.groupby(fields, lambda f: isinstance(f[1], _Fixed)):
+            if fixed_length:
+                steps.append(_packed(list(group)))
+            else:
+                steps += [_alone(name, kind) for name, kind in group]
+        self._joins = [step.join for step in steps]
+        self._splits = [step.split for step in steps]
 
     def join(self, message: T) -> bytes:
-        return b"".join([join(getattr(message, name)) for name, join in self._joins])
+        return b"".join([join(message) for join in self._joins])
 
     def split(self, data: bytes) -> T:
         """Return the message that is exactly ``data``; raises `RemoteProtocolError`."""
-        values = []
+        values: list[Any] = []
         at = 0
         try:
             for split in self._splits:
-                value, at = split(data, at)
-                values.append(value)
+                some, at = split(data, at)
+                values += some
             if at != len(data):
                 raise ValueError(f"{len(data)} bytes where its fields end at {at}")
             return self._type(*values)
@@ -149,36 +185,57 @@ class Layout(Generic[T]):
             raise malformed(f"{self._type.__name__}: {error}") from None
 
 
+def _packed(fields: list[tuple[str, _Fixed[Any]]]) -> _Step:
+    names = [name for name, _ in fields]
+    packer = struct.Struct(">" + "".join(kind.format for _, kind in fields))
+    pack, unpack, size = packer.pack, packer.unpack_from, packer.size
+    # With one name attrgetter gives the value itself, else a tuple of them.
+    get, one = operator.attrgetter(*names), len(names) == 1
+
+    def split(data: bytes, at: int) -> tuple[Sequence[Any], int]:
+        end = at + size
+        if end > len(data):
+            raise ValueError(f"{len(data)} bytes where its fields end at {end} or later")
+        return unpack(data, at), end
+
+    return _Step((lambda m: pack(get(m))) if one else (lambda m: pack(*get(m))), split)
+
+
+def _alone(name: str, kind: _Delimited[Any]) -> _Step:
+    get, join, split_one = operator.attrgetter(name), kind.join, kind.split
+
+    def split(data: bytes, at: int) -> tuple[Sequence[Any], int]:
+        value, end = split_one(data, at)
+        return (value,), end
+
+    return _Step(lambda m: join(get(m)), split)
+
+
 def fixed(length: int) -> Kind[bytes]:
     """Exactly ``length`` bytes."""
 
-    def check(value: bytes) -> None:
+    def check(_: Any, __: Any, value: bytes) -> None:
         if len(value) != length:
             raise ValueError(f"{len(value)} bytes where there must be {length}")
 
-    return Kind(check, lambda value: value, lambda data, at: (data[at : at + length], at + length))
+    return _Fixed(check, f"{length}s")
 
 
 def uint(length: int, low: int = 0, high: int | None = None) -> Kind[int]:
-    """A number in ``length`` bytes, big-endian."""
+    """A number in ``length`` bytes (1, 2, 4 or 8), big-endian."""
     highest = (1 << 8 * length) - 1 if high is None else high
 
-    def check(value: int) -> None:
+    def check(_: Any, __: Any, value: int) -> None:
         if not low <= value <= highest:
             raise ValueError(f"{value} is not from {low} to {highest}")
 
-    def split(data: bytes, at: int) -> tuple[int, int]:
-        if at + length > len(data):
-            raise ValueError("the message ends within a number")
-        return int.from_bytes(data[at : at + length], "big"), at + length
-
-    return Kind(check, lambda value: value.to_bytes(length, "big"), split)
+    return _Fixed(check, {1: "B", 2: "H", 4: "I", 8: "Q"}[length])
 
 
-def variable(low: int, high: int, *, length_bytes: int = 1) -> Kind[bytes]:
+def variable(low: int, high: int, *, length_bytes: int = 1) -> _Delimited[bytes]:
     """From ``low`` to ``high`` bytes behind their length."""
 
-    def check(value: bytes) -> None:
+    def check(_: Any, __: Any, value: bytes) -> None:
         if not low <= len(value) <= high:
             raise ValueError(f"{len(value)} bytes where there must be {low} to {high}")
 
@@ -189,18 +246,18 @@ def variable(low: int, high: int, *, length_bytes: int = 1) -> Kind[bytes]:
             raise ValueError("the message ends within a field")
         return data[start:end], end
 
-    return Kind(check, lambda value: len(value).to_bytes(length_bytes, "big") + value, split)
+    return _Delimited(check, lambda value: len(value).to_bytes(length_bytes, "big") + value, split)
 
 
 def optional(length: int) -> Kind[bytes]:
     """Nothing, or exactly ``length`` bytes."""
     kind = variable(0, length)
 
-    def check(value: bytes) -> None:
+    def check(_: Any, __: Any, value: bytes) -> None:
         if len(value) not in (0, length):
             raise ValueError(f"{len(value)} bytes where there must be none or {length}")
 
-    return Kind(check, kind.join, kind.split)
+    return attrs.evolve(kind, validator=check)
 
 
 def _text(check: Callable[[str], object], high: int) -> Kind[str]:
@@ -211,7 +268,9 @@ def _text(check: Callable[[str], object], high: int) -> Kind[str]:
         value, end = raw.split(data, at)
         return value.decode("ascii"), end  # UnicodeDecodeError is a ValueError
 
-    return Kind(check, lambda value: raw.join(value.encode("ascii")), split)
+    return _Delimited(
+        lambda _, __, value: check(value), lambda value: raw.join(value.encode("ascii")), split
+    )
 
 
 @functools.lru_cache(maxsize=4096)  # of those that are right: every 306 has one

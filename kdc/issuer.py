@@ -16,6 +16,7 @@ import attrs
 
 from kdc.codec import ADDRESS, enc, frame
 from kdc.crypto import (
+    KEY_BYTES,
     ZERO_NONCE,
     ChannelBinding,
     EpochSecret,
@@ -54,7 +55,7 @@ from kdc.messages import (
 from kdc.rates import Limits, TokenBuckets, address_prefix
 from kdc.store import Change as StoreChange
 from kdc.store import Create, Delete, Outcome, Record, Replace, Result, Status
-from kdc.tickets import TICKET_ID_BYTES, Ticket, TicketCipher
+from kdc.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, Ticket, TicketCipher
 
 __all__ = ["NOTHING", "Audit", "Enrolment", "Issuer", "Now", "Output", "Session", "Write"]
 
@@ -388,12 +389,14 @@ class Session:
             known = record is not None and record.status is Status.ACTIVE
             why = Refusal.NOT_RECEIVING if known else Refusal.UNKNOWN_PRINCIPAL
             return self._refuse(why, request.nonce, request.peer)
-        session_key = SessionKey(issuer.random(32))
+        # Asked for at once: each call is one to the system.
+        fresh = issuer.random(KEY_BYTES + TICKET_ID_BYTES + TICKET_NONCE_BYTES)
+        session_key = SessionKey(fresh[:KEY_BYTES])
         ticket = Ticket(
             session_key,
             self.name,
             request.ephemeral,
-            issuer.random(TICKET_ID_BYTES),
+            fresh[KEY_BYTES:-TICKET_NONCE_BYTES],
             now.milliseconds - epoch.began_milliseconds + 1000 * issuer.lifetime_seconds,
         )
         reply = KeyReply(
@@ -403,7 +406,7 @@ class Session:
             issuer.lifetime_seconds,
             epoch.address,
             epoch.port,
-            epoch.tickets.seal(ticket, issuer.random(12)),
+            epoch.tickets.seal(ticket, fresh[-TICKET_NONCE_BYTES:]),
         )
         issuer.audit(Audit("issued", self.name, self.address, request.peer))
         return Output(self._seal(reply, request.nonce, request.peer))

@@ -7,6 +7,7 @@ An instance that exists is valid; decoding anything else raises
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import attrs
@@ -331,9 +332,14 @@ def associated_data(
     message_type: type[SealedMessage], realm: str, name: str, nonce: bytes, peer: str = ""
 ) -> bytes:
     """What a sealed reply is bound to: its kind, the realm, who asked, for whom, and when."""
-    label = f"kdp/1 {message_type.TYPE}".encode()
+    bound = _bound_to(message_type, realm, name)
     if message_type is Superseded:
-        return enc(label, realm.encode(), name.encode())
+        return bound
     if message_type is KeyReply:
-        return enc(label, realm.encode(), name.encode(), peer.encode(), nonce)
-    return enc(label, realm.encode(), name.encode(), nonce)
+        return bound + enc(peer.encode(), nonce)
+    return bound + enc(nonce)
+
+
+@functools.lru_cache(maxsize=4096)  # the same for each reply of a kind to one principal
+def _bound_to(message_type: type[SealedMessage], realm: str, name: str) -> bytes:
+    return enc(f"kdp/1 {message_type.TYPE}".encode(), realm.encode(), name.encode())

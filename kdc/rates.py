@@ -6,6 +6,7 @@ a flood of names or addresses takes a fixed amount of memory.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 
@@ -94,6 +95,7 @@ class TokenBuckets:
         return math.ceil((1 - tokens) / self._per_millisecond / 1000)
 
 
+@functools.lru_cache(maxsize=4096)  # a client is asked for it at each step of its way in
 def address_prefix(address: str) -> str:
     """What counts as one address: an IPv4 address, or the /64 of an IPv6 one."""
     try:

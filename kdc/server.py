@@ -167,7 +167,7 @@ class KDCProtocol(Protocol):
             self.transport.write(b"".join(answers))  # type: ignore[union-attr]
 
     def _answer(self, session: Session) -> None:
-        now = self.factory.now()
+        now, seconds = self.factory.now(), self.factory.clock.seconds()
         while not (self._writing or self._choked or self._closing):
             try:
                 body = self._frames.next()
@@ -176,7 +176,7 @@ class KDCProtocol(Protocol):
                 return
             if body is None:
                 return
-            self._last_frame = self.factory.clock.seconds()
+            self._last_frame = seconds
             self.perform(session.receive(body, now))
             if self._counted and session.state is State.AUTHENTIC:
                 self._identified()

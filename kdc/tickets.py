@@ -8,9 +8,16 @@ from kdc.codec import NAME, Layout, enc, fixed, uint
 from kdc.crypto import AESGCM, InvalidTag, SessionKey, TicketKey
 from kdc.errors import Refusal, RemoteProtocolError
 
-__all__ = ["MAX_USED", "TICKET_ID_BYTES", "Ticket", "TicketCipher", "UsedTickets"]
+__all__ = [
+    "MAX_USED",
+    "TICKET_ID_BYTES",
+    "TICKET_NONCE_BYTES",
+    "Ticket",
+    "TicketCipher",
+    "UsedTickets",
+]
 
-_NONCE_BYTES = 12
+TICKET_NONCE_BYTES = 12
 TICKET_ID_BYTES = 16
 MAX_USED = 65_536
 
@@ -37,12 +44,12 @@ class TicketCipher:
         self._associated = enc(b"kdp/1 ticket", realm.encode(), receiver.encode(), epoch_id)
 
     def seal(self, ticket: Ticket, nonce: bytes) -> bytes:
-        """``nonce``: 12 fresh random bytes."""
+        """``nonce``: `TICKET_NONCE_BYTES` fresh random bytes."""
         return nonce + self._aead.encrypt(nonce, _LAYOUT.join(ticket), self._associated)
 
     def open(self, sealed: bytes) -> Ticket:
         """Raises `RemoteProtocolError` for anything the KDC did not seal for this epoch."""
-        nonce, ciphertext = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        nonce, ciphertext = sealed[:TICKET_NONCE_BYTES], sealed[TICKET_NONCE_BYTES:]
         try:
             fields = self._aead.decrypt(nonce, ciphertext, self._associated)
         except (InvalidTag, ValueError):

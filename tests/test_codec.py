@@ -160,9 +160,14 @@ class FieldTests(CoreTestCase):
 
     def test_numbers_are_whole(self) -> None:
         """A number that the message cuts off is none, even a small one."""
-        for data in (b"", b"\1", b"\0\0\1"):
-            self.assertRaises(ValueError, uint(4).split, data, 0)
-        self.assertEqual(uint(4).split(b"\0\0\1\2", 0), (258, 4))
+
+        @attrs.frozen
+        class Number:
+            value: int = uint(4).field()
+
+        for data in (b"", b"\1", b"\0\0\1", b"\0\0\1\2\0"):
+            self.assertRaises(RemoteProtocolError, Layout(Number).split, data)
+        self.assertEqual(Layout(Number).split(b"\0\0\1\2"), Number(258))
 
     def test_addresses(self) -> None:
         """An address has one spelling, and means the same on every machine."""

@@ -260,7 +260,7 @@ def optional(length: int) -> Kind[bytes]:
     return attrs.evolve(kind, validator=check)
 
 
-def _text(check: Callable[[str], object], high: int) -> Kind[str]:
+def _text(check: Callable[[str], object], high: int) -> _Delimited[str]:
     """ASCII text behind its length; ``check`` decides what text."""
     raw = variable(0, high)
 

@@ -332,7 +332,7 @@ def associated_data(
     message_type: type[SealedMessage], realm: str, name: str, nonce: bytes, peer: str = ""
 ) -> bytes:
     """What a sealed reply is bound to: its kind, the realm, who asked, for whom, and when."""
-    bound = _bound_to(message_type, realm, name)
+    bound = _bound_to(message_type.TYPE, realm, name)
     if message_type is Superseded:
         return bound
     if message_type is KeyReply:
@@ -341,5 +341,5 @@ def associated_data(
 
 
 @functools.lru_cache(maxsize=4096)  # the same for each reply of a kind to one principal
-def _bound_to(message_type: type[SealedMessage], realm: str, name: str) -> bytes:
-    return enc(f"kdp/1 {message_type.TYPE}".encode(), realm.encode(), name.encode())
+def _bound_to(number: int, realm: str, name: str) -> bytes:
+    return enc(f"kdp/1 {number}".encode(), realm.encode(), name.encode())

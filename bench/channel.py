@@ -19,7 +19,8 @@ from bench.load import Settings, client_of
 from bench.population import able, name_of
 from bench.processes import cpu_of
 from bench.stream import BLOCK
-from kdc.channel import DEFAULT_SERVICE, IStreamProtocol, Service
+from kdc.channel_services import DEFAULT_SERVICE, Service
+from kdc.channel_transport import IStreamProtocol
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.listening import Listening
 from kdc.records import AckStatus

@@ -24,7 +24,7 @@ from zope.interface import implementer
 from kdc import clock
 from kdc.asking import Asking
 from kdc.background import background
-from kdc.channel import DEFAULT_SERVICE, Service
+from kdc.channel_services import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
 from kdc.client_app import client_for, enter
 from kdc.client_options import ClientSettings, client_settings

@@ -31,7 +31,7 @@ from twisted.python import usage
 from zope.interface import implementer
 
 from kdc.api import Client
-from kdc.channel import DEFAULT_SERVICE
+from kdc.channel_services import DEFAULT_SERVICE
 from kdc.client_options import name_of
 from kdc.principal import check_name
 

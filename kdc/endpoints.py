@@ -27,12 +27,10 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdc import clock
-from kdc.channel import (
-    DEFAULT_SERVICE,
-    ChannelListener,
-    ClosedEarly,
-    SenderChannel,
-)
+from kdc.channel import ClosedEarly
+from kdc.channel_receiver import ChannelListener
+from kdc.channel_sender import SenderChannel
+from kdc.channel_services import DEFAULT_SERVICE
 from kdc.client import KDCClient, KDCLink, backoff, reason_of
 from kdc.errors import (
     AuthenticationRefused,

@@ -11,7 +11,8 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 
 from kdc import clock
-from kdc.channel import ChannelListener, Service
+from kdc.channel_receiver import ChannelListener
+from kdc.channel_services import Service
 from kdc.client import KDCClient
 from kdc.endpoints import Reception
 from kdc.errors import ConfigurationError, KDCError, LocalIOError

@@ -10,7 +10,7 @@ import attrs
 from twisted.internet.defer import Deferred
 
 from kdc.background import background
-from kdc.channel import DEFAULT_SERVICE, Service
+from kdc.channel_services import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
 from kdc.client_app import enter, in_thread
 from kdc.client_options import ClientSettings

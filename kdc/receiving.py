@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.background import background
-from kdc.channel import ChannelTransport, IStreamProtocol
+from kdc.channel_transport import ChannelTransport, IStreamProtocol
 from kdc.codec import malformed
 from kdc.deposit import Arrival, Deposit, Sealed, Stored
 from kdc.errors import (

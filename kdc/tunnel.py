@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.background import background
-from kdc.channel import PrincipalAddress
+from kdc.channel_transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable
 from kdc.records import MAX_DATA
 

@@ -13,7 +13,7 @@ from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
-from kdc.channel import Service
+from kdc.channel_services import Service
 from kdc.client import KDCClient
 from kdc.client_app import enter
 from kdc.client_options import ClientSettings

@@ -38,7 +38,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from kdc import clock
-from kdc.channel import ChannelListener, IStreamProtocol, SenderChannel, Service
+from kdc.channel_receiver import ChannelListener
+from kdc.channel_sender import SenderChannel
+from kdc.channel_services import Service
+from kdc.channel_transport import IStreamProtocol
 from kdc.client import KDCClient, KDCLink
 from kdc.endpoints import ChannelClientEndpoint, Reception
 from kdc.exchange import Grant

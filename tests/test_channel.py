@@ -12,15 +12,10 @@ from twisted.logger import capturedLogs
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from kdc.channel import (
-    LINGER_SECONDS,
-    ChannelTransport,
-    ClosedEarly,
-    IStreamProtocol,
-    PrincipalAddress,
-    SenderChannel,
-    Service,
-)
+from kdc.channel import LINGER_SECONDS, ClosedEarly
+from kdc.channel_sender import SenderChannel
+from kdc.channel_services import Service
+from kdc.channel_transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.codec import FrameBuffer
 from kdc.errors import IntegrityError, PeerUnavailable, RefusedByPolicy, RemoteProtocolError
 from kdc.records import MAX_DATA, AckStatus, RecordStream

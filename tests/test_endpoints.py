@@ -9,7 +9,9 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IStreamClientEndpoint
 from zope.interface.verify import verifyObject
 
-from kdc.channel import ChannelListener, ClosedEarly, Service
+from kdc.channel import ClosedEarly
+from kdc.channel_receiver import ChannelListener
+from kdc.channel_services import Service
 from kdc.endpoints import ChannelClientEndpoint, Reception
 from kdc.errors import (
     AuthenticationRefused,
@@ -137,7 +139,7 @@ class ConnectTests(EndpointTestCase):
         self.receive("carol", Service(factory_of(never := Recorder())), port=60001)
         client = self.known_client("alice")
         grant = self.do(client.grant("bob"))
-        from kdc.channel import SenderChannel
+        from kdc.channel_sender import SenderChannel
 
         channel = SenderChannel(grant, "", factory_of(Recorder()), self.network)
         (port,) = [p for (_, number), p in self.network.ports.items() if number == 60001]
@@ -207,7 +209,7 @@ class ReceptionTests(EndpointTestCase):
         self.failureResultOf(self._present(late), ClosedEarly)
 
     def _present(self, grant: Any) -> Any:
-        from kdc.channel import SenderChannel
+        from kdc.channel_sender import SenderChannel
 
         channel = SenderChannel(grant, "", factory_of(Recorder()), self.network)
         self.network.connect("192.0.2.1", grant.reply.address, grant.reply.port, channel)

@@ -46,7 +46,9 @@ EDGE = (
     ("kdc.running", "kdc.sockets", "kdc.tls"),
     ("kdc.adminserver", "kdc.auditlog", "kdc.known", "kdc.storewriter", "kdc.tlsfiles"),
     ("kdc.client", "kdc.server"),
+    ("kdc.channel_services", "kdc.channel_transport"),
     ("kdc.channel",),
+    ("kdc.channel_receiver", "kdc.channel_sender"),
     ("kdc.endpoints",),
     ("kdc.listening",),
 )
@@ -100,7 +102,8 @@ SERVER_SIDE = frozenset(
 )
 CLIENT_SIDE = frozenset(
     (
-        *("kdc.known", "kdc.client", "kdc.channel", "kdc.endpoints", "kdc.listening"),
+        *("kdc.known", "kdc.client", "kdc.channel", "kdc.channel_receiver", "kdc.channel_sender"),
+        *("kdc.channel_services", "kdc.channel_transport", "kdc.endpoints", "kdc.listening"),
         *("kdc.client_options", "kdc.client_app", "kdc.tunnel_app", "kdc.api"),
         *("kdc.consent", "kdc.receive_app", "kdc.send_app"),
         *("kdc.client_tap", "kdc.endpoint_strings", *CLIENT_COMMANDS, "kdc.commands"),

@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from kdc.channel import Service
+from kdc.channel_services import Service
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import IntegrityError, PeerUnavailable, RefusedByPolicy
 from kdc.exchange import Grant

@@ -13,7 +13,9 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from zope.interface.verify import verifyObject
 
 from kdc import outgoing, receiving, sending
-from kdc.channel import IStreamProtocol, SenderChannel, Service
+from kdc.channel_sender import SenderChannel
+from kdc.channel_services import Service
+from kdc.channel_transport import IStreamProtocol
 from kdc.deposit import Deposit, FileDeposit, InboxDeposit, Stored
 from kdc.errors import (
     IntegrityError,

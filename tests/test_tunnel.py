@@ -10,7 +10,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from zope.interface.verify import verifyObject
 
-from kdc.channel import Service
+from kdc.channel_services import Service
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import KDCError
 from kdc.tunnel import Relay, expose_factory, forward_factory

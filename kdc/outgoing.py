@@ -32,8 +32,8 @@ __all__ = [
     "things_of",
 ]
 
-# A multiple, so that no small records are left over; larger ones miss the cache, and cost more.
-CHUNK_BYTES = 4 * MAX_DATA
+# A multiple, so that no small records are left over; many, as each chunk is a change of threads.
+CHUNK_BYTES = 16 * MAX_DATA
 STDIN = Path("/dev/stdin")
 _MAX_SURVEYED = 200_000
 _MAX_SKIPPED = 20
@@ -216,22 +216,26 @@ class Outgoing:
         self._held = held
         self._promised = 0
         self._items = 0
-        self._room = CHUNK_BYTES
+        # Used again and again: memory that is given back and taken anew costs more than reading.
+        self._chunks = [memoryview(bytearray(CHUNK_BYTES)) for _ in range(2)]
+        self._room = self._chunks[0]
         self._hurry = False
         self._stopped = False
         self._stream = self._pieces()
 
-    def read(self) -> bytes:
-        """Return the next chunk, empty at the end; raises `LocalIOError`."""
-        pieces: list[bytes] = []
-        self._room, self._hurry = CHUNK_BYTES, False
-        while self._room > 0 and not self._hurry:
-            piece = next(self._stream, None)
-            if piece is None:
+    def read(self) -> memoryview:
+        """Return the next chunk, empty at the end; raises `LocalIOError`.
+
+        It is good until the call after the next one: while one chunk is sent,
+        another can be read.
+        """
+        self._chunks.reverse()
+        chunk = self._chunks[0]
+        self._room, self._hurry = chunk, False
+        for _ in self._stream:
+            if not self._room or self._hurry:
                 break
-            pieces.append(piece)
-            self._room -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return chunk[: len(chunk) - len(self._room)]
 
     def stop(self) -> None:
         """Let a `read` that waits for input return; from any thread."""
@@ -240,21 +244,23 @@ class Outgoing:
     def close(self) -> None:
         self._stream.close()
 
-    def _pieces(self) -> Generator[bytes, None, None]:
+    # Each of these puts something into the chunk, at most what there is room for, and yields.
+
+    def _pieces(self) -> Generator[None, None, None]:
         for thing in self._things:
             if thing.text is not None:
                 self._promise(len(thing.text), thing.name)
-                yield Item(Kind.TEXT, thing.name, len(thing.text)).encode()
+                yield from self._put(Item(Kind.TEXT, thing.name, len(thing.text)).encode())
                 self.done += len(thing.text)
-                yield thing.text
+                yield from self._put(thing.text)
             for entry in _walk(thing, []):
                 if entry.kind == stat.S_IFDIR:
                     self._promise(0, entry.name)
-                    yield Item(Kind.DIRECTORY, entry.name, 0).encode()
+                    yield from self._put(Item(Kind.DIRECTORY, entry.name, 0).encode())
                 else:
                     yield from self._file(entry, follow=entry.name == thing.name)
 
-    def _file(self, entry: _Entry, *, follow: bool) -> Iterator[bytes]:
+    def _file(self, entry: _Entry, *, follow: bool) -> Iterator[None]:
         try:
             with _opened(entry.path, follow=follow) as file:
                 status = os.fstat(file.fileno())
@@ -262,40 +268,52 @@ class Outgoing:
                     yield from self._regular(file, entry.name, status)
                 elif follow:
                     self._promise(0, entry.name)
-                    yield Item(Kind.FILE, entry.name, None).encode()
+                    yield from self._put(Item(Kind.FILE, entry.name, None).encode())
                     yield from self._to_its_end(file)
                 else:
                     raise OSError(errno.EINVAL, "it is no file any more")
         except OSError as error:
             raise local_error(entry.path, error) from None
 
-    def _regular(self, file: FileIO, name: str, status: os.stat_result) -> Iterator[bytes]:
+    def _regular(self, file: FileIO, name: str, status: os.stat_result) -> Iterator[None]:
         # A log that grows is sent as long as it was.
         size = min(status.st_size, self._sizes.get(name, status.st_size))
         self._promise(size, name)
         start = self._start(file, name, size)
-        yield Item(Kind.FILE, name, size, bool(status.st_mode & 0o100), start).encode()
+        item = Item(Kind.FILE, name, size, bool(status.st_mode & 0o100), start)
+        yield from self._put(item.encode())
         self.done += start
         self.spared += start
         left = size - start
         while left:
-            data = file.read(min(left, max(self._room, 1)))
-            if not data:
+            count = self._read_from(file, left)
+            if not count:
                 raise LocalIOError(f"{name} became shorter while it was sent", hint="send it again")
-            left -= len(data)
-            self.done += len(data)
-            yield data
+            left -= count
+            yield
 
-    def _to_its_end(self, file: FileIO) -> Iterator[bytes]:
+    def _to_its_end(self, file: FileIO) -> Iterator[None]:
         while not self._stopped:
             if not select.select([file], [], [], _LOOK_SECONDS)[0]:
                 continue
-            data = file.read(max(self._room, 1))
-            if not data:
+            if not self._read_from(file, CHUNK_BYTES):
                 return
-            self.done += len(data)
             self._hurry = True  # somebody may be typing it
-            yield data
+            yield
+
+    def _read_from(self, file: FileIO, most: int) -> int:
+        count = file.readinto(self._room[:most]) or 0
+        self._room = self._room[count:]
+        self.done += count
+        return count
+
+    def _put(self, data: bytes) -> Iterator[None]:
+        while data:
+            count = min(len(data), len(self._room))
+            self._room[:count] = data[:count]
+            self._room = self._room[count:]
+            data = data[count:]
+            yield
 
     def _start(self, file: FileIO, name: str, size: int) -> int:
         """How much of it the receiver has, which it must have proved."""

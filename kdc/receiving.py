@@ -25,6 +25,7 @@ from kdc.errors import (
     RemoteProtocolError,
     TooLarge,
 )
+from kdc.handover import Handover
 from kdc.items import Accept, Held, Offer, Refuse
 from kdc.itemstream import ItemReader
 from kdc.records import AckStatus
@@ -34,7 +35,6 @@ __all__ = ["Broken", "Inbox"]
 OFFER_SECONDS = 60.0
 REFUSED_SECONDS = 30.0
 SILENT_SECONDS = 2.0
-_HIGH_WATER = 4 << 20
 Run = Callable[..., "Deferred[Any]"]
 
 
@@ -110,13 +110,10 @@ class _ReceiveProtocol(Protocol):
         self._deposit: Deposit | None = None
         self._consent: Deferred[None] | None = None
         self._accepted = False
-        self._batch: list[Arrival] = []
-        self._batch_bytes = 0
+        self._arriving: Handover[Arrival]
         self._arrived = 0
-        self._paused = False
-        self._working = False
-        self._idle: Deferred[None] | None = None
         self._failed: KDCError | None = None
+        self._useless = False
         self._ended = False
         self._gone: list[Deferred[None]] = []
         self._over = False
@@ -127,9 +124,10 @@ class _ReceiveProtocol(Protocol):
         return cast(ChannelTransport, self.transport)
 
     def connectionMade(self) -> None:
+        self._arriving = Handover(self._take, self._channel, self._inbox.timers)
         self._within(OFFER_SECONDS)
         if self._inbox.capture:
-            self._channel.capture(lambda raw: self._batch.append(Sealed(raw)))
+            self._channel.capture(self._captured)
 
     def dataReceived(self, data: bytes) -> None:
         if self._failed is not None:
@@ -143,16 +141,11 @@ class _ReceiveProtocol(Protocol):
                 elif not self._accepted:
                     raise malformed("content before the offer was accepted")
                 else:
-                    self._batch.append(event)
+                    self._arriving.add(event)
         except (RemoteProtocolError, TooLarge) as error:
             self._refuse(error)
             return
-        self._batch_bytes += len(data)
-        if self._batch_bytes > _HIGH_WATER and not self._paused:
-            self._paused = True
-            self._channel.pauseProducing()
-        if self._accepted:
-            self._start()
+        self._arriving.arrived(len(data))
 
     async def endReceived(self) -> AckStatus:
         """Show all that came under its final name, or nothing."""
@@ -162,10 +155,11 @@ class _ReceiveProtocol(Protocol):
             self._consent.cancel()
         if self._failed is None:
             try:
-                self._batch.extend(self._reader.end())
+                for event in self._reader.end():
+                    self._arriving.add(event)
             except RemoteProtocolError as error:
                 self._refuse(error)
-        await self._drained()
+        await self._arriving.drained()
         if self._failed is None and self._accepted and self._deposit is not None:
             try:
                 stored = await self._inbox.run(self._deposit.show)
@@ -232,7 +226,7 @@ class _ReceiveProtocol(Protocol):
         for each in held:
             self._channel.write(each.encode())
         self._channel.write(Accept().encode())
-        self._start()
+        self._arriving.open()
 
     async def _prepared(self, offer: Offer) -> list[Held]:
         if offer.size is not None and self._inbox.max_bytes is not None:
@@ -249,46 +243,23 @@ class _ReceiveProtocol(Protocol):
             return []
         self._deposit = deposit
         # What fails from here on is cleaned up by `_discard`.
-        self._working = True
-        try:
-            held: list[Held] = await self._inbox.run(deposit.prepare)
-        finally:
-            self._rest()
+        held: list[Held] = await self._arriving.first(self._inbox.run(deposit.prepare))
         return held
 
-    def _start(self) -> None:
-        if not self._working and self._accepted:
-            self._working = True
-            background(self._work(), "storing")
+    def _captured(self, raw: bytes) -> None:
+        if self._failed is None:
+            self._arriving.add(Sealed(raw))
 
-    async def _work(self) -> None:
-        while self._batch and self._deposit is not None:
-            batch, self._batch = self._batch, []
-            self._batch_bytes = 0
-            if self._failed is None:
-                try:
-                    await self._inbox.run(self._deposit.take, batch)
-                except KDCError as error:
-                    self._refuse(error)
-            if self._paused:
-                self._paused = False
-                self._channel.resumeProducing()
-        self._rest()
-
-    def _rest(self) -> None:
-        self._working = False
-        idle, self._idle = self._idle, None
-        if idle is not None:
-            idle.callback(None)
-
-    async def _drained(self) -> None:
-        self._start()
-        if self._working:
-            self._idle = Deferred()
-            await self._idle
+    async def _take(self, pile: list[Arrival]) -> None:
+        # What came before a cut is stored even so: the same may go on behind it.
+        if self._deposit is not None and not self._useless:
+            try:
+                await self._inbox.run(self._deposit.take, pile)
+            except KDCError as error:
+                self._refuse(error)
 
     async def _discard(self) -> None:
-        await self._drained()
+        await self._arriving.drained()
         error = self._failed or IntegrityError("cut short")
         kept = False
         if self._deposit is not None:
@@ -312,6 +283,7 @@ class _ReceiveProtocol(Protocol):
 
     def _refuse(self, error: KDCError) -> None:
         """Tell the sender at once: it need not send the rest for nothing."""
+        self._useless = True
         if self._failed is None:
             self._failed = error
             self._channel.write(Refuse(_status_of(error), _reason_of(error)).encode())

@@ -30,7 +30,7 @@ from kdc.errors import (
 )
 from kdc.items import Accept, Held, Offer, Refuse
 from kdc.itemstream import AnswerReader
-from kdc.records import AckStatus
+from kdc.records import MAX_DATA, AckStatus
 
 __all__ = ["Delivery", "Interrupted", "SendProtocol", "Stream", "send_factory"]
 
@@ -39,6 +39,8 @@ ANSWER_SECONDS = 3600.0
 # That the receiver is alive, the channel's own pings show; a disk may be slow.
 ACK_SECONDS = 3600.0
 _MAX_HELD = 100_000
+# Sealed and sent at a time: larger pieces miss the cache, and cost more.
+_PIECE_BYTES = 4 * MAX_DATA
 Run = Callable[..., "Deferred[Any]"]
 
 
@@ -47,7 +49,7 @@ class Stream(Protocol):
 
     done: int
 
-    def read(self) -> bytes: ...
+    def read(self) -> memoryview: ...
 
     def stop(self) -> None: ...
 
@@ -190,13 +192,14 @@ class SendProtocol(TwistedProtocol):
 
     async def _send_all(self, stream: Stream) -> None:
         reading = self._run(stream.read)
-        while (data := await reading) and not self._stopped:
-            # The next chunk is read while this one is sealed and sent.
+        while (chunk := await reading) and not self._stopped:
+            # The next one is read while this is sealed and sent.
             reading = self._run(stream.read)
-            self._channel.write(data)
-            self._progress(stream.done)
-            if self._resumed is not None:
-                await self._resumed
+            for at in range(0, len(chunk), _PIECE_BYTES):
+                self._channel.write(chunk[at : at + _PIECE_BYTES])
+                self._progress(stream.done)
+                if self._resumed is not None:
+                    await self._resumed
         if self._stopped:
             return
         self._ended = True

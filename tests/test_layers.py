@@ -43,7 +43,7 @@ LOCAL = (
 OPERATION = (("kdc.administration", "kdc.adminsocket"),)
 EDGE = (
     ("kdc.aio", "kdc.background", "kdc.clock", "kdc.limiter"),
-    ("kdc.running", "kdc.sockets", "kdc.tls"),
+    ("kdc.handover", "kdc.running", "kdc.sockets", "kdc.tls"),
     ("kdc.adminserver", "kdc.auditlog", "kdc.known", "kdc.storewriter", "kdc.tlsfiles"),
     ("kdc.client", "kdc.server"),
     ("kdc.channel_services", "kdc.channel_transport"),

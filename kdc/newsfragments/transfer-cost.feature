@@ -1,0 +1,1 @@
+`kdcclient send` and `receive` take about a fifth less CPU time for a large file.

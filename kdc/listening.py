@@ -7,16 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 
 from kdc import clock
 from kdc.channel_receiver import ChannelListener
 from kdc.channel_services import Service
 from kdc.client import KDCClient
 from kdc.endpoints import Reception
-from kdc.errors import ConfigurationError, KDCError, LocalIOError
+from kdc.errors import KDCError
 from kdc.handshake import Epochs
+from kdc.sockets import listen_at
 
 __all__ = ["Listening"]
 
@@ -76,18 +75,12 @@ class Listening:
 
     async def bind(self) -> None:
         """Take the port; raises `LocalIOError` or `ConfigurationError`."""
-        try:
-            endpoint = serverFromString(self._client.reactor, self._listen)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(f"not an endpoint: {self._listen!r}: {error}") from None
-        try:
-            self._port = await endpoint.listen(self._listener)
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error
-            raise LocalIOError(
-                f"cannot listen on {self._listen}: {reason}",
-                hint="is another receiver using that port? choose one with --listen",
-            ) from None
+        self._port = await listen_at(
+            self._client.reactor,
+            self._listen,
+            self._listener,
+            "is another receiver using that port? choose one with --listen",
+        )
 
     async def run(self) -> None:
         """Be reachable until `close`; raises `KDCError` when there is no point in going on."""

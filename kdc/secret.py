@@ -19,6 +19,7 @@ from pathlib import Path
 
 import attrs
 
+from kdc.credentials import others_can_read
 from kdc.crypto import KEY_BYTES, Digest, LongTermKeys, digest_of_passphrase, long_term_keys
 from kdc.errors import ConfigurationError
 from kdc.partial import local_error
@@ -29,7 +30,6 @@ __all__ = [
     "ask",
     "has_terminal",
     "interruptible",
-    "others_can_read",
     "read_private",
     "write_key_file",
 ]
@@ -89,17 +89,6 @@ def has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-def others_can_read(path: Path, mode: int) -> bool:
-    """Whether a secret file of this mode is open to anybody but its owner.
-
-    systemd lets a service read its credentials by an access control list, which
-    shows as a readable group; their directory is the service's alone.
-    """
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    is_credential = bool(directory) and path.parent == Path(str(directory))
-    return bool(mode & (0o037 if is_credential else 0o077))
 
 
 def read_private(path: Path) -> bytes:

@@ -16,6 +16,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from kdc.administration import READING, Context, Request, administer
@@ -24,11 +25,12 @@ from kdc.adminsocket import SocketPath
 from kdc.auditlog import AuditLog
 from kdc.background import background
 from kdc.clock import use_monotonic_timers
-from kdc.errors import ConfigurationError, KDCError, LocalIOError
+from kdc.errors import KDCError, LocalIOError
 from kdc.issuer import Audit, Enrolment, Issuer
 from kdc.partial import local_error
 from kdc.rates import Limits
 from kdc.server import KDCFactory, tls_factory
+from kdc.sockets import listen_at
 from kdc.store import Record
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.portable import dump
@@ -206,22 +208,14 @@ class KDCService(Service):
         self.factory = KDCFactory(issuer, self.writer, clock=reactor, limits=settings.limits)
 
     def _listen(self) -> None:
-        from twisted.internet.endpoints import serverFromString
-
         factory = tls_factory(self.factory, self.tls, self._reactor)
+        hint = "is another program, or another KDC, using that port?"
         for description in self.settings.endpoints:
-            try:
-                listening = serverFromString(self._reactor, description).listen(factory)
-            except (ValueError, TypeError, KeyError, OSError) as error:
-                raise ConfigurationError(f"not an endpoint: {description!r}: {error}") from None
-            failed: list[Any] = []
+            listening = Deferred.fromCoroutine(listen_at(self._reactor, description, factory, hint))
+            failed: list[Failure] = []
             _ = listening.addCallbacks(self._ports.append, failed.append)
             if failed:
-                failed[0].trap(CannotListenError, OSError)
-                raise LocalIOError(
-                    f"cannot listen on {description}: {_why(failed[0].value)}",
-                    hint="is another program, or another KDC, using that port?",
-                )
+                failed[0].raiseException()
 
     def _listen_for_operator(self) -> None:
         """Open the local socket of ``kdc admin``.

@@ -1,12 +1,18 @@
-"""Socket options that both servers and clients want, and endpoint strings."""
+"""Sockets at the edge: ports at endpoint strings, options that every connection wants."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from typing import Any
 
-__all__ = ["host_of", "notice_dead_peers"]
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+
+from kdc.errors import ConfigurationError, LocalIOError
+
+__all__ = ["host_of", "listen_at", "notice_dead_peers"]
 
 _OPTIONS = (
     ("TCP_KEEPIDLE", 30),
@@ -15,6 +21,39 @@ _OPTIONS = (
     # Not TCP_USER_TIMEOUT: Linux then also drops a peer that is well but does not
     # read for so long, as one that waits for a person.
 )
+
+
+async def listen_at(reactor: Any, description: str, factory: Any, hint: str = "") -> Any:
+    """Return a port at a Twisted server endpoint string, as a person has typed it.
+
+    Raises `ConfigurationError` for what is no endpoint, and `LocalIOError` for a
+    port that cannot be had; ``hint`` is for one that is in use.
+    """
+    try:
+        endpoint = serverFromString(reactor, description)
+    except LookupError as error:
+        if not description.startswith("systemd:"):
+            raise _no_endpoint(description, error) from None
+        raise ConfigurationError(
+            f"systemd has not handed over a socket for {description!r}",
+            hint="start this from a .socket unit, with that FileDescriptorName= in it",
+        ) from None
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise _no_endpoint(description, error) from None
+    try:
+        return await endpoint.listen(factory)
+    except OverflowError as error:  # a port of six digits
+        raise _no_endpoint(description, error) from None
+    except (CannotListenError, OSError) as error:
+        cause = getattr(error, "socketError", error)
+        raise LocalIOError(
+            f"cannot listen on {description}: {getattr(cause, 'strerror', None) or cause}",
+            hint=hint if getattr(cause, "errno", None) == errno.EADDRINUSE else "",
+        ) from None
+
+
+def _no_endpoint(description: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(f"not an endpoint: {description!r}: {error}")
 
 
 def notice_dead_peers(transport: Any) -> None:

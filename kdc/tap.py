@@ -24,7 +24,7 @@ from kdc.service import KDCService, KDCSettings
 
 __all__ = ["Options", "makeService", "settings_of"]
 
-_LIFETIME_SECONDS = 300
+DEFAULT_LIFETIME_SECONDS = 300
 
 
 class Options(Command):
@@ -139,7 +139,7 @@ def settings_of(options: Options) -> KDCSettings:
         output=absolute(options["output"]),
         realm=realm_of(options),
         enrolment=policy.enrolment or (Enrolment.OPEN if local else Enrolment.INVITE),
-        lifetime_seconds=policy.lifetime_seconds or _LIFETIME_SECONDS,
+        lifetime_seconds=policy.lifetime_seconds or DEFAULT_LIFETIME_SECONDS,
         limits=Limits(**policy.limits),
         tls_key=absolute(options["tls-key"]),
         tls_certificate=absolute(options["tls-certificate"]),

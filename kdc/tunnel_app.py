@@ -8,8 +8,8 @@ from typing import Any, cast
 import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.error import CannotListenError, ConnectionDone
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import ConnectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
@@ -18,9 +18,10 @@ from kdc.client import KDCClient
 from kdc.client_app import enter
 from kdc.client_options import ClientSettings
 from kdc.endpoints import ChannelClientEndpoint
-from kdc.errors import ConfigurationError, LocalIOError
+from kdc.errors import ConfigurationError
 from kdc.listening import Listening
 from kdc.running import say
+from kdc.sockets import listen_at
 from kdc.tunnel import Relay, expose_factory, forward_factory, join_to
 
 __all__ = ["Exposed", "Forwarded", "TunnelSettings", "Tunnels", "pipe"]
@@ -126,15 +127,8 @@ class Tunnels:
 
     async def _forward(self, forwarded: Forwarded) -> None:
         target = ChannelClientEndpoint(self._client, forwarded.peer, forwarded.service)
-        try:
-            endpoint = serverFromString(self._client.reactor, forwarded.listen)
-            port = await endpoint.listen(forward_factory(target, _what(forwarded), self._say))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(f"not an endpoint: {forwarded.listen!r}: {error}") from None
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error
-            raise LocalIOError(f"cannot listen on {forwarded.listen}: {reason}") from None
-        self._ports.append(port)
+        factory = forward_factory(target, _what(forwarded), self._say)
+        self._ports.append(await listen_at(self._client.reactor, forwarded.listen, factory))
 
 
 def _what(forwarded: Forwarded) -> str:

@@ -9,14 +9,18 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from kdc import client_tap, tap
+from kdc import client_tap, config, tap
+from kdc.client_options import client_settings
 from kdc.errors import ConfigurationError
+from kdc.policy import LIMITS, read_policy
+from kdc.rates import Limits
 from kdc.secret import read_private
 from tests.command_lines import OURS, logical_lines, long_options, options_in, parse
 from tests.processes import ProgramTestCase
@@ -24,6 +28,8 @@ from tests.test_packaging import TOP, load
 
 ETC = TOP / "etc"
 UNITS = sorted(ETC.glob("*.service"))
+KDC_UNIT, KDC_SOCKET = ETC / "kdc.service", ETC / "kdc.socket"
+SOCKET_CONF = ETC / "kdc.service.d" / "socket.conf"
 CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
 # What a person has to get hold of by other means than an option's value.
 SECRET_OPTIONS = ("passphrase-file", "key-file", "tls-key")
@@ -40,9 +46,17 @@ def directives(unit: Path) -> dict[str, list[str]]:
     return found
 
 
-def start_line(unit: Path) -> list[str]:
+def start_line(unit: Path, *drop_ins: Path) -> list[str]:
+    """What systemd starts, its own variables filled in, with this directory for /etc/kdc."""
+    values: dict[str, str] = {}
+    for file in (unit, *drop_ins):
+        for setting in directives(file).get("Environment", []):
+            name, _, value = setting.partition("=")
+            values[name] = value
     (line,) = directives(unit)["ExecStart"]
-    return shlex.split(line)
+    for name, value in values.items():
+        line = line.replace(f"${{{name}}}", value)
+    return [word.replace("/etc/kdc/", f"{ETC}/") for word in shlex.split(line)]
 
 
 def commented_commands(unit: Path) -> list[list[str]]:
@@ -89,6 +103,17 @@ class UnitTests(SynchronousTestCase):
         self.assertEqual(settings["kdcclient-receiver"].allow, {"alice", "bob"})
         self.assertFalse(settings["kdcclient-receiver"].once)
 
+    def test_a_port_that_systemd_holds(self) -> None:
+        """With the drop-in the KDC takes the socket of kdc.socket, which is on the same port."""
+        unit = directives(KDC_SOCKET)
+        port = f"systemd:domain=INET6:name={unit['FileDescriptorName'][0]}"
+        options = parse(start_line(KDC_UNIT, SOCKET_CONF))
+        settings = tap.settings_of(options.subOptions)
+        self.assertEqual(settings.endpoints, (port,))
+        self.assertEqual(settings.enrolment.value, "invite")
+        self.assertEqual([f"tcp:{number}" for number in unit["ListenStream"]], ["tcp:12345"])
+        self.assertEqual(directives(SOCKET_CONF)["Requires"], [KDC_SOCKET.name])
+
     def test_an_option_that_is_gone(self) -> None:
         """The check above notices one, in each unit."""
         for unit in UNITS:
@@ -103,8 +128,9 @@ class UnitTests(SynchronousTestCase):
 
     def test_options_in_comments(self) -> None:
         """The same for options by themselves."""
-        foreign = {"--system", "--home-dir", "--shell", "--now"}  # of useradd and systemctl
-        for unit in UNITS:
+        # Of useradd, systemctl and systemd-creds.
+        foreign = {"--system", "--home-dir", "--shell", "--now", "--name"}
+        for unit in (*UNITS, KDC_SOCKET, SOCKET_CONF):
             mentioned = options_in(unit.read_text(encoding="utf-8"))
             self.assertEqual(mentioned - long_options() - foreign, set(), unit.name)
 
@@ -122,7 +148,8 @@ class UnitTests(SynchronousTestCase):
             own = directives(unit)
             allowed = [f"/var/lib/{name}" for name in own["StateDirectory"]]
             allowed += [f"/var/log/{name}" for name in own.get("LogsDirectory", [])]
-            written = [word for word in start_line(unit)[1:] if word.startswith("/")]
+            words = [word for word in start_line(unit)[1:] if not word.startswith(f"{ETC}/")]
+            written = [word for word in words if word.startswith("/")]
             self.assertNotEqual(written, [])
             for path in written:
                 self.assertTrue(any(path.startswith(place) for place in allowed), path)
@@ -149,13 +176,16 @@ class UnitTests(SynchronousTestCase):
             raise SkipTest("systemd-analyze is not here")
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
-        for unit in UNITS:
+        (directory / "kdc.service.d").mkdir()
+        for unit in (*UNITS, KDC_SOCKET, SOCKET_CONF):
             # The user and the installation are not on this machine.
             text = re.sub(r"(?m)^(User|Group)=.*\n", "", unit.read_text(encoding="utf-8"))
-            copy = directory / unit.name
+            copy = directory / unit.relative_to(ETC)
             copy.write_text(text.replace("/opt/kdc/bin/twistd", sys.executable), encoding="utf-8")
+        for unit in (*UNITS, KDC_SOCKET):
             result = subprocess.run(
-                [verify, "verify", "--man=no", str(copy)],
+                [verify, "verify", "--man=no", str(directory / unit.name)],
+                env={**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:"},
                 capture_output=True,
                 text=True,
                 check=False,
@@ -198,6 +228,72 @@ class CredentialTests(ProgramTestCase):
         refused = self.scratch.start(*self.scratch.programs[0].argv, *options)
         self.assert_brief(refused, 1, "can be read by others")
 
+    def test_master_key(self) -> None:
+        """And its master key; without the credential's directory it is anybody's group's."""
+        self.assertEqual(self.kdc().program.stop(), 0)
+        key = self.directory / "credentials" / "master.key"
+        key.parent.mkdir()
+        (self.directory / "pwd.txt.key").rename(key)
+        key.chmod(0o440)
+        options = ("--master-key", str(key))
+        credentials = {"CREDENTIALS_DIRECTORY": str(key.parent)}
+        self.assertEqual(self.kdc(*options, environment=credentials).program.stop(), 0)
+        refused = self.scratch.start(*self.scratch.programs[0].argv, *options)
+        self.assert_brief(refused, 7, "may be read by others")
+
+
+class SampleTests(SynchronousTestCase):
+    """The sample configurations: the KDC's and a client's."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.patch(os, "environ", {"HOME": str(self.directory)})
+
+    def variants(self, name: str) -> Iterator[tuple[str, Path]]:
+        """The sample as it is, then with each of its commented settings in turn."""
+        text = (ETC / name).read_text(encoding="utf-8")
+        settings = re.findall(r"(?m)^#([a-z][a-z-]*) = ", text)
+        self.assertNotEqual(settings, [])
+        for setting in ("", *settings):
+            path = self.directory / name
+            path.write_text(re.sub(rf"(?m)^#(?={setting} = )", "", text) if setting else text)
+            yield setting, path
+
+    def test_kdc(self) -> None:
+        """Every setting can be used as it stands there, and shows the default."""
+        found = set()
+        for setting, path in self.variants("kdc.toml"):
+            policy = read_policy(path)
+            found |= {"enrol", *policy.limits}
+            if policy.lifetime_seconds is not None:
+                found.add("lifetime")
+                self.assertEqual(policy.lifetime_seconds, tap.DEFAULT_LIFETIME_SECONDS)
+            elif setting:
+                self.assertEqual(Limits(**policy.limits), Limits(), setting)
+                self.assertEqual(len(policy.limits), 1, setting)
+        self.assertEqual(found, {"enrol", "lifetime", *(f.name for f in LIMITS.values())})
+
+    def test_client(self) -> None:
+        """The client takes it; each setting that stands for another is taken instead of that."""
+        found: set[str] = set()
+        for setting, path in self.variants("client.toml"):
+            values = config.load(path)
+            found |= set(values)
+            others = {"kdc-ca": "kdc-fingerprint", "passphrase-file": "key-file"}
+            if setting in others:
+                refused = self.assertRaises(
+                    ConfigurationError, client_settings, {"config": str(path)}
+                )
+                self.assertIn(f"--{setting}", str(refused))
+                lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+                path.write_text(
+                    "".join(line for line in lines if not line.startswith(others[setting]))
+                )
+            settings = client_settings({"config": str(path)})
+            self.assertEqual((settings.name, settings.realm), ("alice", "LOCAL"))
+        self.assertEqual(found, set(config.KEYS))
+
 
 class LogrotateTests(ProgramTestCase):
     """etc/kdc.logrotate."""
@@ -208,11 +304,11 @@ class LogrotateTests(ProgramTestCase):
 
     def test_rotates_the_units_log(self) -> None:
         """It moves the file that the unit's KDC writes, and signals that unit."""
-        words = start_line(ETC / "kdc.service")
+        words = start_line(KDC_UNIT)
         output = words[words.index("--output") + 1]
         self.assertIn(f"\n{output} {{\n", self.text)
         self.assertIn("systemctl kill --signal=SIGHUP kdc.service\n", self.text)
-        (user,) = directives(ETC / "kdc.service")["User"]
+        (user,) = directives(KDC_UNIT)["User"]
         self.assertIn(f"    su {user} {user}\n", self.text)
 
     def test_a_moved_log(self) -> None:

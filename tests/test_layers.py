@@ -23,6 +23,7 @@ CORE = (
     ("kdc.handshake",),
     ("kdc.exchange",),
 )
+SECRET_FILES = (("kdc.credentials",),)
 STORE = (
     ("kdc.store",),
     ("kdc.store.files", "kdc.store.lines", "kdc.store.memory"),
@@ -72,7 +73,10 @@ COMMANDS = (
     ("kdc.commands",),
     ("kdc.cli",),
 )
-LAYERS = CORE + STORE + DECISIONS + LOCAL + OPERATION + EDGE + APPLICATIONS + SERVICES + COMMANDS
+LAYERS = (
+    *(CORE + SECRET_FILES + STORE + DECISIONS + LOCAL + OPERATION),
+    *(EDGE + APPLICATIONS + SERVICES + COMMANDS),
+)
 
 
 def modules_of(*parts: tuple[tuple[str, ...], ...]) -> list[str]:

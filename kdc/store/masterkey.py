@@ -6,9 +6,11 @@ import base64
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 
 import attrs
 
+from kdc.credentials import others_can_read
 from kdc.crypto import KEY_BYTES, hkdf
 from kdc.store import StoreError
 from kdc.store.files import Files, read_all, replace
@@ -41,7 +43,7 @@ class MasterKeys:
         fd = files.open(path, os.O_RDONLY)
         try:
             mode = files.fstat(fd).st_mode
-            if mode & 0o077:
+            if others_can_read(PurePath(path), mode):
                 raise StoreError(
                     f"{path} may be read by others (mode {mode & 0o777:03o})",
                     hint=f"chmod 600 {path}, and think of who has read it: it opens the store",

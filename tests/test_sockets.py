@@ -1,0 +1,156 @@
+"""Ports at endpoint strings, and sockets that systemd has opened."""
+
+from __future__ import annotations
+
+import select
+import shutil
+import signal
+import socket
+import sys
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactor
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from kdc.errors import ConfigurationError, LocalIOError
+from kdc.sockets import listen_at
+from tests.processes import KDC, PATIENCE_SECONDS, TWISTD, Program, ProgramTestCase, RunningKDC
+
+# What systemd does: the socket is descriptor 3, and the variables name the process itself.
+ACTIVATE = (
+    sys.executable,
+    "-c",
+    (
+        "import os, sys\n"
+        "os.dup2(int(sys.argv[1]), 3)\n"
+        "own = {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', 'LISTEN_FDNAMES': 'kdc'}\n"
+        "os.execve(sys.argv[2], sys.argv[2:], {**os.environ, **own})"
+    ),
+)
+
+
+class ListenTests(SynchronousTestCase):
+    """What people type, and what they are told."""
+
+    def listen(self, description: str, reactor: Any = None) -> Any:
+        return Deferred.fromCoroutine(
+            listen_at(reactor or MemoryReactor(), description, Factory(), "choose another")
+        )
+
+    def test_listens(self) -> None:
+        """A port is opened where the string says."""
+        reactor = MemoryReactor()
+        port = self.successResultOf(self.listen("tcp:88:interface=127.0.0.1", reactor))
+        self.assertEqual(port.getHost().port, 88)
+        self.assertEqual(reactor.tcpServers[0][3], "127.0.0.1")
+
+    def test_no_endpoint(self) -> None:
+        """Whatever is wrong with the string, it is shown, and it is a matter of configuration."""
+        for description in (
+            "",
+            ":",
+            "tcp:",
+            "tcp:x",
+            "tcp:1:2:3:4",
+            "nonsense:1",
+            "ssl:0:privateKey=missing.pem",
+            "systemd:domain=INET",
+            "systemd:index=0",
+        ):
+            error = self.failureResultOf(self.listen(description), ConfigurationError).value
+            self.assertIn(f"not an endpoint: {description!r}", str(error))
+
+    def test_not_handed_over(self) -> None:
+        """Without a socket from systemd it is said what is missing."""
+        for description in ("systemd:domain=INET:index=0", "systemd:domain=INET6:name=kdc"):
+            error = self.failureResultOf(self.listen(description), ConfigurationError).value
+            self.assertIn("systemd has not handed over", str(error))
+            self.assertIn(".socket unit", error.hint)
+
+    def test_cannot_listen(self) -> None:
+        """A port in use comes with the hint, which is not for other reasons."""
+        from twisted.internet import reactor
+
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            number = taken.getsockname()[1]
+            busy = self.listen(f"tcp:{number}:interface=127.0.0.1", reactor)
+            error = self.failureResultOf(busy, LocalIOError).value
+        self.assertIn("Address already in use", str(error))
+        self.assertEqual(error.hint, "choose another")
+        nowhere = self.listen("tcp:0:interface=192.0.2.1", reactor)
+        error = self.failureResultOf(nowhere, LocalIOError).value
+        self.assertIn("Cannot assign requested address", str(error))
+        self.assertEqual(error.hint, "")
+        far = self.listen("tcp:999999", reactor)
+        self.failureResultOf(far, ConfigurationError)
+
+
+class ActivationTests(ProgramTestCase):
+    """A KDC whose port systemd holds, in processes."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.socket = socket.socket()
+        self.addCleanup(self.socket.close)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.listen()
+        self.number = self.socket.getsockname()[1]
+
+    def start(self, endpoint: str, program: tuple[str, ...] = KDC, **how: Any) -> Program:
+        options = ("-p", endpoint, "-f", "pwd.txt", "-o", "out.txt", "--enrol", "open")
+        fd = self.socket.fileno()
+        return self.scratch.start(
+            *ACTIVATE, str(fd), *program, *options, **{"pass_fds": (fd,), **how}
+        )
+
+    def test_by_number_and_name(self) -> None:
+        """It listens on the socket that it was given, and works."""
+        for endpoint in ("systemd:domain=INET:index=0", "systemd:domain=INET:name=kdc"):
+            kdc = RunningKDC(self.start(endpoint))
+            self.assertEqual((kdc.host, kdc.port), ("127.0.0.1", self.number))
+            self.one_transfer(kdc)
+            self.assertEqual(kdc.program.stop(), 0)
+
+    def test_nobody_is_refused_meanwhile(self) -> None:
+        """Who connects before it has started, or between two of it, is served when it has."""
+        program = (*TWISTD, "-n", "--pidfile=", "kdc")
+        endpoint = "systemd:domain=INET:name=kdc"
+        for name in ("bob", "carol"):
+            early = self.client(
+                *("register", "-n", name, "-a", "127.0.0.1", "-p", str(self.number)),
+                *("--accept-new", *self.key(name)),
+            )
+            waiting, _, _ = select.select([self.socket], [], [], PATIENCE_SECONDS)
+            self.assertEqual(waiting, [self.socket])
+            kdc = self.start(endpoint, program, merged=True)
+            self.assert_ends(early, 0, f"registered {name}")
+            self.assertEqual(kdc.stop(), -signal.SIGTERM)
+
+    def test_another_name(self) -> None:
+        """A name that is not its socket's is a mistake that is told; nothing else is said."""
+        self.assert_brief(self.start("systemd:domain=INET:name=other"), 1, "not handed over")
+
+    def test_by_systemd_itself(self) -> None:
+        """The same as systemd's own tool starts it, at the first connection."""
+        tool = shutil.which("systemd-socket-activate")
+        if tool is None:
+            raise SkipTest("systemd-socket-activate is not here")
+        self.socket.close()
+        kdc = self.scratch.start(
+            *(tool, f"--listen=127.0.0.1:{self.number}", "--fdname=kdc"),
+            *(f"--setenv={name}" for name in ("PYTHONPATH", "HOME", "LANG")),
+            *(*KDC, "-p", "systemd:domain=INET:name=kdc", "--enrol", "open", "-f", "pwd.txt"),
+        )
+        kdc.expect("Listening on")
+        self.assert_ends(
+            self.client(
+                *("register", "-n", "bob", "-a", "127.0.0.1", "-p", str(self.number)),
+                *("--accept-new", *self.key("bob")),
+            ),
+            0,
+        )
+        self.assertEqual(kdc.stop(), 0)

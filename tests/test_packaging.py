@@ -71,6 +71,12 @@ class SetupTests(SynchronousTestCase):
         self.assertIn("py.typed", self.arguments["package_data"]["kdc"])
         self.assertTrue((TOP / "kdc" / "py.typed").exists())
 
+    def test_manual_is_installed(self) -> None:
+        """Every page of the manual goes where man looks for it."""
+        pages = sorted(str(path.relative_to(TOP)) for path in (TOP / "docs" / "man").iterdir())
+        ((place, installed),) = self.arguments["data_files"]
+        self.assertEqual((place, sorted(installed)), ("share/man/man1", pages))
+
     def test_commands_exist(self) -> None:
         """Each console command names a function that is there."""
         for script in self.arguments["entry_points"]["console_scripts"]:
@@ -198,6 +204,7 @@ def _parse_logrotate(text: str) -> None:
 
 
 PARSERS: dict[str, Callable[[str], object]] = {
+    ".conf": _parse_unit,
     ".logrotate": _parse_logrotate,
     ".py": ast.parse,
     ".service": _parse_unit,

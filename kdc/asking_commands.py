@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from twisted.python import usage
+import attrs
 
-from kdc.client_app import make_client, who, whoami
+from kdc.client_app import make_client, whoami
 from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
 from kdc.doctor import Finding, examine
 from kdc.errors import ExitStatus, KDCError
 from kdc.options import whole_number
-from kdc.running import run_to_end
+from kdc.presence import DIRECTORY
+from kdc.running import run_to_end, say
+from kdc.who_app import everybody, who
 
 __all__ = ["Doctor", "Who", "Whoami"]
 
@@ -49,14 +51,19 @@ class Whoami(_Asking):
 
 
 class Who(_Asking):
-    """``who NAME...``"""
+    """``who [NAME...]``"""
 
-    synopsis = "kdcclient who -n NAME -a HOST -p PORT PEER..."
-    longdesc = "Say which of these are registered, and which can be reached now."
+    synopsis = "kdcclient who -n NAME -a HOST -p PORT [PEER...]"
+    longdesc = (
+        "Say which of these are registered, and which can be reached now; without names,"
+        " everybody whom we may send to, as far as this KDC has a directory.  With --json each"
+        " is a line."
+    )
+    optParameters = [
+        ["directory", None, DIRECTORY, "the name of the directory, if this KDC calls it otherwise"]
+    ]
 
     def parseArgs(self, *names: str) -> None:
-        if not names:
-            raise usage.UsageError("say whose state you want: who PEER...")
         self["names"] = tuple(map(name_of, names))
 
     def run(self) -> int:
@@ -65,7 +72,15 @@ class Who(_Asking):
         client = make_client(reactor, client_settings(self))
 
         async def ask() -> int:
-            self.print(await who(client, self["names"]))
+            more = False
+            if self["names"]:
+                found = await who(client, self["names"])
+            else:
+                found, more = await everybody(client, name_of(self["directory"]))
+            for each in found:
+                print(json.dumps(attrs.asdict(each)) if self["json"] else each)
+            if more:
+                say("there are more than a directory tells at once; name whom you mean")
             return 0
 
         return run_to_end(PROGRAM, reactor, ask)

@@ -30,11 +30,11 @@ from kdc.errors import (
     KDCUnreachable,
     NameTaken,
     NotReceiving,
-    PeerUnavailable,
     Refusal,
     RefusedByPolicy,
     RemoteProtocolError,
     TooBusy,
+    UnknownPeer,
     WrongIdentity,
 )
 from kdc.exchange import Exchange, Grant, Reply, Sent
@@ -68,7 +68,7 @@ _REFUSALS: dict[Refusal, tuple[type[KDCError], str, str]] = {
         "ask its operator for one: kdc admin invite NAME",
     ),
     Refusal.UNKNOWN_PRINCIPAL: (
-        PeerUnavailable,
+        UnknownPeer,
         "the KDC knows nobody of that name",
         "check the spelling; the peer has to register first",
     ),
@@ -134,6 +134,11 @@ class KDCLink(Protocol):
     def fingerprint(self) -> str:
         """Of the KDC at the other end."""
         return peer_fingerprint(cast(Any, self.transport).getHandle())
+
+    @property
+    def address(self) -> str:
+        """Of the KDC, as we have reached it."""
+        return str(cast(Any, self.transport).getPeer().host)
 
     @property
     def alive(self) -> bool:

@@ -6,7 +6,7 @@ goes wrong is raised as a `KDCError`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -19,10 +19,6 @@ from kdc.clock import use_monotonic_timers
 from kdc.errors import (
     AuthenticationRefused,
     NameTaken,
-    NotReceiving,
-    PeerUnavailable,
-    RefusedByPolicy,
-    TooBusy,
 )
 from kdc.running import say
 from kdc.secret import SecretSource, has_terminal
@@ -36,7 +32,6 @@ __all__ = [
     "join",
     "make_client",
     "register",
-    "who",
     "whoami",
 ]
 
@@ -163,35 +158,6 @@ async def whoami(client: KDCClient) -> dict[str, Any]:
         "fingerprint": link.fingerprint,
         "generation": link.generation,
     }
-
-
-async def who(client: KDCClient, names: Sequence[str]) -> dict[str, str]:
-    """Which of ``names`` can be reached now.
-
-    The KDC is asked for a key to each, which is thrown away: it tells this to
-    whoever may have one, and keeps no list for others.
-    """
-    found = {}
-    try:
-        for name in names:
-            found[name] = await _state_of(client, name)
-    finally:
-        client.close()
-    return found
-
-
-async def _state_of(client: KDCClient, name: str) -> str:
-    try:
-        await client.grant(name)
-    except NotReceiving:
-        return "registered"
-    except PeerUnavailable:
-        return "unknown"
-    except RefusedByPolicy as error:
-        if isinstance(error, TooBusy):
-            raise
-        return "not allowed"
-    return "receiving"
 
 
 def in_thread(reactor: Any) -> Callable[..., Deferred[Any]]:

@@ -58,13 +58,16 @@ _FATAL = (AuthenticationRefused, WrongIdentity, ConfigurationError, Superseded)
 class ChannelClientEndpoint:
     """A principal, by name.
 
-    ``connect`` fires with the application's protocol when the peer has proved
-    who it is, not when TCP is up; it fails with a `KDCError`.
+    ``address`` is where to look for it instead of where the KDC says: a hint
+    only, since whoever answers has to prove who it is.  ``connect`` fires with
+    the application's protocol when the peer has done so, not when TCP is up; it
+    fails with a `KDCError`.
     """
 
     client: KDCClient
     peer: str
     service: str = DEFAULT_SERVICE
+    address: str = ""
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
@@ -88,10 +91,11 @@ class ChannelClientEndpoint:
 
     async def _present(self, grant: Grant, factory: IProtocolFactory) -> IProtocol:
         reactor, reply = self.client.reactor, grant.reply
-        if not reply.address or not reply.port:
+        address = self.address or reply.address
+        if not address or not reply.port:
             raise PeerUnavailable(f"{grant.receiver} gave no address to be reached at")
-        kind = TCP6ClientEndpoint if ":" in reply.address else TCP4ClientEndpoint
-        endpoint = kind(reactor, reply.address, reply.port)
+        kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+        endpoint = kind(reactor, address, reply.port)
         # A factory lives as long as its connection: it must not keep the session key.
         sender = SenderChannel(grant, self.service, factory, reactor)
         raw = Factory.forProtocol(lambda: sender)
@@ -100,7 +104,7 @@ class ChannelClientEndpoint:
             channel: Any = await endpoint.connect(raw)
         except (ConnectError, ConnectionClosed, TimeoutError, OSError) as error:
             raise PeerUnavailable(
-                f"{grant.receiver} cannot be reached at {reply.address} port {reply.port}:"
+                f"{grant.receiver} cannot be reached at {address} port {reply.port}:"
                 f" {reason_of(error)}",
                 hint="is its receiver still running, and no firewall in between?",
             ) from None

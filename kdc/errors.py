@@ -141,6 +141,10 @@ class PeerUnavailable(KDCError):
     exit_status = ExitStatus.PEER
 
 
+class UnknownPeer(PeerUnavailable):
+    """The KDC knows nobody of that name."""
+
+
 class NotReceiving(PeerUnavailable):
     """The KDC knows the peer, but it has no receiver now."""
 

@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.application.service import Service
@@ -28,6 +28,7 @@ from kdc.clock import use_monotonic_timers
 from kdc.errors import KDCError, LocalIOError
 from kdc.issuer import Audit, Enrolment, Issuer
 from kdc.partial import local_error
+from kdc.presence import DIRECTORY
 from kdc.rates import Limits
 from kdc.server import KDCFactory, tls_factory
 from kdc.sockets import listen_at
@@ -36,6 +37,9 @@ from kdc.store.flatfile import FlatFileStore
 from kdc.store.portable import dump
 from kdc.storewriter import StoreWriter
 from kdc.tlsfiles import TLSFiles
+
+if TYPE_CHECKING:
+    from kdc.directory import Directory
 
 __all__ = ["KDCService", "KDCSettings"]
 
@@ -50,6 +54,7 @@ class KDCSettings:
 
     ``endpoints``: Twisted server endpoint strings.  ``hosts``: the names and
     addresses that clients reach us by, besides this machine's own.
+    ``directory``: where the directory listens, if there is to be one.
     """
 
     store: Path
@@ -65,6 +70,8 @@ class KDCSettings:
     generation: Path | None = None
     accept_rollback: bool = False
     hosts: tuple[str, ...] = ()
+    directory: str | None = None
+    directory_name: str = DIRECTORY
 
     @property
     def tls(self) -> TLSFiles:
@@ -97,6 +104,7 @@ class KDCService(Service):
         self._admin = SocketPath(settings.store)
         self._folding: IDelayedCall | None = None
         self._unwatch: Callable[[], None] = lambda: None
+        self._directory: Directory | None = None
         self._hangup_before: Any = signal.SIG_DFL
 
     def privilegedStartService(self) -> None:
@@ -114,6 +122,7 @@ class KDCService(Service):
             self.tls = settings.tls.load_or_make()
             self._build()
             self._listen()
+            self._directory = self._open_directory()
             self._listen_for_operator()
         except BaseException:
             self._abandon()
@@ -134,6 +143,8 @@ class KDCService(Service):
         )
         for line in (*self.store.notes, *self.greeting()):
             self._say(line)
+        if self._directory is not None:
+            self._directory.start()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -235,6 +246,39 @@ class KDCService(Service):
             ) from None
         self._ports.append(port)
 
+    def _open_directory(self) -> Directory | None:
+        """Open our own receiver that tells who is there, if one is wanted."""
+        settings = self.settings
+        if settings.directory is None:
+            return None
+        from kdc.directory import Directory, DirectorySettings  # the client's half of it all
+
+        name = settings.store.name
+        directory = Directory(
+            DirectorySettings(
+                settings.directory,
+                settings.store.with_name(f"{name}.directory"),
+                settings.directory_name,
+            ),
+            self._reactor,
+            issuer=self.factory.issuer,
+            store=self.store,
+            read=self._in_reading_thread,
+            fingerprint=lambda: self.tls.fingerprint,
+            say=self._say,
+        )
+        directory.open(*self._from_here(), int(time.time()))
+        return directory
+
+    def _from_here(self) -> tuple[str, int]:
+        """Where this process reaches itself."""
+        for port in self._ports:
+            where = port.getHost()
+            host, number = getattr(where, "host", ""), getattr(where, "port", 0)
+            if host and number:
+                return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), number  # noqa: S104
+        raise ConfigurationError("the directory needs a TCP port of the KDC")
+
     def _begin(self, request: Request, uid: int) -> More:
         """Begin what an operator asks for; the rest happens in a thread, some answers at a time."""
         reads = str(request.get("command")) in READING
@@ -308,6 +352,8 @@ class KDCService(Service):
 
     def _abandon(self) -> None:
         """Give back what a start that failed has taken."""
+        if self._directory is not None:
+            background(self._directory.stop(), "giving up the directory's port")
         while self._ports:
             self._ports.pop().stopListening()
         self._admin.close()
@@ -322,6 +368,8 @@ class KDCService(Service):
             await maybeDeferred(self._ports.pop().stopListening)
         self._admin.close()
         self.operators.close_all()
+        if self._directory is not None:
+            await self._directory.stop()
         self.factory.close_all()
         await self.writer.drain()
         for run in (self._in_store_thread, self._in_reading_thread):

@@ -18,6 +18,8 @@ from kdc.options import (
     whole_number,
 )
 from kdc.policy import LIMITS, Policy, read_policy
+from kdc.presence import DIRECTORY
+from kdc.principal import fold_name
 from kdc.rates import Limits
 from kdc.running import say
 from kdc.service import KDCService, KDCSettings
@@ -83,6 +85,16 @@ class Options(Command):
                 " an old backup; by default beside it"
             ),
         ],
+        [
+            "directory",
+            None,
+            None,
+            (
+                "port on 127.0.0.1, or a Twisted endpoint such as tcp:12346, where clients may ask"
+                " who is registered and receives (kdcclient who); without it nobody can"
+            ),
+        ],
+        ["directory-name", None, DIRECTORY, "the name of the principal that answers there"],
     ]
     optFlags = [
         ["accept-rollback", None, "start with a database that is older than the last one seen"],
@@ -147,7 +159,16 @@ def settings_of(options: Options) -> KDCSettings:
         generation=absolute(options["generation-file"]),
         accept_rollback=bool(options["accept-rollback"]),
         hosts=tuple(options["host"]),
+        directory=server_endpoints(options["directory"]) if options["directory"] else None,
+        directory_name=_name(options["directory-name"]),
     )
+
+
+def _name(typed: str) -> str:
+    try:
+        return fold_name(typed)
+    except ValueError as error:
+        raise usage.UsageError(str(error)) from None
 
 
 def _policy(options: Options) -> Policy:

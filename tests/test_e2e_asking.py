@@ -23,18 +23,53 @@ class AskingTests(ProgramTestCase):
         self.receiver(kdc, bob, "-o", "outfile")
         program = self.ask(kdc, alice, "who", bob, carol, nobody, alice)
         self.assert_ends(program, 0)
+        there, *others = program.printed.splitlines()
+        self.assertRegex(there, rf"^{bob}: receiving at 127\.0\.0\.1 port \d+$")
         self.assertEqual(
-            program.printed.splitlines(),
+            others, [f"{carol}: registered", f"{nobody}: unknown", f"{alice}: not allowed"]
+        )
+        program = self.ask(kdc, alice, "who", "--json", carol, nobody)
+        self.assert_ends(program, 0)
+        self.assertEqual(
+            [json.loads(line) for line in program.printed.splitlines()],
             [
-                f"{bob}: receiving",
-                f"{carol}: registered",
-                f"{nobody}: unknown",
-                f"{alice}: not allowed",
+                {"name": carol, "state": "registered", "address": "", "port": 0},
+                {"name": nobody, "state": "unknown", "address": "", "port": 0},
             ],
         )
-        program = self.ask(kdc, alice, "who", "--json", bob)
-        self.assert_ends(program, 0)
-        self.assertEqual(json.loads(program.printed), {bob: "receiving"})
+
+    def test_who_without_a_directory(self) -> None:
+        """Without names, a KDC that keeps no directory: said so, with what to type instead."""
+        kdc, alice = self.shared_kdc(), self.name("alice")
+        self.register(kdc, alice)
+        program = self.ask(kdc, alice, "who")
+        self.assert_brief(program, 5, "has no directory", r"kdcclient who PEER\.\.\.")
+        self.assertEqual(program.printed, "")
+
+    def test_directory(self) -> None:
+        """With one, everybody is listed; after a restart of the KDC, too, with the same key."""
+        kdc = self.kdc("--directory", "0")
+        for _ in range(2):
+            kdc.program.expect(r"kdc: directory: receiving on 127\.0\.0\.1 port \d+\n")
+            bob = self.receiver(kdc, "bob", "-o", "outfile")
+            self.register(kdc, "carol")
+            program = self.ask(kdc, "carol", "who")
+            self.assert_ends(program, 0)
+            self.assertRegex(
+                program.printed,
+                r"^bob: receiving at 127\.0\.0\.1 port \d+\ncarol: registered\n$",
+            )
+            program = self.ask(kdc, "carol", "who", "--json")
+            self.assert_ends(program, 0)
+            rows = [json.loads(line) for line in program.printed.splitlines()]
+            self.assertEqual([row["state"] for row in rows], ["receiving", "registered"])
+            bob.stop()
+            key = self.directory / "pwd.txt.directory"
+            self.secrets[key] = [key.read_text().strip().rpartition(":")[2]]
+            self.assertEqual(key.stat().st_mode & 0o777, 0o600)
+            self.assertEqual(kdc.program.stop(), 0)
+            kdc = self.kdc("--directory", "0", port=kdc.port)
+        self.one_transfer(kdc)
 
     def test_whoami(self) -> None:
         """Name, realm, KDC, its fingerprint, and which version of our secret it has."""

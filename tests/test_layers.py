@@ -36,7 +36,7 @@ STORE = (
 )
 DECISIONS = (("kdc.issuer",),)
 LOCAL = (
-    ("kdc.confined", "kdc.items", "kdc.partial", "kdc.progress", "kdc.telling"),
+    ("kdc.confined", "kdc.items", "kdc.partial", "kdc.presence", "kdc.progress", "kdc.telling"),
     ("kdc.itemstream", "kdc.unfinished"),
     ("kdc.config", "kdc.deposit", "kdc.outgoing", "kdc.secret"),
     ("kdc.invitation",),
@@ -54,7 +54,7 @@ EDGE = (
     ("kdc.listening",),
 )
 APPLICATIONS = (("kdc.asking", "kdc.hook", "kdc.receiving", "kdc.sending", "kdc.tunnel"),)
-SERVICES = (("kdc.policy",), ("kdc.service",))
+SERVICES = (("kdc.policy", "kdc.directory"), ("kdc.service",))
 CLIENT_COMMANDS = (
     *("kdc.asking_commands", "kdc.identity_commands"),
     *("kdc.transfer_commands", "kdc.tunnel_commands"),
@@ -65,7 +65,7 @@ COMMANDS = (
     ("kdc.completion",),
     ("kdc.client_options",),
     ("kdc.client_app", "kdc.consent", "kdc.doctor"),
-    ("kdc.api", "kdc.receive_app", "kdc.send_app", "kdc.tunnel_app"),
+    ("kdc.api", "kdc.receive_app", "kdc.send_app", "kdc.tunnel_app", "kdc.who_app"),
     ("kdc.client_tap", "kdc.endpoint_strings", "kdc.tap"),
     ("kdc.adminstore",),
     ("kdc.adminfiles",),
@@ -101,7 +101,7 @@ SERVER_SIDE = frozenset(
     (
         *("kdc.issuer", "kdc.server", "kdc.auditlog", "kdc.storewriter", "kdc.service"),
         *("kdc.administration", "kdc.adminsocket", "kdc.adminserver", "kdc.tlsfiles"),
-        *("kdc.adminstore", "kdc.adminfiles", "kdc.admin", "kdc.tap"),
+        *("kdc.adminstore", "kdc.adminfiles", "kdc.admin", "kdc.tap", "kdc.directory"),
     )
 )
 CLIENT_SIDE = frozenset(
@@ -109,7 +109,7 @@ CLIENT_SIDE = frozenset(
         *("kdc.known", "kdc.client", "kdc.channel", "kdc.channel_receiver", "kdc.channel_sender"),
         *("kdc.channel_services", "kdc.channel_transport", "kdc.endpoints", "kdc.listening"),
         *("kdc.client_options", "kdc.client_app", "kdc.tunnel_app", "kdc.api"),
-        *("kdc.consent", "kdc.receive_app", "kdc.send_app"),
+        *("kdc.consent", "kdc.receive_app", "kdc.send_app", "kdc.who_app"),
         *("kdc.client_tap", "kdc.endpoint_strings", *CLIENT_COMMANDS, "kdc.commands"),
     )
 )

@@ -72,7 +72,7 @@ class ExampleTests(ProgramTestCase):
         before = Path.cwd()
         os.chdir(self.directory)
         self.addCleanup(os.chdir, before)
-        kdc = self.kdc("--enrol", "invite")
+        kdc = self.kdc("--enrol", "invite", "--directory", "0")
         for line in lines_of(running):
             if line.startswith("mkdir "):
                 Path(words_of(line)[1]).mkdir()

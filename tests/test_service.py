@@ -38,6 +38,7 @@ from kdc.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
 from kdc.store.flatfile import FlatFileStore
 from kdc.tls import ClientTLS, Pin, make_certificate
+from kdc.who_app import everybody
 from tests.processes import free_port
 from tests.support import keys_of
 
@@ -241,6 +242,31 @@ class StartTests(ServiceTestCase):
         self.refused(LocalIOError, "folder: Is a directory", output=self.directory / "folder")
         missing = self.directory / "no" / "out.txt"
         self.refused(LocalIOError, "out.txt: No such file", output=missing)
+
+    async def test_directory(self) -> None:
+        """It is there when it was asked for, asks the KDC for nothing but its epoch, and goes."""
+        service = self.start(self.settings(directory=LOOPBACK, directory_name="who"))
+        await self.eventually("a directory", lambda: "kdc: who: receiving" in self.said[-1])
+        await self.logged(" registered client=who ", " epoch-begun client=who ")
+        self.assertEqual((await self.admin("stats"))[0]["receiving"], 1)
+        key = self.directory / "pwd.txt.directory"
+        self.assertEqual(stat.S_IMODE(key.stat().st_mode), 0o600)
+        client = self.client(service, "alice")
+        await client.register("", 60000)
+        found, _ = await everybody(client, "who")
+        self.assertEqual([str(each) for each in found], ["alice: registered"])
+        await self.stop(service)
+        self.assertNotIn("ended", self.said[-1])
+
+    def test_directory_cannot_start(self) -> None:
+        """Then the KDC does not, and leaves its ports to the next."""
+        self.refused(ConfigurationError, "not an endpoint", directory="tcp:x")
+        unix = f"unix:{self.directory.relative_to(Path.cwd())}/socket"
+        self.refused(ConfigurationError, "needs a TCP port", directory=LOOPBACK, endpoints=(unix,))
+        (self.directory / "pwd.txt.admin").mkdir()
+        self.refused(LocalIOError, "cannot listen on .*pwd.txt.admin", directory=LOOPBACK)
+        (self.directory / "pwd.txt.directory").unlink()
+        self.refused(ConfigurationError, "is not the directory's", directory=LOOPBACK)
 
     async def test_missing_store(self) -> None:
         """A store that was there is missed; a new one is not begun in its place."""

@@ -3,71 +3,81 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater, react
+from twisted.internet.task import react
 
 from bench.load import Settings, at_once, client_of
-from kdc.client import KDCLink, backoff
+from bench.population import REALM
+from kdc.channel import ChannelListener
+from kdc.endpoints import Reception
 from kdc.errors import KDCError
 
+_AT_ONCE = 16
 
-class _Receiver:
-    """Stays reachable as `kdc.endpoints.Reception` does, without a port of its own."""
 
-    def __init__(self, reactor: Any, settings: Settings, number: int) -> None:
+def _say(**what: float) -> None:
+    print(json.dumps(what), flush=True)
+
+
+class _Crowd:
+    """How many are reachable; says so whenever all of them are."""
+
+    def __init__(self, reactor: Any, settings: Settings) -> None:
         self._reactor = reactor
-        self._client = client_of(reactor, settings, number)
-        self.link: KDCLink | None = None
+        self._settings = settings
+        self._count = settings["count"]
+        self._here = 0
 
-    async def begin(self) -> None:
-        link = await self._client.login()
-        public = X25519PrivateKey.generate().public_key().public_bytes_raw()
-        await link.receive_under(public, "127.0.0.1", 60000)
-        self.link = link
+    async def begin(self, number: int) -> None:
+        """Return when that one is reachable; what is a receiver's own affair goes on."""
+        begun: Deferred[None] = Deferred()
 
-    async def stay(self, lost: Callable[[], None], back: Callable[[], None]) -> None:
-        while True:
-            assert self.link is not None
-            await self.link.lost
-            lost()
-            attempt = 0
-            while True:
-                try:
-                    await self.begin()
-                    break
-                except KDCError:
-                    await deferLater(self._reactor, backoff(attempt))
-                    attempt += 1
-            back()
+        def here() -> None:
+            self._here += 1
+            if not begun.called:
+                begun.callback(None)
+            elif self._here == self._count:
+                _say(back=time.monotonic())
+
+        def lost(error: KDCError, seconds: float) -> None:
+            if reception.reachable:
+                reception.reachable = False
+                self._here -= 1
+
+        reception = _Reception(self._reactor, self._settings, number, here, lost)
+        _ = Deferred.fromCoroutine(reception.run()).addErrback(begun.errback)
+        await begun
+
+
+class _Reception(Reception):
+    """As every receiver of ours, but without a port to listen at."""
+
+    def __init__(self, reactor: Any, settings: Settings, number: int, here: Any, lost: Any) -> None:
+        self.reachable = False
+
+        def begun() -> None:
+            self.reachable = True
+            here()
+
+        listener = ChannelListener(REALM, {}, timers=reactor, random=os.urandom)
+        client = client_of(reactor, settings, number)
+        super().__init__(
+            client, listener, port=60000, address="127.0.0.1", begun=begun, lost=lost
+        )
 
 
 async def crowd(reactor: Any, settings: Settings) -> None:
     """Connect ``count`` from ``first`` on, say so; say when all are back after they were lost."""
     first, count = settings["first"], settings["count"]
-    receivers = [_Receiver(reactor, settings, n) for n in range(first, first + count)]
+    people = _Crowd(reactor, settings)
     begun = time.monotonic()
-    await at_once([receiver.begin for receiver in receivers], 16)
-    print(json.dumps({"connected": count, "s": time.monotonic() - begun}), flush=True)
-    away = 0
-
-    def lost() -> None:
-        nonlocal away
-        away += 1
-
-    def back() -> None:
-        nonlocal away
-        away -= 1
-        if not away:
-            print(json.dumps({"back": time.monotonic()}), flush=True)
-
-    for receiver in receivers:
-        _ = Deferred.fromCoroutine(receiver.stay(lost, back))
+    await at_once([lambda n=n: people.begin(n) for n in range(first, first + count)], _AT_ONCE)  # type: ignore[misc]
+    _say(connected=count, s=time.monotonic() - begun)
     await Deferred()
 
 

@@ -66,9 +66,7 @@ class _Reception(Reception):
 
         listener = ChannelListener(REALM, {}, timers=reactor, random=os.urandom)
         client = client_of(reactor, settings, number)
-        super().__init__(
-            client, listener, port=60000, address="127.0.0.1", begun=begun, lost=lost
-        )
+        super().__init__(client, listener, port=60000, address="127.0.0.1", begun=begun, lost=lost)
 
 
 async def crowd(reactor: Any, settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -17,9 +18,24 @@ from bench.ours import KDC, load
 from bench.plan import Plan
 from bench.processes import Failed, Scratch, cpu_of, free_port, memory_of
 
-__all__ = ["CONNECT", "ISSUE", "REGISTER", "START", "label", "measure"]
+__all__ = [
+    "AT_A_TIME",
+    "BARE",
+    "CONNECT",
+    "DISK",
+    "EXCHANGES",
+    "ISSUE",
+    "OPENED",
+    "REGISTER",
+    "START",
+    "label",
+    "measure",
+]
 
 ISSUE, CONNECT, REGISTER, START = "issue", "connect", "register", "start"
+BARE, EXCHANGES, DISK = "floor: bare TLS", "floor: TLS and two exchanges", "floor: fdatasync alone"
+AT_A_TIME = {1: "1 at a time", 16: "16 at a time", 64: "64 at a time"}
+OPENED = ", connections open"
 _CLIENTS = 50
 
 
@@ -40,7 +56,7 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
             "s with filling": time.monotonic() - begun,
         }
         results.add(START, label("kdc", principals), started)
-        peer = _realm(scratch, principals, results)
+        peer = _realm(scratch, principals, results) if plan.peers else None
         try:
             for turn in range(plan.rounds):
                 _issue(ours, peer, floors, plan, results)
@@ -99,7 +115,9 @@ def _connect(ours: KDC, peer: Realm | None, floor: _Floor, plan: Plan, results: 
     n = ours.principals
     how = {"count": plan.connects, "concurrency": 4}
     _try(results, CONNECT, label("kdc", n), partial(load, "connect", ours.where() | how))
-    _try(results, CONNECT, "floor: bare TLS", partial(load, "handshake", floor.where | how))
+    for row, asks in ((BARE, 0), (EXCHANGES, 2)):
+        call = partial(load, "handshake", floor.where | how | {"asks": asks})
+        _try(results, CONNECT, row, call)
     if peer is not None:
         call = partial(peer.login_and_one_ticket, max(5, plan.connects // 10))
         _try(results, CONNECT, label("krb5kdc, kinit and kvno", n), call)
@@ -107,13 +125,14 @@ def _connect(ours: KDC, peer: Realm | None, floor: _Floor, plan: Plan, results: 
 
 def _register(ours: KDC, peer: Realm | None, turn: int, plan: Plan, results: Results) -> None:
     n = ours.principals
-    for at, concurrency in enumerate((1, 16, 64)):
+    first = 10_000_000 + 6 * turn * plan.registrations
+    for opened, (concurrency, text) in itertools.product((False, True), AT_A_TIME.items()):
         count = plan.registrations // (4 if concurrency == 1 else 1)
-        first = 10_000_000 + (3 * turn + at) * plan.registrations
-        how = {"first": first, "count": count, "concurrency": concurrency}
-        row = label(f"kdc, {concurrency} at a time", n)
+        how = {"first": first, "count": count, "concurrency": concurrency, "open": opened}
+        row = label(f"kdc, {text}{OPENED if opened else ''}", n)
         _try(results, REGISTER, row, partial(load, "register", ours.where() | how))
-    _try(results, REGISTER, "fdatasync alone", partial(_disk, ours.room))
+        first += count
+    _try(results, REGISTER, DISK, partial(_disk, ours.room))
     if peer is not None:
         call = partial(peer.add_principals, plan.registrations, turn * plan.registrations)
         _try(results, REGISTER, label("kadmin.local", n), call)

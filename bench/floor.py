@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from bench.load import Measured, Settings, at_once, figures
@@ -117,12 +117,14 @@ async def exchange(reactor: Any, settings: Settings) -> dict[str, float]:
 
 
 async def handshake(reactor: Any, settings: Settings) -> dict[str, float]:
-    """As `bench.load.connect`: TCP and TLS up, and down again."""
+    """As `bench.load.connect`: TCP and TLS up, ``asks`` exchanges, and down again."""
     latencies: list[float] = []
 
     async def once() -> None:
         begun = time.monotonic()
         asker = await _connect(reactor, settings)
+        for _ in range(settings["asks"]):
+            await asker.ask()
         latencies.append(time.monotonic() - begun)
         cast(Any, asker.transport).loseConnection()
         await asker.lost
@@ -173,6 +175,7 @@ def serve(kind: str, port: int) -> None:
     if kind == "tls":
         pair = make_certificate(["127.0.0.1"], dt.datetime.now(dt.UTC))
         factory = TLSMemoryBIOFactory(ServerTLS(*pair), False, factory, reactor)
+        factory.protocol = TLSMemoryBIOProtocol  # as the KDC has it
     reactor.listenTCP(port, factory, interface="127.0.0.1", backlog=1000)
     reactor.run()
 

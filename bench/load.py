@@ -30,6 +30,9 @@ from kdc.tls import ClientTLS, Pin
 
 __all__ = ["LOADS", "Settings", "at_once", "client_of", "figures"]
 
+# Connections that wait for their turn to register: few enough for the KDC's limit on newcomers.
+_BATCH = 128
+
 Settings = dict[str, Any]
 
 
@@ -73,13 +76,25 @@ class Measured:
         }
 
 
-def figures(measured: Measured, count: int, latencies: list[float]) -> dict[str, float]:
+def together(parts: list[dict[str, float]]) -> dict[str, float]:
+    """The figures of several measurements as those of one."""
+    count = sum(part["count"] for part in parts)
+    seconds = sum(part["count"] / part["per_second"] for part in parts)
+    of_each = ("us", "client_us")
+    means = {name: sum(part[name] * part["count"] for part in parts) / count for name in of_each}
+    return {**means, "per_second": count / seconds, "count": count}
+
+
+def waits(latencies: list[float]) -> dict[str, float]:
     latencies.sort()
     return {
-        **measured.figures(count),
         "median_ms": latencies[len(latencies) // 2] * 1000,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
     }
+
+
+def figures(measured: Measured, count: int, latencies: list[float]) -> dict[str, float]:
+    return {**measured.figures(count), **waits(latencies)}
 
 
 class _Receiver:
@@ -195,30 +210,45 @@ async def connect(reactor: Any, settings: Settings) -> dict[str, float]:
 
 
 async def register(reactor: Any, settings: Settings) -> dict[str, float]:
-    """New names, each on a connection of its own, ``concurrency`` clients at a time."""
-    first = settings["first"]
-    count = settings["count"]
+    """New names, ``concurrency`` clients at a time, each on a connection of its own.
+
+    With ``open``, the connections are there before the clock starts, a batch of
+    them at a time: what is left is one request, the disk, and one answer.
+    """
+    first, count, concurrency = settings["first"], settings["count"], settings["concurrency"]
     latencies: list[float] = []
     # Prepared before: a client's key derivation is no part of the KDC's work.
     clients = [client_of(reactor, settings, number) for number in range(first, first + count)]
 
-    async def once(client: KDCClient) -> KDCLink:
-        link = await client.connect()
+    async def register_on(link: KDCLink) -> None:
         begun = time.monotonic()
         await link.register("127.0.0.1", 60000)
         latencies.append(time.monotonic() - begun)
-        return link
 
-    async def one(client: KDCClient) -> None:
-        (await once(client)).close()
+    async def connect_and_register(client: KDCClient) -> None:
+        link = await client.connect()
+        await register_on(link)
+        link.close()
 
-    measured = Measured(settings["pid"])
-    await at_once([lambda c=c: one(c) for c in clients], settings["concurrency"])  # type: ignore[misc]
-    result = figures(measured, count, latencies)
+    parts: list[dict[str, float]] = []
+    if settings["open"]:
+        for at in range(0, count, _BATCH):
+            batch = clients[at : at + _BATCH]
+            links = await at_once([client.connect for client in batch], 8)
+            measured = Measured(settings["pid"])
+            await at_once([lambda link=link: register_on(link) for link in links], concurrency)  # type: ignore[misc]
+            parts.append(measured.figures(len(links)))
+            for link in links:
+                link.close()
+            await gatherResults([link.lost for link in links])
+    else:
+        measured = Measured(settings["pid"])
+        await at_once([lambda c=c: connect_and_register(c) for c in clients], concurrency)  # type: ignore[misc]
+        parts.append(measured.figures(count))
     # A registration that was acknowledged is one that can log in.
     for client in clients[:: max(1, count // 20)]:
         (await client.login()).close()
-    return result
+    return {**together(parts), **waits(latencies)}
 
 
 LOADS: dict[str, Callable[[Any, Settings], Awaitable[dict[str, Any]]]] = {

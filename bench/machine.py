@@ -13,6 +13,8 @@ from pathlib import Path
 
 from cryptography.hazmat.backends.openssl import backend
 
+from bench import wormhole
+
 __all__ = ["facts", "install_peers"]
 
 # A program of each package, by which it is known to be there.
@@ -35,7 +37,11 @@ def _missing() -> list[str]:
 
 
 def install_peers() -> list[str]:
-    """Install what is missing of Debian's packages where that is allowed; return what still is."""
+    """Install what is missing where that is allowed; return what still is."""
+    return [*_install_packages(), *([] if wormhole.install() else ["magic-wormhole"])]
+
+
+def _install_packages() -> list[str]:
     missing = _missing()
     apt = shutil.which("apt-get")
     if not missing or apt is None:
@@ -88,4 +94,5 @@ def facts() -> dict[str, str]:
         "stunnel": _first_line("stunnel", "-version"),
         "spiped": _first_line("spiped", "-v"),
         "socat": _first_line("socat", "-V"),
+        "magic-wormhole": wormhole.version(),
     }

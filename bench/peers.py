@@ -1,12 +1,14 @@
 """The programs whose transfers and tunnels ours are compared with, each in a private corner.
 
-For every measurement the servers are started afresh; their CPU time is that of
-their whole life, with all processes they have started, and so is the clients'.
+For every measurement the servers are started afresh; their CPU time is that from
+when they listen to their end, with all processes they have started, and the
+clients' that of their whole life.
 """
 
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
 import subprocess
@@ -20,7 +22,19 @@ import attrs
 from bench.processes import Failed, Scratch, cpu_of, free_port, run
 from bench.stream import send
 
-__all__ = ["SSH", "Command", "OpenSSL", "Sent", "Spiped", "Stunnel", "socat", "through", "tool"]
+__all__ = [
+    "SSH",
+    "Command",
+    "OpenSSL",
+    "Sent",
+    "Spiped",
+    "Stunnel",
+    "python_ssl",
+    "socat",
+    "synced",
+    "through",
+    "tool",
+]
 
 SSH_CIPHERS = {
     "AES-256-GCM": "aes256-gcm@openssh.com",
@@ -74,7 +88,7 @@ def _piped(scratch: Scratch, count: int, source: Path | None, command: Command) 
     return Sent(done.seconds, done.cpu_seconds)
 
 
-def _synced(path: Path) -> float:
+def synced(path: Path) -> float:
     """Wait for the disk, as ours does; return how long that took."""
     begun = time.monotonic()
     with path.open("rb") as file:
@@ -95,7 +109,7 @@ def _pipeline(
         far = scratch.start(server, stdin=subprocess.PIPE, stdout=subprocess.PIPE, port=port)
         assert far.stdout is not None
         drain = scratch.start(_stream("drain", str(count)), stdin=far.stdout)
-    cpu = 0.0
+    cpu = -cpu_of(far.pid)  # to start a server is no part of it
     try:
         sent = _piped(scratch, count, source, client)
         begun = time.monotonic()
@@ -104,7 +118,7 @@ def _pipeline(
         if target is not None:
             while target.stat().st_size < count and time.monotonic() < begun + 60:
                 time.sleep(0.001)
-            _synced(target)
+            synced(target)
         more = time.monotonic() - begun
     finally:
         cpu += scratch.stop(far)
@@ -144,10 +158,10 @@ class SSH:
         daemon = self.scratch.start(
             [tool("sshd"), "-D", "-e", "-f", self.room / "config"], port=self.port
         )
-        cpu = 0.0
+        cpu = -cpu_of(daemon.pid)
         try:
             sent = _piped(self.scratch, count, source, command)
-            more = _synced(target) if target is not None else 0.0
+            more = synced(target) if target is not None else 0.0
         finally:
             time.sleep(0.05)  # for sshd to see the connection's end, and its process's
             cpu += self.scratch.stop(daemon)
@@ -223,6 +237,19 @@ class OpenSSL:
             "-verify_return_error",
         ]
         return _pipeline(self.scratch, count, server, client, port, files)
+
+
+def python_ssl(scratch: Scratch, count: int) -> Sent:
+    """OpenSSL used by Python, from memory to memory as our channel does it: no pipes, no start."""
+    pem = scratch.room("openssl") / "both"
+    if not pem.exists():
+        OpenSSL(scratch, "AES-256-GCM")  # makes them
+        pem.write_bytes(b"".join((pem.parent / n).read_bytes() for n in ("key", "certificate")))
+    port = free_port()
+    with scratch.running(_stream("sink", str(port), str(pem)), port=port) as sink:
+        done = run(_stream("send", str(port), str(count), str(pem), str(sink.pid)))
+    figures = json.loads(done.output)
+    return Sent(figures["s"], figures["CPU s"])
 
 
 def socat(scratch: Scratch, count: int, files: Files = (None, None)) -> Sent:

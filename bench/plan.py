@@ -18,6 +18,7 @@ class Plan:
     """Counts of one run; what takes long is bounded here, and nowhere else."""
 
     rounds: int
+    peers: bool  # other programs, too
     principals: tuple[int, ...] = attrs.field(converter=_numbers)
     keys: int  # issued in one measurement
     connects: int
@@ -33,6 +34,7 @@ class Plan:
 
 FULL = Plan(
     rounds=5,
+    peers=True,
     principals=(10, 10_000, 1_000_000),
     keys=4000,
     connects=200,
@@ -46,7 +48,8 @@ FULL = Plan(
     profile_seconds=8,
 )
 QUICK = Plan(
-    rounds=2,
+    rounds=1,
+    peers=False,
     principals=(10, 10_000),
     keys=1600,
     connects=80,

@@ -2,18 +2,22 @@
 
 python -m bench.stream source BYTES      to standard output
 python -m bench.stream drain BYTES       from standard input; status 1 unless whole
-python -m bench.stream sink PORT         connections of `send`, for ever
+python -m bench.stream sink PORT [PEM]   connections of `send`, for ever; over TLS with PEM
+python -m bench.stream send PORT BYTES PEM PID   over TLS; prints time, and CPU time with PID's
 """
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import socket
+import ssl
 import sys
+import time
 from collections.abc import Callable
 
-from bench.processes import Failed
+from bench.processes import Failed, cpu_of
 
 __all__ = ["BLOCK", "send"]
 
@@ -54,10 +58,13 @@ def _write_all(piece: memoryview) -> None:
         piece = piece[os.write(1, piece) :]
 
 
-def send(port: int, count: int) -> None:
+def send(port: int, count: int, context: ssl.SSLContext | None = None) -> None:
     """Send through whatever leads to a sink, and wait until it has all; raises `Failed`."""
     try:
-        with socket.create_connection(("127.0.0.1", port), 120) as connection:
+        connection = socket.create_connection(("127.0.0.1", port), 120)
+        if context is not None:
+            connection = context.wrap_socket(connection)
+        with connection:
             connection.sendall(count.to_bytes(8, "big"))
             _source(connection.sendall, count)
             whole = connection.recv(16) == _WHOLE
@@ -67,30 +74,54 @@ def send(port: int, count: int) -> None:
         raise Failed("the stream did not arrive whole")
 
 
-def _sink(port: int) -> None:
+def _sink(port: int, context: ssl.SSLContext | None) -> None:
     with socket.create_server(("127.0.0.1", port), backlog=100) as listener:
         while True:
             connection, _ = listener.accept()
-            with connection:
-                try:
-                    head = connection.recv(8, socket.MSG_WAITALL)
+            try:
+                if context is not None:
+                    connection = context.wrap_socket(connection, server_side=True)
+                with connection:
+                    head = connection.recv(8)
                     whole = len(head) == 8 and _drain(
                         connection.recv_into, int.from_bytes(head, "big")
                     )
                     connection.sendall(_WHOLE if whole else b"torn")
-                except OSError:
-                    continue
+            except OSError:
+                continue
+
+
+def _context(protocol: int, pem: str) -> ssl.SSLContext:
+    """TLS 1.3; its first suite is AES-256-GCM."""
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.load_cert_chain(pem)
+    else:
+        context.load_verify_locations(pem)
+    return context
+
+
+def _send_over_tls(port: int, count: int, pem: str, pid: int) -> None:
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, pem)
+    far, near, begun = cpu_of(pid), time.process_time(), time.monotonic()
+    send(port, count, context)
+    seconds, cpu = time.monotonic() - begun, time.process_time() - near
+    print(json.dumps({"s": seconds, "CPU s": cpu + cpu_of(pid) - far}))
 
 
 def main() -> None:
-    what, number = sys.argv[1], int(sys.argv[2])
+    what, number, *more = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
     if what == "source":
         _source(_write_all, number)
     elif what == "drain":
         with open(0, "rb", buffering=0) as stdin:
             sys.exit(not _drain(stdin.readinto, number))
+    elif what == "send":
+        _send_over_tls(number, int(more[0]), more[1], int(more[2]))
     else:
-        _sink(number)
+        _sink(number, _context(ssl.PROTOCOL_TLS_SERVER, more[0]) if more else None)
 
 
 if __name__ == "__main__":

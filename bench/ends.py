@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import filecmp
 import hashlib
 import json
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.channel import RECEIVER, SENDER
@@ -58,40 +61,33 @@ class Ends:
         cpu = done["sender CPU s"] + done["receiver CPU s"]
         return {**done, **Sent(done["s"], cpu).figures(count)}
 
-    def receiver(self, inbox: Path) -> Command:
-        return self.command(
-            RECEIVER,
-            "receive",
-            "--inbox",
-            inbox,
-            "--listen",
-            f"tcp:{self.port}:interface=127.0.0.1",
-        )
+    def sending(self, sources: list[Path]) -> Command:
+        return self.command(SENDER, "send", self.names[RECEIVER], *sources)
 
-    port = 0
+    @contextlib.contextmanager
+    def receiving(self) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+        """``kdcclient receive`` while it lasts, and its inbox."""
+        port = free_port()
+        inbox = self.scratch.room("inbox")
+        listen = f"tcp:{port}:interface=127.0.0.1"
+        argv = self.command(RECEIVER, "receive", "--inbox", inbox, "--listen", listen)
+        with self.scratch.running(argv, port=port) as receiver:
+            time.sleep(0.5)  # until it has told the KDC
+            yield receiver, inbox
 
     def send(self, sources: list[Path], repeat: int = 1) -> dict[str, float]:
         """``kdcclient send`` of each of ``sources`` to ``kdcclient receive``."""
-        self.port = free_port()
-        inbox = self.scratch.room("inbox")
-        receiver = self.scratch.start(self.receiver(inbox), port=self.port)
-        seconds = cpu = far = 0.0
-        try:
-            time.sleep(0.5)  # until it has told the KDC
-            kdc = self.kdc.cpu
+        seconds = cpu = 0.0
+        with self.receiving() as (receiver, inbox):
+            far = -cpu_of(receiver.pid) - self.kdc.cpu
             for _ in range(repeat):
-                before = cpu_of(receiver.pid)
-                command = self.command(SENDER, "send", self.names[RECEIVER], *sources)
-                done = run(command)
+                done = run(self.sending(sources))
                 seconds, cpu = seconds + done.seconds, cpu + done.cpu_seconds
-                far += cpu_of(receiver.pid) - before
                 compare(sources[0], inbox / sources[0].name)
-            far += self.kdc.cpu - kdc
-        finally:
-            self.scratch.stop(receiver)
-        count = repeat * sum(source.stat().st_size for source in sources)
+            far += cpu_of(receiver.pid) + self.kdc.cpu
+        count = sum(source.stat().st_size for source in sources)
         return {
-            **Sent(seconds / repeat, (cpu + far) / repeat).figures(max(1, count // repeat)),
+            **Sent(seconds / repeat, (cpu + far) / repeat).figures(max(1, count)),
             "client CPU s": cpu / repeat,
             "server CPU s": far / repeat,
         }

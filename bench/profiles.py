@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from bench.ends import Ends
 from bench.figures import Results
 from bench.ours import KDC, load
+from bench.peers import Command
 from bench.plan import Plan
-from bench.processes import Failed, Scratch, free_port
+from bench.processes import Failed, Scratch, free_port, run
+from bench.stream import BLOCK
 
 __all__ = ["PROFILE", "measure"]
 
@@ -39,10 +42,12 @@ _KINDS = (
     ("kdc/server", "the connection"),
     ("kdc/store", "the store"),
 )
-_WAITING = ("doPoll (twisted/internet/epollreactor.py:227)", "wait (threading.py")
+_WAITING = ("doPoll (twisted/internet/epollreactor.py", "wait (threading.py")
 
 
 def _kind_of(stack: str) -> str:
+    if "importlib._bootstrap" in stack:
+        return "imports"
     for frame in reversed(stack.split(";")):
         for part, kind in _KINDS:
             if part in frame:
@@ -63,15 +68,24 @@ def _shares(path: Path) -> dict[str, float]:
     return {kind: count / total * 100 for kind, count in counts.items()}
 
 
-def _watched(scratch: Scratch, pid: int, work: Any) -> dict[str, float]:
+def _py_spy(output: Path, *what: str | Path) -> list[str | Path]:
     program = shutil.which("py-spy", path=str(Path(sys.executable).parent))
     if program is None:
         raise Failed("py-spy is not installed")
-    output = scratch.directory / "samples"
     output.unlink(missing_ok=True)
-    watch = scratch.start(
-        [program, "record", "-r", "250", "-d", "120", "-f", "raw", "-o", output, "-p", str(pid)]
-    )
+    return [program, "record", "-r", "250", "-d", "120", "-f", "raw", "-o", output, *what]
+
+
+def _read(output: Path) -> dict[str, float]:
+    if not output.exists():
+        raise Failed("py-spy may not look at other processes here")
+    return _shares(output)
+
+
+def _watched(scratch: Scratch, pid: int, work: Callable[[], object]) -> dict[str, float]:
+    """The shares of a server, while ``work`` keeps it busy."""
+    output = scratch.directory / "samples"
+    watch = scratch.start(_py_spy(output, "-p", str(pid)))
     time.sleep(1)
     try:
         work()
@@ -82,12 +96,19 @@ def _watched(scratch: Scratch, pid: int, work: Any) -> dict[str, float]:
             raise Failed("py-spy did not end") from None
     finally:
         scratch.stop(watch)
-    if not output.exists():
-        raise Failed("py-spy may not look at other processes here")
-    return _shares(output)
+    return _read(output)
+
+
+def _whole(scratch: Scratch, command: Command) -> dict[str, float]:
+    """The shares of a command, from its start to its end."""
+    output = scratch.directory / "samples"
+    run(_py_spy(output, "--", *command))
+    return _read(output)
 
 
 def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
+    if not plan.profile_seconds:
+        return
     kdc = KDC(scratch, 1000)
     where = kdc.where()
     port = free_port()
@@ -98,21 +119,42 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
         "issue, 1 in flight": ("issue", {"connections": 50, "depth": 1, "each": keys // 50}),
         "issue, pipelined": ("issue", {"connections": 50, "depth": 16, "each": keys // 400}),
         "connect": ("connect", {"count": keys // 20, "concurrency": 4}),
-        "register": ("register", {"first": 1 << 30, "count": keys // 20, "concurrency": 16}),
+        "register": (
+            "register",
+            {"first": 1 << 30, "count": keys // 20, "concurrency": 16, "open": False},
+        ),
     }
     try:
         for row, (kind, how) in loads.items():
-            _add(results, scratch, row, kdc.pid, partial(load, kind, where | how))
+            work = partial(load, kind, where | how)
+            _add(results, row, partial(_watched, scratch, kdc.pid, work))
         with scratch.running(argv, port=port) as receiver:
             how = {"receiver_pid": receiver.pid, "bytes": plan.profile_seconds << 27}
             work = partial(load, "transfer", listen | how)
-            _add(results, scratch, "channel, receiving", receiver.pid, work)
+            _add(results, "channel, receiving", partial(_watched, scratch, receiver.pid, work))
+        _commands(scratch, Ends(scratch, kdc), plan, results)
     finally:
         kdc.stop()
 
 
-def _add(results: Results, scratch: Scratch, row: str, pid: int, work: Any) -> None:
+def _commands(scratch: Scratch, ends: Ends, plan: Plan, results: Results) -> None:
+    """Both ends of a file, and a small message."""
+    large, small = scratch.directory / "large", scratch.directory / "small"
+    small.write_bytes(b"Hello, Bob!\n")
+    with large.open("wb") as file:
+        for _ in range(plan.profile_seconds * 64):
+            file.write(BLOCK)
+    with ends.receiving() as (receiver, inbox):
+        for row, path in (("file, sending", large), ("small, sending", small)):
+            _add(results, row, partial(_whole, scratch, ends.sending([path])))
+            (inbox / path.name).unlink(missing_ok=True)
+        work = partial(run, ends.sending([large]))
+        _add(results, "file, receiving", partial(_watched, scratch, receiver.pid, work))
+    large.unlink()
+
+
+def _add(results: Results, row: str, look: Callable[[], dict[str, float]]) -> None:
     try:
-        results.add(PROFILE, row, _watched(scratch, pid, work))
+        results.add(PROFILE, row, look())
     except Failed as error:
         results.without(PROFILE, row, str(error))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 
-from bench.exchanges import CONNECT, ISSUE, REGISTER, START
+from bench.exchanges import BARE, CONNECT, DISK, ISSUE, REGISTER, START
 from bench.figures import Results, table
 from bench.goals import goals
+from bench.paths import paths, shown
 from bench.plan import Plan
 from bench.profiles import PROFILE
 from bench.scale import SCALE
 from bench.transfers import FILES, MEMORY, SMALL, TUNNEL
+from bench.ways import CHANNEL, SEND, THROUGH
 
 __all__ = ["write"]
 
@@ -19,8 +22,8 @@ _HEAD = """\
 # Performance
 
 Made by `make bench`; do not edit. Everything ran on one machine, over loopback, side by side:
-the programs took turns, {rounds} rounds of each (three of the large transfers). `python -m
-bench --help` tells how to measure less or more.
+the programs took turns, {rounds} rounds of each ({few} of the large transfers).
+`python -m bench --help` tells how to measure less or more.
 
 ## How to read it
 
@@ -28,18 +31,23 @@ bench --help` tells how to measure less or more.
 {busy}
 - **CPU time of the server** is the figure to go by: it is what an operation costs, and it
   suffers least from other work on the machine. It counts all threads and the kernel's share, to
-  the microsecond. Where both ends are ours to compare (transfers, tunnels) it is that of both
-  together. Rates and times are what clients saw on a machine whose processors they had to share
-  with the server.
+  the microsecond. For transfers and tunnels it is that of both ends together, the KDC's or other
+  servers' share included; of a server that waits for connections it counts from when it listens.
+  Rates and times are what clients saw on a machine whose processors they had to share with the
+  server: where few clients ask, the server was idle for part of that time.
+- **Ratios** compare medians: 2 is twice the figure that the column's head names.
 - **Answers are checked**: a client of ours opens each answer with its connection's keys,
   matches it to its question, opens each ticket with the receiver's key, and sees each session
   key once. `kvno` decrypts what krb5kdc sent. A stream counts when the far end has all of it;
   files are compared byte by byte.
-- **Floor** is the same exchange with nothing behind it: a Twisted server that answers each
-  request of the same size with as many bytes as ours, over TCP alone and over TLS with the
-  KDC's settings.
-- Load generators run in processes of their own and are not counted. Ours write the activity
-  log, krb5kdc its own.
+- **Floor** is what cannot be saved. For exchanges: a Twisted server that answers each request of
+  the same size with as many bytes as ours and does nothing else, over TCP alone and over TLS with
+  the KDC's settings. For transfers: socat without protection, OpenSSL between two processes that
+  make and drop the bytes themselves, `cp`.
+- Load generators run in processes of their own and are not counted. Our KDC writes its activity
+  log, krb5kdc its own. Its database is of the kind that it makes unless told otherwise, and all
+  principals need pre-authentication. The limits of ours on how often one client may ask are out of
+  the way, as all clients have one address.
 """
 
 
@@ -48,13 +56,14 @@ def write(directory: Path, results: Results, plan: Plan, minutes: float) -> None
     parts = [
         _HEAD.format(
             rounds=plan.rounds,
+            few=plan.few,
             busy=textwrap.fill(
                 results.facts["load"], 96, initial_indent="  ", subsequent_indent="  "
             ),
         ),
         _goals(results, plan),
         *_sections(results, plan, (directory / "performance").is_dir()),
-        "## Where the time goes\n\n" + _profile(results),
+        "## Where the time goes\n\n" + _floors(results, plan) + _profile(results),
         "## The machine\n\n" + _machine(results, minutes),
     ]
     if results.missing:
@@ -70,56 +79,50 @@ def _goals(results: Results, plan: Plan) -> str:
     return "## Goals\n\n" + table(("goal", "figure", "", "why not"), rows, words=True)
 
 
-def _of(results: Results, section: str, **heads: str) -> str:
-    rows = [
-        (row, *(results.text(section, row, name) for name in heads))
-        for row in results.rows(section)
-        if f"{section}|{row}" not in results.missing
-    ]
-    return table(("", *heads.values()), rows)
+Base = Callable[[str], str]
+Ratios = dict[str, tuple[str, Base]]
+
+
+def _of(results: Results, section: str, heads: dict[str, str], ratios: Ratios | None = None) -> str:
+    """A table of ``heads``; ``ratios``: by head, which figure is compared with which row's."""
+    rows = []
+    for row in results.rows(section):
+        if f"{section}|{row}" in results.missing:
+            continue
+        figures = [results.text(section, row, name) for name in heads]
+        for name, base in (ratios or {}).values():
+            ratio = results.ratio(section, row, base(row), name)
+            figures.append("-" if ratio is None else f"{ratio:.2f}")
+        rows.append((row, *figures))
+    return table(("", *heads.values(), *(ratios or ())), rows)
+
+
+def _same_size(row: str) -> Base:
+    """``row`` with as many principals."""
+    return lambda of: f"{row}, {of.rpartition(', ')[2]}" if " principals" in of else ""
+
+
+def _always(row: str) -> Base:
+    return lambda of: row
+
+
+def _plot(name: str, plots: bool) -> str:
+    return f"\n![{name}](performance/{name}.png)\n" if plots else ""
 
 
 def _sections(results: Results, plan: Plan, plots: bool) -> list[str]:
-    def plot(name: str) -> str:
-        return f"\n![{name}](performance/{name}.png)\n" if plots else ""
-
-    common = {"us": "server CPU, us", "per_second": "per second"}
-    waits = {"median_ms": "median, ms", "p99_ms": "99 %, ms"}
-    rate = {"MiB/s": "MiB/s", "CPU s/GiB": "CPU s per GiB, both ends", "s": "s"}
     return [
-        "## Issuing a session key\n\n50 connections that are there, each with 1 or 16 requests in"
-        " flight; krb5kdc: a service ticket for each of many services, 1 or 8 clients at a time,"
-        " a fresh authenticator each.\n\n" + _of(results, ISSUE, **common, **waits) + plot("issue"),
-        "## Connecting\n\nA new TLS connection, proof of who it is, one key; beside `kinit` with"
-        " pre-authentication and one service ticket, and the bare handshake.\n\n"
-        + _of(results, CONNECT, **common, **waits),
-        "## Registering\n\nEach by a client and a TLS connection of its own, acknowledged when on"
-        " the disk; `kadmin.local` writes the database itself, its CPU time is that of the whole"
-        " process.\n\n" + _of(results, REGISTER, **common, **waits),
-        "## Starting\n\n" + _of(results, START, **{"CPU s": "CPU s", "MiB": "MiB resident"}),
-        f"## Transfers, memory to memory\n\nOf {plan.transfer_mib} MiB.\n\n"
-        + _of(results, MEMORY, **rate)
-        + plot("transfer"),
-        "## Transfers, file to file, on the disk at the end\n\n"
-        f"Of {plan.transfer_mib} MiB. Real commands, their start included."
-        "\n\n" + _of(results, FILES, **rate),
-        "## Small messages\n\nOne command each, from its start to the confirmation.\n\n"
-        + _of(
-            results,
-            SMALL,
-            **{"s": "s", "CPU s": "CPU s, both ends", "client CPU s": "CPU s, the sender"},
-        ),
-        f"## Tunnels\n\n{plan.tunnel_mib} MiB over one TCP connection through a pair of processes"
-        " that are there already.\n\n"
-        + _of(results, TUNNEL, **{"MiB/s": "MiB/s", "CPU s/GiB": "CPU s per GiB, both ends"}),
+        *_exchanges(results, plots),
+        *_transfers(results, plan, plots),
         "## Very many receivers\n\nConnected and reachable, while ten others ask for keys, one"
-        " request in flight each. Then the KDC is started again, and they come back by themselves;"
-        " they share one machine with it, and their side of the handshakes takes most of that"
-        " time.\n\n"
+        " request in flight each. Then the KDC is started again, and they come back by themselves,"
+        " each after pauses that grow and are never the same for two, 256 at a time at their"
+        " handshake as everywhere; counted from when the KDC listens again. They share one machine"
+        " with it, and their side of the handshakes takes most of that time.\n\n"
         + _of(
             results,
             SCALE,
-            **{
+            {
                 "KiB each": "KiB for each, in the KDC",
                 "issue us": "issue: server CPU, us",
                 "median ms": "median, ms",
@@ -128,8 +131,95 @@ def _sections(results: Results, plan: Plan, plots: bool) -> list[str]:
                 "s to come back": "s until all are back",
             },
         )
-        + plot("growth"),
+        + _plot("growth", plots),
     ]
+
+
+def _exchanges(results: Results, plots: bool) -> list[str]:
+    common = {"us": "server CPU, us", "per_second": "per second"}
+    waits = {"median_ms": "median, ms", "p99_ms": "99 %, ms"}
+    krb5 = _same_size("krb5kdc, UDP, 8 outstanding")
+    kadmin = _same_size("kadmin.local")
+    return [
+        "## Issuing a session key\n\n50 connections that are there, each with 1 or 16 requests in"
+        " flight; krb5kdc: a service ticket for each of many services, 1 or 8 clients at a time,"
+        " a fresh authenticator each.\n\n"
+        + _of(results, ISSUE, common | waits, {"CPU, of krb5kdc's (UDP, 8)": ("us", krb5)})
+        + _plot("issue", plots),
+        "## Connecting\n\nA new TLS connection, proof of who it is, one key; beside `kinit` with"
+        " pre-authentication and one service ticket (over UDP, without TLS), the bare handshake of"
+        " a server with the KDC's own TLS settings that does nothing but take it and close, and"
+        " the same with two exchanges of the sizes of ours.\n\n"
+        + _of(
+            results,
+            CONNECT,
+            common | waits,
+            {
+                "CPU, of the bare handshake": ("us", _always(BARE)),
+                "of kinit and kvno": ("us", _same_size("krb5kdc, kinit and kvno")),
+            },
+        ),
+        "## Registering\n\nEach by a client and a TLS connection of its own, acknowledged when on"
+        " the disk. With *connections open* they are there before the clock starts, so that one"
+        " request, the disk and one answer are left; without, connecting is part of it.\n"
+        "`kadmin.local addprinc -randkey` writes into the database itself, without any network or"
+        " proof of who asks, one after the other and with one fsync each; its CPU time is that of"
+        " the whole process. *fdatasync alone* appends as many bytes as a registration.\n\n"
+        + _of(
+            results,
+            REGISTER,
+            common | waits,
+            {
+                "rate, of kadmin.local": ("per_second", kadmin),
+                "CPU, of kadmin.local": ("us", kadmin),
+                "rate, of fdatasync": ("per_second", _always(DISK)),
+            },
+        ),
+        "## Starting\n\n" + _of(results, START, {"CPU s": "CPU s", "MiB": "MiB resident"}),
+    ]
+
+
+def _transfers(results: Results, plan: Plan, plots: bool) -> list[str]:
+    rate = {"MiB/s": "MiB/s", "CPU s/GiB": "CPU s per GiB, both ends"}
+
+    def beside(row: str) -> Ratios:
+        return {
+            "rate, of ours": ("MiB/s", _always(row)),
+            "CPU, of ours": ("CPU s/GiB", _always(row)),
+        }
+
+    return [
+        f"## Transfers, memory to memory\n\nOf {plan.transfer_mib} MiB. Our channel between two"
+        " processes that make the bytes and drop them, the session key and both handshakes"
+        " included. The other programs are commands: they get their bytes through one pipe and"
+        " pass them on through another, which is part of their figures as it is of their use, and"
+        " their start is, too. For two processes without pipes see the floor of OpenSSL, which is"
+        " the hardest comparison.\n\n"
+        + _of(results, MEMORY, rate | {"s": "s"}, beside(CHANNEL))
+        + _plot("transfer", plots),
+        "## Transfers, file to file, on the disk at the end\n\n"
+        f"Of {plan.transfer_mib} MiB. Real commands, their start included; the receiving end is"
+        " there already, except with magic-wormhole, whose both ends are started.\n\n"
+        + _of(results, FILES, rate | {"s": "s"}, beside(SEND)),
+        "## Small messages\n\nOne command each, from its start to the confirmation. 12 bytes, in a"
+        " file; with magic-wormhole a text, and both ends are started.\n\n"
+        + _of(
+            results,
+            SMALL,
+            {"s": "s", "CPU s": "CPU s, both ends", "client CPU s": "CPU s, the sender"},
+            {"time, of ours": ("s", _always(SEND)), "CPU, of ours": ("CPU s", _always(SEND))},
+        ),
+        f"## Tunnels\n\n{plan.tunnel_mib} MiB over one TCP connection through a pair of processes"
+        " that are there already.\n\n" + _of(results, TUNNEL, rate, beside(THROUGH)),
+    ]
+
+
+def _floors(results: Results, plan: Plan) -> str:
+    return (
+        "Each path, and beside it what it is made of where nothing of ours is in the way: each part"
+        " measured alone in this run. What is above the floor is our own work, in Python, and what"
+        " the parts cost each other.\n\n" + shown(paths(results, plan.principals[0])) + "\n"
+    )
 
 
 def _profile(results: Results) -> str:

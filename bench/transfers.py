@@ -41,13 +41,12 @@ _MIB = 1 << 20
 
 def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
     kdc = KDC(scratch, 10)
-    few = min(3, plan.rounds)
     try:
         ends = Ends(scratch, kdc)
         for section, rounds, ways in (
-            (MEMORY, few, _memory),
-            (TUNNEL, few, _tunnels),
-            (FILES, few, _files),
+            (MEMORY, plan.few, _memory),
+            (TUNNEL, plan.few, _tunnels),
+            (FILES, plan.few, _files),
             (SMALL, plan.rounds, small),
             (GROWTH, 1, growth),
         ):

@@ -27,7 +27,7 @@ def install() -> bool:
     shutil.rmtree(_PLACE, ignore_errors=True)
     venv.create(_PLACE, with_pip=True)
     python = str(_PLACE / "bin" / "python")
-    words = "--disable-pip-version-check install --quiet --no-deps --requirement".split()
+    words = ["--disable-pip-version-check", "install", "--quiet", "--no-deps", "--requirement"]
     done = subprocess.run(
         [python, "-m", "pip", *words, str(_VERSIONS)],
         stdout=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 TYPED = kdc tests .ci/summary.py $(wildcard bench/*.py etc/*.py twisted/plugins/*.py)
 # Test processes at a time.
 JOBS ?= 2
-# Options of the measurements; `make bench BENCH=--quick` takes minutes and prints a report.
+# Options of the measurements: `python -m bench --help`.
 BENCH ?=
 PIP_INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet \
 	--no-warn-script-location --constraint constraints.txt
@@ -27,6 +27,7 @@ help:
 	@echo 'make format       put the source into its form'
 	@echo 'make coverage     all tests, and the branches that none of them takes'
 	@echo 'make bench        measurements beside other programs; docs/performance.md, in half an hour'
+	@echo 'make bench-quick  what each operation costs, in units of a fixed load; a minute'
 	@echo 'make store-kill9  kill the store at random moments, 200 times; nothing may be lost'
 	@echo 'make store-faults fail each system call of the store, and damage each byte of its files'
 	@echo 'make store-scale  the store with a million principals'
@@ -64,6 +65,10 @@ format: $(READY)
 bench: $(READY)
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[bench]'
 	@$(BIN)/python -m bench $(BENCH)
+
+.PHONY: bench-quick
+bench-quick: $(READY)
+	@$(BIN)/python -m bench --quick $(BENCH)
 
 # What the principal store must stand: docs/store-runs.md shows what these printed.
 .PHONY: store-kill9 store-faults store-scale

@@ -34,11 +34,11 @@ class Plan:
     @property
     def few(self) -> int:
         """Rounds of what takes long."""
-        return min(3, self.rounds)
+        return min(4, self.rounds)
 
 
 FULL = Plan(
-    rounds=5,
+    rounds=6,
     peers=True,
     principals=(10, 10_000, 1_000_000),
     keys=4000,
@@ -47,7 +47,7 @@ FULL = Plan(
     transfer_mib=1024,
     peer_transfer_mib=1024,
     small_messages=200,
-    tunnel_mib=256,
+    tunnel_mib=1024,
     receivers=(100, 1000, 10_000),
     file_sizes=(1, 1 << 10, 1 << 20, 1 << 26, 1 << 30),
     profile_seconds=8,

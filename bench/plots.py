@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.exchanges import ISSUE, label
-from bench.figures import Results
+from bench.figures import Results, number
 from bench.plan import Plan
 from bench.scale import SCALE
 from bench.transfers import GROWTH, MEMORY
 
 __all__ = ["draw"]
 
-_OURS, _PEER, _FLOOR = "#1f5fa8", "#b0b0b0", "#e0e0e0"
+_OURS, _OURS_TOO, _PEER, _FLOOR = "#1f5fa8", "#7aa6d8", "#909090", "#d8d8d8"
 
 
 def draw(directory: Path, results: Results, plan: Plan) -> None:
@@ -52,7 +52,7 @@ def _bars(axis: Any, results: Results, section: str, rows: Sequence[str], name: 
     below = [value - min(each) for value, each in zip(values, samples, strict=True)]
     above = [max(each) - value for value, each in zip(values, samples, strict=True)]
     colours = [
-        _OURS if row.startswith("kdc") else _FLOOR if "floor" in row or "plain" in row else _PEER
+        _OURS if row.startswith("kdc") else _FLOOR if row.startswith("floor: ") else _PEER
         for row in rows
     ]
     axis.barh(rows, values, xerr=[below, above], color=colours, ecolor="#404040", capsize=2)
@@ -60,8 +60,10 @@ def _bars(axis: Any, results: Results, section: str, rows: Sequence[str], name: 
 
 def _issue(results: Results, plan: Plan) -> Any:
     figure, (axis,) = _figure(9, 5)
-    rows = [row for row in results.rows(ISSUE) if "outstanding" in row or "kdc" in row]
-    rows += [row for row in results.rows(ISSUE) if row.startswith("floor: tls")]
+    # The sizes of one kind stand together.
+    ours, krb5 = ("kdc, 1 in flight", "kdc, pipelined"), ("UDP, 1", "UDP, 8", "TCP, 8")
+    kinds = (*ours, *(f"krb5kdc, {how} " for how in krb5), "floor: tls")
+    rows = [row for kind in kinds for row in results.rows(ISSUE) if row.startswith(kind)]
     _bars(axis, results, ISSUE, rows, "us")
     axis.set_xlabel("server CPU per session key, us; median and range")
     return figure
@@ -80,41 +82,75 @@ def _transfer(results: Results) -> Any:
     return figure
 
 
-def _line(axis: Any, text: str, points: list[tuple[float, float | None]], **how: Any) -> None:
-    known = [(x, y) for x, y in points if y is not None]
+def _line(
+    axis: Any, results: Results, section: str, points: dict[float, str], name: str, **how: Any
+) -> None:
+    """The medians of rows, by what they grow with, and their ranges."""
+    known = {x: row for x, row in points.items() if results.median(section, row, name) is not None}
+    middle = [results.median(section, row, name) or 0 for row in known.values()]
+    samples = [results.samples[f"{section}|{row}|{name}"] for row in known.values()]
+    below = [value - min(each) for value, each in zip(middle, samples, strict=True)]
+    above = [max(each) - value for value, each in zip(middle, samples, strict=True)]
     if known:
-        axis.plot(*zip(*known, strict=True), marker="o", label=text, **how)
+        axis.errorbar(list(known), middle, yerr=[below, above], marker="o", capsize=3, **how)
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _bytes(value: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.0f} GiB"
+
+
+def _both_logarithmic(axis: Any, ticks: Sequence[float], text: Callable[[float], str]) -> None:
+    """Ticks where something was measured; a decade at least, so that noise is no mountain."""
+    ticker = importlib.import_module("matplotlib.ticker")
+    axis.set(xscale="log", yscale="log")
+    axis.set_xticks(ticks, [text(tick) for tick in ticks])
+    axis.minorticks_off()
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, high / 12) / 1.3, high * 1.3)
+    axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: number(value)))
+    axis.grid(alpha=0.3)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8)
 
 
 def _growth(results: Results, plan: Plan) -> Any:
-    figure, (principals, receivers, sizes) = _figure(13, 4, 3)
+    figure, grid = _pyplot().subplots(2, 2, figsize=(11, 8))
+    principals, sizes, receivers, back = grid.flatten()
     for what, colour in (
         ("kdc, 1 in flight", _OURS),
-        ("kdc, pipelined", "#7aa6d8"),
+        ("kdc, pipelined", _OURS_TOO),
         ("krb5kdc, UDP, 8 outstanding", _PEER),
     ):
-        points = [(float(n), results.median(ISSUE, label(what, n), "us")) for n in plan.principals]
-        _line(principals, what, points, color=colour)
-    principals.set(xlabel="principals", ylabel="server CPU per key, us")
-    for name, text, colour in (
-        ("issue us", "server CPU per key, us", _OURS),
-        ("KiB each", "memory for each, KiB", _PEER),
-        ("s to come back", "s until all are back", "#c06000"),
-    ):
-        points = [
-            (float(n), results.median(SCALE, f"{n:,} receivers", name)) for n in plan.receivers
-        ]
-        _line(receivers, text, points, color=colour)
-    receivers.set(xlabel="connected receivers")
+        points = {float(n): label(what, n) for n in plan.principals}
+        _line(principals, results, ISSUE, points, "us", color=colour, label=what)
+    principals.set(title="issuing", xlabel="principals", ylabel="server CPU per key, us")
     for what, colour in (("kdcclient", _OURS), ("scp", _PEER)):
-        points = [
-            (float(n), results.median(GROWTH, f"{what} of {n}", "s")) for n in plan.file_sizes
-        ]
-        _line(sizes, f"{what}, one file", points, color=colour)
-    sizes.set(xlabel="bytes", ylabel="s from start to confirmation")
-    for axis in (principals, receivers, sizes):
-        axis.set(xscale="log", yscale="log")
-        axis.grid(alpha=0.3)
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend(fontsize=8)
+        points = {float(n): f"{what} of {n}" for n in plan.file_sizes}
+        _line(sizes, results, GROWTH, points, "s", color=colour, label=what)
+    sizes.set(title="one file", xlabel="size", ylabel="s from start to confirmation")
+    points = {float(n): f"{n:,} receivers" for n in plan.receivers}
+    for axis, name, text, colour in (
+        (receivers, "issue us", "server CPU per key, us", _OURS),
+        (receivers, "KiB each", "memory for each, KiB", _PEER),
+        (back, "s to come back", "s until all are back", _OURS),
+    ):
+        _line(axis, results, SCALE, points, name, color=colour, label=text)
+    receivers.set(title="receivers", xlabel="connected receivers", ylabel="us, KiB")
+    back.set(title="the KDC starts again", xlabel="connected receivers", ylabel="s")
+    for axis, ticks, say in (
+        (principals, plan.principals, _count),
+        (sizes, plan.file_sizes, _bytes),
+        (receivers, plan.receivers, _count),
+        (back, plan.receivers, _count),
+    ):
+        _both_logarithmic(axis, ticks, say)
     return figure

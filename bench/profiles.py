@@ -21,7 +21,7 @@ from bench.plan import Plan
 from bench.processes import Failed, Scratch, free_port, run
 from bench.stream import BLOCK
 
-__all__ = ["PROFILE", "measure"]
+__all__ = ["PROFILE", "measure", "shares"]
 
 PROFILE = "profile"
 # The innermost frame that is of one of these says what a sample was spent on.
@@ -55,7 +55,7 @@ def _kind_of(stack: str) -> str:
     return "Python and the rest"
 
 
-def _shares(path: Path) -> dict[str, float]:
+def shares(path: Path) -> dict[str, float]:
     counts: Counter[str] = Counter()
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")
@@ -79,7 +79,7 @@ def _py_spy(output: Path, *what: str | Path) -> list[str | Path]:
 def _read(output: Path) -> dict[str, float]:
     if not output.exists():
         raise Failed("py-spy may not look at other processes here")
-    return _shares(output)
+    return shares(output)
 
 
 def _watched(scratch: Scratch, pid: int, work: Callable[[], object]) -> dict[str, float]:

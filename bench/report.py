@@ -23,7 +23,8 @@ _HEAD = """\
 
 Made by `make bench`; do not edit. Everything ran on one machine, over loopback, side by side:
 the programs took turns, {rounds} rounds of each ({few} of the large transfers).
-`python -m bench --help` tells how to measure less or more.
+`python -m bench --help` tells how to measure less or more; `make bench-quick` tells in a minute
+what each operation costs, in units of a fixed load.
 
 ## How to read it
 

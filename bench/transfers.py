@@ -33,7 +33,7 @@ from bench.stream import BLOCK
 from bench.ways import CHANNEL, COPY, PLAIN, PLAIN_TLS, SEND, THROUGH, WORMHOLE, Way, is_rival
 from bench.wormhole import Wormhole
 
-__all__ = ["FILES", "GROWTH", "MEMORY", "SMALL", "TUNNEL", "measure"]
+__all__ = ["FILES", "GROWTH", "MEMORY", "SMALL", "TUNNEL", "in_turn", "measure"]
 
 MEMORY, FILES, SMALL, TUNNEL, GROWTH = "memory", "files", "small", "tunnel", "growth"
 _MIB = 1 << 20
@@ -50,12 +50,12 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
             (SMALL, plan.rounds, small),
             (GROWTH, 1, growth),
         ):
-            _in_turn(results, section, rounds, ways(scratch, ends, plan), plan.peers)
+            in_turn(results, section, rounds, ways(scratch, ends, plan), plan.peers)
     finally:
         kdc.stop()
 
 
-def _in_turn(results: Results, section: str, rounds: int, ways: list[Way], peers: bool) -> None:
+def in_turn(results: Results, section: str, rounds: int, ways: list[Way], peers: bool) -> None:
     for _ in range(rounds):
         for row, way in ways:
             if is_rival(row) and not peers:

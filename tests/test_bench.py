@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import goals, plan, report
-from bench.exchanges import CONNECT, ISSUE, REGISTER, label
+from bench import goals, paths, plan, profiles, report, transfers
+from bench.exchanges import BARE, CONNECT, EXCHANGES, ISSUE, OPENED, REGISTER, label
 from bench.figures import Results, number, table
+from bench.load import together
 from bench.processes import Failed, Scratch, cpu_of, free_port, listening, run
+from bench.ways import CHANNEL, PLAIN, PLAIN_TLS, Way, is_rival
 
 SIZES = (10, 1000)
 
@@ -72,20 +75,124 @@ class GoalsTests(SynchronousTestCase):
         """Without figures nothing is met, and nothing missed."""
         self.assertEqual(set(met(Results()).values()), {None})
 
-    def test_connect_and_register(self) -> None:
-        """Connecting is compared with the bare handshake, registering with kadmin.local."""
+    def test_missing_size(self) -> None:
+        """A size that was not measured may be the one that misses the goal."""
         results = issued(9, 100)
-        results.add(CONNECT, "floor: bare TLS", {"us": 900.0})
+        found = [goal.met for goal in goals.goals(results, (*SIZES, 1_000_000))]
+        self.assertEqual(found[:2], [None, None])
+        found = [goal.met for goal in goals.goals(issued(90, 100), (*SIZES, 1_000_000))]
+        self.assertEqual(found[:2], [False, False])
+
+    def test_connect(self) -> None:
+        """Connecting is compared with the bare handshake, and the reason is made of figures."""
+        results = issued(9, 100)
+        results.add(CONNECT, BARE, {"us": 900.0})
+        results.add(CONNECT, EXCHANGES, {"us": 1010.0})
+        results.add("crypto", "all", {"Ed25519 verification": 60.0})
+        for size, ours in zip(SIZES, (1040.0, 1100.0), strict=True):
+            results.add(CONNECT, label("kdc", size), {"us": ours})
+        goal = next(g for g in goals.goals(results, SIZES) if g.text.startswith("connect"))
+        self.assertFalse(goal.met)
+        self.assertEqual(goal.figure, "200 us above 900 us")
+        self.assertIn("add 110 us and one Ed25519 verification 60 us; the other 30 us", goal.why)
+
+    def test_register(self) -> None:
+        """Registering is compared with kadmin.local, with and without what connecting takes."""
+        results = issued(9, 100)
         for size in SIZES:
-            results.add(CONNECT, label("kdc", size), {"us": 1100.0})
             results.add(REGISTER, label("kadmin.local", size), {"per_second": 200.0})
-            for clients, rate in ((16, 150.0), (64, 300.0)):
-                row = label(f"kdc, {clients} at a time", size)
-                results.add(REGISTER, row, {"per_second": rate})
+            for opened, rates in (("", (150.0, 300.0)), (OPENED, (250.0, 300.0))):
+                for clients, rate in zip((16, 64), rates, strict=True):
+                    row = label(f"kdc, {clients} at a time{opened}", size)
+                    results.add(REGISTER, row, {"per_second": rate, "us": 400.0})
         found = met(results)
-        self.assertFalse(found["connect: at most 150 us above the bare TLS handshake"])
-        self.assertFalse(
-            found["register: faster than kadmin.local from 16 clients on, 10 principals"]
+        what = "faster than kadmin.local from 16 clients on, 10 principals"
+        self.assertIs(found[f"register, connection included: {what}"], False)
+        self.assertIs(found[f"register, connections open: {what}"], True)
+
+    def test_best_peer(self) -> None:
+        """A floor is no rival; a tunnel from memory to memory is one."""
+        results = Results()
+        for section, row, rate in (
+            ("memory", CHANNEL, 400.0),
+            ("memory", PLAIN, 1000.0),
+            ("memory", PLAIN_TLS, 900.0),
+            ("memory", "ssh", 200.0),
+            ("tunnel", "stunnel", 320.0),
+        ):
+            results.add(section, row, {"MiB/s": rate})
+        goal = next(g for g in goals.goals(results, SIZES) if "memory to memory: 1.5" in g.text)
+        self.assertEqual((goal.met, goal.figure), (False, "400 MiB/s, 1.25 times that of stunnel"))
+        self.assertIn("OpenSSL moves 900 MiB/s", goal.why)
+
+
+class PathsTests(SynchronousTestCase):
+    """How far a path is above its floor."""
+
+    def test_above_the_floor(self) -> None:
+        """The floor is the sum of what cannot be saved, each part measured alone."""
+        results = issued(80, 100)
+        for kind, us in (("tcp", 20.0), ("tls", 36.0)):
+            results.add(ISSUE, f"floor: {kind} alone, 1 in flight", {"us": us})
+        results.add("crypto", "all", {"AES-256-GCM, 200 bytes": 1.0, "12 random bytes": 0.5})
+        (path,) = paths.paths(results, SIZES[0])
+        self.assertEqual((path.name, path.ours, path.floor), ("issue, 1 in flight", 80, 39.5))
+        self.assertIn("40.5 above, 2.03 times", paths.shown([path]))
+
+    def test_nothing_is_guessed(self) -> None:
+        """A path with a part that was not measured is left out."""
+        results = issued(80, 100)
+        results.add(ISSUE, "floor: tls alone, 1 in flight", {"us": 36.0})
+        self.assertEqual(paths.paths(results, SIZES[0]), [])
+
+
+class LoadTests(SynchronousTestCase):
+    """What load generators make of several measurements."""
+
+    def test_together(self) -> None:
+        """Batches count by their size, and their times add up."""
+        parts = [
+            {"us": 100.0, "client_us": 10.0, "per_second": 100.0, "count": 300},
+            {"us": 200.0, "client_us": 20.0, "per_second": 50.0, "count": 100},
+        ]
+        found = together(parts)
+        self.assertEqual((found["us"], found["client_us"]), (125.0, 12.5))
+        self.assertEqual((found["count"], found["per_second"]), (400, 80.0))
+
+    def test_only_ours(self) -> None:
+        """The quick form runs no other program."""
+        ran: list[str] = []
+
+        def way(row: str) -> Way:
+            def measured() -> dict[str, float]:
+                ran.append(row)
+                return {"s": 1.0}
+
+            return row, measured
+
+        rows = [CHANNEL, PLAIN, "ssh, ChaCha20", "magic-wormhole"]
+        self.assertEqual([row for row in rows if is_rival(row)], rows[2:])
+        results = Results()
+        transfers.in_turn(results, "memory", 2, [way(row) for row in rows], peers=False)
+        self.assertEqual(ran, [CHANNEL, PLAIN] * 2)
+        self.assertEqual(results.rows("memory"), [CHANNEL, PLAIN])
+
+
+class ProfilesTests(SynchronousTestCase):
+    """What becomes of a profiler's samples."""
+
+    def test_shares(self) -> None:
+        """A sample counts for the innermost part that is known; waiting does not count."""
+        path = Path(self.mktemp())
+        path.write_text(
+            "main (x.py:1);dataReceived (twisted/internet/tcp.py:2);next (kdc/codec.py:3) 30\n"
+            "main (x.py:1);write (twisted/protocols/tls.py:2);send (OpenSSL/SSL.py:3) 10\n"
+            "main (x.py:1);doPoll (twisted/internet/epollreactor.py:240) 500\n"
+            "main (x.py:1);_load (<frozen importlib._bootstrap>:9);f (kdc/codec.py:1) 60\n"
+        )
+        self.assertEqual(
+            profiles.shares(path),
+            {"encoding and decoding": 30.0, "TLS (pyOpenSSL)": 10.0, "imports": 60.0},
         )
 
 
@@ -98,11 +205,24 @@ class ReportTests(SynchronousTestCase):
         results.without("tunnel", "spiped", "spiped is not installed\nand more")
         directory = Path(self.mktemp())
         directory.mkdir()
-        report.write(directory, results, plan.QUICK, 1.0)
+        report.write(directory, results, attrs.evolve(plan.QUICK, principals=SIZES), 1.0)
         text = (directory / "performance.md").read_text()
         self.assertIn("0.30 to 0.30 of it | met", " ".join(text.split()))
         self.assertIn("- tunnel, spiped: spiped is not installed\n", text)
         self.assertNotIn("and more", text)
+
+    def test_ratios(self) -> None:
+        """Beside a figure is what it is of its rival's, with as many principals."""
+        results = issued(30, 100)
+        results.add(ISSUE, label("krb5kdc, TCP, 8 outstanding", SIZES[1]), {"us": 150.0})
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        report.write(directory, results, attrs.evolve(plan.QUICK, principals=SIZES), 1.0)
+        text = (directory / "performance.md").read_text()
+        self.assertIn("| kdc, 1 in flight, 10 principals | 30 | - | - | - | 0.30 |", text)
+        self.assertIn(
+            "| krb5kdc, TCP, 8 outstanding, 1,000 principals | 150 | - | - | - | 1.50 |", text
+        )
 
 
 class ProcessesTests(SynchronousTestCase):

@@ -25,7 +25,7 @@ from kdc.adminsocket import SocketPath
 from kdc.auditlog import AuditLog
 from kdc.background import background
 from kdc.clock import use_monotonic_timers
-from kdc.errors import KDCError, LocalIOError
+from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.issuer import Audit, Enrolment, Issuer
 from kdc.partial import local_error
 from kdc.presence import DIRECTORY

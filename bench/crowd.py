@@ -13,7 +13,7 @@ from twisted.internet.task import react
 
 from bench.load import Settings, at_once, client_of
 from bench.population import REALM
-from kdc.channel import ChannelListener
+from kdc.channel_receiver import ChannelListener
 from kdc.endpoints import Reception
 from kdc.errors import KDCError
 

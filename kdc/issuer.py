@@ -57,7 +57,18 @@ from kdc.store import Change as StoreChange
 from kdc.store import Create, Delete, Outcome, Record, Replace, Result, Status
 from kdc.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, Ticket, TicketCipher
 
-__all__ = ["NOTHING", "Audit", "Enrolment", "Issuer", "Now", "Output", "Session", "Write"]
+__all__ = [
+    "NOTHING",
+    "Audit",
+    "Enrolment",
+    "Issuer",
+    "Now",
+    "Output",
+    "Permit",
+    "Session",
+    "Write",
+    "everybody",
+]
 
 
 class Enrolment(enum.Enum):
@@ -140,6 +151,7 @@ class Output:
 
 
 Others: TypeAlias = tuple[tuple["Session", Output], ...]
+Permit: TypeAlias = Callable[[str, str], bool]
 NOTHING = Output()
 _CLOSE = Output(close=True)
 
@@ -157,11 +169,16 @@ class _Epoch:
     session: Session
 
 
+def everybody(client: str, receiver: str) -> bool:
+    """Permit every client a key to every receiver."""
+    return True
+
+
 class Issuer:
     """One realm's KDC: what all its connections share.
 
     ``find`` is the store's ``get``; ``permits(client, receiver)`` is the realm's
-    policy on keys; ``random`` gives that many random bytes.
+    policy on keys, see `kdc.permits`; ``random`` gives that many random bytes.
     """
 
     def __init__(
@@ -174,20 +191,21 @@ class Issuer:
         enrolment: Enrolment,
         lifetime_seconds: int = 300,
         limits: Limits | None = None,
-        permits: Callable[[str, str], bool] = lambda client, receiver: True,
+        permits: Permit = everybody,
     ) -> None:
         self.realm = realm
-        self.permits = permits
         self.find = find
         self.audit = audit
         self.random = random
         limits = Limits() if limits is None else limits
         self.failures = _Failures(limits)
-        self.govern(enrolment, lifetime_seconds, limits)
+        self.govern(enrolment, lifetime_seconds, limits, permits)
         self._epochs: dict[str, _Epoch] = {}
         self._sessions: dict[str, set[Session]] = {}
 
-    def govern(self, enrolment: Enrolment, lifetime_seconds: int, limits: Limits) -> None:
+    def govern(
+        self, enrolment: Enrolment, lifetime_seconds: int, limits: Limits, permits: Permit
+    ) -> None:
         """Decide by these from now on; what the buckets have counted is forgotten.
 
         Where each principal has been before is not: else a flood on a name would
@@ -195,6 +213,7 @@ class Issuer:
         """
         self.enrolment = enrolment
         self.lifetime_seconds = lifetime_seconds
+        self.permits = permits
         self.key_rate = TokenBuckets(limits.keys)
         self.registration_rate = TokenBuckets(limits.registrations)
         self.failures.limit(limits)

@@ -7,6 +7,9 @@ TOML:
 
     [limits]
     keys-per-second = 200
+
+    [permit]
+    "db-*" = ["app-*", "alice"]
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from kdc.errors import ConfigurationError
 from kdc.issuer import Enrolment
 from kdc.messages import LIFETIME_SECONDS
 from kdc.partial import local_error
+from kdc.permits import Permits
 from kdc.rates import Limits
 
 __all__ = ["LIMITS", "Policy", "read_policy"]
@@ -37,6 +41,7 @@ class Policy:
     enrolment: Enrolment | None = None
     lifetime_seconds: int | None = None
     limits: dict[str, int] = attrs.field(factory=dict)
+    permits: Permits | None = None
 
     def over(self, other: Policy) -> Policy:
         """Return this, and ``other`` where this says nothing."""
@@ -44,16 +49,17 @@ class Policy:
             self.enrolment or other.enrolment,
             self.lifetime_seconds or other.lifetime_seconds,
             {**other.limits, **self.limits},
+            self.permits or other.permits,
         )
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Policy:
         """Check plain values; raises `ConfigurationError` naming the one that is wrong."""
-        unknown = values.keys() - {"enrol", "lifetime", "limits"}
+        unknown = values.keys() - {"enrol", "lifetime", "limits", "permit"}
         if unknown:
             raise ConfigurationError(
                 f"there is no setting {min(unknown)[:40]!r}",
-                hint="there are enrol, lifetime and the table limits",
+                hint="there are enrol, lifetime and the tables limits and permit",
             )
         lifetime, enrol = values.get("lifetime"), values.get("enrol")
         if lifetime is not None:
@@ -61,7 +67,10 @@ class Policy:
                 "lifetime", lifetime, LIFETIME_SECONDS.start, LIFETIME_SECONDS.stop - 1
             )
         return cls(
-            None if enrol is None else _enrolment(enrol), lifetime, _limits(values.get("limits"))
+            None if enrol is None else _enrolment(enrol),
+            lifetime,
+            _limits(values.get("limits")),
+            _permits(values.get("permit")),
         )
 
 
@@ -102,6 +111,21 @@ def _limits(values: Any) -> dict[str, int]:
             )
         limits[LIMITS[name].name] = _number(name, value, 1, _HIGHEST)
     return limits
+
+
+def _permits(values: Any) -> Permits | None:
+    if values is None:
+        return None
+    if not isinstance(values, dict) or not all(isinstance(each, list) for each in values.values()):
+        raise ConfigurationError(
+            "permit is a table of lists of clients", hint='such as "db-*" = ["app-*", "alice"]'
+        )
+    try:
+        return Permits(values)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"permit: {error}", hint="letters are small, and * stands for any of them"
+        ) from None
 
 
 def _number(name: str, value: Any, low: int, high: int) -> int:

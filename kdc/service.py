@@ -26,7 +26,7 @@ from kdc.auditlog import AuditLog
 from kdc.background import background
 from kdc.clock import use_monotonic_timers
 from kdc.errors import ConfigurationError, KDCError, LocalIOError
-from kdc.issuer import Audit, Enrolment, Issuer
+from kdc.issuer import Audit, Enrolment, Issuer, Permit, everybody
 from kdc.partial import local_error
 from kdc.presence import DIRECTORY
 from kdc.rates import Limits
@@ -64,6 +64,7 @@ class KDCSettings:
     enrolment: Enrolment = Enrolment.OPEN
     lifetime_seconds: int = 300
     limits: Limits = attrs.field(factory=Limits)
+    permits: Permit = everybody
     tls_key: Path | None = None
     tls_certificate: Path | None = None
     master_key: Path | None = None
@@ -165,7 +166,9 @@ class KDCService(Service):
             self.audit.add(Audit("reload-failed", "", "", str(error)))
             return
         self.tls.replace_by(tls)
-        self.factory.issuer.govern(settings.enrolment, settings.lifetime_seconds, settings.limits)
+        self.factory.issuer.govern(
+            settings.enrolment, settings.lifetime_seconds, settings.limits, settings.permits
+        )
         self.factory.limit(settings.limits)
         self.audit.add(Audit("reloaded", "", "", self.tls.fingerprint))
 
@@ -212,6 +215,7 @@ class KDCService(Service):
             enrolment=settings.enrolment,
             lifetime_seconds=settings.lifetime_seconds,
             limits=settings.limits,
+            permits=settings.permits,
         )
         self._in_store_thread = run_in(self._pool)
         self._in_reading_thread = run_in(self._reading_pool)

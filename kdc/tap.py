@@ -7,7 +7,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from kdc.issuer import Enrolment
+from kdc.issuer import Enrolment, everybody
 from kdc.options import (
     Command,
     absolute,
@@ -45,8 +45,8 @@ class Options(Command):
             "c",
             None,
             (
-                "a TOML file with enrol, lifetime and a table of limits, read again at SIGHUP;"
-                " options given here count more"
+                "a TOML file with enrol, lifetime, limits and who may reach whom,"
+                " read again at SIGHUP; options given here count more"
             ),
         ],
         ["realm", None, "LOCAL", "the realm; must be the same at the clients"],
@@ -153,6 +153,7 @@ def settings_of(options: Options) -> KDCSettings:
         enrolment=policy.enrolment or (Enrolment.OPEN if local else Enrolment.INVITE),
         lifetime_seconds=policy.lifetime_seconds or DEFAULT_LIFETIME_SECONDS,
         limits=Limits(**policy.limits),
+        permits=policy.permits or everybody,
         tls_key=absolute(options["tls-key"]),
         tls_certificate=absolute(options["tls-certificate"]),
         master_key=absolute(options["master-key"]),

@@ -11,7 +11,7 @@ from kdc import issuer as issuer_module
 from kdc.codec import enc, frame
 from kdc.crypto import verified
 from kdc.errors import Refusal
-from kdc.issuer import ALLOWED, Audit, Enrolment, Output, State
+from kdc.issuer import ALLOWED, Audit, Enrolment, Output, State, everybody
 from kdc.messages import (
     Authenticate,
     Authenticated,
@@ -329,7 +329,9 @@ class RateTests(IssuerCase):
     def test_new_limits_lock_nobody_out(self) -> None:
         """Limits read again in the middle of a flood: the owner is still known where she was."""
         self.realm.login(ALICE, "192.0.2.10")
-        self.realm.issuer.govern(Enrolment.OPEN, 60, Limits(failures_per_minute_per_name=20))
+        self.realm.issuer.govern(
+            Enrolment.OPEN, 60, Limits(failures_per_minute_per_name=20), everybody
+        )
         codes = [self.guess(f"198.51.100.{n}").code for n in range(21)]
         self.assertEqual(codes, [Refusal.NOT_AUTHENTIC] * 20 + [Refusal.RATE])
         self.realm.login(ALICE, "192.0.2.10")

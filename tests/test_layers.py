@@ -18,7 +18,7 @@ CORE = (
     ("kdc.errors", "kdc.principal"),
     ("kdc.codec",),
     ("kdc.crypto",),
-    ("kdc.messages", "kdc.noise", "kdc.rates", "kdc.tickets"),
+    ("kdc.messages", "kdc.noise", "kdc.permits", "kdc.rates", "kdc.tickets"),
     ("kdc.records",),
     ("kdc.handshake",),
     ("kdc.exchange",),
@@ -90,7 +90,7 @@ PURE = frozenset(
     (
         *("__future__", "abc", "collections", "enum", "types", "typing", "attrs"),
         *("bisect", "functools", "heapq", "itertools", "math", "operator"),
-        *("base64", "binascii", "ipaddress", "re", "struct", "unicodedata"),
+        *("base64", "binascii", "fnmatch", "ipaddress", "re", "struct", "unicodedata"),
         *("cryptography", "hashlib", "hmac"),
     )
 )

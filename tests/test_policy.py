@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import ConfigurationError, LocalIOError
 from kdc.issuer import Enrolment
+from kdc.permits import Permits
 from kdc.policy import LIMITS, Policy, read_policy
 from kdc.rates import Limits
 from tests.support import PROPERTY
@@ -39,6 +40,14 @@ class PolicyTests(SynchronousTestCase):
         numbers = {field.name: number for number, field in enumerate(LIMITS.values(), 7)}
         self.assertEqual(policy.limits, numbers)
         self.assertEqual(Limits(**policy.limits), Limits(**numbers))
+        self.assertIsNone(policy.permits)
+
+    def test_permit(self) -> None:
+        """Who may reach whom, in the order of the file."""
+        permits = self.read('[permit]\n"db-*" = ["app-*", "alice"]\n"*" = ["*"]').permits
+        self.assertEqual(permits, Permits({"db-*": ["app-*", "alice"], "*": ["*"]}))
+        self.assertEqual(Policy().over(Policy(permits=permits)).permits, permits)
+        self.assertEqual(self.read("[permit]").permits, Permits())
 
     def test_nothing(self) -> None:
         """An empty file says nothing, and changes nothing."""
@@ -73,6 +82,11 @@ class PolicyTests(SynchronousTestCase):
             ("[limits]\nkeys-burst = 0", "keys-burst is a whole number from 1"),
             ("[limits]\nkeys-burst = 1000000001", "keys-burst is a whole number"),
             ("[limits]\nkeys_burst = 7", "no limit is called 'keys_burst'"),
+            ("permit = 7", "permit is a table of lists"),
+            ("[permit]\ndb = 'alice'", "permit is a table of lists"),
+            ("[permit]\ndb = ['Alice']", "permit: not a name, .*'Alice'"),
+            ("[permit]\ndb = [7]", "permit: not a name"),
+            ("[permit]\n'd b' = []", "permit: not a name, .*'d b'"),
             ("enrol = 'open", "[Ii]nvalid|[Uu]nterminated|[Ee]xpected|[Ii]llegal"),
             (b"\xff\xfe", "decode"),
             ("a = " + "[" * 30_000, ""),
@@ -96,7 +110,9 @@ class PropertyTests(SynchronousTestCase):
     @PROPERTY
     @given(
         st.dictionaries(
-            st.one_of(st.sampled_from(["enrol", "lifetime", "limits"]), st.text(max_size=9)),
+            st.one_of(
+                st.sampled_from(["enrol", "lifetime", "limits", "permit"]), st.text(max_size=9)
+            ),
             st.recursive(
                 st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
                 lambda inner: st.dictionaries(st.text(), inner) | st.lists(inner),

@@ -29,10 +29,13 @@ from kdc.errors import (
     KDCError,
     KDCUnreachable,
     LocalIOError,
+    NotReceiving,
+    RefusedByPolicy,
     WrongIdentity,
 )
 from kdc.issuer import Enrolment
 from kdc.partial import PartialFile
+from kdc.permits import Permits
 from kdc.rates import Limits
 from kdc.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
@@ -361,6 +364,18 @@ class ReloadTests(ServiceTestCase):
             await self.registered(service, "bob")
         self.assertEqual(service.factory.issuer.lifetime_seconds, 77)
         self.assertEqual(service.factory.limits.idle_seconds, 5)
+
+    async def test_who_may_reach_whom(self) -> None:
+        """So do the rules on keys: none for whom they exclude, until they are others."""
+        rules = Permits({"bob": ["carol"]})
+        service = self.start(self.settings(permits=rules), read_again=self.read_again)
+        alice = await self.registered(service, "alice")
+        await self.registered(service, "bob")
+        with self.assertRaises(RefusedByPolicy):
+            await alice.request_key("bob")
+        await self.hangup()
+        with self.assertRaises(NotReceiving):
+            await alice.request_key("bob")
 
     async def test_broken_configuration(self) -> None:
         """What cannot be read leaves everything as it was, and both logs say so."""

@@ -10,11 +10,9 @@ import socket
 import ssl
 from pathlib import Path
 
-from cryptography import x509
-
 from kdc.errors import ConfigurationError, KDCUnreachable
 from kdc.partial import local_error
-from kdc.tls import ALPN, Pin, fingerprint_of, parse_fingerprint
+from kdc.tls import ALPN, Pin, fingerprint_shown, parse_fingerprint
 
 __all__ = ["add", "default_path", "find", "look"]
 
@@ -79,7 +77,7 @@ def add(path: Path, host: str, port: int, fingerprint: str) -> None:
 def look(host: str, port: int) -> str:
     """Return the fingerprint that is shown there; nothing is sent, nothing is believed.
 
-    Raises `KDCUnreachable`.
+    Raises `KDCUnreachable` and `WrongIdentity`.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -105,4 +103,4 @@ def look(host: str, port: int) -> str:
         ) from None
     if certificate is None:
         raise KDCUnreachable(f"what answers at {where} shows no certificate")
-    return fingerprint_of(x509.load_der_x509_certificate(certificate))
+    return fingerprint_shown(certificate)

@@ -17,6 +17,7 @@ import attrs
 import service_identity
 import service_identity.pyopenssl
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -39,6 +40,7 @@ __all__ = [
     "ServerTLS",
     "channel_binding",
     "fingerprint_of",
+    "fingerprint_shown",
     "make_certificate",
     "parse_fingerprint",
     "peer_fingerprint",
@@ -46,6 +48,15 @@ __all__ = [
 
 ALPN = b"kdp/1"
 _FINGERPRINT = re.compile(r"sha256:([0-9a-f]{64})")
+# OpenSSL is content with certificates that `cryptography` is not: it raises these then.
+_STRANGE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 # Pinned clients do not look at dates, so that wrong clocks do no harm; for the
 # others an administrator brings a certificate of a CA.
 _CERTIFICATE_YEARS = 30
@@ -171,11 +182,19 @@ class Identity(Protocol):
 
 
 def peer_fingerprint(connection: SSL.Connection) -> str:
-    """What the other end has shown."""
-    certificate = connection.get_peer_certificate(as_cryptography=True)
+    """What the other end has shown; raises `WrongIdentity`."""
+    certificate = connection.get_peer_certificate()
     if certificate is None:
         raise WrongIdentity("the KDC showed no certificate")
-    return fingerprint_of(certificate)
+    return fingerprint_shown(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+
+
+def fingerprint_shown(certificate: bytes) -> str:
+    """The fingerprint of a certificate that somebody has shown (DER); raises `WrongIdentity`."""
+    try:
+        return fingerprint_of(x509.load_der_x509_certificate(certificate))
+    except _STRANGE:
+        raise WrongIdentity("the KDC shows a certificate that cannot be read") from None
 
 
 def _accept_any(*_: object) -> bool:
@@ -243,7 +262,7 @@ class Authority:
                 service_identity.pyopenssl.verify_ip_address(connection, self.host)
             else:
                 service_identity.pyopenssl.verify_hostname(connection, self.host)
-        except (service_identity.VerificationError, service_identity.CertificateError):
+        except (service_identity.VerificationError, service_identity.CertificateError, *_STRANGE):
             raise WrongIdentity(
                 f"the KDC's certificate is not for {self.host}",
                 hint="use the name that is in the certificate, or pin the KDC's fingerprint",

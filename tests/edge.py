@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
@@ -71,6 +72,7 @@ __all__ = [
     "Wire",
     "certificate",
     "factory_of",
+    "strange_certificate",
 ]
 
 KDC_HOST, KDC_PORT = "192.0.2.88", 88
@@ -452,6 +454,13 @@ def factory_of(*protocols: IProtocol) -> Factory[Any]:
 def certificate(*names: str) -> tuple[bytes, bytes]:
     """A key and its self-signed certificate, the same each time for the same names."""
     return make_certificate(names or (KDC_HOST,), NOW)
+
+
+def strange_certificate() -> bytes:
+    """The same certificate, of an X.509 version that does not exist: OpenSSL takes it."""
+    version, another = bytes.fromhex("a003020102"), bytes.fromhex("a003020107")
+    der = ssl.PEM_cert_to_DER_cert(certificate()[1].decode())
+    return ssl.DER_cert_to_PEM_cert(der.replace(version, another, 1)).encode()
 
 
 class _Disk:

@@ -14,9 +14,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import known
-from kdc.errors import ConfigurationError, KDCUnreachable, LocalIOError
+from kdc.errors import ConfigurationError, KDCUnreachable, LocalIOError, WrongIdentity
 from kdc.tls import ALPN, ServerTLS
-from tests.edge import certificate
+from tests.edge import certificate, strange_certificate
 
 ONE, TWO = "sha256:" + "1a" * 32, "sha256:" + "2b" * 32
 
@@ -42,10 +42,16 @@ class OneConnection:
 class TLSServer:
     """What a KDC looks like to somebody who only looks; ``heard`` is what he says."""
 
-    def __init__(self, test: SynchronousTestCase, newest: ssl.TLSVersion | None = None) -> None:
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        newest: ssl.TLSVersion | None = None,
+        *,
+        chain: bytes = certificate()[1],
+    ) -> None:
         self.heard = b""
         path = Path(test.mktemp())
-        path.write_bytes(b"".join(certificate()))
+        path.write_bytes(certificate()[0] + chain)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.load_cert_chain(path)
         self._context.set_alpn_protocols([ALPN.decode()])
@@ -139,6 +145,12 @@ class LookTests(SynchronousTestCase):
         server = TLSServer(self, ssl.TLSVersion.TLSv1_2)
         error = self.assertRaises(KDCUnreachable, known.look, "127.0.0.1", server.port)
         self.assertIn("does not speak this protocol", str(error))
+
+    def test_unreadable_certificate(self) -> None:
+        """A certificate that cannot be read is a clear error."""
+        server = TLSServer(self, chain=strange_certificate())
+        error = self.assertRaises(WrongIdentity, known.look, "127.0.0.1", server.port)
+        self.assertIn("cannot be read", str(error))
 
     def test_not_tls(self) -> None:
         """What answers something else is not a KDC."""

@@ -11,8 +11,8 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-from OpenSSL import SSL
+from cryptography.x509.oid import ExtensionOID, NameOID
+from OpenSSL import SSL, crypto
 from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
@@ -39,7 +39,15 @@ from kdc.tls import (
     make_certificate,
     parse_fingerprint,
 )
-from tests.edge import KDC_HOST, NOW, EdgeTestCase, Recorder, certificate, factory_of
+from tests.edge import (
+    KDC_HOST,
+    NOW,
+    EdgeTestCase,
+    Recorder,
+    certificate,
+    factory_of,
+    strange_certificate,
+)
 from tests.support import SeededRandom, keys_of
 
 ELSEWHERE = 89
@@ -51,7 +59,7 @@ def handle_of(link: KDCLink) -> SSL.Connection:
     return connection
 
 
-def authority(*names: str) -> tuple[bytes, bytes, bytes]:
+def authority(*names: str, alternative: Any = None) -> tuple[bytes, bytes, bytes]:
     """A CA, and a server key with a certificate by it: (CA, key, chain), all PEM."""
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a CA")])
@@ -70,7 +78,8 @@ def authority(*names: str) -> tuple[bytes, bytes, bytes]:
 
     ca = sign(issuer, ca_key.public_key(), True).sign(ca_key, hashes.SHA256())
     leaf = sign(x509.Name([]), key.public_key(), False)
-    leaf = leaf.add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False)
+    names_in_it = x509.SubjectAlternativeName([x509.DNSName(n) for n in names])
+    leaf = leaf.add_extension(alternative or names_in_it, False)
     pem = serialization.Encoding.PEM
     return (
         ca.public_bytes(pem),
@@ -231,6 +240,18 @@ class _Careless(ServerTLS):
         self._context.use_certificate(_certificate(chain))
 
 
+class _Strange(ServerTLS):
+    """A server with a certificate that OpenSSL takes and `cryptography` does not."""
+
+    def __init__(self) -> None:
+        super().__init__(*certificate())
+        pem = crypto.FILETYPE_PEM
+        self._context = SSL.Context(SSL.TLS_METHOD)
+        self._context.use_privatekey(crypto.load_privatekey(pem, certificate()[0]))
+        self._context.use_certificate(crypto.load_certificate(pem, strange_certificate()))
+        self._context.set_alpn_select_callback(lambda connection, offered: ALPN)
+
+
 class NothingIsSentTests(EdgeTestCase):
     """Unless the KDC has shown who it is, a client says nothing at all."""
 
@@ -285,6 +306,22 @@ class NothingIsSentTests(EdgeTestCase):
         error = self.assert_nothing_sent(UnknownIdentity, Unvouched(), why="vouched")
         assert isinstance(error, UnknownIdentity)
         self.assertEqual(error.fingerprint, self.kdc.tls.fingerprint)
+
+    def test_unreadable_certificate(self) -> None:
+        """A certificate that cannot be read is a wrong one, at once and without a traceback."""
+        self.impostor(_Strange())
+        self.assert_nothing_sent(WrongIdentity, self.kdc.identity, why="cannot be read")
+        self.assert_nothing_sent(WrongIdentity, Unvouched(), why="cannot be read")
+
+    def test_unreadable_names(self) -> None:
+        """A certificate by the right CA, with names of a kind that nobody uses, is refused."""
+        x400 = x509.UnrecognizedExtension(
+            ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3004a3023000")
+        )
+        ca, key, chain = authority(alternative=x400)
+        self.impostor(ServerTLS(key, chain))
+        identity = Authority("kdc.example", self.ca_file(ca))
+        self.assert_nothing_sent(WrongIdentity, identity, why="not for kdc.example")
 
     def test_no_alpn(self) -> None:
         """A server with the right key that does not speak kdp/1 hears nothing."""

@@ -33,6 +33,7 @@ from kdc.errors import (
     Refusal,
     RefusedByPolicy,
     RemoteProtocolError,
+    Superseded,
     TooBusy,
     UnknownPeer,
     WrongIdentity,
@@ -269,9 +270,15 @@ class KDCLink(Protocol):
             raise RemoteProtocolError(Refusal.MALFORMED, "the KDC speaks before it was asked")
         answer = self._exchange.take(body)
         if isinstance(answer.message, SupersededMessage):
-            # Not `close`: that waits for the other side, and this must be heard at once.
+            # Not `close`: that waits for the other side, and this must be heard at once,
+            # also by who waits for his next epoch: he must not come back for it.
             self.superseded = True
-            self._fail(KDCUnreachable("the KDC has begun to send others elsewhere"))
+            self._fail(
+                Superseded(
+                    "somebody began to receive under our name elsewhere",
+                    hint="if that was not you, the key is stolen: change it at once",
+                )
+            )
             return
         waiting = self._waiting.pop(answer.nonce or b"", None)
         if waiting is not None and not waiting.called:
@@ -387,10 +394,11 @@ class KDCClient:
         link = await self._some_link()
         try:
             return await ask(link)
-        except KDCUnreachable:
+        except (KDCUnreachable, Superseded):
             if link.alive:
                 raise
-        # It may have been closed for idleness at the very moment we asked.
+        # It may have been closed for idleness at the very moment we asked, or because
+        # another receives under our name now: that is no reason not to ask.
         return await ask(await self._some_link())
 
     async def _some_link(self) -> KDCLink:

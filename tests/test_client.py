@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IHandshakeListener
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
+from kdc.channel import Service
 from kdc.client import CONNECT_SECONDS, REQUEST_SECONDS, backoff
 from kdc.codec import MAX_FRAME, FrameBuffer, frame
 from kdc.errors import (
@@ -19,6 +20,7 @@ from kdc.errors import (
     Refusal,
     RefusedByPolicy,
     RemoteProtocolError,
+    Superseded,
     TooBusy,
 )
 from kdc.issuer import Enrolment
@@ -373,6 +375,53 @@ class TroubleTests(EdgeTestCase):
         transport.write(b"\x08\x01")
         self.network.settle()
         self.assertFalse(link.alive)
+
+    def test_superseded_while_asking(self) -> None:
+        """Who hears that his name was taken over while he asks for an epoch stays away, too."""
+        self.kdc.add("bob")
+        _, listener, running = self.receive("bob", Service(factory_of()))
+        (serving,) = self.kdc.factory._protocols.values()
+        late: list[bytes] = []
+        serving.dataReceived = late.append  # type: ignore[method-assign]
+        listener.due()
+        self.network.settle()
+        self.assertEqual(len(late), 1, "the request for the next epoch is on its way")
+        self.do(self.login("bob").receive_under(PUBLIC, "", 5001))
+        self.failureResultOf(running, Superseded)
+        self.network.advance(100)
+        self.assertEqual(self.kdc.events().count("epoch-begun"), 2)
+
+    def test_superseded_while_asking_for_a_key(self) -> None:
+        """Whoever asks for a key at that moment still gets it, on another connection."""
+        self.do(self.login("carol").receive_under(PUBLIC, "", 5001))
+        client = self.known_client("bob")
+        link = self.do(client.link())
+        self.do(link.receive_under(PUBLIC, "", 5002))
+        (serving,) = [each for s, each in self.kdc.factory._protocols.items() if s.name == "bob"]
+        serving.dataReceived = lambda data: None  # type: ignore[method-assign]
+        asked = self.begin(client.grant("carol"))
+        self.assertNoResult(asked)
+        self.do(self.login("bob").receive_under(PUBLIC, "", 5003))
+        self.assertEqual(self.successResultOf(asked).reply.port, 5001)
+
+    def test_one_gives_up(self) -> None:
+        """Who gives up waiting for the proof does not take what others have asked with him."""
+        self.do(self.login("bob").receive_under(PUBLIC, "", 60000))
+        for moment in range(12):
+            client = self.known_client("alice")
+            asked = Deferred.fromCoroutine(client.grant("bob"))
+            linked = Deferred.fromCoroutine(client.link())
+            for _ in range(moment):
+                for wire in list(self.network.wires):
+                    wire.step()
+            linked.cancel()
+            self.network.settle()
+            self.successResultOf(asked)
+            _ = linked.addErrback(lambda _: None)
+            self.assertTrue(linked.called)
+            self.do(client.link())
+            client.close()
+            self.network.settle()
 
     def test_cancelled(self) -> None:
         """Whoever gives up waiting leaves no connection behind."""

@@ -26,9 +26,13 @@ __all__ = ["AuditLog", "format_line"]
 
 _FLUSH_SECONDS = 0.2
 _MAX_WAITING = 200_000
-# Lines whose cause has proved nothing: enough to see what goes on, not enough
-# to fill a disk.
+# Lines whose cause has proved nothing, all together: enough to see what goes on, not
+# enough to fill a disk.
 _UNPROVEN = Rate(10, 1, 200)
+# What a principal can cause as often as it likes, for each of them.  Not "issued", for
+# which there is a rate already, nor what changes the store.
+_AT_WILL = frozenset(("authenticated", "epoch-begun", "epoch-ended", "refused", "superseded"))
+_PROVEN = Rate(50, 1, 500)
 
 
 def format_line(audit: Audit, unix_time: float) -> str:
@@ -70,6 +74,7 @@ class AuditLog:
         self._waiting: list[tuple[Audit, float]] = []
         self._dropped = 0
         self._unproven = TokenBuckets(_UNPROVEN, capacity=1)
+        self._proven = TokenBuckets(_PROVEN)
         self._file: int | None = None
         self._scheduled = False
         self._failing = False
@@ -99,22 +104,24 @@ class AuditLog:
 
     def add(self, audit: Audit) -> None:
         """Take one line; it is written within moments."""
-        if len(self._waiting) >= _MAX_WAITING or (audit.unproven and self._flooding()):
+        if len(self._waiting) >= _MAX_WAITING or self._flooding(audit):
             self._dropped += 1
             return
         self._waiting.append((audit, self._now()))
-        if not self._scheduled:
-            self._scheduled = True
-            self._clock.callLater(_FLUSH_SECONDS, self._tick)
+        self._schedule()
 
-    def _flooding(self) -> bool:
+    def _flooding(self, audit: Audit) -> bool:
+        """Whether whoever caused this line causes too many."""
         # Not by `now`: a step of the wall clock must not silence the log.
-        return self._unproven.take(None, int(self._clock.seconds() * 1000)) > 0
+        now = int(self._clock.seconds() * 1000)
+        if audit.unproven:
+            return self._unproven.take(None, now) > 0
+        return audit.event in _AT_WILL and self._proven.take(audit.principal, now) > 0
 
     async def flush(self) -> None:
         """Write what has been added so far; what cannot be written is lost, and logged once."""
         if self._dropped:
-            note = Audit("suppressed", "", "", f"{self._dropped} lines of refusals")
+            note = Audit("suppressed", "", "", f"{self._dropped} lines")
             self._waiting.append((note, self._now()))
             self._dropped = 0
         lines, self._waiting = self._waiting, []
@@ -138,9 +145,21 @@ class AuditLog:
             os.close(self._file)
             self._file = None
 
+    def _schedule(self) -> None:
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            self._clock.callLater(_FLUSH_SECONDS, self._tick)
+
     def _tick(self) -> None:
-        self._scheduled = False
-        background(self.flush(), "writing the activity log")
+        background(self._write_next(), "writing the activity log")
+
+    async def _write_next(self) -> None:
+        """One batch at a time: those behind a disk that hangs would be bounded by nothing."""
+        try:
+            await self.flush()
+        finally:
+            self._scheduled = False
+            self._schedule()
 
     def _write(self, lines: list[tuple[Audit, float]]) -> None:
         if self._file is None:

@@ -124,6 +124,27 @@ class AuditLogTests(SynchronousTestCase):
         self.clock.advance(0.2)
         self.assertEqual(len([line for line in self.lines() if " refused " in line]), 302)
 
+    def test_one_principal(self) -> None:
+        """Nor does one who has proved who he is fill the disk; others are not silenced by him."""
+        noisy = [
+            Audit("refused", "mallory", "198.51.100.1", "RATE bob"),
+            Audit("epoch-begun", "mallory", "198.51.100.1", "198.51.100.1 1"),
+            Audit("superseded", "mallory", "198.51.100.1"),
+            Audit("epoch-ended", "mallory", "198.51.100.1", "disconnected"),
+            Audit("authenticated", "mallory", "198.51.100.1"),
+        ]
+        for _ in range(1000):
+            for line in noisy:
+                self.log.add(line)
+        self.log.add(Audit("refused", "alice", "192.0.2.1", "NOT_RECEIVING bob"))
+        self.log.add(REFUSED)
+        self.log.add(Audit("changed", "mallory", "198.51.100.1"))
+        self.clock.advance(0.2)
+        self.assertEqual(len([line for line in self.lines() if "=mallory" in line]), 501)
+        self.assertIn("4500 lines", self.lines()[-1])
+        for part in ("client=alice", "MALFORMED", "changed client=mallory"):
+            self.assertEqual(len([line for line in self.lines() if part in line]), 1, part)
+
     def test_the_wall_clock_steps_back(self) -> None:
         """A step of the wall clock does not silence the log."""
         for _ in range(300):
@@ -140,10 +161,41 @@ class AuditLogTests(SynchronousTestCase):
     def test_a_disk_that_hangs(self) -> None:
         """While nothing can be written, memory stays bounded."""
         self.clock = Clock()
-        log = AuditLog(self.path, clock=self.clock, run=lambda *_: Deferred(), now=lambda: 0.0)
+        never: Deferred[Any] = Deferred()
+        log = AuditLog(self.path, clock=self.clock, run=lambda *_: never, now=lambda: 0.0)
+        log.add(LINE)
+        self.clock.advance(1)
         for _ in range(200_100):
             log.add(LINE)
+        self.clock.advance(1)
+        for _ in range(100):
+            log.add(LINE)
         self.assertEqual(len(log._waiting), 200_000)
+
+    def test_a_slow_disk(self) -> None:
+        """What is added while the disk is busy is written after that, in order."""
+        writes: list[tuple[Deferred[Any], Any]] = []
+
+        def run(call: Any, *args: Any) -> Deferred[Any]:
+            writes.append((Deferred(), lambda: call(*args)))
+            return writes[-1][0]
+
+        log = AuditLog(self.path, clock=self.clock, run=run, now=lambda: 0.0)
+        log.open()
+        self.addCleanup(log.close)
+        for number in range(3):
+            log.add(Audit("issued", f"c{number}", ""))
+            self.clock.advance(10)
+        self.assertEqual(len(writes), 1)
+        for _ in range(2):
+            done, work = writes.pop()
+            done.callback(work())
+            self.clock.advance(0.2)
+        self.assertEqual(writes, [])
+        self.assertEqual(
+            [line.split()[2] for line in self.lines()], [f"client=c{n}" for n in range(3)]
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_full_disk(self) -> None:
         """A full disk is told once, and when there is room again the log goes on."""

@@ -22,7 +22,7 @@ import attrs
 from kdc.credentials import others_can_read
 from kdc.crypto import KEY_BYTES, Digest, LongTermKeys, digest_of_passphrase, long_term_keys
 from kdc.errors import ConfigurationError
-from kdc.partial import local_error
+from kdc.partial import local_error, sync_directory
 from kdc.principal import normal_passphrase
 
 __all__ = [
@@ -110,14 +110,22 @@ def read_private(path: Path) -> bytes:
 
 
 def write_key_file(path: Path) -> None:
-    """Make a new key file of 32 random bytes, readable by its owner only."""
+    """Make a new key file of 32 random bytes, readable by its owner only.
+
+    When this returns it survives a power cut; if it raises nothing is left.
+    """
     text = _KEY_PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(fd)
+        try:
+            with os.fdopen(fd, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(fd)
+            sync_directory(path.parent)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise local_error(path, error) from None
 
@@ -154,6 +162,8 @@ def ask(prompt: str, what: str, instead: str) -> str:
             return getpass.getpass(prompt)
         except (EOFError, termios.error):
             raise ConfigurationError(f"no {what} was typed") from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"the {what} that was typed is not UTF-8") from None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import getpass
 import os
+import resource
 import signal
 import stat
 from pathlib import Path
@@ -112,6 +113,30 @@ class SecretTests(SynchronousTestCase):
         write_key_file(other)
         self.assertNotEqual(other.read_bytes(), self.path.read_bytes())
 
+    def test_key_file_is_durable(self) -> None:
+        """File and name survive a power cut: a name registered with a lost key is lost, too."""
+        synced: list[str] = []
+        sync = os.fsync
+
+        def fsync(fd: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+            sync(fd)
+
+        self.patch(os, "fsync", fsync)
+        write_key_file(self.path)
+        self.assertEqual(synced, [str(self.path.absolute()), str(self.path.parent.absolute())])
+
+    def test_no_room_for_a_key_file(self) -> None:
+        """Where it cannot be written nothing is left, and there is room for another try."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            self.assertRaises(LocalIOError, write_key_file, self.path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        self.assertFalse(self.path.exists())
+        write_key_file(self.path)
+
     def test_no_link(self) -> None:
         """A key file is not written through a symbolic link."""
         self.path.symlink_to("nowhere")
@@ -162,6 +187,16 @@ class SecretTests(SynchronousTestCase):
         self.patch(secret, "has_terminal", lambda: True)
         self.patch(getpass, "getpass", ended)
         self.assertIn("no passphrase", self.refused(SecretSource()))
+
+    def test_typed_in_another_encoding(self) -> None:
+        """What is typed and is no text is an error that does not quote it, not a traceback."""
+
+        def typed(prompt: str) -> str:
+            return b"horse\xe9".decode()
+
+        self.patch(secret, "has_terminal", lambda: True)
+        self.patch(getpass, "getpass", typed)
+        self.assertIn("UTF-8", self.refused(SecretSource()))
 
     def test_interrupted(self) -> None:
         """Ctrl-C and SIGTERM at the question end the program with 130 and 143."""

@@ -25,7 +25,7 @@ def default_path() -> Path:
 
 
 def _key(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host.lower()}:{port}"
+    return f"[{host}]:{port}".lower() if ":" in host else f"{host}:{port}".lower()
 
 
 def find(path: Path, host: str, port: int) -> Pin | None:
@@ -38,13 +38,14 @@ def find(path: Path, host: str, port: int) -> Pin | None:
         raise ConfigurationError(f"{path} is not a known-KDCs file") from None
     except OSError as error:
         raise local_error(path, error) from None
+    key = _key(host, port)
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         if len(words) != 2:
             raise ConfigurationError(f"{path} line {number}: not HOST:PORT FINGERPRINT")
-        if words[0] == _key(host, port):
+        if words[0].lower() == key:
             return _pin(words[1], f"{path} line {number}")
     return None
 

@@ -108,6 +108,12 @@ class FileTests(SynchronousTestCase):
         assert pin is not None
         self.assertEqual((pin.fingerprint, pin.source), (ONE, f"{self.path} line 4"))
 
+    def test_in_capitals(self) -> None:
+        """Capitals in the file or in what is typed do not make a KDC one that was never met."""
+        self.write(f"KDC.Example:88 {ONE}\n[2001:DB8::1]:88 {TWO}\n")
+        for host in ("kdc.example", "KDC.EXAMPLE", "2001:db8::1", "2001:DB8::1"):
+            self.assertIsNotNone(known.find(self.path, host, 88), host)
+
     def test_wrong_lines(self) -> None:
         """A line that cannot be right is an error that names file and line."""
         for line in ("kdc.example:88", "a b c", "kdc.example:88 sha256:1234", "kdc.example:88 x"):

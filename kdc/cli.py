@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.python import usage
 
+from kdc.corefiles import no_core_file
 from kdc.errors import ExitStatus, KDCError, LocalIOError
 from kdc.telling import complain, say
 
@@ -33,6 +34,7 @@ def kdcclient_main() -> None:
 def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str]) -> int:
     # What imports make is not garbage: looking for some all the time is a sixth of a start.
     gc.set_threshold(50_000, 20, 20)
+    no_core_file()
     try:
         try:
             return command(argv)

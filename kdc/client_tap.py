@@ -13,6 +13,7 @@ from twisted.python import usage
 from kdc.background import background
 from kdc.client_app import make_client
 from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
+from kdc.corefiles import no_core_file
 from kdc.errors import KDCError
 from kdc.options import Command, absolute, ends_twistd, local_endpoint, whole_number
 from kdc.receive_app import STDOUT, Receiver, ReceiveSettings
@@ -264,6 +265,7 @@ def makeService(options: Any) -> IService:
     """Ask what has to be asked now, while there is a terminal; a sender is done here."""
     from twisted.internet import reactor
 
+    no_core_file()
     with ends_twistd(PROGRAM):
         given = options.subOptions
         if options.subCommand == "sender":

@@ -7,6 +7,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
+from kdc.corefiles import no_core_file
 from kdc.issuer import Enrolment, everybody
 from kdc.options import (
     Command,
@@ -197,6 +198,7 @@ class _Twistd(KDCService):
 def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
+    no_core_file()
     with ends_twistd("kdc"):
         service = _Twistd(settings_of(options), reactor, say, lambda: settings_of(options))
     service.twistd = options.parent

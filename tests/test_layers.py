@@ -36,7 +36,10 @@ STORE = (
 )
 DECISIONS = (("kdc.issuer",),)
 LOCAL = (
-    ("kdc.confined", "kdc.items", "kdc.partial", "kdc.presence", "kdc.progress", "kdc.telling"),
+    (
+        *("kdc.confined", "kdc.corefiles", "kdc.items", "kdc.partial"),
+        *("kdc.presence", "kdc.progress", "kdc.telling"),
+    ),
     ("kdc.itemstream", "kdc.unfinished"),
     ("kdc.config", "kdc.deposit", "kdc.outgoing", "kdc.secret"),
     ("kdc.invitation",),

@@ -31,7 +31,7 @@ from kdc.tls import ClientTLS, Pin
 __all__ = ["LOADS", "Settings", "at_once", "client_of", "figures"]
 
 # Connections that wait for their turn to register: few enough for the KDC's limit on newcomers.
-_BATCH = 128
+_BATCH = 150
 
 Settings = dict[str, Any]
 

@@ -144,13 +144,14 @@ def _exchanges(results: Results, plots: bool) -> list[str]:
     return [
         "## Issuing a session key\n\n50 connections that are there, each with 1 or 16 requests in"
         " flight; krb5kdc: a service ticket for each of many services, 1 or 8 clients at a time,"
-        " a fresh authenticator each.\n\n"
+        " one request with a fresh authenticator each.\n\n"
         + _of(results, ISSUE, common | waits, {"CPU, of krb5kdc's (UDP, 8)": ("us", krb5)})
         + _plot("issue", plots),
         "## Connecting\n\nA new TLS connection, proof of who it is, one key; beside `kinit` with"
-        " pre-authentication and one service ticket (over UDP, without TLS), the bare handshake of"
-        " a server with the KDC's own TLS settings that does nothing but take it and close, and"
-        " the same with two exchanges of the sizes of ours.\n\n"
+        " pre-authentication and one service ticket (three requests over UDP, without TLS: the"
+        " first is refused and tells `kinit` what to prove), the bare handshake of a server with"
+        " the KDC's own TLS settings that does nothing but take it and close, and the same with two"
+        " exchanges of the sizes of ours.\n\n"
         + _of(
             results,
             CONNECT,
@@ -165,7 +166,8 @@ def _exchanges(results: Results, plots: bool) -> list[str]:
         " request, the disk and one answer are left; without, connecting is part of it.\n"
         "`kadmin.local addprinc -randkey` writes into the database itself, without any network or"
         " proof of who asks, one after the other and with one fsync each; its CPU time is that of"
-        " the whole process. *fdatasync alone* appends as many bytes as a registration.\n\n"
+        " the whole process, its start included. *fdatasync alone* appends as many bytes as a"
+        " registration.\n\n"
         + _of(
             results,
             REGISTER,

@@ -12,7 +12,8 @@ from typing import Any
 
 from twisted.python import usage
 
-from kdc.adminfiles import AdminCommand, Backup, Check, Dump, Import, Load, Repair
+from kdc.adminfiles import AdminCommand, Backup, Check, Dump, Repair
+from kdc.adminload import Import, Load
 from kdc.adminstore import AdminStore
 from kdc.errors import ExitStatus, KDCError
 from kdc.options import Command, absolute, realm_of, whole_number

@@ -1,34 +1,21 @@
-"""The commands of ``kdc admin`` that work on files: check, repair, copies, other formats."""
+"""The commands of ``kdc admin`` that work on the store's files: check, repair, backup; dump."""
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 from twisted.python import usage
 
 from kdc.adminstore import AdminStore
-from kdc.errors import ConfigurationError, ExitStatus, LocalIOError
-from kdc.options import Command, absolute, whole_number
-from kdc.partial import local_error
+from kdc.errors import ExitStatus, LocalIOError
+from kdc.options import Command, absolute
 from kdc.telling import say
 
-if TYPE_CHECKING:
-    from kdc.invitation import Invitation
-    from kdc.store import Record
-    from kdc.store.flatfile import FlatFileStore
-    from kdc.store.portable import Imported, Invited
-
-__all__ = ["AdminCommand", "Backup", "Check", "Dump", "Import", "Load", "Repair"]
-
-_MAX_HOURS = 8760
-_BATCH = 1000
+__all__ = ["AdminCommand", "Backup", "Check", "Dump", "Repair"]
 
 
 class AdminCommand(Command):
@@ -112,7 +99,7 @@ class Backup(AdminCommand):
         self["directory"] = directory
 
     def run(self) -> int:
-        from kdc.store.portable import backup
+        from kdc.store.backup import backup
 
         target = absolute(self["directory"]) or Path()
         if not target.is_dir():
@@ -139,135 +126,3 @@ class Dump(AdminCommand):
         for answer in self.store.ask({"command": "dump", "secrets": bool(self["secrets"])}):
             print(answer["line"])
         return 0
-
-
-class _FromFile(AdminCommand):
-    """A command that reads a file of principals, and may print invitations."""
-
-    optParameters = [
-        ["kdc-address", None, None, "where clients reach the KDC, for the invitations"],
-        ["kdc-port", None, None, "its port"],
-        ["kdc-fingerprint", None, None, "its fingerprint, if it was given its TLS key"],
-        ["hours", None, "720", "how long the invitations are good"],
-    ]
-
-    def parseArgs(self, file: str = "") -> None:
-        if not file:
-            raise usage.UsageError("name the file to read")
-        self["source"] = absolute(file)
-
-    def run(self) -> int:
-        seconds = 3600 * whole_number(self["hours"], 1, _MAX_HOURS, "--hours")
-        path: Path = self["source"]
-        try:
-            file = path.open(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise local_error(path, error) from None
-        with file:
-            first = file.readline()
-            # Before anything is changed: invitations that cannot be printed are lost.
-            template = self._template() if self.invites(first) else None
-            done = self._take(itertools.chain([first], file), int(time.time()), seconds)
-        self._tell(done, template)
-        return 0
-
-    def invites(self, first_line: str) -> bool:
-        """Whether what is read can become invitations."""
-        return True
-
-    def read(self, store: FlatFileStore, lines: Iterable[str], now: int, end_time: int) -> Imported:
-        """Take principals into the store; invitations end at ``end_time``."""
-        raise NotImplementedError
-
-    def _take(self, lines: Iterable[str], now: int, seconds: int) -> Imported:
-        with self.store.opened(create=True) as store:
-            unwatch = store.watch(self._note)
-            try:
-                done = self.read(store, lines, now, now + seconds)
-            finally:
-                unwatch()
-            _prolong(store, done.invited, now + seconds)
-        return done
-
-    def _note(self, record: Record) -> None:
-        self.store.audit(f"admin-{self.parent.subCommand}ed", record.name, record.status.value)
-
-    def _template(self) -> Invitation:
-        """An invitation but for name and code."""
-        from kdc.invitation import Invitation
-
-        fingerprint = self["kdc-fingerprint"] or self.store.fingerprint
-        if not self["kdc-address"] or not self["kdc-port"]:
-            raise usage.UsageError("invitations need --kdc-address and --kdc-port")
-        if not fingerprint:
-            raise ConfigurationError(
-                "the fingerprint of the KDC is not known here",
-                hint="start the KDC once, or give --kdc-fingerprint",
-            )
-        port = whole_number(self["kdc-port"], 1, 65535, "a port")
-        try:
-            return Invitation(self.store.realm, "x", self["kdc-address"], port, fingerprint, b"")
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
-
-    def _tell(self, done: Imported, template: Invitation | None) -> None:
-        if template is not None:
-            for invited in done.invited:
-                text = str(attrs.evolve(template, name=invited.name, code=invited.code))
-                self.show({"name": invited.name, "invitation": text}, text)
-        for skipped in done.skipped:
-            say(f"line {skipped.line} skipped: {skipped.reason}")
-
-
-class Load(_FromFile):
-    """``load FILE``"""
-
-    synopsis = "kdc admin load FILE [--kdc-address HOST --kdc-port PORT]"
-    longdesc = (
-        "Add what dump has written; without keys in it, as names to be claimed by invitation."
-        "  The KDC must be stopped."
-    )
-
-    def read(self, store: FlatFileStore, lines: Iterable[str], now: int, end_time: int) -> Imported:
-        from kdc.store.portable import load
-
-        return load(store, lines, random=os.urandom)
-
-    def invites(self, first_line: str) -> bool:
-        """With the keys in it, everybody stays who he is."""
-        try:
-            return not json.loads(first_line)["secrets"]
-        except (ValueError, KeyError, TypeError):  # no dump: `load` says so
-            return False
-
-
-class Import(_FromFile):
-    """``import FILE``"""
-
-    synopsis = "kdc admin import FILE --kdc-address HOST --kdc-port PORT"
-    longdesc = (
-        "Read a database of the textbook format (:alice:10.4.5.11:35678:DIGEST=:) as names to be"
-        " claimed by invitation.  The KDC must be stopped."
-    )
-
-    def read(self, store: FlatFileStore, lines: Iterable[str], now: int, end_time: int) -> Imported:
-        from kdc.store.portable import import_textbook
-
-        say("the old digests are of no use here: each name waits for its owner to claim it")
-        return import_textbook(
-            store, lines, random=os.urandom, now=now, invitation_end_time=end_time
-        )
-
-
-def _prolong(store: FlatFileStore, invited: list[Invited], end_time: int) -> None:
-    """Give invitations their end: a dump knows none for names that were taken."""
-    from kdc.store import Replace
-
-    for at in range(0, len(invited), _BATCH):
-        records = [store.get(one.name) for one in invited[at : at + _BATCH]]
-        changes = [
-            Replace(attrs.evolve(record, invitation_end_time=end_time), record.generation)
-            for record in records
-            if record is not None and record.invitation_end_time != end_time
-        ]
-        store.apply(changes)

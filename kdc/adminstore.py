@@ -9,9 +9,9 @@ import contextlib
 import glob
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -20,10 +20,12 @@ from kdc.errors import ConfigurationError, LocalIOError
 from kdc.partial import local_error
 
 if TYPE_CHECKING:
-    from kdc.administration import Answer, Request
+    from kdc.administration import Answer, Context, Request
     from kdc.store.flatfile import FlatFileStore
 
-__all__ = ["AdminStore"]
+__all__ = ["AdminStore", "Ask"]
+
+Ask: TypeAlias = "Callable[[Request], Iterator[Answer]]"
 
 _MAX_LINE = 1024
 # What may begin a database that is not there yet.  A mistyped path must not.
@@ -78,10 +80,58 @@ class AdminStore:
         if connected is not None:
             yield from ask(connected, request)
             return
+        with self._by_lock(create=request["command"] in _CREATING) as answer:
+            yield from answer(request)
+
+    @contextlib.contextmanager
+    def asking(self, *, create: bool) -> Iterator[Ask]:
+        """Ask one thing after the other, of the running KDC or of a store that is opened once.
+
+        What has been done stays done if a later request fails.
+        """
+        connected = connect(self.path)
+        if connected is None:
+            with self._by_lock(create=create) as answer:
+                yield answer
+            return
+        connected.close()
+        yield self._ask_running
+
+    def _ask_running(self, request: Request) -> Iterator[Answer]:
+        connected = connect(self.path)
+        if connected is None:
+            raise LocalIOError(
+                "the KDC was stopped in the middle",
+                hint="what was done so far counts; the same command does the rest",
+            )
+        return ask(connected, request)
+
+    @contextlib.contextmanager
+    def _by_lock(self, *, create: bool) -> Iterator[Ask]:
+        """Do it ourselves, and hold the store from the first request on."""
         from kdc.administration import administer
 
-        with self.opened(create=request["command"] in _CREATING) as store:
-            yield from administer(store, request, self._context(store))
+        with contextlib.ExitStack() as held:
+            store: FlatFileStore | None = None
+
+            def answer(request: Request) -> Iterator[Answer]:
+                nonlocal store
+                if store is None:
+                    if create and not self.path.exists():
+                        self._rehearse(request)
+                    store = held.enter_context(self.opened(create=create))
+                return administer(store, request, self._context(store.rotate_master_key))
+
+            yield answer
+
+    def _rehearse(self, request: Request) -> None:
+        """Raise what ``request`` is refused for, before a database is made for it."""
+        from kdc.administration import administer
+        from kdc.store.memory import MemoryStore
+
+        context = attrs.evolve(self._context(lambda: None), audit=lambda *line: None)
+        for _ in administer(MemoryStore(self.realm), request, context):
+            pass
 
     @contextlib.contextmanager
     def opened(self, *, create: bool) -> Iterator[FlatFileStore]:
@@ -123,9 +173,8 @@ class AdminStore:
         except OSError as error:
             say(f"{local_error(path, error)}: the change is made, but not noted there")
 
-    def _context(self, store: FlatFileStore) -> Any:
+    def _context(self, rotate_master_key: Callable[[], None]) -> Context:
         from kdc.administration import Context
-        from kdc.store.portable import dump
 
         return Context(
             now=int(time.time()),
@@ -133,8 +182,7 @@ class AdminStore:
             audit=self.audit,
             where=lambda: ("", 0, self.fingerprint),
             rotate_tls=self._rotate_tls,
-            rotate_master_key=store.rotate_master_key,
-            dump=lambda secrets: dump(store, secrets=secrets),
+            rotate_master_key=rotate_master_key,
         )
 
     def _rotate_tls(self) -> str:

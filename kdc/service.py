@@ -34,7 +34,6 @@ from kdc.server import KDCFactory, tls_factory
 from kdc.sockets import listen_at
 from kdc.store import Record
 from kdc.store.flatfile import FlatFileStore
-from kdc.store.portable import dump
 from kdc.storewriter import StoreWriter
 from kdc.tlsfiles import TLSFiles
 
@@ -307,7 +306,6 @@ class KDCService(Service):
             where=self._where,
             rotate_tls=self._renew_tls,
             rotate_master_key=self.store.rotate_master_key,
-            dump=lambda secrets: dump(self.store, secrets=secrets),
             more_stats=self._stats(),
         )
 

@@ -17,14 +17,16 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc import cli
-from kdc.adminsocket import SocketPath
+from kdc import administration, cli
+from kdc.adminsocket import MAX_REQUEST, SocketPath, answer_line, end_line
 from kdc.adminstore import AdminStore
 from kdc.crypto import LongTermKeys
 from kdc.invitation import Invitation
 from kdc.secret import SecretSource, write_key_file
 from kdc.store import Create, Record, Status
 from kdc.store.flatfile import FlatFileStore
+from kdc.store.memory import MemoryStore
+from kdc.store.portable import dump, fields_of
 from kdc.tlsfiles import TLSFiles
 from tests.processes import KDC, TOP, ProgramTestCase, RunningKDC
 
@@ -402,19 +404,28 @@ class FilesTests(AdminTestCase):
         (self.directory / "new").mkdir()
         self.path = self.directory / "new" / "pwd.txt"
         self.assertEqual(self.admin("load", str(whole)), "")
+        self.assertIn("2 added, 0 there already, 0 not taken", self.said)
         self.assertEqual(self.record("alice").verify_key, alice.verify_key)
         self.assertEqual(self.record("bob").status, Status.DELETED)
         noted = (self.directory / "new" / "pwd.txt.audit").read_text()
         self.assertIn(" admin-loaded client=alice address=local active by uid ", noted)
+        before = self.files()
         self.admin("load", str(whole))
-        self.assertIn("skipped: the store has 'alice' already", self.said)
+        self.assertIn("line 2 left out: alice: it is there already (active)\n", self.said)
+        self.assertIn("0 added, 2 there already, 0 not taken", self.said)
+        self.admin("disable", "alice")
+        self.assertEqual(self.run_admin("load", str(whole)), (8, ""))
+        self.assertIn("line 2 left out: alice: it is there already (disabled)\n", self.said)
+        self.admin("enable", "alice")
+        self.assertEqual(self.files().keys(), before.keys())
 
         (self.directory / "other").mkdir()
         self.path = self.directory / "other" / "pwd.txt"
-        self.fails(1, "invitations need --kdc-address and --kdc-port", "load", str(plain))
-        self.fails(1, "fingerprint of the KDC is not known", "load", str(plain), *WHERE[:4])
-        self.assertFalse(self.path.exists())
-        (answer,) = self.json("load", str(plain), *WHERE, "--hours", "5")
+        self.fails(1, "it is not known where clients reach this KDC", "load", str(plain))
+        self.fails(1, "fingerprint of this KDC is not known", "load", str(plain), *WHERE[:4])
+        self.assertEqual(list(self.path.parent.iterdir()), [])
+        answer, deleted = self.json("load", str(plain), *WHERE, "--hours", "5")
+        self.assertEqual(deleted, {"line": 3, "done": True, "name": "bob"})
         invitation = Invitation.parse(answer["invitation"])
         record = self.record("alice")
         self.assertEqual((record.status, record.invitation), (Status.INVITED, invitation.code))
@@ -424,29 +435,87 @@ class FilesTests(AdminTestCase):
         """What is no dump, or one of another realm, is refused; so is what cannot be read."""
         self.filled("alice")
         file = self.directory / "dump"
+        good = self.admin("dump", "--secrets")
         for text, pattern in (
             ("", "line 1 is not the first line of a dump"),
             ("\0\xff{", "line 1 is not the first line"),
             ('{"secrets": true}', "line 1 is not"),
-            (self.admin("dump", "--secrets").replace("LOCAL", "OTHER", 1), "is of realm 'OTHER'"),
-            (self.admin("dump", "--secrets") + "{}\n", "line 3 of the dump is not a principal's"),
+            (good.replace("LOCAL", "OTHER", 1), "is of realm 'OTHER'"),
+            (good + "{}\n", "line 3 of the dump is not a principal's\n.*read the file again"),
+            (good + "[" * 100_000, "line 3 of the dump"),
         ):
             file.write_text(text)
             self.fails(7, pattern, "load", str(file))
         self.fails(7, "missing: No such file", "load", "missing")
         self.fails(7, "Is a directory", "load", str(self.directory))
 
+    def test_a_dump_with_a_bad_line(self) -> None:
+        """What was sent before it stays; mended, the file can be read again."""
+        self.filled("zoe")
+        names = [f"p{number:04}" for number in range(1200)]
+        lines = [json.dumps({"format": "kdc-dump", "version": 1, "realm": "LOCAL", "secrets": 0})]
+        lines += [json.dumps({"name": name, "status": "deleted"}) for name in names]
+        file = self.directory / "dump"
+        file.write_text("\n".join([*lines[:1101], "garbage", *lines[1101:]]))
+        status, _ = self.run_admin("load", str(file))
+        self.assertEqual(status, 7)
+        self.assertIn("line 1102 of the dump is not a principal's", self.said)
+        there = self.json("stats")[0]["records"] - 1
+        self.assertTrue(600 < there <= 1100, there)
+        file.write_text("\n".join(lines))
+        self.assertEqual(len(self.json("load", str(file))), 1200)
+        self.assertIn(f"{1200 - there} added, {there} there already, 0 not taken", self.said)
+
+    def test_the_store_is_opened_once(self) -> None:
+        """However many requests a file takes; and each fits what the KDC reads."""
+        place = ("2001:db8:1111:2222:3333:4444:5555:6666", 65535)
+        longest = Record("x" * 60, Status.ACTIVE, *place, b"k" * 32, b"k" * 32)
+        lines = [json.dumps({"format": "kdc-dump", "version": 1, "realm": "LOCAL", "secrets": 1})]
+        lines += [
+            json.dumps({**fields_of(longest, secrets=True), "name": f"{longest.name}{n:04}"})
+            for n in range(1000)
+        ]
+        file = self.directory / "dump"
+        file.write_text("\n".join(lines))
+        opened: list[bool] = []
+        sizes: list[int] = []
+        how = AdminStore.opened
+
+        def note_opened(store: AdminStore, *, create: bool) -> Any:
+            opened.append(create)
+            return how(store, create=create)
+
+        def note_size(generator: Any) -> Any:
+            def begin(store: Any, request: Any, context: Any) -> Any:
+                sizes.append(len(json.dumps(request)))
+                return generator(store, request, context)
+
+            return begin
+
+        self.patch(AdminStore, "opened", note_opened)
+        self.patch(administration, "administer", note_size(administration.administer))
+        self.admin("load", str(file), "--kdc-address", "x" * 253)
+        self.assertEqual(opened, [True])
+        self.assertGreater(len(sizes), 5)
+        self.assertLess(max(sizes), MAX_REQUEST)
+
     def test_import(self) -> None:
         """Names and addresses become invitations; the digests count nothing, and that is said."""
         old = self.directory / "old"
         old.write_text(TEXTBOOK)
-        self.fails(1, "invitations need --kdc-address", "import", str(old))
-        self.assertFalse(self.path.exists())
-        answers = self.json("import", str(old), *WHERE)
+        self.assertEqual(self.run_admin("import", str(old))[0], 1)
+        self.assertIn("not known where clients reach", self.said)
+        self.assertEqual(list(self.directory.iterdir()), [old])
+        status, printed = self.run_admin("--json", "import", str(old), *WHERE)
+        self.assertEqual(status, 8)
+        answers = [json.loads(line) for line in printed.splitlines()]
         self.assertIn("the old digests are of no use here", self.said)
+        self.assertIn("2 added, 1 there already, 2 not taken", self.said)
+        whys = {answer["line"]: answer["why"] for answer in answers if not answer["done"]}
         for line, reason in ((4, "already"), (5, "not of the form"), (6, "10.4.5.999")):
-            self.assertRegex(self.said, rf"line {line} skipped: .*{reason}")
-        invitations = [Invitation.parse(answer["invitation"]) for answer in answers]
+            self.assertIn(reason, whys.pop(line))
+        self.assertEqual(whys, {})
+        invitations = [Invitation.parse(one["invitation"]) for one in answers if one["done"]]
         self.assertEqual([one.name for one in invitations], ["alice", "bob"])
         for one in invitations:
             record = self.record(one.name)
@@ -456,6 +525,9 @@ class FilesTests(AdminTestCase):
         self.assertEqual(sum("admin-imported client=" in line for line in self.audit()), 2)
         digests = self.path.read_bytes() + (self.directory / "pwd.txt.journal").read_bytes()
         self.assertNotIn(b"QUJDREVGRw", digests)
+        old.write_text("".join(TEXTBOOK.splitlines(keepends=True)[:3]))
+        self.assertEqual(self.admin("import", str(old), *WHERE), "")
+        self.assertRegex(self.said, r"line 1 left out: alice: it is there already \(invited\)\n")
 
 
 class ProcessTests(ProgramTestCase):
@@ -543,11 +615,9 @@ class ProcessTests(ProgramTestCase):
         self.assertEqual(program.printed, '{"done": true, "name": "alice"}\n')
         refused = self.client("whoami", "-n", "alice", *kdc.options, *self.key("alice"))
         dumped, listed = self.admin("dump"), self.admin("list")
-        loaded, repaired = self.admin("load", "out.txt"), self.admin("repair")
-        checked = self.admin("check")
+        repaired, checked = self.admin("repair"), self.admin("check")
         self.assert_ends(refused, 4)
-        for program in (loaded, repaired):
-            self.assert_brief(program, 7, f"in use by process {kdc.program.pid}")
+        self.assert_brief(repaired, 7, f"in use by process {kdc.program.pid}")
         for program in (dumped, listed, checked):
             self.assert_ends(program, 0)
         self.assertEqual(len(dumped.printed.splitlines()), 2)
@@ -564,6 +634,52 @@ class ProcessTests(ProgramTestCase):
             log, rf"Z admin-disabled client=alice address=local by uid {os.getuid()}\n"
         )
         self.assertFalse((self.directory / "pwd.txt.audit").exists())
+
+    def test_load_beside_a_running_kdc(self) -> None:
+        """Who is loaded from a file can log in at once; who is imported has an invitation to it."""
+        kdc = self.kdc("--enrol", "invite")
+        key = self.directory / "alice.key"
+        write_key_file(key)
+        keys = SecretSource(key_file=key).keys("LOCAL", "alice")
+        alice = Record("alice", Status.ACTIVE, "", 0, keys.verify_key, keys.reply_key)
+        there = MemoryStore()
+        there.apply([Create(alice, bytes(16))])
+        names = [Record(f"p{number:04}", Status.DELETED) for number in range(600)]
+        there.apply([Create(record, bytes(16)) for record in names])
+        self.file("dump", "\n".join(dump(there, secrets=True)).encode())
+        self.file("old", TEXTBOOK.encode())
+        loaded = self.admin("load", "dump")
+        self.assert_ends(loaded, 0, "601 added, 0 there already, 0 not taken")
+        imported = self.admin("import", "old")
+        self.assert_ends(imported, 8, "1 added, 2 there already, 2 not taken")
+        known = self.client("whoami", "-n", "alice", *kdc.options, "--key-file", str(key))
+        self.assert_ends(known, 0)
+        self.file("bob.invitation", imported.printed.encode()).chmod(0o600)
+        options = (*kdc.options, *self.key("bob"), "--invitation-file", "bob.invitation")
+        self.assert_ends(self.client("register", "-n", "bob", *options), 0, "registered bob")
+        by = f"address=local {{}} by uid {os.getuid()}"
+        log = (self.directory / "out.txt").read_text()
+        self.assertIn("admin-loaded client=alice " + by.format("active"), log)
+        self.assertIn("admin-imported client=bob " + by.format("invited"), log)
+        self.assertFalse((self.directory / "pwd.txt.audit").exists())
+
+    def test_load_when_the_kdc_stops(self) -> None:
+        """What was taken stays, and it is said that the rest is still to be done."""
+        listening = self.silent_kdc()
+        lines = [json.dumps({"format": "kdc-dump", "version": 1, "realm": "LOCAL", "secrets": 0})]
+        lines += [json.dumps({"name": f"p{n:04}", "status": "deleted"}) for n in range(600)]
+        self.file("dump", "\n".join(lines).encode())
+        program = self.admin("load", "dump")
+        listening.accept()[0].close()
+        connected, _ = listening.accept()
+        with connected, connected.makefile("rb") as request:
+            records = json.loads(request.readline())["records"]
+            listening.close()
+            for record in records:
+                connected.sendall(answer_line({"done": True, "name": record["name"]}))
+            connected.sendall(end_line())
+        self.assert_brief(program, 7, "the KDC was stopped in the middle")
+        self.assertFalse((self.directory / "pwd.txt").exists())
 
 
 class InvitationTests(ProgramTestCase):

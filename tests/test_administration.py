@@ -20,10 +20,11 @@ from kdc.administration import READING, Context, administer
 from kdc.errors import ConfigurationError, KDCError, PeerUnavailable, RefusedByPolicy
 from kdc.invitation import Invitation
 from kdc.messages import LIFETIME_SECONDS
+from kdc.newcomers import MAX_RECORDS
 from kdc.store import Change, Record, Replace, Result, Status, Store, StoreUnavailable
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.memory import MemoryStore
-from kdc.store.portable import dump
+from kdc.store.portable import dump, fields_of, read_dump
 from tests.support import PROPERTY, SeededRandom
 
 NOW = 1_700_000_000
@@ -61,7 +62,6 @@ class Operator:
             where=lambda: self.place,
             rotate_tls=lambda: self.rotate("tls"),
             rotate_master_key=lambda: self.rotated.append("master"),
-            dump=lambda secrets: dump(self.store, secrets=secrets),
             more_stats={"connections": 3},
         )
 
@@ -364,9 +364,8 @@ class AdministrationTests(SynchronousTestCase):
 
     def test_names(self) -> None:
         """A name that is none, or nobody's, is told."""
-        for command in set(EVERY) - READING - {"rename", "rotate-tls", "rotate-master-key"} | {
-            "show"
-        }:
+        of_all = {"rename", "rotate-tls", "rotate-master-key", "load", "import"}
+        for command in set(EVERY) - READING - of_all | {"show"}:
             keys = KEYS if command == "add" else {}
             for name in ("Bob", "", "a:b", "x" * 65, None, ["bob"], 7.5, "bob\n"):
                 self.refused(ConfigurationError, "not a principal's name", command, name, **keys)
@@ -488,11 +487,152 @@ class AdministrationTests(SynchronousTestCase):
             raise StoreUnavailable("the disk is full")
 
         slow = Operator(Slower(self.store, fail, times=100))
-        for command in ("disable", "delete", "invite", "add", "set-address"):
+        record = fields_of(Record("new", Status.INVITED), secrets=True)
+        for command in ("disable", "delete", "invite", "add", "set-address", "load"):
             name = "new" if command in ("add", "invite") else "bob"
-            more = KEYS if command == "add" else {"port": 1}
+            more = KEYS if command == "add" else {"port": 1, "records": [record]}
             self.assertRaises(StoreUnavailable, slow.one, command, name, **more)
         self.assertEqual(slow.audit, [])
+
+    def test_load(self) -> None:
+        """Who comes with keys is who he was, down to an invitation that is open; each is noted."""
+        there = MemoryStore()
+        other = Operator(there)
+        for status in Status:
+            other.one("invite" if status is Status.INVITED else "add", status.value, **KEYS)
+        other.one("disable", "disabled")
+        other.one("delete", "deleted")
+        answers = self.load(there)
+        self.assertEqual(answers, [{"done": True, "name": record.name} for record in there])
+        self.assertEqual(
+            [attrs.evolve(record, generation=0) for record in self.store],
+            [attrs.evolve(record, generation=0) for record in there],
+        )
+        names = sorted(status.value for status in Status)
+        self.noted(*(("admin-loaded", name, name) for name in names))
+
+    def test_load_again(self) -> None:
+        """Who is there is left alone; it is told who is there otherwise than he was to be."""
+        there = MemoryStore()
+        other = Operator(there)
+        for name in ("changed", "deleted", "disabled", "same"):
+            other.one("add", name, **KEYS)
+        other.one("invite", "claimed")
+        other.one("invite", "gone")
+        self.load(there)
+        self.one("disable", "disabled")
+        for name in ("deleted", "gone"):
+            self.one("delete", name)
+        for name in ("changed", "claimed"):
+            record = self.store.get(name)
+            if record is None:
+                self.fail("no record")
+            new = Record(name, Status.ACTIVE, verify_key=b"\x33" * 32, reply_key=b"\x44" * 32)
+            self.store.apply([Replace(new, record.generation)])
+        before = list(self.store)
+        self.operator.audit.clear()
+        answers = {answer["name"]: answer for answer in self.load(there)}
+        self.assertEqual(list(self.store), before)
+        self.noted()
+        self.assertEqual(
+            answers["same"],
+            {"done": False, "name": "same", "why": "it is there already (active)"},
+        )
+        refused = {name for name, answer in answers.items() if answer.get("refused")}
+        self.assertEqual(refused, {"changed", "deleted", "disabled", "gone"})
+        self.assertFalse(any(answer["done"] for answer in answers.values()))
+
+    def test_load_without_keys(self) -> None:
+        """Whose keys are not known is invited: from now on, for as long as is said."""
+        there = MemoryStore()
+        Operator(there).one("add", "bob", port=77, **KEYS)
+        Operator(there).one("add", "gone", **KEYS)
+        Operator(there).one("delete", "gone")
+        bob, gone = self.load(there, secrets=False, command="import", valid_seconds=60)
+        invitation = Invitation.parse(bob["invitation"])
+        record = self.store.get("bob")
+        self.assertEqual(
+            record and attrs.evolve(record, generation=0),
+            Record(
+                "bob",
+                Status.INVITED,
+                port=77,
+                invitation=invitation.code,
+                invitation_end_time=NOW + 60,
+                changed_time=NOW,
+            ),
+        )
+        self.assertEqual(
+            invitation, Invitation("LOCAL", "bob", "kdc.example", 88, PRINT, invitation.code)
+        )
+        self.assertEqual(gone, {"done": True, "name": "gone"})
+        self.noted(("admin-imported", "bob", "invited"), ("admin-imported", "gone", "deleted"))
+
+    def test_load_one_name_twice(self) -> None:
+        """The first counts, and only its code is told."""
+        bob = fields_of(Record("bob", Status.INVITED, port=1), secrets=True)
+        first, second = self.ask("load", records=[bob, {**bob, "port": 2}])
+        self.assertIn("invitation", first)
+        self.assertEqual((second["done"], second.get("invitation")), (False, None))
+        record = self.store.get("bob")
+        self.assertEqual(record and record.port, 1)
+
+    def test_load_to_nowhere(self) -> None:
+        """If invitations cannot be made, nobody is taken, those who need none neither."""
+        self.operator.place = ("", 88, PRINT)
+        bob = fields_of(Record("bob", Status.DELETED), secrets=True)
+        eve = fields_of(Record("eve", Status.INVITED), secrets=True)
+        self.refused(ConfigurationError, "not known where", "load", records=[bob, eve])
+        self.ask("load", records=[bob])
+        self.assertIs(self.status("bob"), Status.DELETED)
+
+    def test_load_what_is_no_record(self) -> None:
+        """Then nothing of the request is taken, and no key is quoted."""
+        good = fields_of(Record("bob", Status.DELETED), secrets=True)
+        secret = "c2VjcmV0" * 5
+        odd: tuple[Any, ...] = (
+            None,
+            7,
+            [],
+            {},
+            {**good, "name": "a:b"},
+            {**good, "name": 7},
+            {**good, "status": "active"},
+            {**good, "status": secret},
+            {**good, "status": ["deleted"]},
+            {**good, "verify_key": secret},
+            {**good, "verify_key": KEYS["verify_key"]},
+            {**good, "port": 1.5},
+            {**good, "port": True},
+            {**good, "port": "1"},
+            {**good, "changed_time": 10**30},
+            {**good, "address": secret},
+            {**good, secret: ""},
+            {"name": "eve", "status": "active", "verify_key": "ERER", "reply_key": "ERER"},
+            {"name": "eve", "status": "invited", "reply_key": base64.b64encode(b"k" * 32).decode()},
+        )
+        for bad in odd:
+            raised = self.assertRaises(ConfigurationError, self.ask, "load", records=[good, bad])
+            self.assertEqual(str(raised).replace(secret, "SECRET"), str(raised), bad)
+            self.assertIn("a record of the request is", str(raised))
+        lists: tuple[Any, ...] = (None, {}, "x", 7, [good] * (MAX_RECORDS + 1))
+        for records in lists:
+            self.refused(ConfigurationError, "a list of at most", "load", records=records)
+        self.assertEqual(len(self.store), 0)
+        self.noted()
+
+    def test_load_noted_though_nobody_listens(self) -> None:
+        """What was taken is in the log, however much of the answer is asked for."""
+        records = [fields_of(Record(f"p{n}", Status.DELETED), secrets=True) for n in range(3)]
+        request = {"command": "load", "records": records}
+        next(administer(self.store, request, self.operator.context))
+        self.assertEqual(len(self.operator.audit), 3)
+
+    def load(self, there: Store, *, secrets: bool = True, **request: Any) -> list[dict[str, Any]]:
+        """Take what another store has into ours, by way of its dump."""
+        found = read_dump(dump(there, secrets=secrets), there.realm)
+        records = [fields_of(one.record, secrets=True) for one in found]
+        return self.ask(request.pop("command", "load"), records=records, **request)
 
     def test_one_at_a_time(self) -> None:
         """Of many principals each is read when it is wanted: they are never held together."""
@@ -537,7 +677,7 @@ class RequestTests(SynchronousTestCase):
         st.dictionaries(
             st.sampled_from(
                 "name status prefix address port verify_key reply_key kdc_host kdc_port"
-                " valid_seconds if_absent force secrets kdc_fingerprint".split()
+                " valid_seconds if_absent force secrets kdc_fingerprint records".split()
             ),
             st.one_of(
                 st.none(),
@@ -547,6 +687,7 @@ class RequestTests(SynchronousTestCase):
                 st.text(max_size=8),
                 st.sampled_from(["bob", "active", "11" * 32]),
                 st.lists(st.none(), max_size=1),
+                st.lists(st.just({"name": "eve", "status": "invited"}), max_size=2),
             ),
         ),
         st.sampled_from([*EVERY, "no-such-command", None]),

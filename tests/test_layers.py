@@ -26,13 +26,13 @@ CORE = (
 SECRET_FILES = (("kdc.credentials",),)
 STORE = (
     ("kdc.store",),
-    ("kdc.store.files", "kdc.store.lines", "kdc.store.memory"),
+    ("kdc.store.files", "kdc.store.lines", "kdc.store.memory", "kdc.store.portable"),
     ("kdc.store.batch", "kdc.store.kept", "kdc.store.masterkey", "kdc.store.table"),
     ("kdc.store.base", "kdc.store.content"),
     ("kdc.store.journal",),
     ("kdc.store.opening",),
     ("kdc.store.check", "kdc.store.flatfile"),
-    ("kdc.store.portable", "kdc.store.repair"),
+    ("kdc.store.backup", "kdc.store.repair"),
 )
 DECISIONS = (("kdc.issuer",),)
 LOCAL = (
@@ -44,7 +44,11 @@ LOCAL = (
     ("kdc.config", "kdc.deposit", "kdc.outgoing", "kdc.secret"),
     ("kdc.invitation",),
 )
-OPERATION = (("kdc.administration", "kdc.adminsocket"),)
+OPERATION = (
+    ("kdc.adminrequest", "kdc.adminsocket"),
+    ("kdc.newcomers",),
+    ("kdc.administration",),
+)
 EDGE = (
     ("kdc.aio", "kdc.background", "kdc.clock", "kdc.limiter"),
     ("kdc.handover", "kdc.running", "kdc.sockets", "kdc.tls"),
@@ -72,6 +76,7 @@ COMMANDS = (
     ("kdc.client_tap", "kdc.endpoint_strings", "kdc.tap"),
     ("kdc.adminstore",),
     ("kdc.adminfiles",),
+    ("kdc.adminload",),
     ("kdc.admin", *CLIENT_COMMANDS),
     ("kdc.commands",),
     ("kdc.cli",),
@@ -103,8 +108,9 @@ PROTOCOL = frozenset(
 SERVER_SIDE = frozenset(
     (
         *("kdc.issuer", "kdc.server", "kdc.auditlog", "kdc.storewriter", "kdc.service"),
-        *("kdc.administration", "kdc.adminsocket", "kdc.adminserver", "kdc.tlsfiles"),
-        *("kdc.adminstore", "kdc.adminfiles", "kdc.admin", "kdc.tap", "kdc.directory"),
+        *("kdc.adminrequest", "kdc.newcomers", "kdc.administration", "kdc.tlsfiles"),
+        *("kdc.adminsocket", "kdc.adminserver", "kdc.adminstore", "kdc.adminfiles"),
+        *("kdc.adminload", "kdc.admin", "kdc.tap", "kdc.directory"),
     )
 )
 CLIENT_SIDE = frozenset(
@@ -239,7 +245,7 @@ class LayersTests(SynchronousTestCase):
 
     def test_decisions_see_the_interface_of_the_store(self) -> None:
         """What the KDC decides does not depend on which store there is."""
-        stores = set(modules_of(STORE)) - {"kdc.store"}
+        stores = set(modules_of(STORE)) - {"kdc.store", "kdc.store.portable"}
         modules = modules_of(DECISIONS, OPERATION, EDGE, APPLICATIONS)
         self.assertEqual(self.offenders(modules, *stores), [])
 

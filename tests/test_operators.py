@@ -73,6 +73,7 @@ class ExampleTests(ProgramTestCase):
         os.chdir(self.directory)
         self.addCleanup(os.chdir, before)
         kdc = self.kdc("--enrol", "invite", "--directory", "0")
+        Path("textbook.txt").write_text(":dave:10.4.5.11:35678:QUJD=:\n")
         for line in lines_of(running):
             if line.startswith("mkdir "):
                 Path(words_of(line)[1]).mkdir()
@@ -82,7 +83,6 @@ class ExampleTests(ProgramTestCase):
                 self.run_line(line)
         listed = {path.name for path in self.directory.glob("pwd.txt*")}
         kdc.program.stop()
-        Path("textbook.txt").write_text(":dave:10.4.5.11:35678:QUJD=:\n")
         for line in lines_of(stopped + rest):
             self.run_line(line)
         listed |= {path.name for path in self.directory.glob("pwd.txt*")}

@@ -19,7 +19,6 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdc.store import (
     Create,
-    Delete,
     Outcome,
     Record,
     Status,
@@ -27,12 +26,11 @@ from kdc.store import (
     StoreUnavailable,
     flatfile,
 )
+from kdc.store.backup import backup
 from kdc.store.check import check
 from kdc.store.files import Files
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.lines import BadLine, Entry, Sealer
-from kdc.store.memory import MemoryStore
-from kdc.store.portable import backup, dump, import_textbook, load
 from kdc.store.table import CHUNK_BYTES, Table, lines_of
 from tests.store_conformance import active, invited, token
 
@@ -473,101 +471,7 @@ class EarlierVersionsTests(FlatFileCase):
         self.assertIs(retry.outcome, Outcome.DONE)
 
 
-class PortableTests(FlatFileCase):
-    def filled(self) -> MemoryStore:
-        store = MemoryStore()
-        store.apply(
-            [
-                Create(active("alice"), token(1)),
-                Create(active("bob", status=Status.DISABLED), token(2)),
-                Create(invited("carol"), token(3)),
-                Create(active("dave"), token(4)),
-            ]
-        )
-        store.apply([Delete("dave", 4, changed_time=17)])
-        return store
-
-    def test_a_dump_with_secrets_is_the_whole_store(self) -> None:
-        """Loaded elsewhere, everybody is as before."""
-        lines = list(dump(self.filled(), secrets=True))
-        store = self.open()
-        done = load(store, lines, random=os.urandom)
-        self.assertEqual((done.invited, done.skipped), ([], []))
-
-        def plain(records: list[Record]) -> list[Record]:
-            return [attrs.evolve(record, generation=0) for record in records]
-
-        self.assertEqual(plain(list(store)), plain(list(self.filled())))
-        again = load(store, lines, random=os.urandom)
-        self.assertEqual(len(again.skipped), 4)
-
-    def test_a_dump_without_secrets_has_none(self) -> None:
-        """It may be shown around; loaded, each name is an invitation with a new code."""
-        lines = list(dump(self.filled()))
-        text = "\n".join(lines)
-        for word in "verify_key", "reply_key", 'invitation"', "token":
-            self.assertNotIn(word, text)
-        store = self.open()
-        done = load(store, lines, random=os.urandom)
-        self.assertEqual([one.name for one in done.invited], ["alice", "bob", "carol"])
-        for one in done.invited:
-            record = store.get(one.name)
-            assert record is not None
-            self.assertEqual((record.status, record.invitation), (Status.INVITED, one.code))
-        dave = store.get("dave")
-        assert dave is not None
-        self.assertIs(dave.status, Status.DELETED)
-
-    def test_what_is_no_dump_is_refused(self) -> None:
-        """With its line, and without quoting it: it could hold a key."""
-        header, *rest = dump(self.filled(), secrets=True)
-        store = self.open()
-        for lines, text in (
-            ([], "line 1"),
-            (["{}"], "line 1"),
-            (["[1]", *rest], "line 1"),
-            ([header.replace("LOCAL", "OTHER"), *rest], "realm 'OTHER'"),
-            ([header, rest[0], "secret"], "line 3"),
-            ([header, rest[0].replace("alice", "al:ice")], "line 2"),
-            ([header, rest[0].replace('"port"', '"sport"')], "line 2"),
-            ([header, '{"name": 1, "status": "active"}'], "line 2"),
-        ):
-            error = self.assertRaises(StoreError, load, store, lines, random=os.urandom)
-            self.assertIn(text, str(error))
-            self.assertNotIn("secret", str(error))
-        self.assertEqual(len(store), 0)
-
-    def test_the_textbook_format(self) -> None:
-        """Names and addresses are taken to be claimed by invitation; digests are not."""
-        store = self.open()
-        store.apply([Create(active("carol"), token(1))])
-        lines = [
-            ":Alice:10.4.5.11:35678:TOKENOFALICE=:\n",
-            ":bob:::x:\n",
-            ":carol:10.0.0.1:1:x:",
-            "\n",
-            "garbage",
-            ":eve:999.1.1.1:1:x:",
-            ":eve:10.0.0.1:99999:x:",
-            ":eve:10.0.0.1:-1:x:",
-            ":e\u0301ve:10.0.0.1:1:x:",
-            ":bob:10.0.0.2:1:x:",
-        ]
-        lines[1] = ":bob::0:x:\n"
-        done = import_textbook(
-            store, lines, random=os.urandom, invitation_end_time=1_900_000_000, now=5
-        )
-        self.assertEqual([one.name for one in done.invited], ["alice", "bob"])
-        self.assertEqual([skip.line for skip in done.skipped], [5, 6, 7, 8, 9, 3, 10])
-        alice = store.get("alice")
-        assert alice is not None
-        self.assertEqual((alice.address, alice.port), ("10.4.5.11", 35678))
-        self.assertEqual((alice.status, alice.invitation_end_time), (Status.INVITED, 1_900_000_000))
-        self.assertEqual(alice.invitation, done.invited[0].code)
-        self.assertNotIn("TOKENOFALICE", repr(done))
-        codes = {one.code for one in done.invited}
-        self.assertEqual(len(codes), 2)
-
+class BackupTests(FlatFileCase):
     def test_a_backup_beside_the_running_store(self) -> None:
         """It is checked, opens with the key, and reveals nothing without."""
         store = self.open()

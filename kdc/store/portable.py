@@ -1,60 +1,60 @@
-"""Taking a store elsewhere: dump and load, the original program's format, backups."""
+"""Principals as portable text: writing a store down, reading that, reading the original's file.
+
+Of any store, by its interface alone, one principal at a time: a million are
+never held together.  Whoever reads decides what becomes of what was read.
+"""
 
 from __future__ import annotations
 
 import base64
 import ipaddress
 import json
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
 
 import attrs
 
 from kdc.principal import fold_name
-from kdc.store import Create, Outcome, Record, Status, Store, StoreError
-from kdc.store.check import check
-from kdc.store.files import Files, read_whole, replace
-from kdc.store.opening import Paths
+from kdc.store import Record, Status, Store, StoreError
 
 __all__ = [
-    "Imported",
-    "Invited",
+    "Numbered",
     "Skipped",
-    "backup",
+    "bounded_lines",
     "dump",
-    "import_textbook",
-    "load",
+    "fields_of",
+    "read_dump",
+    "read_textbook",
+    "record_of",
 ]
 
 _FORMAT = "kdc-dump"
-_BATCH = 1000
-_CODE_BYTES = 16
+_MAX_LINE = 4096  # several times the longest of ours
+_MAX_REASON = 200
 _TEXTBOOK = re.compile(r":([^:\s]+):([^:]*):([^:]*):[^:]*:")
 _SECRETS = ("verify_key", "reply_key", "invitation")
+_NUMBERS = ("port", "invitation_end_time", "changed_time", "generation")
 
 
 @attrs.frozen
-class Invited:
-    """A name that waits for its owner, and the code that proves him."""
+class Numbered:
+    """A principal, and the line that it was read from.
 
-    name: str
-    code: bytes = attrs.field(repr=False)
+    It is INVITED without a code if its keys are not known: it has to be
+    invited before it can be stored.
+    """
+
+    line: int
+    record: Record
 
 
 @attrs.frozen
 class Skipped:
-    """A line that was not taken, and why."""
+    """A line that says nothing usable, and why."""
 
     line: int
     reason: str
-
-
-@attrs.frozen
-class Imported:
-    invited: list[Invited]
-    skipped: list[Skipped]
 
 
 def dump(store: Store, *, secrets: bool = False) -> Iterator[str]:
@@ -64,115 +64,77 @@ def dump(store: Store, *, secrets: bool = False) -> Iterator[str]:
     """
     yield json.dumps({"format": _FORMAT, "version": 1, "realm": store.realm, "secrets": secrets})
     for record in store:
-        fields: dict[str, Any] = attrs.asdict(record)
-        fields["status"] = record.status.value
-        for name in _SECRETS:
-            value = fields.pop(name)
-            if secrets:
-                fields[name] = base64.b64encode(value).decode()
-        yield json.dumps(fields)
+        yield json.dumps(fields_of(record, secrets=secrets))
 
 
-def load(store: Store, lines: Iterable[str], *, random: Callable[[int], bytes]) -> Imported:
-    """Add what `dump` gave to a store of the same realm.
+def fields_of(record: Record, *, secrets: bool) -> dict[str, Any]:
+    """Return what JSON can hold of ``record``: all of it, or all but its secrets."""
+    fields: dict[str, Any] = attrs.asdict(record)
+    fields["status"] = record.status.value
+    for name in _SECRETS:
+        value = fields.pop(name)
+        if secrets:
+            fields[name] = base64.b64encode(value).decode()
+    return fields
 
-    Names that are there already are left alone and told of.  Principals dumped
-    without secrets become invitations, as in `import_textbook`: their keys are
-    not known here.  Raises `StoreError` at a line that is not of a dump;
-    what came before it is in the store then, and loading again is harmless.
+
+def record_of(fields: Any) -> Record:
+    """Return what `fields_of` was given, or what could have been.
+
+    Raises `ValueError`, which quotes nothing: it could be a key.
+    """
+    try:
+        values = {name: _value(name, value) for name, value in fields.items()}
+        record = Record(**values)
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError("not a principal") from None
+    has_owner = record.status in (Status.ACTIVE, Status.DISABLED)
+    if {bool(record.verify_key), bool(record.reply_key)} != {has_owner}:
+        raise ValueError("keys without an owner, or the other way round")
+    return record
+
+
+def bounded_lines(file: TextIO) -> Iterator[str]:
+    """Yield the lines of ``file``; of one that is longer than any of ours only the beginning."""
+    while line := file.readline(_MAX_LINE):
+        yield line
+        while len(line) == _MAX_LINE and not line.endswith("\n"):
+            line = file.readline(_MAX_LINE)
+
+
+def read_dump(lines: Iterable[str], realm: str) -> Iterator[Numbered]:
+    """Yield the principals of a `dump` of a store of ``realm``.
+
+    Without secrets in it, whoever had keys or an invitation is to be invited.
+    Raises `StoreError` at the first line that no dump has.
     """
     numbered = enumerate(lines, 1)
-    secrets = _check_dump(next(numbered, (1, ""))[1], store.realm)
-    done = Imported([], [])
-    pending: list[tuple[int, Record]] = []
+    secrets = _check_dump(next(numbered, (1, ""))[1], realm)
     for number, line in numbered:
-        record = _dumped(number, line, secrets)
-        if not secrets and record.status is not Status.DELETED:
-            record = attrs.evolve(record, status=Status.INVITED, invitation=random(_CODE_BYTES))
-        pending.append((number, record))
-        if len(pending) >= _BATCH:
-            _create(store, pending, random, done, tell_codes=not secrets)
-            pending = []
-    _create(store, pending, random, done, tell_codes=not secrets)
-    return done
+        yield Numbered(number, _dumped(number, line, secrets))
 
 
-def import_textbook(
-    store: Store,
-    lines: Iterable[str],
-    *,
-    random: Callable[[int], bytes],
-    invitation_end_time: int,
-    now: int = 0,
-) -> Imported:
-    """Read the original program's pwd.txt: names and addresses, to be claimed.
+def read_textbook(lines: Iterable[str]) -> Iterator[Numbered | Skipped]:
+    """Yield names and addresses of the original program's pwd.txt, to be claimed.
 
     Its digests cannot be used: they are what that program derived keys from, so
-    whoever has read the file could claim the name.  Each name becomes an
-    invitation with a new code.  Lines that are no principal's are skipped and
-    told of, as are names that the store has.
+    whoever has read the file could claim the name.
     """
-    done = Imported([], [])
-    pending: list[tuple[int, Record]] = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            record = _textbook_record(line.strip())
+            yield Numbered(number, _textbook_record(line))
         except ValueError as error:
-            done.skipped.append(Skipped(number, str(error)))
-            continue
-        record = attrs.evolve(
-            record,
-            invitation=random(_CODE_BYTES),
-            invitation_end_time=invitation_end_time,
-            changed_time=now,
-        )
-        pending.append((number, record))
-        if len(pending) >= _BATCH:
-            _create(store, pending, random, done, tell_codes=True)
-            pending = []
-    _create(store, pending, random, done, tell_codes=True)
-    return done
+            yield Skipped(number, str(error)[:_MAX_REASON])
 
 
-def backup(
-    path: str | os.PathLike[str],
-    directory: str | os.PathLike[str],
-    *,
-    with_key: bool = False,
-    key_path: str | None = None,
-    files: Files | None = None,
-) -> list[str]:
-    """Copy pwd.txt and its journal to ``directory``, and check the copy; return its files.
-
-    It may run beside the server.  Without the master key the copy reveals
-    nothing and restores nothing: keep a copy of the key elsewhere.  Raises
-    `StoreError` if the copy cannot be made or is not good, or a file is there.
-    """
-    files = files or Files()
-    paths = Paths.of(os.fspath(path), key_path)
-    target = os.path.join(os.path.abspath(os.fspath(directory)), os.path.basename(paths.base))
-    copies = {paths.base: target, paths.journal: target + ".journal"}
-    if with_key:
-        copies[paths.key] = target + ".key"
-    for copy in copies.values():
-        if files.exists(copy):
-            raise StoreError(f"{copy} is there already", hint="name an empty directory")
-    try:
-        for source, copy in copies.items():
-            if files.exists(source):
-                replace(files, copy, read_whole(files, source))
-    except OSError as error:
-        raise StoreError(f"cannot back up {paths.base}: {error.strerror}") from error
-    problems = check(target, key_path=paths.key, files=files)
-    fatal = [problem for problem in problems if not problem.harmless]
-    if fatal:
-        raise StoreError(
-            f"the backup is not good: {fatal[0]}",
-            hint=f"check the store itself: kdc admin -f {paths.base} check",
-        )
-    return [copy for copy in copies.values() if files.exists(copy)]
+def _value(name: str, value: Any) -> Any:
+    if name == "status":
+        return Status(value)
+    if type(value) is not (int if name in _NUMBERS else str):
+        raise ValueError
+    return base64.b64decode(str(value), validate=True) if name in _SECRETS else value
 
 
 def _check_dump(line: str, realm: str) -> bool:
@@ -180,7 +142,7 @@ def _check_dump(line: str, realm: str) -> bool:
         header = json.loads(line)
         known = header["format"] == _FORMAT and header["version"] == 1
         of_realm, secrets = str(header["realm"]), bool(header["secrets"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         known, of_realm, secrets = False, "", False
     if not known:
         raise StoreError("line 1 is not the first line of a dump of this version")
@@ -195,17 +157,23 @@ def _check_dump(line: str, realm: str) -> bool:
 def _dumped(number: int, line: str, secrets: bool) -> Record:
     try:
         fields = json.loads(line)
-        fields["status"] = Status(fields["status"])
-        for name in _SECRETS if secrets else ():
-            fields[name] = base64.b64decode(fields[name], validate=True)
-        return Record(**fields)
-    except (ValueError, KeyError, TypeError):
+        if sum(name in fields for name in _SECRETS) != (len(_SECRETS) if secrets else 0):
+            raise ValueError
+        if not secrets and fields["status"] != Status.DELETED.value:
+            fields["status"] = Status.INVITED.value
+        return record_of(fields)
+    except (ValueError, KeyError, TypeError, RecursionError):
         # Never quote the line: it can hold keys.
-        raise StoreError(f"line {number} of the dump is not a principal's") from None
+        raise StoreError(
+            f"line {number} of the dump is not a principal's",
+            hint="what is before it may have been taken; once it is mended, read the file again",
+        ) from None
 
 
 def _textbook_record(line: str) -> Record:
-    match = _TEXTBOOK.fullmatch(line)
+    if len(line) >= _MAX_LINE:
+        raise ValueError("longer than any principal's line")
+    match = _TEXTBOOK.fullmatch(line.strip())
     if match is None:
         raise ValueError("not of the form :name:ip:port:digest:")
     name, address, port = match.groups()
@@ -217,21 +185,3 @@ def _textbook_record(line: str) -> Record:
         address=str(ipaddress.ip_address(address)) if address else "",
         port=int(port[:6]),
     )
-
-
-def _create(
-    store: Store,
-    numbered: list[tuple[int, Record]],
-    random: Callable[[int], bytes],
-    done: Imported,
-    *,
-    tell_codes: bool,
-) -> None:
-    if not numbered:
-        return
-    results = store.apply([Create(record, random(16)) for _, record in numbered])
-    for (number, record), result in zip(numbered, results, strict=True):
-        if result.outcome is not Outcome.DONE:
-            done.skipped.append(Skipped(number, f"the store has {record.name!r} already"))
-        elif tell_codes and record.status is Status.INVITED:
-            done.invited.append(Invited(record.name, record.invitation))

@@ -1,0 +1,110 @@
+"""What an operator asks for, as plain values: reading a request, and what its answers say."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+
+from kdc.errors import ConfigurationError, PeerUnavailable, RefusedByPolicy
+from kdc.principal import check_name
+from kdc.store import Change, Outcome, Record, Store
+
+__all__ = [
+    "Answer",
+    "Context",
+    "Request",
+    "change_record",
+    "done",
+    "name_in",
+    "nobody",
+    "nothing",
+    "place_in",
+    "whole_in",
+]
+
+Request: TypeAlias = dict[str, Any]
+Answer: TypeAlias = dict[str, Any]
+
+_TRIES = 3
+
+
+@attrs.frozen
+class Context:
+    """What a command needs besides the store.  ``where``: (host, port, fingerprint) of the KDC.
+
+    ``audit`` is told (event, name, detail) of each change; ``more_stats`` is
+    what a running server knows; ``rotate_tls`` makes a new TLS key and returns
+    its fingerprint; ``rotate_master_key`` is the store's own.
+    """
+
+    now: int
+    random: Callable[[int], bytes]
+    audit: Callable[[str, str, str], None]
+    where: Callable[[], tuple[str, int, str]]
+    rotate_tls: Callable[[], str]
+    rotate_master_key: Callable[[], None]
+    more_stats: Answer = attrs.field(factory=dict)
+
+
+def done(name: str) -> Answer:
+    return {"done": True, "name": name}
+
+
+def nothing(name: str, why: str) -> Answer:
+    return {"done": False, "name": name, "why": why}
+
+
+def nobody(name: str) -> PeerUnavailable:
+    return PeerUnavailable(f"there is no {name}", hint="see kdc admin list")
+
+
+def change_record(store: Store, name: str, decide: Callable[[Record], Change | None]) -> bool:
+    """Make the change that ``decide`` wants of the record as it is now; False if it wants none.
+
+    If somebody else was faster, it decides again, on what is there then.
+    """
+    record = store.get(name)
+    for _ in range(_TRIES):
+        if record is None:
+            raise nobody(name)
+        change = decide(record)
+        if change is None:
+            return False
+        (result,) = store.apply([change])
+        if result.outcome is Outcome.DONE:
+            return True
+        record = result.record
+    raise RefusedByPolicy(f"{name} is being changed by somebody else", hint="try again")
+
+
+def name_in(request: Request) -> str:
+    name = request.get("name")
+    try:
+        return check_name(name if isinstance(name, str) else "")
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def place_in(request: Request) -> dict[str, Any]:
+    address = str(request.get("address") or "")
+    try:
+        # A zone means something on one machine only.
+        if "%" in address:
+            raise ValueError(f"an address with a zone is of no use to others: {address[:64]!r}")
+        if address:
+            address = str(ipaddress.ip_address(address))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    return {"address": address, "port": whole_in(request, "port", 0, 65535, 0)}
+
+
+def whole_in(request: Request, key: str, low: int, high: int, default: int) -> int:
+    value = request.get(key)
+    if value is None:
+        return default
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigurationError(f"{key.replace('_', ' ')} is a number from {low} to {high}")
+    return value

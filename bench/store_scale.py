@@ -6,6 +6,11 @@ What is measured, each in a process of its own: registrations into an empty and
 into the full store; starting with the full store (processor time and resident
 memory); looking principals up; one change by itself; and, on the same file
 system, how often it can append and fdatasync at all.
+
+Then what group commit makes of a slow disk: many who register at the same time,
+each waiting for its answer before the next, through the one `StoreWriter` of a
+KDC.  Once on a disk that is paced to 500 fsyncs a second, whatever it really
+could, once on the disk as it is.
 """
 
 from __future__ import annotations
@@ -17,13 +22,25 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
-from kdc.store import Create, Record, Status
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import react
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.threadpool import ThreadPool
+
+from kdc.store import Create, Outcome, Record, Status
+from kdc.store.files import Files
 from kdc.store.flatfile import FlatFileStore
+from kdc.storewriter import StoreWriter
 
 _BATCH = 100
+_SYNCS_PER_SECOND = 500
+_TOGETHER = (1, 16, 64, 256)
+_TOGETHER_SECONDS = 5.0
 
 
 def record(number: int) -> Record:
@@ -42,23 +59,41 @@ def memory(field: str) -> float:
     return int(line.split()[1]) / 1024
 
 
-def opened(path: str) -> FlatFileStore:
-    return FlatFileStore.open(path, realm="LOCAL")
+class PacedFiles(Files):
+    """A disk that does one fsync after the other, and no more than so many a second.
+
+    The real disk is left out of it: nothing waits longer because it is slow
+    just now, nor less because it is quick.
+    """
+
+    def __init__(self) -> None:
+        self._head = threading.Lock()
+
+    def fsync(self, fd: int) -> None:
+        with self._head:
+            time.sleep(1 / _SYNCS_PER_SECOND)
+
+    fdatasync = fsync
 
 
-def disk(path: str) -> dict[str, float]:
+def opened(path: str, files: Files | None = None) -> FlatFileStore:
+    return FlatFileStore.open(path, realm="LOCAL", files=files)
+
+
+def disk(path: str, files: Files | None = None) -> dict[str, float]:
     """Append a batch's bytes and fdatasync, as the journal does, and nothing else."""
+    files = files or Files()
     content = b"x" * 230 * _BATCH
-    fd = os.open(path + ".raw", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fd = files.create(path + ".raw")
     try:
         count, start = 0, time.perf_counter()
         while (seconds := time.perf_counter() - start) < 2:
-            os.write(fd, content)
-            os.fdatasync(fd)
+            files.write(fd, content)
+            files.fdatasync(fd)
             count += 1
     finally:
-        os.close(fd)
-        os.unlink(path + ".raw")
+        files.close(fd)
+        files.unlink(path + ".raw")
     return {"fdatasync/s": count / seconds, "ms each": seconds / count * 1000}
 
 
@@ -132,6 +167,47 @@ def register(path: str, first: int) -> dict[str, float]:
     return {"registrations/s in batches of 100": batched, "one by one": single}
 
 
+def together(path: str, submitters: int, files: Files | None = None) -> dict[str, float]:
+    """Register through a `StoreWriter`, so many at a time, into an empty store."""
+    store = opened(path, files)
+    results: dict[str, float] = {}
+
+    async def work(reactor: Any) -> None:
+        pool = ThreadPool(minthreads=1, maxthreads=1)
+        pool.start()
+        writer = StoreWriter(store, lambda *call: deferToThreadPool(reactor, pool, *call))
+        numbers, latencies = iter(range(10**9)), []
+        start, cpu = time.perf_counter(), time.process_time()
+
+        async def submitter() -> None:
+            while (begun := time.perf_counter()) < start + _TOGETHER_SECONDS:
+                result = await writer.submit(change(next(numbers)))
+                if result.outcome is not Outcome.DONE:
+                    raise RuntimeError(f"not registered: {result}")
+                latencies.append(time.perf_counter() - begun)
+
+        await gatherResults([Deferred.fromCoroutine(submitter()) for _ in range(submitters)])
+        seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+        pool.stop()
+        latencies.sort()
+        results.update(
+            {
+                "registrations/s": len(latencies) / seconds,
+                "us CPU each": cpu / len(latencies) * 1e6,
+                "median ms": latencies[len(latencies) // 2] * 1000,
+                "slowest ms": latencies[-1] * 1000,
+            }
+        )
+
+    try:
+        react(lambda reactor: Deferred.fromCoroutine(work(reactor)), ())
+    except SystemExit as end:
+        if end.code:
+            raise
+    store.close()
+    return results
+
+
 def in_process(path: str, what: str, number: int) -> None:
     steps: dict[str, Callable[[], dict[str, float]]] = {
         "disk": lambda: disk(path),
@@ -139,6 +215,9 @@ def in_process(path: str, what: str, number: int) -> None:
         "start": lambda: start_up(path),
         "look-up": lambda: look_up(path, number),
         "register": lambda: register(path, number),
+        "together": lambda: together(path, number),
+        "paced-disk": lambda: disk(path, PacedFiles()),
+        "paced-together": lambda: together(path, number, PacedFiles()),
     }
     print(json.dumps(steps[what]()))
 
@@ -184,6 +263,15 @@ def main() -> None:
         step(large, "look-up", "looking up", count)
         step(large, "register", f"registering with {count:,} there", count)
         step(large, "start", "starting with changes in the journal")
+        step(large, "disk", "the disk by itself, afterwards")
+        step(large, "paced-disk", "a paced disk by itself")
+        for together in _TOGETHER:
+            path = os.path.join(directory, f"paced{together}.txt")
+            step(path, "paced-together", f"{together} at a time, paced disk", together)
+        step(large, "disk", "the disk by itself")
+        for together in _TOGETHER:
+            path = os.path.join(directory, f"together{together}.txt")
+            step(path, "together", f"{together} at a time, this disk", together)
         step(large, "disk", "the disk by itself, afterwards")
 
 

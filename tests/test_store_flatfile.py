@@ -347,6 +347,38 @@ class FoldTests(FlatFileCase):
         self.abandon(store)
         self.assertEqual(list(self.open()), records)
 
+    def test_no_change_waits_until_the_old_pwd_txt_is_freed(self) -> None:
+        """A large file takes its time to go: it does so when changes may go on."""
+        said: list[str] = []
+
+        class Watched(Files):
+            fds: dict[int, int] = {}
+
+            def open(self, path: str, flags: int) -> int:
+                fd = super().open(path, flags)
+                self.fds[fd] = os.fstat(fd).st_ino
+                return fd
+
+            def rename(self, old: str, new: str) -> None:
+                if new.endswith("pwd.txt"):
+                    going.append(os.stat(new).st_ino)
+                    said.append("held" if going[0] in self.fds.values() else "freed")
+                super().rename(old, new)
+
+            def close(self, fd: int) -> None:
+                if going and self.fds.get(fd) == going[0]:
+                    said.append("waiting" if store._writing.locked() else "going on")
+                self.fds.pop(fd, None)
+                super().close(fd)
+
+        going: list[int] = []
+        store = self.open()
+        store.close()
+        store = self.open(files=Watched(), run=lambda work: work())
+        store.apply([Create(active("alice"), token(1))])
+        self.assertTrue(store.fold())
+        self.assertEqual(said, ["held", "going on"])
+
     def test_a_change_costs_the_same_in_a_large_store(self) -> None:
         """What one change writes does not grow with the number of principals."""
 

@@ -20,7 +20,7 @@ from kdc.store import Change, Record, Result, StoreUnavailable
 from kdc.store.base import Header, write_base
 from kdc.store.batch import Batch
 from kdc.store.content import Content
-from kdc.store.files import Files
+from kdc.store.files import Files, still_there
 from kdc.store.journal import Journal, JournalHeader
 from kdc.store.kept import KeptGeneration
 from kdc.store.lines import Entry, Sealer
@@ -340,7 +340,7 @@ class FlatFileStore:
     def _switch(self, header: Header, journal: Journal, folded_bytes: int) -> None:
         try:
             journal.sync()
-            with self._writing:
+            with still_there(self._files, self._paths.base), self._writing:
                 if self._since_fold:
                     journal.write(self._since_fold, self._generation)
                     journal.sync(data_only=True)

@@ -32,8 +32,8 @@ from kdc.background import background
 from kdc.channel_transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.codec import FrameBuffer
 from kdc.errors import IntegrityError, KDCError, PeerUnavailable, Refusal, RemoteProtocolError
-from kdc.records import Ack, AckStatus, Data, End, Event, RecordStream
-from kdc.sockets import notice_dead_peers
+from kdc.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream
+from kdc.sockets import notice_dead_peers, read_at_once
 
 __all__ = ["Channel", "ClosedEarly", "Phase"]
 
@@ -84,6 +84,8 @@ class Channel(Protocol):
 
     def connectionMade(self) -> None:
         notice_dead_peers(self.transport)
+        # With room for one record, every record would pause its producer.
+        read_at_once(self.transport, 2 * EVEN_RECORD)
 
     def dataReceived(self, data: bytes) -> None:
         try:

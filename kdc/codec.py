@@ -66,40 +66,54 @@ class FrameBuffer:
     seen: nothing is ever buffered for a frame that will be refused.
     """
 
-    __slots__ = ("_buffer", "limit", "minimum")
+    __slots__ = ("_at", "_chunk", "limit", "minimum")
 
     def __init__(self, limit: int, minimum: int = 1) -> None:
         self.limit = limit
         self.minimum = minimum
-        self._buffer = bytearray()
+        self._chunk = b""
+        self._at = 0
 
     def feed(self, chunk: bytes) -> None:
-        self._buffer += chunk
+        # What is left over is less than a frame: joining it again costs little, even if
+        # it goes on byte by byte, and a chunk that begins with a frame is not copied.
+        rest = memoryview(self._chunk)[self._at :]
+        self._chunk = b"".join((rest, chunk)) if rest else chunk
+        self._at = 0
 
     def next(self) -> bytes | None:
         """Return the next whole frame without its length, or None until it is there."""
-        buffer = self._buffer
-        if len(buffer) < _LENGTH_BYTES:
+        body = self.next_view()
+        return None if body is None else bytes(body)
+
+    def next_view(self) -> memoryview | None:
+        """As `next`, and nothing is copied: the whole chunk lives on as long as the view."""
+        chunk, start = self._chunk, self._at + _LENGTH_BYTES
+        if len(chunk) < start:
+            self._let_go()
             return None
-        length = (buffer[0] << 8) | buffer[1]
+        length = (chunk[start - 2] << 8) | chunk[start - 1]
         if not self.minimum <= length <= self.limit:
             raise malformed(f"a frame of {length} bytes ({self.minimum} to {self.limit} allowed)")
-        end = _LENGTH_BYTES + length
-        if len(buffer) < end:
+        end = start + length
+        if len(chunk) < end:
+            self._let_go()
             return None
-        with memoryview(buffer) as view:
-            body = bytes(view[_LENGTH_BYTES:end])
-        del buffer[:end]
-        return body
+        self._at = end
+        return memoryview(chunk)[start:end]
+
+    def _let_go(self) -> None:
+        """Of the frames that have been taken."""
+        self._chunk = self.take_rest()
 
     def take_rest(self) -> bytes:
         """Return and forget what has been fed but not been taken as a frame."""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
+        rest = self._chunk[self._at :]
+        self._chunk, self._at = b"", 0
         return rest
 
     def __len__(self) -> int:
-        return len(self._buffer)
+        return len(self._chunk) - self._at
 
 
 @attrs.frozen

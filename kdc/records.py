@@ -16,11 +16,25 @@ from kdc.codec import FrameBuffer, Layout, frame, malformed, uint
 from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from kdc.noise import TAG_BYTES, CipherState
 
-__all__ = ["MAX_DATA", "Ack", "AckStatus", "Data", "End", "Event", "RecordStream"]
+__all__ = [
+    "EVEN_DATA",
+    "EVEN_RECORD",
+    "MAX_DATA",
+    "Ack",
+    "AckStatus",
+    "Data",
+    "End",
+    "Event",
+    "RecordStream",
+]
 
 MAX_RECORD = 65_535
 MIN_RECORD = TAG_BYTES + 1
 MAX_DATA = MAX_RECORD - MIN_RECORD
+# So much makes 64 KiB on the wire, length included: whole records fill what is read and sent
+# at a time, and no few bytes are left over for a system call of their own.
+EVEN_RECORD = 65_536
+EVEN_DATA = EVEN_RECORD - 2 - MIN_RECORD
 
 
 class _Type(enum.IntEnum):
@@ -99,7 +113,10 @@ class RecordStream:
         self._failed = False
 
     def send_data(self, data: bytes | memoryview) -> list[bytes]:
-        """Return records that carry ``data``; no data gives one empty record."""
+        """Return records that carry ``data``.
+
+        No data gives one empty record: a direction in which nothing happens.
+        """
         if self._sent.ended:
             raise LocalProtocolError("data after the end")
         records = []
@@ -107,6 +124,8 @@ class RecordStream:
             piece = data[at : at + MAX_DATA]
             self._sent.add(len(piece))
             records.append(frame(self._sending.seal(b"".join((_DATA_BYTE, piece)))))
+        if not data:
+            self._sending.rest()
         return records
 
     def send_end(self) -> bytes:
@@ -143,7 +162,7 @@ class RecordStream:
         if self._failed:
             raise LocalProtocolError("the channel has failed")
         try:
-            record = self._frames.next()
+            record = self._frames.next_view()
             return None if record is None else self._open(record)
         except RemoteProtocolError:
             self._failed = True
@@ -170,7 +189,7 @@ class RecordStream:
     def _seal(self, kind: _Type, body: bytes) -> bytes:
         return frame(self._sending.seal(bytes([kind]) + body))
 
-    def _open(self, record: bytes) -> Event:
+    def _open(self, record: memoryview) -> Event:
         plaintext = self._receiving.open(record)
         kind, body = plaintext[0], plaintext[1:]
         if kind == _Type.DATA:
@@ -185,6 +204,8 @@ class RecordStream:
         if self._received.ended:
             raise malformed("data after the end")
         self._received.add(len(body))
+        if not body:
+            self._receiving.rest()
         return Data(body)
 
     def _end(self, body: bytes) -> End:

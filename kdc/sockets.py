@@ -12,7 +12,7 @@ from twisted.internet.error import CannotListenError
 
 from kdc.errors import ConfigurationError, LocalIOError
 
-__all__ = ["host_of", "listen_at", "notice_dead_peers"]
+__all__ = ["host_of", "listen_at", "notice_dead_peers", "read_at_once"]
 
 _OPTIONS = (
     ("TCP_KEEPIDLE", 30),
@@ -71,6 +71,15 @@ def notice_dead_peers(transport: Any) -> None:
         for option, value in _OPTIONS:
             if hasattr(socket, option):
                 handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def read_at_once(transport: Any, size: int) -> None:
+    """Have a Twisted transport read up to ``size`` bytes at a time.
+
+    It is also how much may wait to be written before the producer is paused.
+    """
+    if hasattr(transport, "bufferSize"):  # not every transport reads by itself
+        transport.bufferSize = size
 
 
 def host_of(address: Any) -> str:

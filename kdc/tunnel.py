@@ -22,7 +22,8 @@ from zope.interface import implementer
 from kdc.background import background
 from kdc.channel_transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable
-from kdc.records import MAX_DATA
+from kdc.records import EVEN_DATA
+from kdc.sockets import read_at_once
 
 __all__ = ["Relay", "expose_factory", "forward_factory", "join_to"]
 
@@ -59,9 +60,7 @@ class Relay(Protocol):
         return 0 if self._other is None else self._other.received
 
     def connectionMade(self) -> None:
-        # A read that is no longer than a record does not leave a small one over.
-        if hasattr(self._transport, "bufferSize"):
-            self._transport.bufferSize = MAX_DATA
+        read_at_once(self._transport, EVEN_DATA)
         self._transport.pauseProducing()  # nobody is there yet to take it
         self._connected(self)
 

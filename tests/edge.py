@@ -77,8 +77,7 @@ __all__ = [
 
 KDC_HOST, KDC_PORT = "192.0.2.88", 88
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-_HIGH_WATER = 1 << 16
-_READ = 1 << 16
+_BUFFER = 1 << 16
 T = TypeVar("T")
 
 
@@ -121,6 +120,7 @@ class Wire:
         self.producer: Any = None
         self.socket = _Socket()
         self.no_delay = self.keep_alive = False
+        self.bufferSize = _BUFFER  # Twisted's name: read at a time, and written before a pause
         self._moved = 0
         self._streaming = self._producer_paused = False
         self._ending = self._ended = self._peer_ended = self._aborted = False
@@ -134,7 +134,7 @@ class Wire:
             return
         self.sent += data
         self.waiting += data
-        if self.producer is not None and self._streaming and len(self.waiting) > _HIGH_WATER:
+        if self.producer is not None and self._streaming and len(self.waiting) > self.bufferSize:
             self._producer_paused = True
             self.producer.pauseProducing()
 
@@ -215,8 +215,8 @@ class Wire:
     def _move(self) -> bool:
         if not self.waiting or self.stalled or not (self.peer.connected and self.peer.reading):
             return False
-        chunk = bytes(self.waiting[:_READ])
-        del self.waiting[:_READ]
+        chunk = bytes(self.waiting[: self.peer.bufferSize])
+        del self.waiting[: len(chunk)]
         if self.cut_after is not None:
             chunk = chunk[: self.cut_after - self._moved]
         self._moved += len(chunk)

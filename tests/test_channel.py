@@ -18,7 +18,7 @@ from kdc.channel_services import Service
 from kdc.channel_transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.codec import FrameBuffer
 from kdc.errors import IntegrityError, PeerUnavailable, RefusedByPolicy, RemoteProtocolError
-from kdc.records import MAX_DATA, AckStatus, RecordStream
+from kdc.records import EVEN_DATA, MAX_DATA, AckStatus, RecordStream
 from tests.edge import (
     RECEIVER_HOST,
     ChannelTestCase,
@@ -515,6 +515,20 @@ class BackPressureTests(ChannelTestCase):
         self.assertEqual(bytes(other.received), b"0123456789")
         self.assertIsInstance(other.lost, ConnectionDone)
         self.assertIsInstance(one.lost, ConnectionDone)
+
+    def test_a_record_alone_pauses_nobody(self) -> None:
+        """Two records may wait before a producer has to: not each of them makes it stop and go."""
+        for records, pauses in ((2, 0), (3, 1)):
+            one, other = Recorder(), Recorder()
+            _, wire = self.pair(one, other)
+            wire.stalled = True
+            producer = _Producer(one.out, bytes(EVEN_DATA), records)
+            one.out.registerProducer(producer, True)
+            producer.run()
+            self.assertEqual(producer.pauses, pauses)
+            wire.stalled = False
+            self.network.settle()
+            self.assertEqual(len(other.received), records * EVEN_DATA)
 
     def test_a_producer_outlives_the_call_to_close(self) -> None:
         """After loseConnection a registered producer still writes what it has."""

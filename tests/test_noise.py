@@ -258,6 +258,28 @@ class CipherStateTests(CoreTestCase):
             expected = AESGCM(key).encrypt(count.to_bytes(12, "big"), b"x", b"")
             self.assertEqual(state.seal(b"x"), expected)
 
+    def test_rekeyed_while_busy(self) -> None:
+        """What is kept of a key while large records pass goes when the key goes."""
+        large = bytes(50_000)
+        sending, receiving = at_counter(self.key, 65_530), at_counter(self.key, 65_530)
+        for at in range(65_530, 65_540):
+            key = self.key if at < 65_536 else self.next_key(self.key)
+            expected = AESGCM(key).encrypt(at.to_bytes(12, "big"), large, b"")
+            self.assertEqual(sending.seal(large), expected)
+            self.assertEqual(receiving.open(expected), large)
+
+    def test_at_rest(self) -> None:
+        """Small records leave nothing behind but the key; large ones do, until the state rests."""
+        state = CipherState(self.key)
+        state.seal(b"small")
+        self.assertIsNone(state._aead)
+        state.seal(bytes(50_000))
+        self.assertIsNotNone(state._aead)
+        state.rest()
+        self.assertIsNone(state._aead)
+        expected = AESGCM(self.key).encrypt((2).to_bytes(12, "big"), b"x", b"")
+        self.assertEqual(state.seal(b"x"), expected)
+
     def test_both_ends_across_the_change(self) -> None:
         """A channel does not notice that its keys change."""
         sending, receiving = at_counter(self.key, 65_530), at_counter(self.key, 65_530)

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from kdc.codec import frame
 from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError
 from kdc.noise import CipherState
-from kdc.records import MAX_DATA, MAX_RECORD, Ack, AckStatus, Data, End, RecordStream
+from kdc.records import (
+    EVEN_DATA,
+    EVEN_RECORD,
+    MAX_DATA,
+    MAX_RECORD,
+    Ack,
+    AckStatus,
+    Data,
+    End,
+    RecordStream,
+)
 from tests.support import PROPERTY, CoreTestCase, every_flipped_bit, opened
 
 THERE, BACK = b"t" * 32, b"b" * 32
@@ -28,6 +38,13 @@ def sealed(*plain: bytes, key: bytes = THERE) -> list[bytes]:
     """Records with these plaintexts, by somebody who has the key and breaks the rules."""
     state = CipherState(key)
     return [frame(state.seal(text)) for text in plain]
+
+
+class NeverRekeyed(CipherState):
+    """Goes on under the key it began with."""
+
+    def _rekey(self) -> None:
+        pass
 
 
 def numbers(total: int, records: int) -> bytes:
@@ -80,6 +97,24 @@ class StreamTests(CoreTestCase):
             self.assertLessEqual(max(map(len, sent)), 2 + MAX_RECORD)
             self.assertEqual(opened(b, *sent, a.send_end())[-1], End(length, records))
         self.assertEqual(MAX_DATA, 65_518)
+
+    def test_even_records(self) -> None:
+        """There is a length of data that makes 64 KiB on the wire, and it is one record's."""
+        (record,) = pair()[0].send_data(bytes(EVEN_DATA))
+        self.assertEqual(len(record), EVEN_RECORD)
+        self.assertEqual(EVEN_RECORD, 65_536)
+
+    def test_nothing_happens(self) -> None:
+        """An empty record puts its direction to rest at both ends, and only that direction."""
+        a, b = pair()
+        for one, other in ((a, b), (b, a)):
+            opened(other, *one.send_data(bytes(10_000)))
+        opened(b, *a.send_data(b""))
+        for resting in (a._sending, b._receiving):
+            self.assertIsNone(resting._aead)
+        for busy in (b._sending, a._receiving):
+            self.assertIsNotNone(busy._aead)
+        self.assertEqual(opened(b, *a.send_data(b"more")), [Data(b"more")])
 
     def test_empty_data(self) -> None:
         """An empty record is one: it shows the receiver that the sender is there."""
@@ -208,11 +243,10 @@ class AttackTests(CoreTestCase):
 
     def test_record_after_65536(self) -> None:
         """Record 65,536 is sealed under the next key: under the old one it is refused."""
-        old, new = CipherState(THERE), CipherState(THERE)
+        old, new = NeverRekeyed(THERE), CipherState(THERE)
         b = RecordStream(CipherState(BACK), CipherState(THERE))
         for state in (old, new, b._receiving):
             state._count = 65_536
-        old._rekey = lambda: None  # type: ignore[method-assign]
         record = frame(new.seal(b"\0x"))
         self.assertEqual(opened(b, record), [Data(b"x")])
         b = RecordStream(CipherState(BACK), CipherState(THERE))

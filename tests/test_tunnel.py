@@ -13,6 +13,7 @@ from zope.interface.verify import verifyObject
 from kdc.channel_services import Service
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import KDCError
+from kdc.records import EVEN_DATA
 from kdc.tunnel import Relay, expose_factory, forward_factory
 from tests.edge import KDC, EdgeTestCase, HalfRecorder, Recorder, Wire, factory_of
 
@@ -84,6 +85,16 @@ class TunnelTests(EdgeTestCase):
         self.assertRegex(self.told[0], rf"^{who}\d+: connected$")
         amounts = "1000000 bytes in, 2000000 bytes out"
         self.assertRegex(self.told[1], rf"^{who}\d+: closed after {amounts}$")
+
+    def test_even_records(self) -> None:
+        """A stream passes in records of exactly 64 KiB, none of them a small rest."""
+        self.open()
+        (far,) = self.channel_wires()
+        before = len(far.peer.sent)
+        self.user.out.write(bytes(8 * EVEN_DATA))
+        self.network.settle()
+        self.assertEqual(len(self.service.received), 8 * EVEN_DATA)
+        self.assertEqual(len(far.peer.sent) - before, 8 * 65_536)
 
     def test_what_was_said_early(self) -> None:
         """What a user sends before the tunnel is open arrives, and what he ends is ended."""

@@ -21,6 +21,19 @@ __all__ = ["PROGRAM", "ClientOptions", "ClientSettings", "client_settings", "ide
 
 PROGRAM = "kdcclient"
 SYSTEM_CA = "system"
+DEFAULT_LISTEN_PORT = 60_000
+LISTEN_OPTIONS = [
+    [
+        "listen",
+        None,
+        None,
+        (
+            "port or Twisted endpoint to listen on; by default port 60000,"
+            " on this machine only if the KDC is on it too"
+        ),
+    ],
+    ["advertise", None, "", "the address to tell peers, if it is not the one the KDC sees"],
+]
 
 
 @attrs.frozen
@@ -190,3 +203,14 @@ def _person_accepts(settings: ClientSettings, fingerprint: str) -> bool:
         terminal.write(b"Is it the same (yes/no)? ")
         answer = terminal.readline(100)
     return answer.strip().lower() in (b"yes", b"y")
+
+
+def listen_endpoint(text: str | None, loopback: bool, ipv6: bool) -> str:
+    """The endpoint that was given, or its port on the interface that suits the KDC's address."""
+    if text is not None and ":" in text:
+        return text
+    port = DEFAULT_LISTEN_PORT if text is None else whole_number(text, 0, 65535, "a port")
+    kind = "tcp6" if ipv6 else "tcp"
+    if not loopback:
+        return f"{kind}:{port}"
+    return f"{kind}:{port}:interface=" + ("\\:\\:1" if ipv6 else "127.0.0.1")

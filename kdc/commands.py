@@ -1,18 +1,20 @@
-"""The console command ``kdcclient``: the origin's flags, and one word a task."""
+"""The console command ``kdcclient``: the origin's flags, and one word a task.
+
+What a word needs is loaded when it has been typed: a small message is sent in
+less time than it takes to load all of them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from twisted.python import usage
 
-from kdc.asking_commands import Doctor, Who, Whoami
 from kdc.client_options import PROGRAM
-from kdc.client_tap import ReceiverOptions, send_settings
-from kdc.completion import SHELLS, script_for
-from kdc.identity_commands import Init, Keygen, Passwd, Register
 from kdc.options import Command
-from kdc.optiontable import table_of
 from kdc.transfer_commands import Receive, Send, Sender, run_receiver, run_sender
-from kdc.tunnel_commands import Expose, Forward, Pipe, Tunnel
+from kdc.transfer_options import ReceiverOptions, send_settings
 
 __all__ = ["Options"]
 
@@ -24,13 +26,45 @@ class Completion(Command):
     longdesc = "Write the script that teaches a shell these options to standard output."
 
     def parseArgs(self, shell: str = "") -> None:
+        from kdc.completion import SHELLS
+
         if shell not in SHELLS:
             raise usage.UsageError(f"which shell: {', '.join(SHELLS)}?")
         self["shell"] = shell
 
     def run(self) -> int:
+        from kdc.completion import script_for
+        from kdc.optiontable import table_of
+
         print(script_for(self["shell"], PROGRAM, table_of(Options)), end="")
         return 0
+
+
+def _asking(word: str) -> Callable[[], Any]:
+    def load() -> Any:
+        from kdc import asking_commands
+
+        return getattr(asking_commands, word)()
+
+    return load
+
+
+def _identity(word: str) -> Callable[[], Any]:
+    def load() -> Any:
+        from kdc import identity_commands
+
+        return getattr(identity_commands, word)()
+
+    return load
+
+
+def _tunnels(word: str) -> Callable[[], Any]:
+    def load() -> Any:
+        from kdc import tunnel_commands
+
+        return getattr(tunnel_commands, word)()
+
+    return load
 
 
 class Options(ReceiverOptions):
@@ -52,18 +86,23 @@ class Options(ReceiverOptions):
         ["receiver", None, Receive, "the same"],
         ["send", None, Send, "send files"],
         ["sender", None, Sender, "send one file, with the flags of twistd kdcclient sender"],
-        ["expose", None, Expose, "let peers use local services"],
-        ["forward", None, Forward, "use a peer's service as if it were local"],
-        ["pipe", None, Pipe, "connect a peer's service to standard input and output"],
-        ["tunnel", None, Tunnel, "expose and forward, any number"],
-        ["init", None, Init, "take the name of an invitation, and remember who we are"],
-        ["register", None, Register, "take a name at the KDC"],
-        ["passwd", None, Passwd, "change passphrase or key"],
-        ["whoami", None, Whoami, "what we are to the KDC"],
-        ["who", None, Who, "who can be reached now"],
-        ["doctor", None, Doctor, "find out what is wrong"],
+        ["expose", None, _tunnels("Expose"), "let peers use local services"],
+        ["forward", None, _tunnels("Forward"), "use a peer's service as if it were local"],
+        ["pipe", None, _tunnels("Pipe"), "connect a peer's service to standard input and output"],
+        ["tunnel", None, _tunnels("Tunnel"), "expose and forward, any number"],
+        [
+            "init",
+            None,
+            _identity("Init"),
+            "take the name of an invitation, and remember who we are",
+        ],
+        ["register", None, _identity("Register"), "take a name at the KDC"],
+        ["passwd", None, _identity("Passwd"), "change passphrase or key"],
+        ["whoami", None, _asking("Whoami"), "what we are to the KDC"],
+        ["who", None, _asking("Who"), "who can be reached now"],
+        ["doctor", None, _asking("Doctor"), "find out what is wrong"],
         ["completion", None, Completion, "completion for bash, zsh or fish"],
-        ["keygen", None, Keygen, "make a key file"],
+        ["keygen", None, _identity("Keygen"), "make a key file"],
     ]
 
     def run(self) -> int:

@@ -9,8 +9,7 @@ from twisted.python import usage
 
 from kdc import config
 from kdc.client_app import change_secret, join, make_client, register
-from kdc.client_options import PROGRAM, ClientOptions, client_settings
-from kdc.client_tap import DEFAULT_LISTEN_PORT
+from kdc.client_options import DEFAULT_LISTEN_PORT, PROGRAM, ClientOptions, client_settings
 from kdc.errors import ConfigurationError
 from kdc.invitation import Invitation, read_code, read_invitation
 from kdc.options import Command, absolute, whole_number

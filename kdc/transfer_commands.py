@@ -1,24 +1,26 @@
-"""Send and receive: what is typed, and from it settings."""
+"""Send and receive: what is typed, and from it settings.
+
+What does it is loaded when it is known which of the two it is.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.python import usage
 
-from kdc.client_app import make_client
 from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
-from kdc.client_tap import ReceiverOptions, SenderOptions, receive_settings, send_settings
 from kdc.items import safe_name
 from kdc.options import absolute
 from kdc.outgoing import STDIN, Thing, things_of
-from kdc.receive_app import Receiver
-from kdc.running import run_to_end
 from kdc.secret import has_terminal
-from kdc.send_app import SendSettings, send
+from kdc.transfer_options import ReceiverOptions, SenderOptions, receive_settings, send_settings
+
+if TYPE_CHECKING:
+    from kdc.send_app import SendSettings
 
 __all__ = ["Receive", "Send", "Sender", "run_receiver", "run_sender", "things_to_send"]
 
@@ -65,6 +67,8 @@ class Send(ClientOptions):
         self["files"] = files
 
     def run(self) -> int:
+        from kdc.send_app import SendSettings
+
         client = client_settings(self)
         things = tuple(things_to_send(self["files"], self["text"], self["as"]))
         return run_sender(
@@ -97,6 +101,10 @@ class Sender(SenderOptions):
 def run_receiver(options: Any, *, once: bool, ask: bool) -> int:
     from twisted.internet import reactor
 
+    from kdc.client_app import make_client
+    from kdc.receive_app import Receiver
+    from kdc.running import run_to_end
+
     options["once"] = once
     settings = attrs.evolve(receive_settings(options), ask=ask)
     receiver = Receiver(make_client(reactor, settings.client), settings)
@@ -105,6 +113,10 @@ def run_receiver(options: Any, *, once: bool, ask: bool) -> int:
 
 def run_sender(settings: SendSettings) -> int:
     from twisted.internet import reactor
+
+    from kdc.client_app import make_client
+    from kdc.running import run_to_end
+    from kdc.send_app import send
 
     client = make_client(reactor, settings.client)
     return run_to_end(PROGRAM, reactor, lambda: send(client, settings))

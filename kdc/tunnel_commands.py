@@ -6,10 +6,10 @@ from twisted.python import usage
 
 from kdc.client_app import make_client
 from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
-from kdc.client_tap import TunnelOptions, exposed_of, tunnel_settings
 from kdc.options import local_endpoint
 from kdc.running import run_to_end
 from kdc.tunnel_app import Forwarded, Tunnels, TunnelSettings, pipe
+from kdc.tunnel_options import TunnelOptions, exposed_of, tunnel_settings
 
 __all__ = ["Expose", "Forward", "Pipe", "Tunnel"]
 

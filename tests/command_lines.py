@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Any
 
-from twisted.python import usage
 from twisted.scripts._twistd_unix import ServerOptions
 
 from kdc.admin import AdminOptions
@@ -62,7 +61,8 @@ def _made(table: Any) -> Any:
     return table()
 
 
-def _tables(options: type[usage.Options]) -> Iterator[type[usage.Options]]:
+def _tables(table: Any) -> Iterator[Any]:
+    options = _made(table)
     yield options
     for _, _, parser, _ in getattr(options, "subCommands", ()):
         yield from _tables(parser)
@@ -71,5 +71,5 @@ def _tables(options: type[usage.Options]) -> Iterator[type[usage.Options]]:
 def long_options() -> set[str]:
     """Return every long option of every command of ours, and of twistd itself."""
     tops: tuple[type[Any], ...] = (KDCOptions, ClientOptions, ClientTapOptions, AdminOptions)
-    tables = [ServerOptions, *(table for top in tops for table in _tables(top))]
-    return {f"--{name.rstrip('=')}" for table in tables for name in _made(table).longOpt}
+    tables = [_made(ServerOptions), *(table for top in tops for table in _tables(top))]
+    return {f"--{name.rstrip('=')}" for options in tables for name in options.longOpt}

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SkipTest
 
 from kdc import __version__, client_tap, commands, tap
 from kdc.admin import AdminOptions
+from kdc.transfer_options import ReceiverOptions
 from tests.processes import CLIENT, KDC, TWISTD, ProgramTestCase
 
 
@@ -35,7 +36,7 @@ class HelpTests(ProgramTestCase):
             (CLIENT, commands.Options()),
             ((*TWISTD, "kdc"), tap.Options()),
             ((*TWISTD, "kdcclient"), client_tap.Options()),
-            ((*TWISTD, "kdcclient", "receiver"), client_tap.ReceiverOptions()),
+            ((*TWISTD, "kdcclient", "receiver"), ReceiverOptions()),
         ):
             program = self.scratch.start(*command, "--help")
             self.assert_ends(program, 0)

@@ -16,12 +16,13 @@ from typing import Any
 from twisted.python import usage
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from kdc import client_tap, config, tap
+from kdc import config, tap
 from kdc.client_options import client_settings
 from kdc.errors import ConfigurationError
 from kdc.policy import LIMITS, read_policy
 from kdc.rates import Limits
 from kdc.secret import read_private
+from kdc.transfer_options import receive_settings
 from tests.command_lines import OURS, logical_lines, long_options, options_in, parse
 from tests.processes import ProgramTestCase
 from tests.test_packaging import TOP, load
@@ -97,7 +98,7 @@ class UnitTests(SynchronousTestCase):
                 settings[unit.stem] = tap.settings_of(command)
             else:
                 self.assertEqual(command.subCommand, "receiver")
-                settings[unit.stem] = client_tap.receive_settings(command.subOptions)
+                settings[unit.stem] = receive_settings(command.subOptions)
         self.assertEqual(settings["kdc"].endpoints, ("tcp:12345",))
         self.assertEqual(settings["kdc"].enrolment.value, "invite")
         self.assertEqual(settings["kdcclient-receiver"].allow, {"alice", "bob"})

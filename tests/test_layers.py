@@ -73,6 +73,7 @@ COMMANDS = (
     ("kdc.client_options",),
     ("kdc.client_app", "kdc.consent", "kdc.doctor"),
     ("kdc.api", "kdc.receive_app", "kdc.send_app", "kdc.tunnel_app", "kdc.who_app"),
+    ("kdc.transfer_options", "kdc.tunnel_options"),
     ("kdc.client_tap", "kdc.endpoint_strings", "kdc.tap"),
     ("kdc.adminstore",),
     ("kdc.adminfiles",),
@@ -119,6 +120,7 @@ CLIENT_SIDE = frozenset(
         *("kdc.channel_services", "kdc.channel_transport", "kdc.endpoints", "kdc.listening"),
         *("kdc.client_options", "kdc.client_app", "kdc.tunnel_app", "kdc.api"),
         *("kdc.consent", "kdc.receive_app", "kdc.send_app", "kdc.who_app"),
+        *("kdc.transfer_options", "kdc.tunnel_options"),
         *("kdc.client_tap", "kdc.endpoint_strings", *CLIENT_COMMANDS, "kdc.commands"),
     )
 )

@@ -1,0 +1,1 @@
+`kdcclient` starts and ends faster: a small message costs a quarter less CPU time.

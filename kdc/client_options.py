@@ -56,7 +56,7 @@ class ClientSettings:
 
     @property
     def on_loopback(self) -> bool:
-        return self.host in ("localhost", "::1") or self.host.startswith("127.")
+        return self.host.lower() in ("localhost", "::1") or self.host.startswith("127.")
 
 
 class ClientOptions(Command):
@@ -118,11 +118,16 @@ def _fitting(defaults: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
     for group in (_SECRETS, _IDENTITIES):
         if any(key in given for key in group):
             dropped.update(group)
-    if "name" in given and given["name"] != defaults.get("name"):
+    if _differs("name", given, defaults):
         dropped.update(_SECRETS)
-    if any(key in given and str(given[key]) != defaults.get(key) for key in ("address", "port")):
+    if any(_differs(key, given, defaults) for key in ("address", "port")):
         dropped.update(_IDENTITIES)
     return {key: value for key, value in defaults.items() if key not in dropped}
+
+
+def _differs(key: str, given: dict[str, Any], defaults: dict[str, str]) -> bool:
+    """Whether an option means another one than the file; capitals are no difference."""
+    return key in given and str(given[key]).lower() != defaults.get(key, "").lower()
 
 
 def _settings(values: dict[str, Any]) -> ClientSettings:

@@ -24,16 +24,23 @@ from typing import Any
 from kdc.errors import ConfigurationError
 from kdc.partial import PartialFile, local_error
 
-__all__ = ["KEYS", "PATHS", "check_free", "default_path", "load", "save"]
+__all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "save"]
 
 PATHS = ("passphrase-file", "key-file", "kdc-ca", "known-kdcs")
 KEYS = ("name", "address", "port", "realm", "kdc-fingerprint", *PATHS)
 _MAX_BYTES = 65_536
 
 
+def directory() -> Path:
+    """Where the user's own files are."""
+    try:
+        return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "kdc"
+    except RuntimeError:  # no HOME, and a user that the system does not know
+        return Path("/nonexistent/.config/kdc")
+
+
 def default_path() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "kdc" / "client.toml"
+    return directory() / "client.toml"
 
 
 def load(path: Path | None = None) -> dict[str, str]:
@@ -102,5 +109,5 @@ def _value(path: Path, key: str, value: Any) -> str:
         raise ConfigurationError(f"{path}: {key} must be a text or a number")
     text = str(value)
     if key in PATHS and text != "system":
-        return str(path.parent.absolute() / Path(text).expanduser())
+        return str(path.parent.absolute() / os.path.expanduser(text))
     return text

@@ -10,6 +10,7 @@ import socket
 import ssl
 from pathlib import Path
 
+from kdc import config
 from kdc.errors import ConfigurationError, KDCUnreachable
 from kdc.partial import local_error
 from kdc.tls import ALPN, Pin, fingerprint_shown, parse_fingerprint
@@ -20,12 +21,12 @@ _LOOK_SECONDS = 10.0
 
 
 def default_path() -> Path:
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "kdc" / "known_kdcs"
+    return config.directory() / "known_kdcs"
 
 
 def _key(host: str, port: int) -> str:
-    return f"[{host}]:{port}".lower() if ":" in host else f"{host}:{port}".lower()
+    where = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    return f"{where}:{port}".lower()
 
 
 def find(path: Path, host: str, port: int) -> Pin | None:

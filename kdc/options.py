@@ -82,7 +82,8 @@ def realm_of(options: Any) -> str:
 
 def whole_number(text: str, low: int, high: int, what: str) -> int:
     """Raises `usage.UsageError` unless ``text`` is a number from ``low`` to ``high``."""
-    if text.isascii() and text.isdigit() and low <= int(text) <= high:
+    # Python refuses to read thousands of digits, and none of ours has more than ten.
+    if text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high:
         return int(text)
     raise usage.UsageError(f"{what} is a number from {low} to {high}, not {text[:40]!r}")
 

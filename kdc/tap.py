@@ -115,6 +115,11 @@ class Options(Command):
 
     def opt_host(self, value: str) -> None:
         """a name or address that a certificate made here is for; may be repeated"""
+        try:
+            if not value.encode("idna"):
+                raise ValueError
+        except ValueError:  # no certificate could be made for it
+            raise usage.UsageError(f"not a host: {value[:80]!r}") from None
         self["host"].append(value)
 
     def opt_limit(self, value: str) -> None:

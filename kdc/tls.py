@@ -109,7 +109,7 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        return x509.DNSName(host.encode("idna").decode())
 
 
 def _is_address(host: str) -> bool:
@@ -148,14 +148,14 @@ class ServerTLS:
             for extra in certificates[1:]:
                 context.add_extra_chain_cert(crypto.X509.from_cryptography(extra))
             context.check_privatekey()
-        except (ValueError, SSL.Error, crypto.Error):
+            self.fingerprint = fingerprint_of(certificates[0])
+        except (*_STRANGE, SSL.Error, crypto.Error):
             raise ConfigurationError(
                 "the TLS key and certificate are not a usable pair in PEM",
                 hint="give both, unencrypted: --tls-key and --tls-certificate",
             ) from None
         context.set_alpn_select_callback(_select)
         self._context = context
-        self.fingerprint = fingerprint_of(certificates[0])
 
     def replace_by(self, other: ServerTLS) -> None:
         """Use another key and certificate for connections from now on."""

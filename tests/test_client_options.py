@@ -97,6 +97,26 @@ class SettingsTests(SynchronousTestCase):
         for host, local in (("localhost", True), ("127.3.2.1", True), ("::1", True)):
             self.assertEqual(self.settings("-n", "a", "-p", "1", "-a", host).on_loopback, local)
         self.assertFalse(self.settings(*BASIC).on_loopback)
+        self.assertTrue(self.settings("-n", "a", "-p", "1", "-a", "LocalHost").on_loopback)
+
+    def test_capitals(self) -> None:
+        """Capitals do not make another name or another KDC than the file's."""
+        self.home.joinpath("kdc").mkdir(parents=True)
+        self.home.joinpath("kdc", "client.toml").write_text(
+            f'name = "alice"\naddress = "kdc.example"\nport = 88\nkey-file = "/k"\n'
+            f'kdc-fingerprint = "{PRINT}"\n'
+        )
+        for words in (["-n", "Alice"], ["-a", "KDC.Example"], ["-p", "88"]):
+            settings = self.settings(*words)
+            self.assertEqual(settings.secret.key_file, Path("/k"), words)
+            self.assertEqual(settings.fingerprint, PRINT, words)
+        self.assertIsNone(self.settings("-n", "bob").secret.key_file)
+        self.assertIsNone(self.settings("-a", "other.example").fingerprint)
+
+    def test_port(self) -> None:
+        """A port is a number that there is, of however many digits."""
+        for port in ("0", "65536", "-1", "8_8", "٨٨", "9" * 5000):
+            self.assertIn("a port", self.refused("-n", "alice", f"--port={port}"))
 
     def test_no_secret_on_the_command_line(self) -> None:
         """There is no option that takes a secret itself."""

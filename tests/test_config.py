@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 from pathlib import Path
 
@@ -40,6 +41,14 @@ class ConfigTests(SynchronousTestCase):
             {"name": "bob", "address": "kdc.example", "port": "12345", "realm": "LAB"},
         )
         self.assertEqual(self.load(""), {})
+
+    def test_no_home(self) -> None:
+        """Who has no home directory has no file of his own, and no other trouble."""
+        self.patch(os, "environ", {})
+        self.patch(pwd, "getpwuid", lambda uid: {}[uid])
+        self.assertEqual(config.load(), {})
+        loaded = self.load('key-file = "~nobody-of-that-name/bob.key"')
+        self.assertTrue(loaded["key-file"].endswith("/~nobody-of-that-name/bob.key"))
 
     def test_paths(self) -> None:
         """A relative path starts where the file is, whatever the working directory."""

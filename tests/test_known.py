@@ -114,6 +114,12 @@ class FileTests(SynchronousTestCase):
         for host in ("kdc.example", "KDC.EXAMPLE", "2001:db8::1", "2001:DB8::1"):
             self.assertIsNotNone(known.find(self.path, host, 88), host)
 
+    def test_beyond_ascii(self) -> None:
+        """A host with other letters stands there as the name service knows it."""
+        known.add(self.path, "Bücher.example", 88, ONE)
+        self.assertEqual(self.path.read_text(), f"xn--bcher-kva.example:88 {ONE}\n")
+        self.assertIsNotNone(known.find(self.path, "bücher.example", 88))
+
     def test_wrong_lines(self) -> None:
         """A line that cannot be right is an error that names file and line."""
         for line in ("kdc.example:88", "a b c", "kdc.example:88 sha256:1234", "kdc.example:88 x"):

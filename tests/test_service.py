@@ -11,12 +11,14 @@ import threading
 from pathlib import Path
 from typing import Any, cast
 
+from cryptography import x509
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs, eventAsText
+from twisted.python.usage import UsageError
 from twisted.trial.unittest import TestCase
 
 from kdc import service as service_module
@@ -40,6 +42,7 @@ from kdc.rates import Limits
 from kdc.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
 from kdc.store.flatfile import FlatFileStore
+from kdc.tap import Options
 from kdc.tls import ClientTLS, Pin, make_certificate
 from kdc.who_app import everybody
 from tests.processes import free_port
@@ -238,6 +241,17 @@ class StartTests(ServiceTestCase):
         own.unlink()
         own.symlink_to("nowhere")
         self.refused(LocalIOError, "pwd.txt.tls: No such file")
+
+    def test_host_of_the_certificate(self) -> None:
+        """A name with letters beyond ASCII is one; what can be no name is refused at once."""
+        _, chain = make_certificate(["bücher.example"], dt.datetime.now(dt.UTC))
+        names = x509.load_pem_x509_certificate(chain).extensions.get_extension_for_class(
+            x509.SubjectAlternativeName
+        )
+        self.assertEqual(names.value.get_values_for_type(x509.DNSName), ["xn--bcher-kva.example"])
+        for host in ("", "x" * 64, "a..b"):
+            options = Options()
+            self.assertRaises(UsageError, options.parseOptions, ["-p", "0", f"--host={host}"])
 
     def test_output(self) -> None:
         """A log that cannot be written is known at the start, not later."""

@@ -487,7 +487,11 @@ class IdentityTests(SynchronousTestCase):
         """Key and certificate that do not belong together are refused before anything starts."""
         key, chain = certificate()
         other, _ = certificate("somebody.else")
-        for pair in ((other, chain), (key, key), (chain, chain), (b"", chain), (key, b"garbage")):
+        strange = strange_certificate()
+        for pair in (
+            *((other, chain), (key, key), (chain, chain), (b"", chain), (key, b"garbage")),
+            (key, strange),
+        ):
             error = self.assertRaises(ConfigurationError, ServerTLS, *pair)
             self.assertNotIn("PRIVATE", str(error))
 

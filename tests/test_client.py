@@ -382,7 +382,7 @@ class TroubleTests(EdgeTestCase):
         _, listener, running = self.receive("bob", Service(factory_of()))
         (serving,) = self.kdc.factory._protocols.values()
         late: list[bytes] = []
-        serving.dataReceived = late.append  # type: ignore[method-assign]
+        serving.dataReceived = late.append  # type: ignore[assignment,method-assign]
         listener.due()
         self.network.settle()
         self.assertEqual(len(late), 1, "the request for the next epoch is on its way")

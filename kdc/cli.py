@@ -8,20 +8,25 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kdc.corefiles import no_core_file
 from kdc.errors import ExitStatus, KDCError, LocalIOError
 from kdc.telling import complain, say
 
-__all__ = ["kdc_main", "kdcclient_main"]
+if TYPE_CHECKING:
+    from kdc.optiontable import CommandTable
+
+__all__ = ["kdc_main", "kdc_table", "kdcclient_main"]
 
 
 def kdc_main() -> None:
-    """``kdc -p PORT -o out.txt -f pwd.txt``: the KDC in the foreground; ``kdc admin``."""
+    """``kdc -p PORT -o out.txt -f pwd.txt``: the KDC in the foreground; or a word."""
     argv = sys.argv[1:]
     if argv[:1] == ["admin"]:
         raise SystemExit(_guarded("kdc admin", _admin, argv[1:]))
+    if argv[:1] == ["completion"]:
+        raise SystemExit(_guarded("kdc completion", _completion, argv[1:]))
     raise SystemExit(_guarded("kdc", _kdc, argv))
 
 
@@ -80,6 +85,29 @@ def _admin(argv: list[str]) -> int:
     options = AdminOptions()  # type: ignore[no-untyped-call]
     options.parseOptions(argv)
     return options.run()
+
+
+def _completion(argv: list[str]) -> int:
+    from kdc.completion import CompletionOptions
+
+    options = CompletionOptions("kdc", kdc_table)
+    options.parseOptions(argv)
+    return options.run()
+
+
+def kdc_table() -> CommandTable:
+    """All that can be typed behind ``kdc``, whose words `kdc_main` takes out itself."""
+    import attrs
+
+    from kdc.admin import AdminOptions
+    from kdc.completion import CompletionOptions
+    from kdc.optiontable import table_of
+    from kdc.tap import Options
+
+    admin = ("admin", "look after the principal database", table_of(AdminOptions))
+    shells = "completion for bash, zsh or fish"
+    completion = ("completion", shells, table_of(lambda: CompletionOptions("kdc", kdc_table)))
+    return attrs.evolve(table_of(Options), commands=(admin, completion))
 
 
 def _kdc(argv: list[str]) -> int:

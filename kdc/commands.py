@@ -12,32 +12,17 @@ from typing import Any
 from twisted.python import usage
 
 from kdc.client_options import PROGRAM
-from kdc.options import Command
 from kdc.transfer_commands import Receive, Send, Sender, run_receiver, run_sender
 from kdc.transfer_options import ReceiverOptions, send_settings
 
 __all__ = ["Options"]
 
 
-class Completion(Command):
-    """``completion SHELL``"""
+def _completion() -> Any:
+    from kdc.completion import CompletionOptions
+    from kdc.optiontable import table_of
 
-    synopsis = "kdcclient completion bash|zsh|fish"
-    longdesc = "Write the script that teaches a shell these options to standard output."
-
-    def parseArgs(self, shell: str = "") -> None:
-        from kdc.completion import SHELLS
-
-        if shell not in SHELLS:
-            raise usage.UsageError(f"which shell: {', '.join(SHELLS)}?")
-        self["shell"] = shell
-
-    def run(self) -> int:
-        from kdc.completion import script_for
-        from kdc.optiontable import table_of
-
-        print(script_for(self["shell"], PROGRAM, table_of(Options)), end="")
-        return 0
+    return CompletionOptions(PROGRAM, lambda: table_of(Options))
 
 
 def _asking(word: str) -> Callable[[], Any]:
@@ -101,7 +86,7 @@ class Options(ReceiverOptions):
         ["whoami", None, _asking("Whoami"), "what we are to the KDC"],
         ["who", None, _asking("Who"), "who can be reached now"],
         ["doctor", None, _asking("Doctor"), "find out what is wrong"],
-        ["completion", None, Completion, "completion for bash, zsh or fish"],
+        ["completion", None, _completion, "completion for bash, zsh or fish"],
         ["keygen", None, _identity("Keygen"), "make a key file"],
     ]
 

@@ -4,9 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twisted.python import usage
+
+from kdc.options import Command
 from kdc.optiontable import CommandTable
 
-__all__ = ["SHELLS", "script_for"]
+__all__ = ["SHELLS", "CompletionOptions", "script_for"]
+
+
+class CompletionOptions(Command):
+    """``completion SHELL``, of any program."""
+
+    longdesc = "Write the script that teaches a shell these options to standard output."
+
+    def __init__(self, program: str, table: Callable[[], CommandTable]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._program = program
+        self._table = table
+        self.synopsis = f"{program} completion bash|zsh|fish"
+
+    def parseArgs(self, shell: str = "") -> None:
+        if shell not in SHELLS:
+            raise usage.UsageError(f"which shell: {', '.join(SHELLS)}?")
+        self["shell"] = shell
+
+    def run(self) -> int:
+        print(script_for(self["shell"], self._program, self._table()), end="")
+        return 0
 
 
 def script_for(shell: str, program: str, table: CommandTable) -> str:
@@ -60,7 +84,15 @@ def _zsh(program: str, table: CommandTable) -> str:
     lines = [f"#compdef {program}", f"# made by: {program} completion zsh"]
     for path, each in table.walk():
         lines += _zsh_function(program, path, each)
-    lines.append(f'_{program} "$@"')
+    # Called by the completion system where the file is in fpath; where somebody has sourced it,
+    # there is nothing to complete yet.
+    lines += [
+        f'if [ "$funcstack[1]" = _{program} ]; then',
+        f'  _{program} "$@"',
+        "else",
+        f"  compdef _{program} {program}",
+        "fi",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -70,17 +102,18 @@ def _zsh_function(program: str, path: tuple[str, ...], table: CommandTable) -> l
         text = flag.text.replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
         text = text.replace(":", "\\:")
         value = (":file:_files" if flag.is_file else f":{flag.name}:") if flag.takes_value else ""
-        equals = "=" if flag.takes_value else ""
-        specs.append(_quoted(f"--{flag.name}{equals}[{text}]{value}"))
-        if flag.short:
-            specs.append(_quoted(f"-{flag.short}[{text}]{value}"))
+        spellings = [f"--{flag.name}", *([f"-{flag.short}"] if flag.short else [])]
+        again = "*" if flag.repeated else f"({' '.join(spellings)})"
+        for spelling in spellings:
+            equals = "=" if flag.takes_value and spelling.startswith("--") else ""
+            specs.append(_quoted(f"{again}{spelling}{equals}[{text}]{value}"))
     name = "_".join(("", program, *path))
     if not table.commands:
         rest = ["'*:file:_files'"]
         after = []
     else:
         names = " ".join(_quoted(f"{n}:{text}") for n, text, _ in table.commands)
-        rest = ["'1:command:->command'", "'*::argument:->argument'"]
+        rest = ["'(-)1:command:->command'", "'(-)*::argument:->argument'"]
         after = [
             '  case "$state" in',
             f"    command) local -a commands=({names}); _describe command commands ;;",

@@ -6,7 +6,7 @@ anything else than the command line does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -27,6 +27,11 @@ class Flag:
     text: str
     is_file: bool
 
+    @property
+    def repeated(self) -> bool:
+        """Whether it means more when it is given more than once; its text says so."""
+        return "may be repeated" in self.text
+
 
 @attrs.frozen
 class CommandTable:
@@ -44,7 +49,7 @@ class CommandTable:
             yield from table.walk(*path, name)
 
 
-def table_of(options_type: type[Any]) -> CommandTable:
+def table_of(options_type: Callable[[], Any]) -> CommandTable:
     """Read the definitions of a `twisted.python.usage.Options` class."""
     options = options_type()
     return CommandTable(

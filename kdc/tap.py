@@ -33,7 +33,10 @@ DEFAULT_LIFETIME_SECONDS = 300
 class Options(Command):
     """Options of the KDC."""
 
-    synopsis = "kdc -p PORT [-f pwd.txt] [-o out.txt] [options]\n       kdc admin --help"
+    synopsis = (
+        "kdc -p PORT [-f pwd.txt] [-o out.txt] [options]\n       kdc admin --help\n"
+        "       kdc completion bash|zsh|fish"
+    )
     longdesc = (
         "The key distribution centre: keeps the registered principals and makes session"
         " keys for pairs of them."

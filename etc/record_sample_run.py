@@ -8,24 +8,14 @@ called /tmp/kdc-tour.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pty
-import re
-import select
 import shutil
-import signal
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
+
+from terminals import Terminal, block, terminals
 
 TOP = Path(__file__).resolve().parent.parent
 PAGE = TOP / "docs" / "sample-run.md"
-COMMANDS = Path(sys.executable).parent
-PATIENCE_SECONDS = 60.0
-SHELL_PROMPT = "$ "
 SHOWN_DIRECTORY = "/tmp/kdc-tour"
 ASKED = r"yes/no\)\? "
 
@@ -36,79 +26,9 @@ ALICE = "kdcclient -n alice -m S -r bob -i in.txt -a 127.0.0.1 -p {kdc_port}"
 BOBS, ALICES, GUESS = "a quiet harbour at dusk", "correct horse battery staple", "12345678"
 
 
-class Terminal:
-    """A terminal with a shell, and somebody who types."""
-
-    def __init__(self, directory: Path) -> None:
-        self._text = ""
-        self._read_upto = 0
-        environment = {
-            "HOME": str(directory / "home"),
-            "PATH": f"{COMMANDS}{os.pathsep}{os.environ['PATH']}",
-            "PS1": SHELL_PROMPT,
-            "TERM": "dumb",
-            "LANG": "C.UTF-8",
-        }
-        self._pid, self._fd = pty.fork()
-        if self._pid == 0:
-            with contextlib.suppress(OSError):
-                os.chdir(directory)
-                os.execve("/bin/sh", ["sh", "-i"], environment)
-            os._exit(127)
-
-    def expect(self, pattern: str) -> str:
-        """Read until ``pattern`` is seen, and return it; raises `TimeoutError` with what was."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while (found := re.compile(pattern).search(self._text, self._read_upto)) is None:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self._fd], [], [], left)[0]:
-                raise TimeoutError(f"no {pattern!r} in {self._text[self._read_upto :]!r}")
-            self._text += os.read(self._fd, 65536).decode(errors="replace").replace("\r\n", "\n")
-        self._read_upto = found.end()
-        return found[0]
-
-    def type(self, text: str) -> None:
-        os.write(self._fd, text.encode())
-
-    def answer(self, prompt: str, text: str) -> None:
-        self.expect(prompt)
-        self.type(text + "\n")
-
-    def command(self, line: str) -> None:
-        """Type ``line`` when the shell is ready for it."""
-        self.answer(r"(^|\n|\^C)\$ ", line)
-
-    def ready(self) -> None:
-        """Wait until the shell asks for the next command; it may still be typed."""
-        self.expect(r"(?=(\n|\^C)\$ )")
-
-    def seen(self) -> str:
-        """What a person would have before them."""
-        lines = self._text.rstrip().removesuffix(SHELL_PROMPT.rstrip()).rstrip().split("\n")
-        # A progress line is drawn over: what was drawn last is what remains.
-        return "\n".join(line.split("\r")[-1].replace("\x1b[K", "") for line in lines)
-
-    def close(self) -> None:
-        """End whatever runs there: a server takes the end of its terminal for a wish to reload."""
-        for group in (os.tcgetpgrp(self._fd), self._pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
-        os.close(self._fd)
-        os.waitpid(self._pid, 0)
-
-
-@contextlib.contextmanager
-def terminals(directory: Path) -> Iterator[tuple[Terminal, Terminal, Terminal]]:
-    with contextlib.ExitStack() as stack:
-        opened = [Terminal(directory) for _ in range(3)]
-        for terminal in opened:
-            stack.callback(terminal.close)
-        yield opened[0], opened[1], opened[2]
-
-
 def first_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
     """Both register, the file goes over; then somebody tries alice's name."""
-    with terminals(directory) as (kdc, bob, alice):
+    with terminals(*[(directory, directory / "home")] * 3) as (kdc, bob, alice):
         kdc.command("touch pwd.txt")
         kdc.command(KDC.format(**ports))
         kdc.expect(r"principals in .*\n")
@@ -138,7 +58,7 @@ def first_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
 
 def second_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
     """All three are started again; nobody registers, nobody is asked about the KDC."""
-    with terminals(directory) as (kdc, bob, alice):
+    with terminals(*[(directory, directory / "home")] * 3) as (kdc, bob, alice):
         kdc.command(KDC.format(**ports))
         kdc.expect(r"principals in .*\n")
         bob.command(BOB.format(**ports) + more.format(**ports))
@@ -219,12 +139,13 @@ def record(*, kdc_port: int = 12345, listen_port: int = 60000) -> str:
         (directory / "home").mkdir()
         shutil.copyfile(str(_rust.__file__), directory / "in.txt")
         shown = first_run(directory, ports, more) + second_run(directory, ports, more)
-    blocks = []
-    for text in shown:
-        usual = text.replace(name, SHOWN_DIRECTORY).replace(more.format(**ports) or "\0", "")
-        usual = re.sub(rf"\b{kdc_port}\b", "12345", usual)
-        usual = re.sub(rf"\b{listen_port}\b", "60000", usual)
-        blocks.append("\n".join(f"    {line}".rstrip() for line in usual.split("\n")))
+    shown_as = {
+        name: SHOWN_DIRECTORY,
+        more.format(**ports): "",
+        str(kdc_port): "12345",
+        str(listen_port): "60000",
+    }
+    blocks = [block(text, shown_as) for text in shown]
     return PAGE_TEXT.format(*blocks)
 
 

@@ -22,6 +22,7 @@ from tests.test_packaging import TOP, load
 README = TOP / "README.md"
 DOCUMENTS = [README, *sorted((TOP / "docs").glob("*.md")), TOP / "formal" / "README.md"]
 SAMPLE_RUN = TOP / "docs" / "sample-run.md"
+FIRST_EXPERIENCE = TOP / "docs" / "first-experience.md"
 # Options of other people's programs, which our documents mention as well.
 FOREIGN_OPTIONS = frozenset(("--constraint", "--path"))  # of pip and of twistd web
 # Other programs in the README's blocks.
@@ -150,6 +151,7 @@ def stable(page: str) -> str:
     for pattern, name in (
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
+        (r"(kdc-invite:\S+:DIGEST):\S+", r"\1:CODE"),
         (r"(?m)^(    kdc-principals:1:LOCAL):.*$", r"\1:IDS"),
         (r"(?m)^(    :\w+:[\d.]+:\d+):.*$", r"\1:SEALED"),
         (r"(?m)^    end:.*$", "    end:MAC"),
@@ -178,3 +180,33 @@ class SampleRunTests(SynchronousTestCase):
         recorder = load(TOP / "etc" / "record_sample_run.py")
         for passphrase in (recorder.ALICES, recorder.BOBS, recorder.GUESS):
             self.assertNotIn(passphrase, SAMPLE_RUN.read_text(encoding="utf-8"))
+
+
+class FirstExperienceTests(SynchronousTestCase):
+    """docs/first-experience.md."""
+
+    def setUp(self) -> None:
+        self.recorder = load(TOP / "etc" / "record_first_experience.py")
+        self.page = FIRST_EXPERIENCE.read_text(encoding="utf-8")
+
+    def test_as_recorded(self) -> None:
+        """Done again, from the invitation to the file on the disk, it looks as on the page.
+
+        If it should look otherwise from now on: run etc/record_first_experience.py.
+        """
+        seen = self.recorder.record(kdc_port=free_port(), listen_port=free_port())
+        self.assertEqual(stable(self.page).splitlines(), stable(seen).splitlines())
+
+    def test_four_commands(self) -> None:
+        """Nothing else is typed than four commands, none longer than a line."""
+        typed = self.recorder.typed(self.page)
+        self.assertEqual(typed, list(self.recorder.COMMANDS))
+        self.assertEqual(len(typed), 4)
+        for line in typed:
+            self.assertLess(len(f"$ {line}"), 80)
+            parse(words_of(line))
+
+    def test_the_same_file(self) -> None:
+        """Both ends show the same sum."""
+        sums = re.findall(r"(?m)^    ([0-9a-f]{64})  report\.pdf$", self.page)
+        self.assertEqual((len(sums), len(set(sums))), (2, 1))

@@ -10,6 +10,7 @@ import importlib.util
 import os
 import re
 import runpy
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,12 +46,16 @@ def setup_arguments() -> dict[str, Any]:
 
 
 def load(path: Path) -> ModuleType:
-    """Import a script that is in no package."""
+    """Import a script that is in no package, and finds what is beside it as when it is started."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ImportError(f"not Python: {path}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 

@@ -49,7 +49,8 @@ def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str])
             if sys.stdout is not None:
                 sys.stdout.flush()
     except usage.UsageError as error:
-        say(f"{program}: {error}\n  see {program} --help")
+        where = " ".join(filter(None, (program, getattr(error, "command", None))))
+        say(f"{program}: {error}\n  see {where} --help")
         return int(ExitStatus.USAGE)
     except KDCError as error:
         return complain(program, error)
@@ -82,9 +83,7 @@ def _give_up_output() -> None:
 def _admin(argv: list[str]) -> int:
     from kdc.admin import AdminOptions
 
-    options = AdminOptions()  # type: ignore[no-untyped-call]
-    options.parseOptions(argv)
-    return options.run()
+    return _obey(AdminOptions(), argv)  # type: ignore[no-untyped-call]
 
 
 def _completion(argv: list[str]) -> int:
@@ -140,6 +139,15 @@ async def _serve(service: Any) -> int:
 def _kdcclient(argv: list[str]) -> int:
     from kdc.commands import Options
 
-    options = Options()  # type: ignore[no-untyped-call]
-    options.parseOptions(argv)
-    return options.run()
+    return _obey(Options(), argv)  # type: ignore[no-untyped-call]
+
+
+def _obey(options: Any, argv: list[str]) -> int:
+    """Do what was asked; a `usage.UsageError` leaves with the ``command`` that it is about."""
+    try:
+        options.parseOptions(argv)
+        status: int = options.run()
+    except usage.UsageError as error:
+        error.command = options.subCommand  # type: ignore[attr-defined]
+        raise
+    return status

@@ -104,7 +104,8 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
         if not values.get(key):
             raise ConfigurationError(
                 f"{what} is not known",
-                hint=f"give it with --{key}, or put it into {config.default_path()}",
+                hint=f"give it with --{key}, or put it into {config.default_path()},"
+                " as kdcclient init does with an invitation",
             )
     return _settings(values)
 

@@ -14,7 +14,7 @@ from kdc.client_options import PROGRAM
 from kdc.corefiles import no_core_file
 from kdc.errors import KDCError
 from kdc.options import Command, ends_twistd
-from kdc.receive_app import STDOUT, Receiver
+from kdc.receive_app import STDOUT, Receiver, check_places
 from kdc.running import complain, leave_twistd, run_to_end
 from kdc.send_app import send
 from kdc.transfer_options import ReceiverOptions, SenderOptions, receive_settings, send_settings
@@ -87,5 +87,6 @@ def makeService(options: Any) -> IService:
         receiving = receive_settings(given)
         if receiving.output == STDOUT:
             raise usage.UsageError("a service has no standard output: use kdcclient receive -o -")
+        check_places(receiving)
         receiver = Receiver(make_client(reactor, receiving.client), receiving)
         return _ClientService(receiver, reactor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getopt
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -43,10 +44,27 @@ class Command(usage.Options):
             try:
                 found, arguments = getopt.gnu_getopt(given, self.shortOpt, self.longOpt)
             except getopt.GetoptError as error:
-                raise usage.UsageError(str(error)) from None
+                raise usage.UsageError(self._explained(str(error))) from None
             given = [word for name, value in found for word in self._words(name, value)]
             given += ["--", *arguments]
-        super().parseOptions(given)  # type: ignore[no-untyped-call]
+        try:
+            super().parseOptions(given)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            raise usage.UsageError(self._explained(str(error))) from None
+
+    def _explained(self, error: str) -> str:
+        """Name what was meant, where a slip of the fingers is likely."""
+        from difflib import get_close_matches  # which nobody else waits for
+
+        for pattern, words in (
+            (r"Unknown command: (\S+)", [name for name, *_ in getattr(self, "subCommands", ())]),
+            (r"option (--\S+) not recognized", [f"--{o.rstrip('=')}" for o in self.longOpt]),
+        ):
+            found = re.fullmatch(pattern, error)
+            near = get_close_matches(found[1], words, 1) if found else []
+            if near:
+                return f"{error}; did you mean {near[0]}?"
+        return error
 
     def _words(self, name: str, value: str) -> list[str]:
         """One option as it has to be typed again."""

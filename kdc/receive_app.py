@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,21 @@ from kdc.client_options import ClientSettings
 from kdc.consent import Consent
 from kdc.crypto import LongTermKeys
 from kdc.deposit import Deposit, FileDeposit, InboxDeposit, Recorded, Stored, StreamDeposit
-from kdc.errors import AuthenticationRefused, KDCError, LocalIOError, RefusedByPolicy
+from kdc.errors import (
+    AuthenticationRefused,
+    ConfigurationError,
+    KDCError,
+    LocalIOError,
+    RefusedByPolicy,
+)
 from kdc.hook import Hook
 from kdc.items import SERVICE, Kind, Offer, escaped
 from kdc.listening import Listening
+from kdc.partial import local_error
 from kdc.receiving import Broken, Inbox
 from kdc.running import complain, say
 
-__all__ = ["STDOUT", "ReceiveSettings", "Receiver"]
+__all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
 
 STDOUT = Path("-")
 _SHOWN_BYTES = 4096
@@ -52,6 +61,38 @@ class ReceiveSettings:
     force: bool = False
     hook: tuple[str, ...] = ()
     ask: bool = False
+
+
+def check_places(settings: ReceiveSettings) -> None:
+    """Find out before anybody sends that something could not be kept.  Blocking.
+
+    Raises `LocalIOError` or `ConfigurationError`.
+    """
+    if settings.inbox is not None:
+        _check_directory(settings.inbox, settings.inbox)
+    for path in (settings.output, settings.records):
+        if path is not None and path != STDOUT:
+            if path.is_dir():
+                raise local_error(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
+            _check_directory(path.parent, path)
+    if settings.hook and shutil.which(settings.hook[0]) is None:
+        raise ConfigurationError(
+            f"the hook {settings.hook[0]!r} is not a command that can be run",
+            hint="give its whole path, and chmod +x the file",
+        )
+
+
+def _check_directory(directory: Path, path: Path) -> None:
+    """It has to be one, and open to us; ``path`` is what was asked for."""
+    if not directory.exists():
+        number = errno.ENOENT
+    elif not directory.is_dir():
+        number = errno.ENOTDIR
+    elif not os.access(directory, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    else:
+        return
+    raise local_error(path, OSError(number, os.strerror(number)))
 
 
 class Receiver:

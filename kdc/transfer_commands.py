@@ -61,7 +61,9 @@ class Send(ClientOptions):
     optFlags = [["wait", "w", "wait until the receiver receives"]]
 
     def parseArgs(self, receivers: str = "", *files: str) -> None:
-        if not receivers or bool(files) == (self["text"] is not None):
+        if files and self["text"] is not None:
+            raise usage.UsageError("files or --text, not both at a time")
+        if not receivers or (not files and self["text"] is None):
             raise usage.UsageError("say what to send to whom: send RECEIVER FILE...")
         self["receivers"] = tuple(dict.fromkeys(map(name_of, receivers.split(","))))
         self["files"] = files
@@ -80,11 +82,13 @@ def things_to_send(files: Sequence[str], text: str | None, name: str | None) -> 
     """What a person means; raises `usage.UsageError` or `LocalIOError`."""
     if name is not None and len(files) > 1:
         raise usage.UsageError("--as is for one thing, as standard input or a text")
-    if text is not None:
-        try:
+    try:
+        if name is not None:
+            safe_name(name)
+        if text is not None:
             return [Thing(safe_name(name or "message.txt"), text=text.encode())]
-        except ValueError as error:  # undecodable bytes, too
-            raise usage.UsageError(str(error)) from None
+    except ValueError as error:  # undecodable bytes, too
+        raise usage.UsageError(str(error)) from None
     if files.count("-") > 1:
         raise usage.UsageError("there is only one standard input")
     paths = [STDIN if file == "-" else absolute(file) for file in files]
@@ -102,11 +106,12 @@ def run_receiver(options: Any, *, once: bool, ask: bool) -> int:
     from twisted.internet import reactor
 
     from kdc.client_app import make_client
-    from kdc.receive_app import Receiver
+    from kdc.receive_app import Receiver, check_places
     from kdc.running import run_to_end
 
     options["once"] = once
     settings = attrs.evolve(receive_settings(options), ask=ask)
+    check_places(settings)
     receiver = Receiver(make_client(reactor, settings.client), settings)
     return run_to_end(PROGRAM, reactor, receiver.run)
 

@@ -283,7 +283,7 @@ class CommandTests(AdminTestCase):
             (("import",), "name the file"),
         ):
             self.fails(1, pattern, *argv)
-        self.assertIn("see kdc admin --help", self.said)
+        self.assertIn("see kdc admin import --help", self.said)
         status, printed = self.run_admin("--help")
         self.assertEqual(status, 0)
         self.assertIn("rotate-master-key", printed)

@@ -242,17 +242,20 @@ class LocalTests(RefusalTestCase):
         """What cannot be stored: status 8 for the sender, 7 for the receiver, nothing left."""
         kdc, name = self.shared_kdc(), self.name("alice")
         path = self.file("in.txt", os.urandom(3_000_000))
-        (self.directory / "directory").mkdir()
+        gone, directory = self.directory / "no", self.directory / "directory"
+        gone.mkdir()
         self.register(kdc, name)
-        for output, limit, why in (
-            ("no/outfile", None, "outfile: No such file or directory"),
-            ("directory", None, "directory: Is a directory"),
-            ("outfile", 1_000_000, "(outfile|outenc): File too large"),
+        # What is known at the start is refused then: these happen later.
+        for output, limit, why, meanwhile in (
+            ("no/outfile", None, "outfile: No such file or directory", gone.rmdir),
+            ("directory", None, "directory: Is a directory", directory.mkdir),
+            ("outfile", 1_000_000, "(outfile|outenc): File too large", lambda: None),
         ):
             bob = self.name("bob")
             receiver = self.receiver(
                 kdc, bob, "-o", output, "-s", "outenc", "--once", file_limit=limit
             )
+            meanwhile()
             sender = self.send(kdc, name, bob, path)
             self.assert_brief(sender, 8, f"{bob} could not store it\n.*its own log says why")
             self.assert_ends(
@@ -263,12 +266,15 @@ class LocalTests(RefusalTestCase):
             )
             self.assertEqual(len(re.findall(why, receiver.said)), 1, receiver.said)
             self.assert_nothing_kept("outfile", "outenc")
-        self.assertEqual(list((self.directory / "directory").iterdir()), [])
+        self.assertEqual(list(directory.iterdir()), [])
 
     def test_receiver_goes_on(self) -> None:
         """A receiver of many survives what it cannot store, and stores the next."""
         kdc, name, bob = self.shared_kdc(), self.name("alice"), self.name("bob")
+        inbox = self.directory / "inbox"
+        inbox.mkdir()
         receiver = self.receiver(kdc, bob, "--inbox", "inbox")
+        inbox.rmdir()
         path = self.file("in.txt", b"text")
         self.assert_ends(self.send(kdc, name, bob, path), 8)
         receiver.expect(f"nothing was kept of what {name} sent")

@@ -112,7 +112,7 @@ class ThingsTests(SendTestCase):
         here = str(self.file("a", b""))
         for what, pattern in (
             ((), "say what to send to whom"),
-            ((here, "--text", "x"), "say what to send to whom"),
+            ((here, "--text", "x"), "files or --text, not both"),
             (("-", "-"), "only one standard input"),
             ((here, here, "--as", "x"), "--as is for one thing"),
             (("--text", "x", "--as", "../x"), "not a safe file name"),

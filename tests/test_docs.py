@@ -22,11 +22,12 @@ from tests.test_packaging import TOP, load
 README = TOP / "README.md"
 DOCUMENTS = [README, *sorted((TOP / "docs").glob("*.md")), TOP / "formal" / "README.md"]
 SAMPLE_RUN = TOP / "docs" / "sample-run.md"
+CLIENT, SENDING = TOP / "docs" / "client.md", TOP / "docs" / "sending.md"
 FIRST_EXPERIENCE = TOP / "docs" / "first-experience.md"
 # Options of other people's programs, which our documents mention as well.
 FOREIGN_OPTIONS = frozenset(("--constraint", "--path"))  # of pip and of twistd web
 # Other programs in the README's blocks.
-FOREIGN_PROGRAMS = frozenset(("make", "export", "mkdir", "echo", "cmp", "python3", "pip"))
+FOREIGN_PROGRAMS = frozenset(("source", "make", "export", "mkdir", "echo", "cmp", "python3", "pip"))
 
 
 def blocks_of(text: str) -> list[str]:
@@ -79,26 +80,34 @@ class DocumentTests(SynchronousTestCase):
             self.assertEqual(broken_links(document), [], document.name)
 
     def test_commands_parse(self) -> None:
-        """Each command line of the README is one that its program takes."""
-        parsed = []
-        for block in blocks_of(README.read_text(encoding="utf-8")):
-            for words in filter(None, map(words_of, logical_lines(block))):
-                program = Path(words[0]).name
-                if program in FOREIGN_PROGRAMS:
-                    continue
-                try:
-                    parse(words)
-                except usage.UsageError as error:
-                    self.fail(f"{' '.join(words)}: {error}")
-                parsed.append(program)
-        self.assertEqual(set(parsed), set(OURS))
+        """Each command line of the README and of the users' pages is one that its program takes."""
+        parsed = set()
+        for document in (README, CLIENT, SENDING):
+            for block in blocks_of(document.read_text(encoding="utf-8")):
+                for words in filter(None, map(words_of, logical_lines(block))):
+                    program = Path(words[0]).name
+                    if program not in FOREIGN_PROGRAMS:
+                        self.assert_parses(words)
+                        parsed.add(program)
+        self.assertEqual(parsed, set(OURS))
+
+    def assert_parses(self, words: list[str]) -> None:
+        ends = [at for at, word in enumerate(words) if word in ("|", ">")]
+        try:
+            parse(words[: min(ends, default=None)])
+        except usage.UsageError as error:
+            self.fail(f"{' '.join(words)}: {error}")
 
     def test_statuses(self) -> None:
-        """The README lists every exit status, and no other."""
+        """README and users' page list every exit status, and no other, in the same words."""
         from kdc.errors import ExitStatus
 
-        table = README.read_text(encoding="utf-8").partition("| status |")[2].partition("\n\n")[0]
-        rows = re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE)
+        tables = [
+            document.read_text(encoding="utf-8").partition("| status |")[2].partition("\n\n")[0]
+            for document in (README, CLIENT)
+        ]
+        self.assertEqual(tables[0], tables[1])
+        rows = re.findall(r"^\| ([\d, ]+) \|", tables[0], re.MULTILINE)
         listed = {int(number) for row in rows for number in row.split(",")}
         self.assertEqual(listed, {*map(int, ExitStatus), 130, 143})
 

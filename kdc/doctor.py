@@ -6,21 +6,32 @@ later ones need the earlier ones.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import socket
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 
 from kdc import known
 from kdc.client_options import ClientSettings
-from kdc.errors import ConfigurationError, ExitStatus, KDCError, KDCUnreachable, UnknownIdentity
+from kdc.errors import (
+    ConfigurationError,
+    ExitStatus,
+    KDCError,
+    KDCUnreachable,
+    LocalIOError,
+    UnknownIdentity,
+)
 from kdc.secret import has_terminal, read_private
 
 __all__ = ["Finding", "examine"]
 
 _SECONDS = 5.0
+
+Connect = Callable[[tuple[str, int], float], Any]
 
 
 @attrs.frozen
@@ -36,7 +47,9 @@ class Finding:
         return ExitStatus.DONE if self.error is None else self.error.exit_status
 
 
-def examine(settings: ClientSettings, receiver_port: int) -> Iterator[Finding]:
+def examine(
+    settings: ClientSettings, receiver_port: int, connect: Connect = socket.create_connection
+) -> Iterator[Finding]:
     """Yield the findings that need no secret and no running reactor.  Blocking.
 
     It stops at the first failure of which all others would be consequences.
@@ -56,7 +69,10 @@ def examine(settings: ClientSettings, receiver_port: int) -> Iterator[Finding]:
             if what != "secret":
                 break
     yield Finding("clock", _clock(settings))
-    yield Finding("receiver", _receiver(receiver_port))
+    try:
+        yield Finding("receiver", _receiver(settings, receiver_port, connect))
+    except KDCError as error:
+        yield Finding("receiver", str(error), error)
 
 
 def _secret(settings: ClientSettings) -> str:
@@ -132,11 +148,28 @@ def _clock(settings: ClientSettings) -> str:
     return f"{now}; nothing here depends on it"
 
 
-def _receiver(port: int) -> str:
-    for host in ("127.0.0.1", "::1"):
+def _receiver(settings: ClientSettings, port: int, connect: Connect) -> str:
+    """Whether it can be reached where the KDC sees us; that it does not run is no fault."""
+    here = _our_address(settings, connect)
+    for host in filter(None, (here, "127.0.0.1", "::1")):
         try:
-            socket.create_connection((host, port), _SECONDS).close()
+            connect((host, port), _SECONDS).close()
         except OSError:
             continue
-        return f"something listens on port {port} of this machine"
+        if host == here or here is None:
+            return f"something listens on port {port} of {host}"
+        raise LocalIOError(
+            f"port {port} answers at {host}, but not at {here}, from where we reach the KDC",
+            hint=f"nobody else can send to it: start the receiver with --listen tcp:{port},"
+            " and look at the firewall",
+        )
     return f"no receiver of ours on port {port} of this machine"
+
+
+def _our_address(settings: ClientSettings, connect: Connect) -> str | None:
+    """The address of this machine on the way to the KDC, which is what the KDC tells senders."""
+    try:
+        with contextlib.closing(connect((settings.host, settings.port), _SECONDS)) as connection:
+            return str(connection.getsockname()[0])
+    except OSError:
+        return None

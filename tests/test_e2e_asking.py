@@ -101,7 +101,7 @@ class AskingTests(ProgramTestCase):
         for what in ("who we are", "secret", "name of the KDC", "port of", "identity of", "clock"):
             self.assertIn(what, program.printed)
         self.assertRegex(program.printed, r"our registration: version \d+")
-        self.assertRegex(program.printed, f"something listens on port {kdc.port}")
+        self.assertRegex(program.printed, f"something listens on port {kdc.port} of {kdc.host}")
 
     def test_doctor_finds(self) -> None:
         """What is wrong is named with what to do, and the status is that of the first of it."""

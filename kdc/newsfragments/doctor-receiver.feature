@@ -1,0 +1,1 @@
+`kdcclient doctor` finds a receiver that only its own machine can reach.

@@ -48,13 +48,17 @@ class Sealed:
 
 @attrs.frozen
 class Stored:
-    """One top-level item, durable under ``path``; ``size`` and ``files`` of all in it."""
+    """One top-level item, durable under ``path``; ``size`` and ``files`` of all in it.
+
+    ``again``: it was there already, and whoever was told of it then knows it.
+    """
 
     kind: Kind
     name: str
     path: Path
     size: int
     files: int = 1
+    again: bool = False
 
 
 Arrival: TypeAlias = ItemEvent | Sealed
@@ -88,6 +92,9 @@ class Deposit(abc.ABC):
 
         Return whether there is something of that kind.
         """
+
+    def settled(self) -> None:  # noqa: B027 - most have nothing to forget
+        """After `show`: the sender knows that it was stored, and will not come again with it."""
 
 
 class _Taking(Deposit):
@@ -240,17 +247,18 @@ class InboxDeposit(_Taking):
             self._inbox_fd = os.open(self._inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             tidy(self._inbox_fd, self._sender)
             self._place = Place(self._inbox_fd, self.key)
+            again = self.look_again()
+            if again is not None:
+                return again
             held = self._place.held()
         except OSError as error:
             raise local_error(self._inbox, error) from None
-        self._held = {each.name: each.size for each in held}
-        if self._offer.size is not None:
-            missing = max(self._offer.size - sum(self._held.values()), 0)
-            try:
-                make_room(self._inbox_fd, missing)
-            except LocalIOError as error:
-                raise LocalIOError(f"{self._inbox}: {error}", hint=error.hint) from None
+        self._make_room({each.name: each.size for each in held})
         return held
+
+    def look_again(self) -> list[Held] | None:
+        """What an earlier transfer of the same has shown, if its sender may not know it."""
+        return None
 
     def show(self) -> list[Stored]:
         try:
@@ -277,6 +285,15 @@ class InboxDeposit(_Taking):
         )
         self._release(keep=kept)
         return kept
+
+    def _make_room(self, held: dict[str, int]) -> None:
+        self._held = held
+        if self._offer.size is None:
+            return
+        try:
+            make_room(self._inbox_fd, max(self._offer.size - sum(held.values()), 0))
+        except LocalIOError as error:
+            raise LocalIOError(f"{self._inbox}: {error}", hint=error.hint) from None
 
     @property
     def _tree(self) -> Tree:
@@ -410,6 +427,9 @@ class Recorded(Deposit):
         if self._file is not None:
             self._file.discard()
         return self._inner.discard(keep=keep)
+
+    def settled(self) -> None:
+        self._inner.settled()
 
 
 def _check_room(directory: Path, size: int | None) -> None:

@@ -7,6 +7,7 @@ there is, little of it is in memory.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import select
 import stat
@@ -249,16 +250,25 @@ class Outgoing:
     def _pieces(self) -> Generator[None, None, None]:
         for thing in self._things:
             if thing.text is not None:
-                self._promise(len(thing.text), thing.name)
-                yield from self._put(Item(Kind.TEXT, thing.name, len(thing.text)).encode())
-                self.done += len(thing.text)
-                yield from self._put(thing.text)
+                yield from self._text(thing.name, thing.text)
             for entry in _walk(thing, []):
                 if entry.kind == stat.S_IFDIR:
                     self._promise(0, entry.name)
                     yield from self._put(Item(Kind.DIRECTORY, entry.name, 0).encode())
                 else:
                     yield from self._file(entry, follow=entry.name == thing.name)
+
+    def _text(self, name: str, text: bytes) -> Iterator[None]:
+        self._promise(len(text), name)
+        held = self._held.get(name)
+        known = held is not None and (held.size, held.sha256) == (
+            len(text),
+            hashlib.sha256(text).hexdigest(),
+        )
+        start = len(text) if known else 0
+        yield from self._put(Item(Kind.TEXT, name, len(text), start=start).encode())
+        self.done += len(text)
+        yield from self._put(text[start:])
 
     def _file(self, entry: _Entry, *, follow: bool) -> Iterator[None]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from kdc.client_app import enter, in_thread
 from kdc.client_options import ClientSettings
 from kdc.consent import Consent
 from kdc.crypto import LongTermKeys
-from kdc.deposit import Deposit, FileDeposit, InboxDeposit, Recorded, Stored, StreamDeposit
+from kdc.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
 from kdc.errors import (
     AuthenticationRefused,
     ConfigurationError,
@@ -31,6 +32,7 @@ from kdc.items import SERVICE, Kind, Offer, escaped
 from kdc.listening import Listening
 from kdc.partial import local_error
 from kdc.receiving import Broken, Inbox
+from kdc.redelivery import OnceDeposit
 from kdc.running import complain, say
 
 __all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
@@ -103,6 +105,7 @@ class Receiver:
         self._settings = settings
         self._done: Deferred[None] = Deferred()
         self._stdout_taken = False
+        self._process = secrets.token_hex(8)
         self._run = in_thread(client.reactor)
         self._hook = Hook(client.reactor, settings.hook, self._status)
         self._consent = Consent(client.reactor, settings.accept_from, settings.ask)
@@ -202,7 +205,9 @@ class Receiver:
         elif settings.output is not None:
             deposit = FileDeposit(settings.output, offer)
         elif settings.inbox is not None:
-            deposit = InboxDeposit(settings.inbox, sender, offer, force=settings.force)
+            deposit = OnceDeposit(
+                settings.inbox, sender, offer, process=self._process, force=settings.force
+            )
         else:
             raise LocalIOError("this receiver has no place to store anything")
         return deposit if settings.records is None else Recorded(deposit, settings.records)
@@ -211,6 +216,9 @@ class Receiver:
         say(f"{self._client.keys.name}: {line}")
 
     def _received(self, sender: str, stored: Stored) -> None:
+        if stored.again:
+            self._status(f"{sender} had not heard that {stored.name} has arrived, and knows it now")
+            return
         what, files = stored.name, ""
         if stored.kind is Kind.DIRECTORY:
             files = f" and {stored.files} files"

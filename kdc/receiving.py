@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -77,6 +78,7 @@ class Inbox(Factory["_ReceiveProtocol"]):
     received: Callable[[str, Stored], None] = lambda sender, stored: None
     broken: Callable[[Broken], None] = lambda broken: None
     _arriving: dict[str, _ReceiveProtocol] = attrs.field(factory=dict, init=False)
+    _settling: dict[str, Deferred[None]] = attrs.field(factory=dict, init=False)
 
     def buildProtocol(self, addr: Any) -> _ReceiveProtocol:
         return _ReceiveProtocol(self, addr.name)
@@ -90,9 +92,24 @@ class Inbox(Factory["_ReceiveProtocol"]):
         if not key:
             return
         other = self._arriving.get(key)
-        if other is not None and await other.is_silent(self.timers):
+        if other is not None and other.ending:
+            await other.gone()  # the sender has not heard of its end, and comes again
+        elif other is not None and await other.is_silent(self.timers):
             await other.give_way()
         self._arriving.setdefault(key, protocol)
+        if key in self._settling:
+            await self._settling[key]
+
+    async def settle(self, deposit: Deposit) -> None:
+        """Let ``deposit`` know that its sender knows, before the same may come again."""
+        settling: Deferred[None] = Deferred()
+        self._settling[deposit.key] = settling
+        try:
+            await self.run(deposit.settled)
+        finally:
+            if self._settling.get(deposit.key) is settling:
+                del self._settling[deposit.key]
+            settling.callback(None)
 
     def release(self, key: str, protocol: _ReceiveProtocol) -> None:
         if self._arriving.get(key) is protocol:
@@ -115,6 +132,7 @@ class _ReceiveProtocol(Protocol):
         self._failed: KDCError | None = None
         self._useless = False
         self._ended = False
+        self._stored = False
         self._gone: list[Deferred[None]] = []
         self._over = False
         self._late: Any = None
@@ -166,6 +184,7 @@ class _ReceiveProtocol(Protocol):
             except KDCError as error:
                 self._refuse(error)
             else:
+                self._stored = True
                 self._leave()
                 for each in stored:
                     self._inbox.received(self._sender, each)
@@ -188,7 +207,11 @@ class _ReceiveProtocol(Protocol):
         if self._consent is not None:
             self._consent.cancel()
         if self._ended:
-            return  # endReceived finishes what it began
+            # endReceived finishes what it began.  An orderly end is behind the
+            # acknowledgement, and says that the sender has opened that.
+            if self._stored and self._deposit is not None and reason.check(ConnectionDone):
+                background(self._inbox.settle(self._deposit), "forgetting what was shown")
+            return
         self._ended = True
         if self._failed is None:
             error = reason.value
@@ -201,15 +224,25 @@ class _ReceiveProtocol(Protocol):
         await deferLater(timers, SILENT_SECONDS)
         return self._arrived == arrived and not self._ended
 
+    @property
+    def ending(self) -> bool:
+        """Whether all has come that will, and it is being made durable."""
+        return self._ended and not self._over
+
+    async def gone(self) -> None:
+        """Return when its place is free."""
+        if not self._over:
+            gone: Deferred[None] = Deferred()
+            self._gone.append(gone)
+            await gone
+
     async def give_way(self) -> None:
         """End this, and return when its place is free."""
         if self._over:
             return
-        gone: Deferred[None] = Deferred()
-        self._gone.append(gone)
         self._fail(PeerUnavailable("the sender has come again on another connection"))
         self._channel.abortConnection()
-        await gone
+        await self.gone()
 
     async def _answer(self, offer: Offer) -> None:
         """Say whether ``offer`` is wanted, and what is here of it already."""

@@ -21,6 +21,7 @@ from kdc.errors import (
     KDCUnreachable,
     NotReceiving,
     PeerUnavailable,
+    RefusedByPolicy,
     TooBusy,
 )
 from kdc.items import SERVICE, Held
@@ -28,7 +29,7 @@ from kdc.outgoing import Outgoing, Survey, Thing, skipped_lines, survey, things_
 from kdc.partial import local_error
 from kdc.progress import Progress
 from kdc.running import complain, say
-from kdc.sending import Delivery, Interrupted, SendProtocol, send_factory
+from kdc.sending import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory
 
 __all__ = ["SendSettings", "plain_file", "send"]
 
@@ -163,10 +164,16 @@ class _Sending:
                     raise
                 if self._got_further():
                     attempt = 0
-                self._cut = error
+                if not isinstance(self._cut, Unconfirmed):
+                    self._cut = error
                 pause = self._pause_after(error, attempt)
             except (PeerUnavailable, KDCUnreachable, TooBusy) as error:
                 pause = self._pause_after(error, attempt)
+            except RefusedByPolicy as error:
+                if not isinstance(self._cut, Unconfirmed):
+                    raise
+                again = f"{self._cut}; then: {error}"
+                raise Unconfirmed(again, hint="the first has been stored, or nothing") from None
             else:
                 self._tell(delivery)
                 return

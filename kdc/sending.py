@@ -32,12 +32,13 @@ from kdc.items import Accept, Held, Offer, Refuse
 from kdc.itemstream import AnswerReader
 from kdc.records import MAX_DATA, AckStatus
 
-__all__ = ["Delivery", "Interrupted", "SendProtocol", "Stream", "send_factory"]
+__all__ = ["Delivery", "Interrupted", "SendProtocol", "Stream", "Unconfirmed", "send_factory"]
 
 # A person may have to be asked, and the receiver may have much to look through.
 ANSWER_SECONDS = 3600.0
 # That the receiver is alive, the channel's own pings show; a disk may be slow.
 ACK_SECONDS = 3600.0
+FAREWELL_SECONDS = 3.0
 _MAX_HELD = 100_000
 # Sealed and sent at a time: larger pieces miss the cache, and cost more.
 _PIECE_BYTES = 4 * MAX_DATA
@@ -68,6 +69,13 @@ class Interrupted(IntegrityError):
     """The connection broke while there was still something to send: it may be tried again."""
 
 
+class Unconfirmed(Interrupted):
+    """It broke behind the end of what there was to send: nobody here knows what became of it.
+
+    It may be tried again, too: an inbox knows what it has shown already.
+    """
+
+
 @implementer(IStreamProtocol, IPushProducer)
 class SendProtocol(TwistedProtocol):
     """Sends ``offer`` and, when it is accepted, the stream behind it.
@@ -75,7 +83,8 @@ class SendProtocol(TwistedProtocol):
     ``open_stream`` is told what the receiver has already, and called in a worker
     thread, as the stream's methods are: ``run`` does that.  ``done`` fires with
     the acknowledgement; it fails with `Interrupted` if nothing can have been
-    stored, and with another `KDCError` if that is not known, or was refused.
+    stored, with `Unconfirmed` if that is not known, and with another `KDCError`
+    if it was refused.
     ``progress`` is told how many bytes of content have been dealt with.
     """
 
@@ -102,6 +111,7 @@ class SendProtocol(TwistedProtocol):
         self._resumed: Deferred[None] | None = None
         self._failed: KDCError | None = None
         self._stopped = False
+        self._delivery: Delivery | None = None
         self._late: Any = None
 
     @property
@@ -147,13 +157,17 @@ class SendProtocol(TwistedProtocol):
         if status is not AckStatus.STORED:
             self._fail(self._refusal(Refuse(status)))
             return
-        if not self.done.called:
-            self.done.callback(Delivery(self._channel.principal, self._sent))
+        self._delivery = Delivery(self._channel.principal, self._sent)
+        # The receiver is still to hear that we know; then it may forget it.
+        self._late = self._timers.callLater(FAREWELL_SECONDS, self._delivered)
         self._channel.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._cancel()
         self.stopProducing()
+        if self._delivery is not None:
+            self._delivered()
+            return
         if self.done.called:
             return
         error = self._failed or reason.value
@@ -207,6 +221,11 @@ class SendProtocol(TwistedProtocol):
         self._channel.loseWriteConnection()
         self._within(ACK_SECONDS, "was sent everything, but did not confirm it")
 
+    def _delivered(self) -> None:
+        self._late = None
+        if self._delivery is not None and not self.done.called:
+            self.done.callback(self._delivery)
+
     def _refusal(self, refuse: Refuse) -> KDCError:
         peer = self._channel.principal
         told = f": {refuse.reason}" if refuse.reason else ""
@@ -223,8 +242,9 @@ class SendProtocol(TwistedProtocol):
             f"the connection to {self._channel.principal} was cut before it confirmed what it got"
         )
         if self._ended:
-            return IntegrityError(
-                text, hint="it has stored all of it or nothing; ask, or send it again"
+            return Unconfirmed(
+                text,
+                hint="it has stored all of it or nothing; send it again: an inbox keeps it once",
             )
         return Interrupted(text, hint="nothing of it is to be seen there; send it again")
 

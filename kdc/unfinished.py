@@ -1,8 +1,10 @@
 """What broken transfers leave in an inbox, until the same command comes again.
 
     DIR/.kdc-partial/SENDER-KEY/N/...
+    DIR/.kdc-partial/SENDER-KEY/shown
 
-KEY says what was offered; each attempt N begins with nothing and takes from
+KEY says what was offered.  "shown" is a note of what was shown to whom does not
+know it yet, see `kdc.redelivery`.  Each attempt N begins with nothing and takes from
 the earlier ones what the sender has recognised as its own.  So what was left
 there and is not sent again never appears.  Blocking; no Twisted.
 """
@@ -25,10 +27,13 @@ from kdc.errors import LocalIOError
 from kdc.items import MAX_MESSAGE, Held, Offer, safe_path
 from kdc.partial import sha256_of
 
-__all__ = ["DIRECTORY", "Place", "free_bytes", "key_of", "make_room", "tidy"]
+__all__ = ["DIRECTORY", "Place", "forget", "free_bytes", "key_of", "make_room", "tidy"]
 
 DIRECTORY = ".kdc-partial"
 KEEP_SECONDS = 7 * 24 * 3600.0
+NOTE_SECONDS = 3600.0
+_NOTE = "shown"
+_MAX_NOTE_BYTES = 1 << 20
 _MAX_KEPT_OF_ONE_SENDER = 8
 _MAX_LISTED_BYTES = 8 << 20
 _RESERVE_BYTES = 64 << 20
@@ -125,6 +130,34 @@ class Place:
             return fd
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
+    def note(self, text: bytes) -> None:
+        """Remember what is about to be shown until `forget`, or for an hour.
+
+        No wait for the disk: a power cut at that moment may lose it, and then the
+        same is stored twice, as it is where nothing is noted.
+        """
+        if not self.resumable:
+            return
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(_NOTE, flags, 0o600, dir_fd=self._fd)
+        with os.fdopen(fd, "wb") as file:
+            file.write(text)
+
+    def unnote(self) -> None:
+        """It was not shown after all."""
+        with contextlib.suppress(OSError):
+            os.unlink(_NOTE, dir_fd=self._fd)
+
+    def noted(self) -> bytes:
+        """What was noted by the transfer before; nothing if there is no note, or an old one."""
+        try:
+            fd = os.open(_NOTE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+        except FileNotFoundError:
+            return b""
+        with os.fdopen(fd, "rb") as file:
+            old = abs(time.time() - os.fstat(fd).st_mtime) > NOTE_SECONDS
+            return b"" if old else file.read(_MAX_NOTE_BYTES)
+
     def leave(self, *, keep: bool) -> None:
         """Give it up; what is not kept for another attempt is gone."""
         for tree in (self.tree, *self._earlier):
@@ -132,6 +165,10 @@ class Place:
         with contextlib.suppress(OSError):
             if keep and self.resumable:
                 os.utime(self._name, dir_fd=self._root, follow_symlinks=False)
+            elif _exists(_NOTE, self._fd):
+                for number in os.listdir(self._fd):
+                    if number != _NOTE:
+                        shutil.rmtree(number, dir_fd=self._fd)
             else:
                 shutil.rmtree(self._name, dir_fd=self._root)
         os.close(self._fd)
@@ -167,6 +204,22 @@ class Place:
 
     def _attempt(self, number: str) -> Tree:
         return Tree(os.open(number, _DIRECTORY_FLAGS, dir_fd=self._fd))
+
+
+def forget(inbox: int, key: str) -> None:
+    """Remove the note of what was shown; raises `OSError`."""
+    with _existing_root(inbox) as root:
+        if root is None:
+            return
+        fd = os.open(key, _DIRECTORY_FLAGS, dir_fd=root)
+        try:
+            if not _lock(fd):
+                return  # the same arrives again, and decides about it
+            os.unlink(_NOTE, dir_fd=fd)
+            os.rmdir(key, dir_fd=root)  # unless an attempt is kept there
+        finally:
+            os.close(fd)
+    os.rmdir(DIRECTORY, dir_fd=inbox)
 
 
 def tidy(inbox: int, sender: str = "", *, now: float | None = None) -> None:

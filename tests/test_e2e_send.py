@@ -6,8 +6,11 @@ import os
 import signal
 from pathlib import Path
 
+from twisted.trial.unittest import SkipTest
+
 from kdc.secret import write_key_file
 from tests.processes import CLIENT, Program, ProgramTestCase, RunningKDC
+from tests.proxies import Cut, Proxy
 
 
 class SendTestCase(ProgramTestCase):
@@ -264,6 +267,57 @@ class TroubleTests(SendTestCase):
         self.assert_ends(self.send_to(self.bob, path), 0)
         self.assert_ends(receiver, 0)
         self.assertTrue(self.arrived() == {"large": content})
+
+
+class UnconfirmedTests(SendTestCase):
+    """A connection that breaks between the end and its acknowledgement."""
+
+    def test_once(self) -> None:
+        """The same command tries again; the file is there once, and its hook was run once."""
+        hook = self.file("hook.sh", b'#!/bin/sh\necho "$KDC_NAME" >> hook.out\n')
+        hook.chmod(0o700)
+        receiver = self.receive(
+            *("--inbox", "inbox", "--hook", str(hook), "--advertise", "127.0.0.2")
+        )
+        port = int(receiver.said.rpartition(" port ")[2])
+        content = os.urandom(500_000)
+        path = str(self.file("a.bin", content))
+
+        def send(cut: Cut, command: str = "send") -> tuple[Program, Proxy]:
+            what = (self.bob, path) if command == "send" else ("-r", self.bob, "-i", path)
+            try:
+                proxy = Proxy(("127.0.0.1", port), cut, at=("127.0.0.2", port))
+            except OSError as error:
+                raise SkipTest(f"no second loopback address here: {error}") from None
+            with proxy:
+                sender = self.client(command, *what, *self.options(self.alice))
+                sender.wait()
+            return sender, proxy
+
+        sender, proxy = send(Cut())
+        self.assert_ends(sender, 0)
+        _, down = proxy.passed
+        (self.inbox / "a.bin").unlink()
+        in_the_acknowledgement = Cut(down=down - 60, times=1)
+        sender, proxy = send(in_the_acknowledgement)
+        self.assert_ends(
+            sender,
+            0,
+            "cut before it confirmed.*; trying again",
+            "500000 of them were there",
+        )
+        self.assertEqual(proxy.connections, 2)
+        self.assertLess(proxy.passed[0], 2000)
+        receiver.expect(f"{self.alice} had not heard that a.bin has arrived, and knows it now")
+        self.assertEqual(self.arrived(), {"a.bin": content})
+        # One that does not try again says what to do, and doing that is all that is to be done.
+        sender, _ = send(in_the_acknowledgement, "sender")
+        self.assert_brief(sender, 6, "stored all of it or nothing; send it again")
+        sender, _ = send(Cut(), "sender")
+        self.assert_ends(sender, 0)
+        self.assertEqual(sorted(self.arrived()), ["a.bin", "a.bin.1"])
+        self.assertEqual((self.directory / "hook.out").read_text(), "a.bin\n" * 3)
+        self.assertEqual(sorted(os.listdir(self.inbox)), ["a.bin", "a.bin.1"])
 
 
 class ChangedSecretTests(SendTestCase):

@@ -42,7 +42,7 @@ LOCAL = (
     ),
     ("kdc.itemstream", "kdc.unfinished"),
     ("kdc.config", "kdc.deposit", "kdc.outgoing", "kdc.secret"),
-    ("kdc.invitation",),
+    ("kdc.invitation", "kdc.redelivery"),
 )
 OPERATION = (
     ("kdc.adminrequest", "kdc.adminsocket"),

@@ -29,7 +29,7 @@ from kdc.items import SERVICE, Accept, Held, Item, Kind, Offer, Refuse
 from kdc.outgoing import Outgoing, Thing, survey
 from kdc.receiving import Broken, Inbox
 from kdc.records import AckStatus
-from kdc.sending import Delivery, Interrupted, SendProtocol
+from kdc.sending import Delivery, Interrupted, SendProtocol, Unconfirmed
 from tests.edge import ChannelTestCase, StreamRecorder, Wire
 from tests.support import PROPERTY
 
@@ -385,17 +385,18 @@ class CutTests(TransferTestCase):
         self.assertEqual(self.arrived(), {"a": second})
 
     def test_is_it_known(self) -> None:
-        """Before the end it can be tried again; after it nobody knows, and the error says so."""
+        """Before the end nothing is stored; after it nobody knows, and the error says so."""
         protocol, _, wire = self.send(self.file("a", bytes(4 << 20)), settle=False)
         wire.cut_after = 1 << 20
         self.network.settle()
-        self.assertIn("nothing of it is to be seen", self.failed(Interrupted, protocol).hint)
+        error = self.failed(Interrupted, protocol)
+        self.assertNotIsInstance(error, Unconfirmed)
+        self.assertIn("nothing of it is to be seen", error.hint)
         protocol, _ = self.answer(Accept().encode())
         (wire,) = [each for each in self.network.wires if each.host.host == "192.0.2.1"]
         wire.abortConnection()
         self.network.settle()
-        error = self.failed(IntegrityError, protocol)
-        self.assertNotIsInstance(error, Interrupted)
+        error = self.failed(Unconfirmed, protocol)
         self.assertIn("stored all of it or nothing", error.hint)
 
     def test_ghost(self) -> None:

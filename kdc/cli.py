@@ -144,6 +144,8 @@ def _kdcclient(argv: list[str]) -> int:
 
 def _obey(options: Any, argv: list[str]) -> int:
     """Do what was asked; a `usage.UsageError` leaves with the ``command`` that it is about."""
+    from twisted.python import usage
+
     try:
         options.parseOptions(argv)
         status: int = options.run()

@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IHandshakeListener
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
-from kdc.channel import Service
+from kdc.channel_services import Service
 from kdc.client import CONNECT_SECONDS, REQUEST_SECONDS, backoff
 from kdc.codec import MAX_FRAME, FrameBuffer, frame
 from kdc.errors import (

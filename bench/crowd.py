@@ -25,7 +25,7 @@ def _say(**what: float) -> None:
 
 
 class _Crowd:
-    """How many are reachable; says so whenever all of them are."""
+    """How many are reachable; says so when nine of ten are again, and when all are."""
 
     def __init__(self, reactor: Any, settings: Settings) -> None:
         self._reactor = reactor
@@ -41,6 +41,8 @@ class _Crowd:
             self._here += 1
             if not begun.called:
                 begun.callback(None)
+            elif self._here == self._count * 9 // 10:
+                _say(most=time.monotonic())
             elif self._here == self._count:
                 _say(back=time.monotonic())
 
@@ -70,7 +72,7 @@ class _Reception(Reception):
 
 
 async def crowd(reactor: Any, settings: Settings) -> None:
-    """Connect ``count`` from ``first`` on, say so; say when all are back after they were lost."""
+    """Connect ``count`` from ``first`` on, say so; say when they are back after they were lost."""
     first, count = settings["first"], settings["count"]
     people = _Crowd(reactor, settings)
     begun = time.monotonic()

@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
-from kdc.client_app import make_client, whoami
+from kdc.client_app import in_thread, make_client, whoami
 from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
-from kdc.doctor import Finding, examine
+from kdc.doctor import Finding, examine, seen_by_others
 from kdc.errors import ExitStatus, KDCError
 from kdc.options import whole_number
 from kdc.presence import DIRECTORY
@@ -118,7 +118,19 @@ class Doctor(_Asking):
             findings.append(Finding(what, str(error), error))
         else:
             findings.append(Finding(what, f"version {found['generation']} of our record"))
+            await self._receiver_check(client, findings)
         return 0
+
+    async def _receiver_check(self, client: Any, findings: list[Finding]) -> None:
+        """Where the KDC sends others, if it has a directory that tells us."""
+        try:
+            found, _ = await everybody(client, DIRECTORY)
+        except KDCError:
+            return
+        for own in found:
+            if own.name == client.keys.name and own.address:
+                run = in_thread(client.reactor)
+                findings.append(await run(seen_by_others, own.address, own.port))
 
     def _tell(self, finding: Finding) -> None:
         hint = "" if finding.error is None else finding.error.hint

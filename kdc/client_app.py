@@ -16,8 +16,10 @@ from twisted.internet.threads import deferToThreadPool
 from kdc.client import KDCClient
 from kdc.client_options import ClientSettings, identity_of
 from kdc.clock import use_monotonic_timers
+from kdc.crypto import LongTermKeys
 from kdc.errors import (
     AuthenticationRefused,
+    ConfigurationError,
     NameTaken,
 )
 from kdc.running import say
@@ -25,6 +27,7 @@ from kdc.secret import SecretSource, has_terminal
 from kdc.tls import ClientTLS
 
 __all__ = [
+    "NEW_SECRET_SECONDS",
     "change_secret",
     "client_for",
     "enter",
@@ -34,6 +37,10 @@ __all__ = [
     "register",
     "whoami",
 ]
+
+
+# So long a receiver looks for a new secret where the old one was.
+NEW_SECRET_SECONDS = 10.0
 
 
 def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
@@ -132,16 +139,25 @@ async def join(
     return 0
 
 
-async def change_secret(client: KDCClient, new: Any) -> int:
+async def change_secret(client: KDCClient, new: LongTermKeys) -> int:
     """Give our name the keys ``new``."""
-    link = await client.login()
+    name = client.keys.name
+    if new.verify_key == client.keys.verify_key:
+        raise ConfigurationError("the new secret is the old one; nothing was changed")
+    try:
+        link = await client.login()
+    except AuthenticationRefused:
+        raise AuthenticationRefused(
+            f"the KDC does not accept the old passphrase or key of {name}; nothing was changed",
+            hint="check the name, the old secret and the realm",
+        ) from None
     try:
         await link.change(new)
     finally:
         link.close()
     say(
-        f"{client.keys.name}: the KDC has the new secret; receivers that read it"
-        " from a file go on, others have to be restarted"
+        f"{name}: the KDC has the new secret; a running receiver goes on if the new one is in the"
+        f" file that it reads within {NEW_SECRET_SECONDS:.0f} s, any other has to be restarted"
     )
     return 0
 

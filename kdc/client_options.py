@@ -104,8 +104,8 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
         if not values.get(key):
             raise ConfigurationError(
                 f"{what} is not known",
-                hint=f"give it with --{key}, or put it into {config.default_path()},"
-                " as kdcclient init does with an invitation",
+                hint=f"give it with --{key}, or put it into {config.default_path()};"
+                " kdcclient init writes that from an invitation",
             )
     return _settings(values)
 

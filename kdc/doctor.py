@@ -23,11 +23,12 @@ from kdc.errors import (
     KDCError,
     KDCUnreachable,
     LocalIOError,
+    PeerUnavailable,
     UnknownIdentity,
 )
 from kdc.secret import has_terminal, read_private
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "examine", "seen_by_others"]
 
 _SECONDS = 5.0
 
@@ -73,6 +74,21 @@ def examine(
         yield Finding("receiver", _receiver(settings, receiver_port, connect))
     except KDCError as error:
         yield Finding("receiver", str(error), error)
+
+
+def seen_by_others(address: str, port: int) -> Finding:
+    """Whether our receiver is where the KDC sends others.  Blocking."""
+    what, where = "our receiver as others see it", f"{address} port {port}"
+    try:
+        socket.create_connection((address, port), _SECONDS).close()
+    except OSError as error:
+        unreachable = PeerUnavailable(
+            f"the KDC sends others to {where}, where nothing answers: {error.strerror or error}",
+            hint="is a firewall in between?  If it is the wrong address, start the receiver with"
+            " --advertise",
+        )
+        return Finding(what, str(unreachable), unreachable)
+    return Finding(what, f"the KDC sends others to {where}, which answers")
 
 
 def _secret(settings: ClientSettings) -> str:
@@ -163,7 +179,10 @@ def _receiver(settings: ClientSettings, port: int, connect: Connect) -> str:
             hint=f"nobody else can send to it: start the receiver with --listen tcp:{port},"
             " and look at the firewall",
         )
-    return f"no receiver of ours on port {port} of this machine"
+    return (
+        f"no receiver of ours: nothing listens on port {port} of this machine;"
+        " to receive, start one: kdcclient receive --inbox ."
+    )
 
 
 def _our_address(settings: ClientSettings, connect: Connect) -> str | None:

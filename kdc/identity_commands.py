@@ -10,12 +10,12 @@ from twisted.python import usage
 from kdc import config
 from kdc.client_app import change_secret, join, make_client, register
 from kdc.client_options import DEFAULT_LISTEN_PORT, PROGRAM, ClientOptions, client_settings
-from kdc.errors import ConfigurationError
+from kdc.errors import ConfigurationError, ExitStatus
 from kdc.invitation import Invitation, read_code, read_invitation
 from kdc.options import Command, absolute, whole_number
 from kdc.partial import local_error
 from kdc.running import run_to_end, say
-from kdc.secret import SecretSource, ask, write_key_file
+from kdc.secret import SecretSource, ask, has_terminal, write_key_file
 
 __all__ = ["Init", "Keygen", "Passwd", "Register"]
 
@@ -151,13 +151,28 @@ class Passwd(ClientOptions):
         new = SecretSource(
             absolute(self["new-passphrase-file"]), None, absolute(self["new-key-file"])
         )
+        if new.asks and not has_terminal():
+            raise ConfigurationError(
+                "no terminal to ask for the new passphrase on",
+                hint="give --new-passphrase-file or --new-key-file",
+            )
         client = make_client(reactor, settings, prompt=f"old passphrase of {settings.name}: ")
         keys = new.keys(settings.realm, settings.name, "new passphrase: ")
         if new.asks:
             again = new.keys(settings.realm, settings.name, "once more: ")
             if again.verify_key != keys.verify_key:
                 raise ConfigurationError("the two new passphrases differ; nothing was changed")
-        return run_to_end(PROGRAM, reactor, lambda: change_secret(client, keys))
+        status = run_to_end(PROGRAM, reactor, lambda: change_secret(client, keys))
+        if status == ExitStatus.DONE:
+            self._tell_of_configuration(settings.secret)
+        return status
+
+    def _tell_of_configuration(self, old: SecretSource) -> None:
+        """Without the option the old secret was from the file that the configuration names."""
+        path = old.key_file or old.passphrase_file
+        if path is not None and not (self["key-file"] or self["passphrase-file"]):
+            where = absolute(self["config"]) or config.default_path()
+            say(f"{where} still names {path}, the old secret: replace that, or name the new one")
 
 
 class Keygen(Command):

@@ -11,11 +11,12 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from kdc.background import background
 from kdc.channel_services import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
-from kdc.client_app import enter, in_thread
+from kdc.client_app import NEW_SECRET_SECONDS, enter, in_thread
 from kdc.client_options import ClientSettings
 from kdc.consent import Consent
 from kdc.crypto import LongTermKeys
@@ -39,6 +40,7 @@ __all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
 
 STDOUT = Path("-")
 _SHOWN_BYTES = 4096
+_LOOK_SECONDS = 1.0
 
 
 @attrs.frozen
@@ -178,15 +180,27 @@ class Receiver:
                 return
 
     async def _new_keys(self) -> LongTermKeys | None:
+        """What stands where our secret is from, now or soon: a file is changed after the KDC."""
         source, keys = self._settings.client.secret, self._client.keys
-        if source.key_file is None and source.passphrase_file is None:
+        reactor = self._client.reactor
+        path = source.key_file or source.passphrase_file
+        if path is None:
             return None
-        try:
-            found: LongTermKeys = await self._run(source.keys, keys.realm, keys.name)
-        except KDCError as error:
-            complain(keys.name, error)
-            return None
-        return None if found.verify_key == keys.verify_key else found
+        self._status(f"the KDC no longer accepts our secret; looking for another one in {path}")
+        deadline = reactor.seconds() + NEW_SECRET_SECONDS
+        while True:
+            try:
+                found: LongTermKeys = await self._run(source.keys, keys.realm, keys.name)
+            except KDCError as error:  # it may be in the middle of being replaced
+                if reactor.seconds() >= deadline:
+                    complain(keys.name, error)
+                    return None
+            else:
+                if found.verify_key != keys.verify_key:
+                    return found
+                if reactor.seconds() >= deadline:
+                    return None
+            await deferLater(reactor, _LOOK_SECONDS)
 
     def _give_up(self, failure: Any) -> None:
         if not self._done.called:

@@ -71,6 +71,26 @@ class AskingTests(ProgramTestCase):
             kdc = self.kdc("--directory", "0", port=kdc.port)
         self.one_transfer(kdc)
 
+    def test_doctor_with_a_directory(self) -> None:
+        """It knows where the KDC sends those who look for us, and whether we are there."""
+        kdc = self.kdc("--directory", "0")
+        kdc.program.expect("directory: receiving on")
+        bob = self.receiver(kdc, "bob", "-o", "outfile")
+        program = self.ask(kdc, "bob", "doctor")
+        self.assert_ends(program, 0)
+        self.assertRegex(program.printed, r"ok .*the KDC sends others to 127.0.0.1 port \d+, which")
+        bob.stop()
+        program = self.ask(kdc, "bob", "doctor")
+        self.assert_ends(program, 0)
+        self.assertIn("to receive, start one: kdcclient receive", program.printed)
+        self.receiver(kdc, "bob", "-o", "outfile", "--advertise", "127.0.0.9")
+        program = self.ask(kdc, "bob", "doctor")
+        self.assertEqual(program.wait(), 5)
+        self.assertRegex(
+            program.printed,
+            r"FAIL our receiver as others see it: .*127.0.0.9 port \d+, where nothing.*\n.*--adver",
+        )
+
     def test_whoami(self) -> None:
         """Name, realm, KDC, its fingerprint, and which version of our secret it has."""
         kdc, alice = self.shared_kdc(), self.name("alice")

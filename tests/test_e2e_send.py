@@ -344,10 +344,76 @@ class ChangedSecretTests(SendTestCase):
         """If the new secret is where the old one was, the receiver goes on with it."""
         kdc = self.kdc()
         receiver = self.changed(kdc, in_its_file=True)
+        receiver.expect("no longer accepts our secret; looking for another one in ")
         receiver.expect("no longer accepts our secret; its file has another: trying")
         receiver.expect(f"{self.bob}: receiving on")
         self.realm = kdc
         self.assert_ends(self.send_to(self.bob, str(self.file("a", b"1"))), 0)
+
+    def test_soon_in_its_file(self) -> None:
+        """So it does if the new secret is put there just after it was changed."""
+        kdc = self.kdc()
+        receiver = self.changed(kdc, in_its_file=False)
+        receiver.expect("no longer accepts our secret; looking for another one in ")
+        new, key = self.directory / "new.key", Path(self.key(self.bob)[1])
+        new.replace(key)
+        self.secrets[key].extend(self.secrets.pop(new))
+        receiver.expect(f"{self.bob}: receiving on")
+
+    def test_passphrases(self) -> None:
+        """With passphrase files it is the same."""
+        kdc = self.kdc()
+        old = self.passphrase_file("old", "correct horse")
+        new = self.passphrase_file("new", "battery staple")
+        receiver = self.client(
+            *("receive", "-n", self.bob, *kdc.options, *old, "--listen", "0", "--inbox", "inbox")
+        )
+        receiver.expect("receiving on")
+        who = ("passwd", "-n", self.bob, *kdc.options)
+        wrong = self.client(*who, *new, "--new-passphrase-file", old[1])
+        self.assert_brief(wrong, 4, "does not accept the old passphrase.*; nothing was changed")
+        same = self.client(*who, *old, "--new-passphrase-file", old[1])
+        self.assert_brief(same, 1, "the new secret is the old one; nothing was changed")
+        nowhere = self.client(*who, *old)
+        self.assert_brief(nowhere, 1, "new passphrase on\n.*--new-passphrase-file or")
+        self.assertNotIn("lost", receiver.said)
+        changed = self.client(*who, *old, "--new-passphrase-file", new[1])
+        self.assert_brief(changed, 0, "a running receiver goes on if")
+        Path(new[1]).replace(old[1])
+        self.secrets[Path(old[1])].extend(self.secrets.pop(Path(new[1])))
+        receiver.expect("looking for another one in .*old.passphrase")
+        receiver.expect("receiving on")
+
+    def test_configured(self) -> None:
+        """Where the configuration names the old secret, it is said that it still does."""
+        kdc = self.kdc()
+        self.register(kdc, self.bob)
+        key, new = self.key(self.bob)[1], self.key("new")[1]
+        configuration = self.scratch.home / ".config" / "kdc" / "client.toml"
+        configuration.parent.mkdir(parents=True)
+        configuration.write_text(
+            f'name = "{self.bob}"\nport = {kdc.port}\nkey-file = "{key}"\n'
+            f'kdc-fingerprint = "{kdc.fingerprint}"\n'
+        )
+        program = self.client("passwd", "--new-key-file", new)
+        self.assert_ends(program, 0, f"{configuration} still names {key}, the old secret")
+        self.assert_ends(self.client("whoami"), 4)
+        Path(new).replace(key)
+        self.secrets[Path(key)].extend(self.secrets.pop(Path(new)))
+        self.assert_ends(self.client("whoami"), 0)
+
+    def test_taken_over(self) -> None:
+        """A second receiver of the name takes it over; the first says so loudly, and ends."""
+        kdc = self.kdc()
+        first = self.receiver(kdc, self.bob, "--inbox", "inbox")
+        second = self.receiver(kdc, self.bob, "--inbox", "inbox")
+        self.assert_ends(
+            first, 8, f"somebody began to receive as {self.bob} elsewhere", "the key is stolen"
+        )
+        self.realm = kdc
+        self.assert_ends(self.send_to(self.bob, str(self.file("a", b"1"))), 0)
+        second.expect("received a from")
+        self.assertIn(f"superseded client={self.bob} ", (self.directory / "out.txt").read_text())
 
     def test_not_in_its_file(self) -> None:
         """If not, it says loudly that it must be restarted: status 4."""

@@ -189,6 +189,12 @@ class KDCProtocol(Protocol):
         except StoreUnavailable as error:
             self.log.error("the store cannot write: {error}", error=str(error))
             result = None
+        except Exception:
+            # A defect.  What became of the change nobody knows, so there is no answer; and a
+            # connection that waited on would be passed over when its principal is disabled.
+            self._cancel_deadline()
+            self._late()
+            raise
         # Decided even if the client has gone meanwhile: others may depend on it.
         output = write.then(result, self.factory.now())
         self._writing = False

@@ -540,6 +540,21 @@ class ChangeTests(ServerTestCase):
         self.kdc.disk.full = False
         self.do(self.client("bob").login())
 
+    def test_broken_store(self) -> None:
+        """If nobody knows what became of a change, its connection ends without an answer."""
+        link = self.login("bob")
+        self.do(link.receive_under(PUBLIC, "", 60000))
+
+        def broken(changes: object) -> None:
+            raise RuntimeError("a defect")
+
+        self.patch(self.kdc.store, "apply", broken)
+        self.failure(KDCUnreachable, link.change(keys_of("bob", "second")))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+        self.assertEqual(self.kdc.issuer.receiving, [])
+        self.assertEqual(len(self.kdc.factory), 0)
+        self.assertEqual(self.network.getDelayedCalls(), [])
+
     def test_dropped_while_it_waits(self) -> None:
         """A connection that waits for the disk ends when another one's change takes its name."""
         one, two = self.login("bob"), self.login("bob")

@@ -46,12 +46,18 @@ NEW_SECRET_SECONDS = 10.0
 def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
     """Find out who the KDC is and read our secret.  Blocking; before the reactor runs."""
     use_monotonic_timers(reactor)
-    return client_for(reactor, settings, prompt=prompt)
+    return client_for(reactor, settings, prompt=prompt, ask=True)
 
 
-def client_for(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
-    """The same for a reactor that may be running already; blocking, in any thread."""
-    identity = identity_of(settings)
+def client_for(
+    reactor: Any, settings: ClientSettings, *, prompt: str = "", ask: bool = False
+) -> KDCClient:
+    """The same for a reactor that may be running already; blocking, in any thread.
+
+    Without ``ask`` nobody is asked about a KDC that was never met: the terminal
+    is another program's, and only its main thread could be interrupted at it.
+    """
+    identity = identity_of(settings, ask=ask)
     return KDCClient(
         reactor=reactor,
         endpoint=HostnameEndpoint(reactor, settings.host, settings.port),

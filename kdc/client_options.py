@@ -172,8 +172,8 @@ def name_of(typed: str) -> str:
         raise usage.UsageError(str(error)) from None
 
 
-def identity_of(settings: ClientSettings) -> Identity:
-    """Decide how the KDC will be known, asking a person if it was never met.
+def identity_of(settings: ClientSettings, *, ask: bool = True) -> Identity:
+    """Decide how the KDC will be known, asking a person, with ``ask``, if it was never met.
 
     Blocking: at first contact it looks at the KDC's certificate.  Raises
     `UnknownIdentity` if nobody can vouch for it, `KDCUnreachable`,
@@ -187,7 +187,7 @@ def identity_of(settings: ClientSettings) -> Identity:
     if pin is not None:
         return pin
     shown = known.look(settings.host, settings.port)
-    if not settings.accept_new and not _person_accepts(settings, shown):
+    if not settings.accept_new and not (ask and _person_accepts(settings, shown)):
         line = known.line_for(settings.host, settings.port, shown)
         raise UnknownIdentity(
             f"the KDC at {settings.where} was never met before, and nobody has vouched for it",

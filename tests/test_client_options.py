@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
+from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import client_options, known
+from kdc.client_app import client_for
 from kdc.client_options import ClientOptions, ClientSettings, client_settings, identity_of
 from kdc.errors import ConfigurationError, UnknownIdentity
 from kdc.tls import Authority, Pin
@@ -155,6 +157,12 @@ class IdentityTests(SynchronousTestCase):
         self.assertIn(f"kdc.example:88 {PRINT}", error.hint)
         self.assertIn(str(self.path), error.hint)
         self.assertFalse(self.path.exists())
+
+    def test_library(self) -> None:
+        """A library has no business on its program's terminal, and is in another thread."""
+        self.patch(client_options, "has_terminal", lambda: self.fail("it looks for a terminal"))
+        settings = ClientSettings("alice", "kdc.example", 88, known_kdcs=self.path)
+        self.assertRaises(UnknownIdentity, client_for, reactor, settings)
 
     def test_accept_new(self) -> None:
         """With --accept-new it is remembered, and from then on it must be the same."""

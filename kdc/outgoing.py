@@ -20,7 +20,7 @@ import attrs
 from kdc.errors import ConfigurationError, LocalIOError
 from kdc.items import MAX_NAMES, Held, Item, Kind, Offer, escaped, safe_name, safe_path
 from kdc.partial import local_error, sha256_of
-from kdc.records import MAX_DATA
+from kdc.records import EVEN_DATA
 
 __all__ = [
     "CHUNK_BYTES",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 # A multiple, so that no small records are left over; many, as each chunk is a change of threads.
-CHUNK_BYTES = 16 * MAX_DATA
+CHUNK_BYTES = 16 * EVEN_DATA
 STDIN = Path("/dev/stdin")
 _MAX_SURVEYED = 200_000
 _MAX_SKIPPED = 20

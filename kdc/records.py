@@ -120,8 +120,8 @@ class RecordStream:
         if self._sent.ended:
             raise LocalProtocolError("data after the end")
         records = []
-        for at in range(0, len(data) or 1, MAX_DATA):
-            piece = data[at : at + MAX_DATA]
+        for at in range(0, len(data) or 1, EVEN_DATA):
+            piece = data[at : at + EVEN_DATA]
             self._sent.add(len(piece))
             records.append(frame(self._sending.seal(b"".join((_DATA_BYTE, piece)))))
         if not data:

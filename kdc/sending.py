@@ -30,7 +30,7 @@ from kdc.errors import (
 )
 from kdc.items import Accept, Held, Offer, Refuse
 from kdc.itemstream import AnswerReader
-from kdc.records import MAX_DATA, AckStatus
+from kdc.records import EVEN_DATA, AckStatus
 
 __all__ = ["Delivery", "Interrupted", "SendProtocol", "Stream", "Unconfirmed", "send_factory"]
 
@@ -41,7 +41,7 @@ ACK_SECONDS = 3600.0
 FAREWELL_SECONDS = 3.0
 _MAX_HELD = 100_000
 # Sealed and sent at a time: larger pieces miss the cache, and cost more.
-_PIECE_BYTES = 4 * MAX_DATA
+_PIECE_BYTES = 4 * EVEN_DATA
 Run = Callable[..., "Deferred[Any]"]
 
 

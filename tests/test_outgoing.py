@@ -18,7 +18,7 @@ from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.items import Held, Item, Kind, Offer
 from kdc.itemstream import Content, ItemReader
 from kdc.outgoing import CHUNK_BYTES, Outgoing, Thing, skipped_lines, survey, things_of
-from kdc.records import MAX_DATA
+from kdc.records import EVEN_DATA
 from tests.support import PROPERTY
 
 
@@ -183,7 +183,7 @@ class StreamTests(OutgoingTestCase):
         """Small files go together, and no small records are left over of large ones."""
         out = self.outgoing(*things_of([self.file("large", bytes(3 * CHUNK_BYTES))]))
         lengths = [len(out.read()) for _ in range(3)]
-        self.assertEqual([length % MAX_DATA for length in lengths], [0, 0, 0])
+        self.assertEqual([length % EVEN_DATA for length in lengths], [0, 0, 0])
         for number in range(500):
             self.file(f"many/{number}", bytes(100))
         out = self.outgoing(*things_of([self.directory / "many"]))

@@ -89,18 +89,25 @@ class StreamTests(CoreTestCase):
             self.assertEqual([e for chunk in chunks for e in opened(b, chunk)], expected)
 
     def test_long_data_is_cut(self) -> None:
-        """Data of any length goes out in records of at most 65,535 bytes, none empty."""
-        for length, records in ((1, 1), (MAX_DATA, 1), (MAX_DATA + 1, 2), (3 * MAX_DATA, 3)):
+        """Data of any length goes out in records that make 64 KiB each, none empty."""
+        for length, records in ((1, 1), (EVEN_DATA, 1), (EVEN_DATA + 1, 2), (3 * EVEN_DATA, 3)):
             a, b = pair()
             sent = a.send_data(memoryview(b"x" * length))
             self.assertEqual(len(sent), records)
-            self.assertLessEqual(max(map(len, sent)), 2 + MAX_RECORD)
+            self.assertLessEqual(max(map(len, sent)), EVEN_RECORD)
             self.assertEqual(opened(b, *sent, a.send_end())[-1], End(length, records))
+
+    def test_longest_record(self) -> None:
+        """What others send may be as long as a length can say."""
+        _, b = pair()
+        (record,) = sealed(bytes(1 + MAX_DATA))
+        self.assertEqual(len(record), 2 + MAX_RECORD)
+        self.assertEqual(opened(b, record), [Data(bytes(MAX_DATA))])
         self.assertEqual(MAX_DATA, 65_518)
 
     def test_even_records(self) -> None:
-        """There is a length of data that makes 64 KiB on the wire, and it is one record's."""
-        (record,) = pair()[0].send_data(bytes(EVEN_DATA))
+        """Long data makes records of 64 KiB on the wire."""
+        record, _ = pair()[0].send_data(bytes(EVEN_DATA + 1))
         self.assertEqual(len(record), EVEN_RECORD)
         self.assertEqual(EVEN_RECORD, 65_536)
 

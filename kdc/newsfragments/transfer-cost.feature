@@ -1,1 +1,1 @@
-`kdcclient send` and `receive` take about a fifth less CPU time for a large file.
+`kdcclient send` and `receive` take about a third less CPU time for a large file.

@@ -1,8 +1,9 @@
-"""Memory of a receiver for each idle channel: ``python -m bench.idle_channels [CHANNELS]``.
+"""Channels on which nothing happens: what each takes at its two ends.
 
-A KDC, one receiver, and as many senders as it takes, each a process of its own.
-Each channel is used once, then nothing happens on it; at the end each is used
-again, so that none is counted that is not there.
+``python -m bench.idle_channels receiver|sender SETTINGS`` is one of the two
+processes.  Each channel is used once, then nothing but pings passes; at the end
+each is used again, so that none is counted that is not there.  The floor is the
+same over TCP alone.
 """
 
 from __future__ import annotations
@@ -14,173 +15,189 @@ import re
 import resource
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import react
+from twisted.internet.threads import deferToThread
 from twisted.protocols.wire import Echo
 
-from kdc.api import Client, run
-from kdc.secret import write_key_file
+from bench.channel import RECEIVER, SENDER
+from bench.figures import Results
+from bench.load import Settings, at_once, client_of
+from bench.ours import KDC
+from bench.plan import Plan
+from bench.population import able, name_of
+from bench.processes import Failed, Scratch, cpu_of, free_port, said
+from kdc.channel_services import DEFAULT_SERVICE, Service
+from kdc.endpoints import ChannelClientEndpoint
+from kdc.listening import Listening
 
-PER_SENDER = 5_000
-AT_ONCE = 4  # a receiver takes eight newcomers from one address
-LIMITS = ("keys-per-second", "keys-burst", "registrations-per-minute")
+__all__ = ["IDLE", "measure"]
+
+IDLE = "idle"
+_AT_ONCE = 8  # a receiver takes no more newcomers from one address
+_OPENING_SECONDS = 600.0
+_REUSING_SECONDS = 120.0
 
 
-def memory_of(pid: int | str) -> int:
-    """Bytes that are this process's own, of whatever kind."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    count = plan.idle_channels
+    for what, row in (("channel", f"{count:,} channels"), ("tcp", "floor: tcp alone, as many")):
+        if count + 500 > hard:
+            results.without(IDLE, row, f"only {hard:,} descriptors are allowed here")
+            continue
+        kdc = KDC(scratch, 10)
+        try:
+            results.add(IDLE, row, _measure(scratch, kdc, plan, what))
+        except Failed as error:
+            results.without(IDLE, row, str(error))
+        finally:
+            kdc.stop()
+
+
+def _measure(scratch: Scratch, kdc: KDC, plan: Plan, what: str) -> dict[str, float]:
+    count = plan.idle_channels
+    settings = {**kdc.where(), "listen": free_port(), "count": count, "what": what}
+    receiver = _start(scratch, "receiver", settings)
+    sender = _start(scratch, "sender", settings)
+    try:
+        for child in (receiver, sender):
+            said(child, _REUSING_SECONDS)
+        ends = (receiver.pid, sender.pid)
+        empty = [_own(pid) for pid in ends]
+        cpu = cpu_of(receiver.pid)
+        _go_on(sender)
+        said(sender, _OPENING_SECONDS)
+        opening = cpu_of(receiver.pid) - cpu
+        time.sleep(plan.idle_seconds)
+        # What was needed for opening alone is over, and pings have passed.
+        full = [_own(pid) for pid in ends]
+        cpu = cpu_of(receiver.pid)
+        time.sleep(plan.idle_seconds)
+        idle = cpu_of(receiver.pid) - cpu
+        _go_on(sender)
+        said(sender, _REUSING_SECONDS)
+    finally:
+        for child in (sender, receiver):
+            scratch.stop(child)
+    taken = [(after - before) / 1024 / count for before, after in zip(empty, full, strict=True)]
+    return {
+        "KiB, receiver": taken[0],
+        "KiB, sender": taken[1],
+        "CPU us to open": opening / count * 1e6,
+        "CPU % idle": idle / plan.idle_seconds * 100,
+    }
+
+
+def _start(scratch: Scratch, role: str, settings: Settings) -> subprocess.Popen[bytes]:
+    argv = [sys.executable, "-m", "bench.idle_channels", role, json.dumps(settings)]
+    return scratch.start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+def _go_on(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+
+
+def _own(pid: int) -> int:
+    """Bytes that no other process shares, of whatever kind; the kernel's are not among them."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except ProcessLookupError:
+        raise Failed("a process has ended") from None
     return sum(int(kib) for kib in re.findall(r"^Private_\w+: +(\d+) kB", text, re.MULTILINE)) << 10
 
 
-def cpu_of(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+# The two processes.
 
 
-class Waiting(Protocol):
+class _Waiting(Protocol):
     """Knows when it has been answered."""
 
     def __init__(self) -> None:
-        self.answered: Deferred[None] = Deferred()
+        self._answered: Deferred[None] | None = None
 
-    def ask(self) -> Deferred[None]:
-        self.answered = Deferred()
-        if self.transport is None:
-            raise RuntimeError("not connected")
+    async def ask(self) -> None:
+        assert self.transport is not None
+        self._answered = Deferred()
         self.transport.write(b"?")
-        return self.answered
+        await self._answered
 
     def dataReceived(self, data: bytes) -> None:
-        self.answered.callback(None)
+        answered, self._answered = self._answered, None
+        assert answered is not None
+        answered.callback(None)
 
     def connectionLost(self, reason: Any = None) -> None:
         print(reason, file=sys.stderr)
         os._exit(1)  # one that was lost would be counted as if it cost nothing
 
 
-async def receiver(reactor: Any, options: dict[str, str]) -> None:
-    bob = await Client.open(reactor, options, name="bob", key_file="bob.key")
-    await bob.listen(Factory.forProtocol(Echo))
+def _ready() -> None:
     gc.collect()
-    print("ready", flush=True)
-    await Deferred()
+    print(json.dumps({}), flush=True)
 
 
-async def sender(reactor: Any, options: dict[str, str], number: int, channels: int) -> None:
-    name = f"alice-{number}"
-    alice = await Client.open(reactor, options, name=name, key_file=f"{name}.key")
-    open_ones: list[Waiting] = []
-
-    async def connect(count: int) -> None:
-        for _ in range(count):
-            channel: Any = await alice.connect("bob", Factory.forProtocol(Waiting))
-            await channel.ask()
-            open_ones.append(channel)
-
-    shares = [len(range(n, channels, AT_ONCE)) for n in range(AT_ONCE)]
-    await gatherResults([Deferred.fromCoroutine(connect(share)) for share in shares])
-    print("ready", flush=True)
-    again: Deferred[None] = Deferred()
-    reactor.callInThread(lambda: (sys.stdin.readline(), reactor.callFromThread(again.callback, 0)))
-    await again
-    await gatherResults([channel.ask() for channel in open_ones])
-    print("ready", flush=True)
-    await Deferred()
-
-
-def child(*argv: str, directory: str) -> subprocess.Popen[str]:
-    here = str(Path(__file__).parent.parent)
-    return subprocess.Popen(
-        [sys.executable, "-m", "bench.idle_channels", *argv],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": here},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for(process: subprocess.Popen[str]) -> None:
-    if process.stdout is None or process.stdout.readline() != "ready\n":
-        raise SystemExit("a process has failed")
-
-
-def measure(channels: int, idle_seconds: float) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as directory:
-        command = "from kdc.cli import kdc_main; kdc_main()"
-        limits = [f"--limit={limit}=1000000" for limit in LIMITS]
-        kdc = subprocess.Popen(
-            [sys.executable, "-c", command, "-p", "0", "-f", "pwd.txt", *limits],
-            cwd=directory,
-            stderr=subprocess.PIPE,
-            text=True,
+async def _receiver(reactor: Any, settings: Settings) -> None:
+    factory: Any = Factory.forProtocol(Echo)
+    if settings["what"] == "tcp":
+        reactor.listenTCP(settings["listen"], factory, interface="127.0.0.1")
+    else:
+        listening = Listening(
+            client_of(reactor, settings, able(settings["principals"])[RECEIVER]),
+            {DEFAULT_SERVICE: Service(factory)},
+            f"tcp:{settings['listen']}:interface=127.0.0.1",
         )
-        running = [kdc]
-        try:
-            said = "".join(next(iter(kdc.stderr or ())) for _ in range(4))
-            found = re.search(r"port (\d+)\n(?s:.*)(sha256:[0-9a-f]{64})", said)
-            if found is None:
-                raise SystemExit(f"no KDC: {said}")
-            options = json.dumps({"port": found[1], "kdc-fingerprint": found[2]})
-            senders = [
-                (n, min(PER_SENDER, channels - at))
-                for n, at in enumerate(range(0, channels, PER_SENDER))
-            ]
-            for name in ["bob", *(f"alice-{n}" for n, _ in senders)]:
-                write_key_file(Path(directory) / f"{name}.key")
-            bob = child("receiver", options, directory=directory)
-            running.append(bob)
-            wait_for(bob)
-            before = memory_of(bob.pid)
-            began, cpu = time.monotonic(), cpu_of(bob.pid)
-            alices = [
-                child("sender", options, str(n), str(count), directory=directory)
-                for n, count in senders
-            ]
-            running += alices
-            for alice in alices:
-                wait_for(alice)
-            opening, opening_cpu = time.monotonic() - began, cpu_of(bob.pid) - cpu
-            after, cpu = memory_of(bob.pid), cpu_of(bob.pid)
-            time.sleep(idle_seconds)
-            idle_cpu = cpu_of(bob.pid) - cpu
-            for alice in alices:
-                print(file=alice.stdin, flush=True)
-                wait_for(alice)
-            return {
-                "channels": channels,
-                "KiB per channel": (after - before) / 1024 / channels,
-                "receiver before, MiB": before / 2**20,
-                "receiver after, MiB": after / 2**20,
-                "opened per second": channels / opening,
-                "receiver's CPU ms to open one": 1000 * opening_cpu / channels,
-                "idle seconds": idle_seconds,
-                "receiver's CPU % while idle": 100 * idle_cpu / max(idle_seconds, 1),
-            }
-        finally:
-            for process in reversed(running):
-                process.kill()
-                process.wait()
+        await listening.bind()
+        _ = Deferred.fromCoroutine(listening.run())
+        await listening.reachable()
+    _ready()
+    await Deferred()
 
 
-def main(argv: list[str]) -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if argv[:1] == ["receiver"]:
-        run(lambda reactor: receiver(reactor, json.loads(argv[1])))
-    elif argv[:1] == ["sender"]:
-        run(lambda reactor: sender(reactor, json.loads(argv[1]), int(argv[2]), int(argv[3])))
-    channels = int(argv[0]) if argv else 10_000
-    if hard < channels + 100:
-        raise SystemExit(f"{channels} channels take as many descriptors; this shell allows {hard}")
-    for what, value in measure(channels, float(argv[1]) if argv[1:] else 150).items():
-        print(f"{what:32} {value:10.1f}")
+def _endpoint(reactor: Any, settings: Settings) -> Any:
+    if settings["what"] == "tcp":
+        return TCP4ClientEndpoint(reactor, "127.0.0.1", settings["listen"])
+    numbers = able(settings["principals"])
+    client = client_of(reactor, settings, numbers[SENDER])
+    return ChannelClientEndpoint(client, name_of(numbers[RECEIVER]))
+
+
+async def _sender(reactor: Any, settings: Settings) -> None:
+    endpoint = _endpoint(reactor, settings)
+    factory = Factory.forProtocol(_Waiting)
+    factory.noisy = False
+
+    async def once() -> _Waiting:
+        channel: _Waiting = await endpoint.connect(factory)
+        await channel.ask()
+        return channel
+
+    _ready()
+    await deferToThread(sys.stdin.readline)
+    channels = await at_once([once] * settings["count"], _AT_ONCE)
+    _ready()
+    await deferToThread(sys.stdin.readline)
+    await gatherResults([Deferred.fromCoroutine(channel.ask()) for channel in channels])
+    _ready()
+    await Deferred()
+
+
+_ROLES: dict[str, Callable[[Any, Settings], Awaitable[None]]] = {
+    "receiver": _receiver,
+    "sender": _sender,
+}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    role = _ROLES[sys.argv[1]]
+    react(lambda reactor: Deferred.fromCoroutine(role(reactor, json.loads(sys.argv[2]))))  # type: ignore[arg-type]

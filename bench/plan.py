@@ -28,6 +28,8 @@ class Plan:
     small_messages: int
     tunnel_mib: int
     receivers: tuple[int, ...] = attrs.field(converter=_numbers)
+    idle_channels: int
+    idle_seconds: int  # twice
     file_sizes: tuple[int, ...] = attrs.field(converter=_numbers)  # of the growth plot, in bytes
     profile_seconds: int  # about so long for each, or 0
 
@@ -49,6 +51,8 @@ FULL = Plan(
     small_messages=200,
     tunnel_mib=1024,
     receivers=(100, 1000, 10_000),
+    idle_channels=10_000,
+    idle_seconds=70,
     file_sizes=(1, 1 << 10, 1 << 20, 1 << 26, 1 << 30),
     profile_seconds=8,
 )
@@ -64,6 +68,8 @@ QUICK = Plan(
     small_messages=5,
     tunnel_mib=64,
     receivers=(100,),
+    idle_channels=500,
+    idle_seconds=2,
     file_sizes=(1, 1 << 20, 1 << 24),
     profile_seconds=0,
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -27,6 +29,7 @@ __all__ = [
     "free_port",
     "memory_of",
     "run",
+    "said",
     "until",
 ]
 
@@ -56,6 +59,18 @@ def memory_of(pid: int, field: str = "VmRSS") -> float:
         if line.startswith(field + ":"):
             return int(line.split()[1]) / 1024
     raise Failed(f"no {field} of {pid}")
+
+
+def said(child: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
+    """The next line that it prints, which is JSON; raises `Failed`."""
+    assert child.stdout is not None
+    if not select.select([child.stdout], [], [], seconds)[0]:
+        raise Failed(f"nothing was said within {seconds:.0f} s")
+    line = child.stdout.readline()
+    if not line:
+        raise Failed("a process has ended")
+    words: dict[str, Any] = json.loads(line)
+    return words
 
 
 def free_port() -> int:

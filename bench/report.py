@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.exchanges import BARE, CONNECT, DISK, ISSUE, REGISTER, START
 from bench.figures import Results, table
 from bench.goals import goals
+from bench.idle_channels import IDLE
 from bench.paths import paths, shown
 from bench.plan import Plan
 from bench.profiles import PROFILE
@@ -136,6 +137,20 @@ def _sections(results: Results, plan: Plan, plots: bool) -> list[str]:
             },
         )
         + _plot("growth", plots),
+        "## Idle channels\n\nBetween one sender and one receiver, opened and used once; then only"
+        f" pings pass. After {plan.idle_seconds} s: the memory of each process that no other"
+        " shares, for each channel; the kernel's is not counted. Then the CPU time of the receiver"
+        " for as long. In the end each is used again.\n\n"
+        + _of(
+            results,
+            IDLE,
+            {
+                "KiB, receiver": "KiB for each, receiver",
+                "KiB, sender": "KiB for each, sender",
+                "CPU us to open": "receiver's CPU to open one, us",
+                "CPU % idle": "receiver's CPU while idle, % of one processor",
+            },
+        ),
     ]
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import resource
-import select
 import subprocess
 import sys
 import time
-from typing import IO, Any
 
 from bench.figures import Results
 from bench.ours import KDC, load
 from bench.plan import Plan
-from bench.processes import Failed, Scratch, cpu_of, memory_of
+from bench.processes import Failed, Scratch, cpu_of, memory_of, said
 
 __all__ = ["SCALE", "measure"]
 
@@ -46,7 +44,7 @@ def _measure(scratch: Scratch, plan: Plan, results: Results, receivers: int, row
             count = min(_PER_PROCESS, receivers - first)
             crowds.append(_crowd(scratch, kdc, first, count))
         for crowd in crowds:
-            _next(crowd)
+            said(crowd, _WAIT_SECONDS)
         figures = {
             "connected/s": receivers / (time.monotonic() - begun),
             "CPU us to connect": (kdc.cpu - cpu) / receivers * 1e6,
@@ -72,11 +70,11 @@ def _again(kdc: KDC, crowds: list[subprocess.Popen[bytes]]) -> dict[str, float]:
     begun, cpu = time.monotonic(), kdc.cpu
     most, back = [], []
     for crowd in crowds:
-        said = _next(crowd)
-        while "back" not in said:
-            most.append(said["most"])
-            said = _next(crowd)
-        back.append(said["back"])
+        news = said(crowd, _WAIT_SECONDS)
+        while "back" not in news:
+            most.append(news["most"])
+            news = said(crowd, _WAIT_SECONDS)
+        back.append(news["back"])
     return {
         "s for most": max(most) - begun,
         "s to come back": max(back) - begun,
@@ -89,15 +87,3 @@ def _crowd(scratch: Scratch, kdc: KDC, first: int, count: int) -> subprocess.Pop
     settings = {**kdc.where(), "first": first, "count": count}
     argv = [sys.executable, "-m", "bench.crowd", json.dumps(settings)]
     return scratch.start(argv, stdout=subprocess.PIPE)
-
-
-def _next(crowd: subprocess.Popen[bytes]) -> dict[str, Any]:
-    output: IO[bytes] | None = crowd.stdout
-    assert output is not None
-    if not select.select([output], [], [], _WAIT_SECONDS)[0]:
-        raise Failed(f"the receivers were not ready within {_WAIT_SECONDS:.0f} s")
-    line = output.readline()
-    if not line:
-        raise Failed("a process of receivers has ended")
-    said: dict[str, Any] = json.loads(line)
-    return said

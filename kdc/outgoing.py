@@ -348,9 +348,12 @@ class Outgoing:
 def _opened(path: Path, *, follow: bool) -> FileIO:
     if path == STDIN:  # we may have it without being allowed to open it again
         return FileIO(os.dup(0))
-    # What was a file may have become a link, or a pipe that never says anything.
-    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW | os.O_NONBLOCK)
-    return FileIO(os.open(path, flags))
+    # What was a file may have become a link.  To open a pipe would be to wait until somebody
+    # writes to it, which nothing could end: whoever reads it looks first whether there is more.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
+    file = FileIO(os.open(path, flags))
+    os.set_blocking(file.fileno(), True)
+    return file
 
 
 def skipped_lines(skipped: Sequence[str]) -> list[str]:

@@ -236,6 +236,23 @@ class StreamTests(OutgoingTestCase):
         timer.join()
         out.close()
 
+    def test_stop_before_anybody_writes(self) -> None:
+        """So can waiting for a pipe that nobody has opened at the other end."""
+        path = self.directory / "pipe"
+        os.mkfifo(path)
+        out = self.outgoing(*things_of([path]))
+
+        def read() -> None:
+            while out.read():
+                pass
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        out.stop()
+        reader.join(60)
+        self.assertFalse(reader.is_alive())
+        out.close()
+
     def test_grows(self) -> None:
         """A log that grows meanwhile is sent as long as it was; one that shrinks is an error."""
         path = self.file("log", b"12345")

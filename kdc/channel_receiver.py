@@ -19,6 +19,7 @@ from kdc.codec import FrameBuffer
 from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.handshake import MAX_PRESENT, Accepted, Epochs
 from kdc.limiter import ConnectionLimiter
+from kdc.rates import Rate, TokenBuckets
 from kdc.records import RecordStream
 from kdc.sockets import host_of
 
@@ -27,6 +28,8 @@ __all__ = ["ChannelListener"]
 PRESENT_SECONDS = 5.0
 _MAX_UNPROVEN = 64
 _MAX_UNPROVEN_PER_ADDRESS = 8
+# Refusals that are told in the log: enough to see what goes on, not enough to fill a disk.
+_TOLD = Rate(10, 1, 200)
 
 
 class _ReceiverChannel(Channel):
@@ -73,7 +76,7 @@ class _ReceiverChannel(Channel):
             self._open(application, peer)
 
     def _refuse(self, status: Status, service: bytes) -> None:
-        self.log.info(
+        self._listener.tell(
             "{sender} from {address}: {status} {service!r}",
             sender=self._sender,
             address=self._address,
@@ -130,6 +133,8 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         self._random = random
         self._allow = allow
         self._now = now_milliseconds
+        self._told = TokenBuckets(_TOLD, capacity=1)
+        self._untold = 0
         self._channels: set[_ReceiverChannel] = set()
         self._idle: list[Deferred[None]] = []
 
@@ -162,7 +167,17 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         return Status.ACCEPTED, application
 
     def distrusted(self, address: str, error: BaseException) -> None:
-        self.log.info("refused a connection from {address}: {error}", address=address, error=error)
+        self.tell("refused a connection from {address}: {error}", address=address, error=error)
+
+    def tell(self, line: str, **values: Any) -> None:
+        """Note a refusal in the log; many of them are only counted."""
+        if self._told.take(None, self._now()):
+            self._untold += 1
+            return
+        if self._untold:
+            self.log.info("{count} more refusals were not told", count=self._untold)
+            self._untold = 0
+        self.log.info(line, **values)
 
     def opened(self, channel: _ReceiverChannel) -> None:
         self._channels.add(channel)

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer, ITransport
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, eventAsText
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -875,6 +875,25 @@ class RecordTests(ChannelTestCase):
 
 class HostileTests(ChannelTestCase):
     """The receiver's port is open to everybody: nobody gets a word out of it, or wears it out."""
+
+    def test_floods(self) -> None:
+        """Strangers who come again and again do not fill the log; how many they were is told."""
+
+        def come(times: int) -> list[str]:
+            with capturedLogs() as captured:
+                for _ in range(times):
+                    stranger = Recorder()
+                    self.dial(stranger)
+                    stranger.out.write(b"\xff\xff")
+                    self.network.settle()
+            return [eventAsText(event, includeTimestamp=False) for event in captured]
+
+        self.assertEqual(len(come(1000)), 200)
+        self.network.advance(1)
+        more = come(10)
+        self.assertIn("800 more refusals", more[0])
+        self.assertEqual(len(more), 11)
+        self.assert_well()
 
     def test_garbage(self) -> None:
         """Whatever is not a 309 is met with silence, and the port stays in service."""

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from kdc.corefiles import no_core_file
 from kdc.errors import ExitStatus, KDCError, LocalIOError
+from kdc.rlimits import set_limits
 from kdc.telling import complain, say
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str])
     gc.set_threshold(50_000, 20, 20)
     from twisted.python import usage
 
-    no_core_file()
+    set_limits()
     try:
         try:
             return command(argv)

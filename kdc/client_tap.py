@@ -11,10 +11,10 @@ from twisted.python import usage
 from kdc.background import background
 from kdc.client_app import make_client
 from kdc.client_options import PROGRAM
-from kdc.corefiles import no_core_file
 from kdc.errors import KDCError
 from kdc.options import Command, ends_twistd
 from kdc.receive_app import STDOUT, Receiver, check_places
+from kdc.rlimits import set_limits
 from kdc.running import complain, leave_twistd, run_to_end
 from kdc.send_app import send
 from kdc.transfer_options import ReceiverOptions, SenderOptions, receive_settings, send_settings
@@ -74,7 +74,7 @@ def makeService(options: Any) -> IService:
     """Ask what has to be asked now, while there is a terminal; a sender is done here."""
     from twisted.internet import reactor
 
-    no_core_file()
+    set_limits()
     with ends_twistd(PROGRAM):
         given = options.subOptions
         if options.subCommand == "sender":

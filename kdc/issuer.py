@@ -446,6 +446,8 @@ class Session:
             self,
         )
         older = issuer.begin_epoch(self.name, epoch)
+        if older is not None and older.session is self:
+            issuer.audit(Audit("epoch-ended", self.name, self.address, "renewed"))
         issuer.audit(Audit("epoch-begun", self.name, self.address, f"{epoch.address} {epoch.port}"))
         reply = Receiving(epoch_id, secret, issuer.lifetime_seconds)
         others: Others = ()

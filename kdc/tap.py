@@ -7,7 +7,6 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from kdc.corefiles import no_core_file
 from kdc.issuer import Enrolment, everybody
 from kdc.options import (
     Command,
@@ -22,6 +21,7 @@ from kdc.policy import LIMITS, Policy, read_policy
 from kdc.presence import DIRECTORY
 from kdc.principal import fold_name
 from kdc.rates import Limits
+from kdc.rlimits import set_limits
 from kdc.running import say
 from kdc.service import KDCService, KDCSettings
 
@@ -206,7 +206,7 @@ class _Twistd(KDCService):
 def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
-    no_core_file()
+    set_limits()
     with ends_twistd("kdc"):
         service = _Twistd(settings_of(options), reactor, say, lambda: settings_of(options))
     service.twistd = options.parent

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
@@ -11,6 +12,15 @@ from twisted.trial.unittest import SkipTest
 from kdc.secret import write_key_file
 from tests.processes import CLIENT, Program, ProgramTestCase, RunningKDC
 from tests.proxies import Cut, Proxy
+
+_LARGE = 300 << 20
+# Runs a command, and prints how much memory it had at most, in KiB.
+_PEAK = """
+import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(status)
+"""
 
 
 class SendTestCase(ProgramTestCase):
@@ -80,6 +90,26 @@ class ThingsTests(SendTestCase):
             },
         )
         self.assertNotIn("\x1b", receiver.said)
+
+    def test_memory(self) -> None:
+        """A large file takes no more memory than a small one, at either end."""
+        receiver = self.receive("--inbox", "inbox")
+        large = self.directory / "large"
+        with large.open("wb") as file:
+            file.truncate(_LARGE)
+        sender = self.scratch.start(
+            *(sys.executable, "-c", _PEAK, *CLIENT, "send", self.bob, str(large)),
+            *self.options(self.alice),
+        )
+        self.assert_ends(sender, 0, rf"sent large \({_LARGE} bytes\)")
+        status = Path(f"/proc/{receiver.pid}/status").read_text()
+        peaks = {
+            "sender": int(sender.printed),
+            "receiver": int(status.partition("VmHWM:")[2].split()[0]),
+        }
+        for end, kib in peaks.items():
+            self.assertLess(kib << 10, _LARGE // 3, end)
+        self.assertEqual((self.inbox / "large").stat().st_size, _LARGE)
 
     def test_to_several(self) -> None:
         """Each is told of, and the status is that of the worst."""

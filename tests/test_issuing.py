@@ -112,6 +112,23 @@ class EpochTests(RealmCase):
         self.assertNotEqual(one.epoch_id, two.epoch_id)
         self.assertNotEqual(one.secret, two.secret)
 
+    def test_each_end_is_logged(self) -> None:
+        """An epoch that gives way to the next of the same receiver has ended, too."""
+        bob = self.realm.login(keys_of("bob"))
+        self.reply_to_307(bob)
+        self.reply_to_307(bob)
+        bob.session.closed()
+        lines = [(line.event, line.detail) for line in self.realm.audit if "epoch" in line.event]
+        self.assertEqual(
+            [line if "ended" in line[0] else line[0] for line in lines],
+            [
+                "epoch-begun",
+                ("epoch-ended", "renewed"),
+                "epoch-begun",
+                ("epoch-ended", "disconnected"),
+            ],
+        )
+
     def test_address(self) -> None:
         """The address a receiver gives, or else the one the KDC sees, if others can use it."""
         for seen, said, expected in (

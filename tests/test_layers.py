@@ -37,7 +37,7 @@ STORE = (
 DECISIONS = (("kdc.issuer",),)
 LOCAL = (
     (
-        *("kdc.confined", "kdc.corefiles", "kdc.items", "kdc.partial"),
+        *("kdc.confined", "kdc.rlimits", "kdc.items", "kdc.partial"),
         *("kdc.presence", "kdc.progress", "kdc.telling"),
     ),
     ("kdc.itemstream", "kdc.unfinished"),

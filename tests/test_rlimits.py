@@ -1,4 +1,4 @@
-"""Secrets are in no core file: a program of ours that crashes leaves none."""
+"""Secrets are in no core file, and a KDC is not full after a thousand clients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.corefiles import no_core_file
+from kdc.rlimits import set_limits
 from tests.processes import Program, ProgramTestCase, RunningKDC
 
 
@@ -21,10 +21,20 @@ class LimitTests(SynchronousTestCase):
             raise PermissionError
 
         self.patch(resource, "setrlimit", refused)
-        no_core_file()
+        set_limits()
 
 
-class ProgramTests(ProgramTestCase):
+class DescriptorTests(ProgramTestCase):
+    def test_as_many_as_there_may_be(self) -> None:
+        """A KDC that was started by hand takes as many clients as the system lets it."""
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        limits = Path(f"/proc/{self.kdc().program.pid}/limits").read_text()
+        self.assertRegex(limits, rf"Max open files +{before[1]} +{before[1]} ")
+
+
+class CoreFileTests(ProgramTestCase):
     def setUp(self) -> None:
         super().setUp()
         before = resource.getrlimit(resource.RLIMIT_CORE)

@@ -42,13 +42,14 @@ class Check(AdminCommand):
     longdesc = "Look at every line of the database; say what is wrong, change nothing."
 
     def run(self) -> int:
-        from kdc.store.check import check
+        from kdc.store.check import examine
+        from kdc.store.opening import Paths
 
         path = self.store.path
-        if not path.exists():
+        if not self.store.exists:
             raise LocalIOError(f"there is no {path}", hint="check the path, or restore a backup")
-        problems = check(path, **self.store.companions)
-        for problem in problems:
+        found = examine(Paths.of(str(path), **self.store.companions))
+        for problem in found.problems:
             self.show(
                 {
                     "file": problem.file,
@@ -58,10 +59,14 @@ class Check(AdminCommand):
                 },
                 str(problem),
             )
-        if all(problem.harmless for problem in problems):
+        if all(problem.harmless for problem in found.problems):
             say(f"{path}: good")
             return 0
-        say(f"{path}: damaged; kdc admin repair keeps what is authentic")
+        say(
+            f"{path}: damaged; kdc admin repair keeps what is authentic"
+            if found.repairable
+            else f"{path}: cannot be opened nor repaired; put the right files in its place"
+        )
         return int(ExitStatus.INTEGRITY)
 
 

@@ -53,6 +53,11 @@ class AdminStore:
         }
 
     @property
+    def exists(self) -> bool:
+        """Whether there is anything of a database here, if only what is left of one."""
+        return any(self.path.parent.glob(f"{glob.escape(self.path.name)}*"))
+
+    @property
     def realm(self) -> str:
         """The database's own, or for one that is yet to be made the one that was given."""
         from kdc.store.base import Header
@@ -117,7 +122,7 @@ class AdminStore:
             def answer(request: Request) -> Iterator[Answer]:
                 nonlocal store
                 if store is None:
-                    if create and not self.path.exists():
+                    if create and not self.exists:
                         self._rehearse(request)
                     store = held.enter_context(self.opened(create=create))
                 return administer(store, request, self._context(store.rotate_master_key))
@@ -139,7 +144,7 @@ class AdminStore:
         from kdc.store.flatfile import FlatFileStore
 
         self.check_owner()
-        if not create and not any(self.path.parent.glob(f"{glob.escape(self.path.name)}*")):
+        if not create and not self.exists:
             # Before a lock file is left where nothing ever was.
             raise LocalIOError(f"there is no {self.path}", hint="check the path, or start the KDC")
         store = FlatFileStore.open(self.path, realm=self.realm, create=create, **self.companions)

@@ -21,8 +21,8 @@ _HASH_BYTES = 1 << 20
 def local_error(path: Path, error: OSError) -> LocalIOError:
     """What to tell a person when the system refuses."""
     hint = {
-        errno.ENOSPC: "make room and send again",
-        errno.EDQUOT: "make room and send again",
+        errno.ENOSPC: "make room and try again",
+        errno.EDQUOT: "make room and try again",
         errno.EACCES: "check the permissions of the file and its directory",
         errno.EPERM: "check the permissions of the file and its directory",
         errno.EROFS: "the file system is mounted read-only",

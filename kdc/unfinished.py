@@ -249,7 +249,7 @@ def make_room(inbox: int, wanted: int) -> None:
             if root is not None:
                 _remove(root, name)
     if free_bytes(inbox) < wanted:
-        raise LocalIOError(os.strerror(errno.ENOSPC), hint="make room and send again")
+        raise LocalIOError(os.strerror(errno.ENOSPC), hint="make room and try again")
 
 
 @contextlib.contextmanager

@@ -362,8 +362,15 @@ class FilesTests(AdminTestCase):
     def test_beyond_repair(self) -> None:
         """What repair cannot do is said, and nothing is touched."""
         self.filled("alice")
+        kept = self.path.rename(self.directory / "kept")
+        self.assertEqual(self.run_admin("check")[0], 6)
+        self.assertIn("cannot be opened nor repaired", self.said)
+        self.fails(7, "missing or empty, and it was not always so", "invite", "bob")
+        kept.rename(self.path)
         (self.directory / "pwd.txt.key").unlink()
         self.fails(7, "cannot be repaired: .*pwd.txt.key", "repair")
+        self.assertEqual(self.run_admin("check")[0], 6)
+        self.assertIn("cannot be opened nor repaired", self.said)
         self.path.write_text(TEXTBOOK)
         self.assertEqual(self.run_admin("check")[0], 6)
         self.fails(7, "format of the original program.*\n.*kdc admin import", "list")

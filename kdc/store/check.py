@@ -73,6 +73,11 @@ class Examination:
     journal_lines: list[Line] = attrs.field(factory=list)
     kept_generation: int = 0
 
+    @property
+    def repairable(self) -> bool:
+        """Whether it is known which lines are authentic."""
+        return self.header is not None and self.master is not None
+
     def say(self, file: str, line: int, text: str, *, harmless: bool = False) -> None:
         self.problems.append(Problem(file, line, text, harmless))
 
@@ -90,11 +95,12 @@ def check(
     for what the files hold.  It may run beside the server.
     """
     paths = Paths.of(os.fspath(path), key_path, generation_path)
-    return examine(paths, files or Files()).problems
+    return examine(paths, files).problems
 
 
-def examine(paths: Paths, files: Files) -> Examination:
+def examine(paths: Paths, files: Files | None = None) -> Examination:
     """See `check`."""
+    files = files or Files()
     found = Examination(paths)
     # The journal first: pwd.txt may be replaced meanwhile, and needs it less then.
     journal = _content(found, files, paths.journal, needed=False)

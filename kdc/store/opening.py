@@ -35,13 +35,15 @@ class Paths:
     generation: str
 
     @classmethod
-    def of(cls, base: str, key: str | None = None, generation: str | None = None) -> Paths:
+    def of(
+        cls, base: str, key_path: str | None = None, generation_path: str | None = None
+    ) -> Paths:
         # Absolute: the daemon changes its directory after this.
         base = os.path.abspath(base)
         return cls(
             base,
-            os.path.abspath(key or base + ".key"),
-            os.path.abspath(generation or base + ".generation"),
+            os.path.abspath(key_path or base + ".key"),
+            os.path.abspath(generation_path or base + ".generation"),
         )
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import errno
 import os
 import signal
 import stat
@@ -41,6 +42,7 @@ from kdc.permits import Permits
 from kdc.rates import Limits
 from kdc.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
+from kdc.store.files import Files
 from kdc.store.flatfile import FlatFileStore
 from kdc.tap import Options
 from kdc.tls import ClientTLS, Pin, make_certificate
@@ -349,6 +351,40 @@ class StartTests(ServiceTestCase):
 
 def _now() -> Any:
     return dt.datetime.now(dt.UTC)
+
+
+class FullDiskTests(ServiceTestCase):
+    async def test_a_full_disk(self) -> None:
+        """Keys are issued from memory; changes are refused, and count once there is space again."""
+        service = self.start()
+        alice, bob = await self.registered(service, "alice"), await self.registered(service, "bob")
+        await bob.receive_under(PUBLIC, "", 60000)
+        before = list(service.store)
+
+        def full(files: Files, fd: int, content: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patched = self.patch(Files, "write", full)
+        for _ in range(2):
+            with self.assertRaises(KDCUnreachable) as refused:
+                await self.client(service, "carol").register("", 60000)
+            self.assertIn("try again later", cast(Any, refused.exception).hint)
+            with self.assertRaises(KDCError) as caught:
+                await self.admin("disable", "bob")
+            self.assertIn("No space left", str(caught.exception))
+            await alice.request_key("bob")
+            await self.client(service, "alice").login()
+        self.assertEqual(list(service.store), before)
+        self.assertEqual((await self.admin("stats"))[0]["active"], 2)
+        patched.restore()
+        await self.registered(service, "carol")
+        await alice.request_key("bob")
+        await self.admin("disable", "bob")
+        await self.stop(service)
+        with contextlib.closing(FlatFileStore.open(self.store, realm="LOCAL")) as store:
+            statuses = {record.name: record.status.value for record in store}
+        self.assertEqual(statuses, {"alice": "active", "bob": "disabled", "carol": "active"})
+        self.assertNotIn("admin-disabled", self.log.read_text().partition("client=carol")[0])
 
 
 class ReloadTests(ServiceTestCase):

@@ -185,7 +185,8 @@ def _exchanges(results: Results, plots: bool) -> list[str]:
         "`kadmin.local addprinc -randkey` writes into the database itself, without any network or"
         " proof of who asks, one after the other and with one fsync each; its CPU time is that of"
         " the whole process, its start included. *fdatasync alone* appends as many bytes as a"
-        " registration.\n\n"
+        " registration. The store by itself, on a disk of 500 fsyncs a second too:"
+        " [store-runs.md](store-runs.md).\n\n"
         + _of(
             results,
             REGISTER,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, Delete, Record, Status, StoreError
+from kdc.store.flatfile import FlatFileStore
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import (
     Numbered,
@@ -166,6 +168,23 @@ class TextbookTests(SynchronousTestCase):
         for one in skipped:
             self.assertLessEqual(len(one.reason), 200)
             self.assertTrue(one.reason.isprintable(), one)
+
+    def test_the_master_key_is_lost(self) -> None:
+        """What can be read in our own files is taken, too, but for what is sealed."""
+        path = self.mktemp()
+        with contextlib.closing(FlatFileStore.open(path, realm="LOCAL")) as store:
+            store.apply([Create(record, token(1)) for record in filled()])
+            store.fold()
+        expected = [
+            Record("alice", Status.INVITED, "10.4.5.11", 35678),
+            Record("bob", Status.INVITED, "2001:db8::1", 35678),
+            Record("carol", Status.INVITED),
+            Record("dave", Status.DELETED),
+        ]
+        for name in (path, path + ".journal"):
+            with open(name, encoding="ascii") as file:
+                found = list(read_textbook(bounded_lines(file)))
+            self.assertEqual([getattr(one, "record", one) for one in found], expected)
 
     def test_long_lines(self) -> None:
         """However long a line is, little of it is held, and the numbers of the others are right."""

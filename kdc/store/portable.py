@@ -32,7 +32,12 @@ __all__ = [
 _FORMAT = "kdc-dump"
 _MAX_LINE = 4096  # several times the longest of ours
 _MAX_REASON = 200
-_TEXTBOOK = re.compile(r":([^:\s]+):([^:]*):([^:]*):[^:]*:")
+_TEXTBOOK = re.compile(
+    r":([^:\s]+):(\[[^\]\s]*\]|[^:]*):([^:]*):[^:]*:"
+    r"(?:(active|disabled|invited|deleted):(?:[0-9]+:){3})?"  # a line of ours goes on so
+)
+# What else there is in files of ours.
+_FRAME = ("kdc-principals:", "kdc-journal:", "end:", "commit:")
 _SECRETS = ("verify_key", "reply_key", "invitation")
 _NUMBERS = ("port", "invitation_end_time", "changed_time", "generation")
 
@@ -118,10 +123,11 @@ def read_textbook(lines: Iterable[str]) -> Iterator[Numbered | Skipped]:
     """Yield names and addresses of the original program's pwd.txt, to be claimed.
 
     Its digests cannot be used: they are what that program derived keys from, so
-    whoever has read the file could claim the name.
+    whoever has read the file could claim the name.  Files of a store whose master
+    key is lost are read in the same way, tombstones as what they are.
     """
     for number, line in enumerate(lines, 1):
-        if not line.strip():
+        if not line.strip() or line.startswith(_FRAME):
             continue
         try:
             yield Numbered(number, _textbook_record(line))
@@ -176,12 +182,14 @@ def _textbook_record(line: str) -> Record:
     match = _TEXTBOOK.fullmatch(line.strip())
     if match is None:
         raise ValueError("not of the form :name:ip:port:digest:")
-    name, address, port = match.groups()
+    name, address, port, status = match.groups()
+    if status == Status.DELETED.value:
+        return Record(fold_name(name), Status.DELETED)
     if not port.isascii() or not port.isdigit():
         raise ValueError(f"not a port: {port[:20]!r}")
     return Record(
         fold_name(name),
         Status.INVITED,
-        address=str(ipaddress.ip_address(address)) if address else "",
+        address=str(ipaddress.ip_address(address.strip("[]"))) if address else "",
         port=int(port[:6]),
     )

@@ -670,6 +670,25 @@ class ProcessTests(ProgramTestCase):
         self.assertIn("admin-imported client=bob " + by.format("invited"), log)
         self.assertFalse((self.directory / "pwd.txt.audit").exists())
 
+    def test_killed_while_loading(self) -> None:
+        """Every invitation that is in the store has been written, but for those under way."""
+        listening = self.silent_kdc()
+        self.file("old", "".join(f":p{n:04}::0:x:\n" for n in range(600)).encode())
+        program = self.admin("import", "old")
+        listening.accept()[0].close()
+        connected, _ = listening.accept()
+        with connected, connected.makefile("rb") as request:
+            names = [record["name"] for record in json.loads(request.readline())["records"]]
+            for name in names:
+                connected.sendall(
+                    answer_line({"done": True, "name": name, "invitation": f"to-{name}"})
+                )
+            connected.sendall(end_line())
+        with listening.accept()[0]:
+            program.signal(signal.SIGKILL)
+            self.assert_ends(program, -signal.SIGKILL)
+        self.assertEqual(program.printed.split(), [f"to-{name}" for name in names])
+
     def test_load_when_the_kdc_stops(self) -> None:
         """What was taken stays, and it is said that the rest is still to be done."""
         listening = self.silent_kdc()

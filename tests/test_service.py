@@ -639,6 +639,31 @@ class OperatorTests(ServiceTestCase):
         release.set()
         self.assertEqual(await listing, [])
 
+    async def test_loading_keeps_nobody_from_his_keys(self) -> None:
+        """While principals from a file go to the disk, keys are issued; then they are there."""
+        service = self.start()
+        alice, _ = await self.registered(service, "alice"), await self.receiving(service, "bob")
+        begun, release = threading.Event(), threading.Event()
+        self.addCleanup(release.set)
+        apply = service.store.apply
+
+        def slowly(changes: Any) -> Any:
+            begun.set()
+            release.wait(50)
+            return apply(changes)
+
+        self.patch(service.store, "apply", slowly)
+        records = [{"name": name, "status": "invited"} for name in ("carol", "dave", "alice")]
+        loading = Deferred.fromCoroutine(self.admin("load", records=records))
+        await self.eventually("begun", begun.is_set)
+        await alice.request_key("bob")
+        self.assertFalse(loading.called)
+        release.set()
+        answers = await loading
+        self.assertEqual([answer["done"] for answer in answers], [True, True, False])
+        self.assertEqual(len(service.store), 4)
+        await self.logged("admin-loaded client=dave address=local invited by uid")
+
     async def test_stop_in_the_middle(self) -> None:
         """A stop waits for the change that is under way, for no operator, and loses nothing."""
         service = self.start()

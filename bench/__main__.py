@@ -129,6 +129,8 @@ def main() -> int:
     # SIGTERM unwinds, so that what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     plan = _plan(options)
+    # Else each of our programs is compiled anew whenever it starts.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     begun = time.monotonic()
     if options.again:
         kept = json.loads(options.again.read_text())

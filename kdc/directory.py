@@ -1,6 +1,5 @@
 """The KDC's directory: who is registered and who receives, for whoever may know.
 
-
 The protocol has no message for that, and needs none: the directory is a
 receiver like any other, with a key of its own, that happens to live in the
 KDC's process.  It tells a client of those only whom the client may ask keys

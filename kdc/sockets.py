@@ -14,13 +14,13 @@ from kdc.errors import ConfigurationError, LocalIOError
 
 __all__ = ["host_of", "listen_at", "notice_dead_peers", "read_at_once"]
 
-_OPTIONS = (
-    ("TCP_KEEPIDLE", 30),
-    ("TCP_KEEPINTVL", 10),
-    ("TCP_KEEPCNT", 4),
-    # Not TCP_USER_TIMEOUT: Linux then also drops a peer that is well but does not
-    # read for so long, as one that waits for a person.
-)
+# Not TCP_USER_TIMEOUT: Linux then also drops a peer that is well but does not
+# read for so long, as one that waits for a person.
+_KEEPALIVE = {"TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 4}
+# Each connection has a time of its own.  The kernel rounds timers of this length to seconds, and
+# the probes of thousands of connections at one moment are more than its queues hold: it would
+# drop them all four times, and then the connections.
+_IDLE_SECONDS = range(30, 60)
 
 
 async def listen_at(reactor: Any, description: str, factory: Any, hint: str = "") -> Any:
@@ -57,7 +57,7 @@ def _no_endpoint(description: str, error: Exception) -> ConfigurationError:
 
 
 def notice_dead_peers(transport: Any) -> None:
-    """Have the system find out within about a minute that an idle connection's other end is gone.
+    """Have the system find out within 100 s that an idle connection's other end is gone.
 
     While data waits to be acknowledged it takes TCP's own time, a quarter of an hour.
 
@@ -68,7 +68,8 @@ def notice_dead_peers(transport: Any) -> None:
         transport.setTcpKeepAlive(True)
         # The handle of a TLS transport is OpenSSL's; the socket is one below.
         handle = getattr(transport, "transport", transport).getHandle()
-        for option, value in _OPTIONS:
+        idle_seconds = _IDLE_SECONDS[handle.fileno() % len(_IDLE_SECONDS)]
+        for option, value in (("TCP_KEEPIDLE", idle_seconds), *_KEEPALIVE.items()):
             if hasattr(socket, option):
                 handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 

@@ -87,6 +87,9 @@ class _Socket:
     def __init__(self) -> None:
         self.options: dict[int, int] = {}
 
+    def fileno(self) -> int:
+        return 0
+
     def setsockopt(self, level: int, option: int, value: int) -> None:
         self.options[option] = value
 

@@ -10,12 +10,13 @@ import sys
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdc.errors import ConfigurationError, LocalIOError
-from kdc.sockets import listen_at
+from kdc.sockets import listen_at, notice_dead_peers
 from tests.processes import KDC, PATIENCE_SECONDS, TWISTD, Program, ProgramTestCase, RunningKDC
 
 # What systemd does: the socket is descriptor 3, and the variables name the process itself.
@@ -29,6 +30,25 @@ ACTIVATE = (
         "os.execve(sys.argv[2], sys.argv[2:], {**os.environ, **own})"
     ),
 )
+
+
+class KeepaliveTests(SynchronousTestCase):
+    def test_not_all_at_once(self) -> None:
+        """Dead peers are found within 100 s, and thousands are not probed at one moment."""
+        first = []
+        for _ in range(40):
+            ours = socket.socket()
+            self.addCleanup(ours.close)
+            transport = Connection(ours, Protocol(), MemoryReactor())
+            notice_dead_peers(transport)
+            self.assertTrue(ours.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+            idle, interval, count = (
+                ours.getsockopt(socket.IPPROTO_TCP, option)
+                for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            )
+            self.assertLessEqual(idle + interval * count, 100)
+            first.append(idle)
+        self.assertGreater(len(set(first)), 20)
 
 
 class ListenTests(SynchronousTestCase):

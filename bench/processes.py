@@ -198,6 +198,7 @@ class Scratch:
         with log.open("ab") as errors:
             child = subprocess.Popen(
                 [str(word) for word in argv],
+                bufsize=0,  # `said` must not read ahead: what is in a buffer, select does not see
                 stdin=stdin,
                 stdout=errors if stdout is None else stdout,
                 stderr=errors,

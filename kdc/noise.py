@@ -94,7 +94,7 @@ class _SymmetricState:
     def __init__(self, prologue: bytes, responder_static: bytes, psk: bytes) -> None:
         # The protocol's name is exactly one hash long, so it is the first hash.
         self._chaining_key = self.hash = _PROTOCOL
-        self._cipher: CipherState | None = None
+        self._cipher: CipherState  # of the latest key; the psk gives the first
         self.mix_hash(prologue)
         self.mix_hash(responder_static)
         self._mix_key_and_hash(psk)
@@ -118,12 +118,12 @@ class _SymmetricState:
         self.mix_key(public)  # because a psk is used [9.2]
 
     def encrypt_and_hash(self, plaintext: bytes) -> bytes:
-        ciphertext = self._keyed().seal(plaintext, self.hash)
+        ciphertext = self._cipher.seal(plaintext, self.hash)
         self.mix_hash(ciphertext)
         return ciphertext
 
     def decrypt_and_hash(self, ciphertext: bytes) -> bytes:
-        plaintext = self._keyed().open(ciphertext, self.hash)
+        plaintext = self._cipher.open(ciphertext, self.hash)
         self.mix_hash(ciphertext)
         return plaintext
 
@@ -140,11 +140,6 @@ class _SymmetricState:
         # Noise's HKDF [4.3] is RFC 5869's with an empty info.
         out = hkdf(self._chaining_key, key_material, b"", 32 * outputs)
         return [out[at : at + 32] for at in range(0, len(out), 32)]
-
-    def _keyed(self) -> CipherState:
-        if self._cipher is None:  # pragma: no cover - every path here has mixed a key
-            raise ValueError("no key yet")
-        return self._cipher
 
 
 class Initiator:

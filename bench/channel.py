@@ -23,7 +23,7 @@ from kdc.channel_services import DEFAULT_SERVICE, Service
 from kdc.channel_transport import IStreamProtocol
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.listening import Listening
-from kdc.records import AckStatus
+from kdc.protocol.records import AckStatus
 
 __all__ = ["LOADS", "RECEIVER", "SENDER"]
 

@@ -6,7 +6,7 @@ import hashlib
 import random
 from pathlib import Path
 
-from kdc.crypto import Digest, LongTermKeys, long_term_keys
+from kdc.protocol.crypto import Digest, LongTermKeys, long_term_keys
 from kdc.store import Create, Record, Status
 from kdc.store.flatfile import FlatFileStore
 

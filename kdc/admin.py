@@ -17,7 +17,7 @@ from kdc.adminload import Import, Load
 from kdc.adminstore import AdminStore
 from kdc.errors import ExitStatus, KDCError
 from kdc.options import Command, absolute, realm_of, whole_number
-from kdc.principal import fold_name
+from kdc.protocol.names import fold_name
 from kdc.telling import say
 
 __all__ = ["AdminOptions"]

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from kdc.errors import ConfigurationError, PeerUnavailable, RefusedByPolicy
-from kdc.principal import check_name
+from kdc.protocol.names import check_name
 from kdc.store import Change, Outcome, Record, Store
 
 __all__ = [

@@ -28,10 +28,10 @@ from kdc.channel_services import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
 from kdc.client_app import client_for, enter
 from kdc.client_options import ClientSettings, client_settings
-from kdc.crypto import SessionKey, export_key
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import ConfigurationError
 from kdc.listening import Listening
+from kdc.protocol.crypto import SessionKey, export_key
 from kdc.running import run_to_end, show_warnings
 
 __all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey", "run"]

@@ -30,9 +30,9 @@ from twisted.python.failure import Failure
 
 from kdc.background import background
 from kdc.channel_transport import ChannelTransport, IStreamProtocol, PrincipalAddress
-from kdc.codec import FrameBuffer
 from kdc.errors import IntegrityError, KDCError, PeerUnavailable, Refusal, RemoteProtocolError
-from kdc.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream
+from kdc.protocol.codec import FrameBuffer
+from kdc.protocol.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream
 from kdc.sockets import notice_dead_peers, read_at_once
 
 __all__ = ["Channel", "ClosedEarly", "Phase"]

@@ -15,12 +15,12 @@ from kdc import clock
 from kdc.channel import Channel, Phase
 from kdc.channel_services import Service, Status, service_name
 from kdc.channel_transport import PrincipalAddress
-from kdc.codec import FrameBuffer
 from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
-from kdc.handshake import MAX_PRESENT, Accepted, Epochs
 from kdc.limiter import ConnectionLimiter
+from kdc.protocol.codec import FrameBuffer
+from kdc.protocol.handshake import MAX_PRESENT, Accepted, Epochs
+from kdc.protocol.records import RecordStream
 from kdc.rates import Rate, TokenBuckets
-from kdc.records import RecordStream
 from kdc.sockets import host_of
 
 __all__ = ["ChannelListener"]

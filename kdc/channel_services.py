@@ -11,7 +11,7 @@ from collections.abc import Callable
 import attrs
 from twisted.internet.interfaces import IProtocolFactory
 
-from kdc.principal import check_name
+from kdc.protocol.names import check_name
 
 __all__ = ["DEFAULT_SERVICE", "Service", "Status", "service_name"]
 

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from kdc.errors import IntegrityError, KDCError
-from kdc.records import AckStatus
+from kdc.protocol.records import AckStatus
 
 __all__ = ["ChannelTransport", "IStreamProtocol", "Outlet", "PrincipalAddress"]
 

@@ -22,8 +22,6 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.codec import MAX_FRAME, FrameBuffer
-from kdc.crypto import LongTermKeys
 from kdc.errors import (
     AuthenticationRefused,
     KDCError,
@@ -38,9 +36,11 @@ from kdc.errors import (
     UnknownPeer,
     WrongIdentity,
 )
-from kdc.exchange import Exchange, Grant, Reply, Sent
-from kdc.messages import Authenticated, Changed, KeyReply, Receiving, Refused, Registered
-from kdc.messages import Superseded as SupersededMessage
+from kdc.protocol.codec import MAX_FRAME, FrameBuffer
+from kdc.protocol.crypto import LongTermKeys
+from kdc.protocol.kdc_exchange import Exchange, Grant, Reply, Sent
+from kdc.protocol.messages import Authenticated, Changed, KeyReply, Receiving, Refused, Registered
+from kdc.protocol.messages import Superseded as SupersededMessage
 from kdc.sockets import notice_dead_peers
 from kdc.tls import ALPN, ClientTLS, channel_binding, peer_fingerprint
 

@@ -29,11 +29,11 @@ from kdc.background import background
 from kdc.channel_services import Service
 from kdc.channel_transport import ChannelTransport
 from kdc.client import KDCClient
-from kdc.crypto import LongTermKeys, same
 from kdc.errors import ConfigurationError, KDCError
 from kdc.issuer import Audit, Issuer
 from kdc.listening import Listening
-from kdc.presence import (
+from kdc.protocol.crypto import LongTermKeys, same
+from kdc.protocol.directory import (
     DIRECTORY,
     MAX_PRESENCES,
     SERVICE,

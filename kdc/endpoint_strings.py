@@ -33,7 +33,7 @@ from zope.interface import implementer
 from kdc.api import Client
 from kdc.channel_services import DEFAULT_SERVICE
 from kdc.client_options import name_of
-from kdc.principal import check_name
+from kdc.protocol.names import check_name
 
 __all__ = ["client_endpoint", "server_endpoint"]
 

@@ -42,8 +42,8 @@ from kdc.errors import (
     TooBusy,
     WrongIdentity,
 )
-from kdc.exchange import Grant
-from kdc.handshake import Epoch
+from kdc.protocol.handshake import Epoch
+from kdc.protocol.kdc_exchange import Grant
 
 __all__ = ["ChannelClientEndpoint", "Reception"]
 

@@ -14,8 +14,9 @@ from typing import TypeAlias
 
 import attrs
 
-from kdc.codec import ADDRESS, enc, frame
-from kdc.crypto import (
+from kdc.errors import Refusal, RemoteProtocolError
+from kdc.protocol.codec import ADDRESS, enc, frame
+from kdc.protocol.crypto import (
     KEY_BYTES,
     ZERO_NONCE,
     ChannelBinding,
@@ -30,8 +31,7 @@ from kdc.crypto import (
     ticket_key,
     verified,
 )
-from kdc.errors import Refusal, RemoteProtocolError
-from kdc.messages import (
+from kdc.protocol.messages import (
     DELETE_PRINCIPAL,
     Authenticate,
     Authenticated,
@@ -52,10 +52,10 @@ from kdc.messages import (
     encode,
     encode_fields,
 )
+from kdc.protocol.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, Ticket, TicketCipher
 from kdc.rates import Limits, TokenBuckets, address_prefix
 from kdc.store import Change as StoreChange
 from kdc.store import Create, Delete, Outcome, Record, Replace, Result, Status
-from kdc.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, Ticket, TicketCipher
 
 __all__ = [
     "NOTHING",

@@ -18,8 +18,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from kdc.codec import malformed
-from kdc.records import AckStatus
+from kdc.protocol.codec import malformed
+from kdc.protocol.records import AckStatus
 
 __all__ = [
     "MAX_ITEMS",

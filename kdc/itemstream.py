@@ -12,7 +12,6 @@ from typing import TypeAlias
 
 import attrs
 
-from kdc.codec import malformed
 from kdc.errors import TooLarge
 from kdc.items import (
     MAX_ITEMS,
@@ -25,6 +24,7 @@ from kdc.items import (
     decode_item,
     decode_offer,
 )
+from kdc.protocol.codec import malformed
 
 __all__ = ["AnswerReader", "Content", "Finished", "ItemEvent", "ItemReader"]
 

@@ -14,7 +14,7 @@ from kdc.channel_services import Service
 from kdc.client import KDCClient
 from kdc.endpoints import Reception
 from kdc.errors import KDCError
-from kdc.handshake import Epochs
+from kdc.protocol.handshake import Epochs
 from kdc.sockets import listen_at
 
 __all__ = ["Listening"]

@@ -19,7 +19,7 @@ from kdc.adminrequest import (
     whole_in,
 )
 from kdc.errors import ConfigurationError, RefusedByPolicy
-from kdc.invitation import Invitation
+from kdc.protocol.invitation import Invitation
 from kdc.store import Change, Create, Outcome, Record, Replace, Status, Store
 from kdc.store.portable import record_of
 

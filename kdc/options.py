@@ -15,7 +15,7 @@ from twisted.python import usage
 
 from kdc import __version__
 from kdc.errors import ExitStatus, KDCError
-from kdc.principal import check_realm
+from kdc.protocol.names import check_realm
 from kdc.telling import complain, say
 
 __all__ = [

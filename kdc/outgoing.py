@@ -20,7 +20,7 @@ import attrs
 from kdc.errors import ConfigurationError, LocalIOError
 from kdc.items import MAX_NAMES, Held, Item, Kind, Offer, escaped, safe_name, safe_path
 from kdc.partial import local_error, sha256_of
-from kdc.records import EVEN_DATA
+from kdc.protocol.records import EVEN_DATA
 
 __all__ = [
     "CHUNK_BYTES",

@@ -22,9 +22,9 @@ import attrs
 
 from kdc.errors import ConfigurationError
 from kdc.issuer import Enrolment
-from kdc.messages import LIFETIME_SECONDS
 from kdc.partial import local_error
 from kdc.permits import Permits
+from kdc.protocol.messages import LIFETIME_SECONDS
 from kdc.rates import Limits
 
 __all__ = ["LIMITS", "Policy", "read_policy"]

@@ -19,7 +19,6 @@ from kdc.client import KDCClient
 from kdc.client_app import NEW_SECRET_SECONDS, enter, in_thread
 from kdc.client_options import ClientSettings
 from kdc.consent import Consent
-from kdc.crypto import LongTermKeys
 from kdc.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
 from kdc.errors import (
     AuthenticationRefused,
@@ -32,6 +31,7 @@ from kdc.hook import Hook
 from kdc.items import SERVICE, Kind, Offer, escaped
 from kdc.listening import Listening
 from kdc.partial import local_error
+from kdc.protocol.crypto import LongTermKeys
 from kdc.receiving import Broken, Inbox
 from kdc.redelivery import OnceDeposit
 from kdc.running import complain, say

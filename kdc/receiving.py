@@ -15,7 +15,6 @@ from zope.interface import implementer
 
 from kdc.background import background
 from kdc.channel_transport import ChannelTransport, IStreamProtocol
-from kdc.codec import malformed
 from kdc.deposit import Arrival, Deposit, Sealed, Stored
 from kdc.errors import (
     IntegrityError,
@@ -29,7 +28,8 @@ from kdc.errors import (
 from kdc.handover import Handover
 from kdc.items import Accept, Held, Offer, Refuse
 from kdc.itemstream import ItemReader
-from kdc.records import AckStatus
+from kdc.protocol.codec import malformed
+from kdc.protocol.records import AckStatus
 
 __all__ = ["Broken", "Inbox"]
 

@@ -20,10 +20,16 @@ from pathlib import Path
 import attrs
 
 from kdc.credentials import others_can_read
-from kdc.crypto import KEY_BYTES, Digest, LongTermKeys, digest_of_passphrase, long_term_keys
 from kdc.errors import ConfigurationError
 from kdc.partial import local_error, sync_directory
-from kdc.principal import normal_passphrase
+from kdc.protocol.crypto import (
+    KEY_BYTES,
+    Digest,
+    LongTermKeys,
+    digest_of_passphrase,
+    long_term_keys,
+)
+from kdc.protocol.names import normal_passphrase
 
 __all__ = [
     "SecretSource",

@@ -30,7 +30,7 @@ from kdc.errors import (
 )
 from kdc.items import Accept, Held, Offer, Refuse
 from kdc.itemstream import AnswerReader
-from kdc.records import EVEN_DATA, AckStatus
+from kdc.protocol.records import EVEN_DATA, AckStatus
 
 __all__ = ["Delivery", "Interrupted", "SendProtocol", "Stream", "Unconfirmed", "send_factory"]
 

@@ -28,7 +28,7 @@ from kdc.clock import use_monotonic_timers
 from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.issuer import Audit, Enrolment, Issuer, Permit, everybody
 from kdc.partial import local_error
-from kdc.presence import DIRECTORY
+from kdc.protocol.directory import DIRECTORY
 from kdc.rates import Limits
 from kdc.server import KDCFactory, tls_factory
 from kdc.sockets import listen_at

@@ -18,8 +18,8 @@ from kdc.options import (
     whole_number,
 )
 from kdc.policy import LIMITS, Policy, read_policy
-from kdc.presence import DIRECTORY
-from kdc.principal import fold_name
+from kdc.protocol.directory import DIRECTORY
+from kdc.protocol.names import fold_name
 from kdc.rates import Limits
 from kdc.rlimits import set_limits
 from kdc.running import say

@@ -28,8 +28,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from kdc.crypto import ChannelBinding, same
 from kdc.errors import ConfigurationError, UnknownIdentity, WrongIdentity
+from kdc.protocol.crypto import ChannelBinding, same
 
 __all__ = [
     "ALPN",

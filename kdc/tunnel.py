@@ -22,7 +22,7 @@ from zope.interface import implementer
 from kdc.background import background
 from kdc.channel_transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable
-from kdc.records import EVEN_DATA
+from kdc.protocol.records import EVEN_DATA
 from kdc.sockets import read_at_once
 
 __all__ = ["Relay", "expose_factory", "forward_factory", "join_to"]

@@ -11,7 +11,7 @@ from kdc.asking import Asking
 from kdc.client import KDCClient
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import NotReceiving, PeerUnavailable, RefusedByPolicy, TooBusy, UnknownPeer
-from kdc.presence import MAX_ANSWER, SERVICE, Answer, Presence, decode_answer
+from kdc.protocol.directory import MAX_ANSWER, SERVICE, Answer, Presence, decode_answer
 
 __all__ = ["Found", "everybody", "who"]
 

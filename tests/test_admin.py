@@ -20,15 +20,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc import administration, cli
 from kdc.adminsocket import MAX_REQUEST, SocketPath, answer_line, end_line
 from kdc.adminstore import AdminStore
-from kdc.crypto import LongTermKeys
-from kdc.invitation import Invitation
+from kdc.protocol.crypto import LongTermKeys
+from kdc.protocol.invitation import Invitation
 from kdc.secret import SecretSource, write_key_file
 from kdc.store import Create, Record, Status
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import dump, fields_of
 from kdc.tlsfiles import TLSFiles
-from tests.processes import KDC, TOP, ProgramTestCase, RunningKDC
+from tests.support.processes import KDC, TOP, ProgramTestCase, RunningKDC
 
 PRINT = "sha256:" + "1a" * 32
 WHERE = ("--kdc-address", "kdc.example", "--kdc-port", "88", "--kdc-fingerprint", PRINT)

@@ -18,14 +18,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc import administration
 from kdc.administration import READING, Context, administer
 from kdc.errors import ConfigurationError, KDCError, PeerUnavailable, RefusedByPolicy
-from kdc.invitation import Invitation
-from kdc.messages import LIFETIME_SECONDS
 from kdc.newcomers import MAX_RECORDS
+from kdc.protocol.invitation import Invitation
+from kdc.protocol.messages import LIFETIME_SECONDS
 from kdc.store import Change, Record, Replace, Result, Status, Store, StoreUnavailable
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import dump, fields_of, read_dump
-from tests.support import PROPERTY, SeededRandom
+from tests.support.core import PROPERTY, SeededRandom
 
 NOW = 1_700_000_000
 PRINT = "sha256:" + "1a" * 32

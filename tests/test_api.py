@@ -23,7 +23,6 @@ from zope.interface.verify import verifyObject
 from kdc import config
 from kdc.api import Client, ListeningPrincipal
 from kdc.client_options import ClientSettings
-from kdc.codec import enc
 from kdc.errors import (
     ConfigurationError,
     IntegrityError,
@@ -33,7 +32,8 @@ from kdc.errors import (
     RemoteProtocolError,
     Superseded,
 )
-from tests.edge import EdgeTestCase, HalfRecorder, Host, Recorder, factory_of
+from kdc.protocol.codec import enc
+from tests.support.edge import EdgeTestCase, HalfRecorder, Host, Recorder, factory_of
 
 
 class _Listener:

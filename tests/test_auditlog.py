@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.auditlog import AuditLog, format_line
 from kdc.issuer import Audit
-from tests.support import PROPERTY
+from tests.support.core import PROPERTY
 
 LINE = Audit("issued", "alice", "192.0.2.1", "bob")
 REFUSED = Audit("refused", "", "198.51.100.1", "MALFORMED", unproven=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import attrs
 
-from kdc.codec import frame
-from kdc.crypto import LongTermKeys
 from kdc.errors import Refusal
-from kdc.exchange import Sent
 from kdc.issuer import Audit, Output, State
-from kdc.messages import (
+from kdc.protocol.codec import frame
+from kdc.protocol.crypto import LongTermKeys
+from kdc.protocol.kdc_exchange import Sent
+from kdc.protocol.messages import (
     Change,
     Changed,
     Refused,
@@ -17,7 +17,7 @@ from kdc.messages import (
     encode,
 )
 from kdc.store import Delete, Record, Replace, Status
-from tests.support import (
+from tests.support.core import (
     Connection,
     CoreTestCase,
     Realm,

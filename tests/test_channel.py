@@ -16,10 +16,10 @@ from kdc.channel import LINGER_SECONDS, ClosedEarly
 from kdc.channel_sender import SenderChannel
 from kdc.channel_services import Service
 from kdc.channel_transport import ChannelTransport, IStreamProtocol, PrincipalAddress
-from kdc.codec import FrameBuffer
 from kdc.errors import IntegrityError, PeerUnavailable, RefusedByPolicy, RemoteProtocolError
-from kdc.records import EVEN_DATA, MAX_DATA, AckStatus, RecordStream
-from tests.edge import (
+from kdc.protocol.codec import FrameBuffer
+from kdc.protocol.records import EVEN_DATA, MAX_DATA, AckStatus, RecordStream
+from tests.support.edge import (
     RECEIVER_HOST,
     ChannelTestCase,
     HalfRecorder,

@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectionDone
 
 from kdc.channel import LINGER_SECONDS, PING_SECONDS
 from kdc.errors import IntegrityError, PeerUnavailable
-from tests.edge import ChannelTestCase, HalfRecorder, Recorder
+from tests.support.edge import ChannelTestCase, HalfRecorder, Recorder
 
 DAY = 24 * 3600
 # Length, type and tag around nothing.

@@ -11,7 +11,6 @@ from zope.interface.verify import verifyObject
 
 from kdc.channel_services import Service
 from kdc.client import CONNECT_SECONDS, REQUEST_SECONDS, backoff
-from kdc.codec import MAX_FRAME, FrameBuffer, frame
 from kdc.errors import (
     AuthenticationRefused,
     ExitStatus,
@@ -24,7 +23,8 @@ from kdc.errors import (
     TooBusy,
 )
 from kdc.issuer import Enrolment
-from kdc.messages import (
+from kdc.protocol.codec import MAX_FRAME, FrameBuffer, frame
+from kdc.protocol.messages import (
     Authenticate,
     KeyReply,
     KeyRequest,
@@ -36,8 +36,8 @@ from kdc.messages import (
 )
 from kdc.rates import Limits
 from kdc.server import KDCProtocol
-from tests.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, factory_of
-from tests.support import keys_of
+from tests.support.core import keys_of
+from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, factory_of
 
 PUBLIC = bytes([9]) + bytes(31)
 

@@ -14,7 +14,7 @@ from kdc import cli
 from kdc.client_options import ClientSettings
 from kdc.errors import ConfigurationError, ExitStatus, LocalIOError
 from kdc.receive_app import STDOUT, ReceiveSettings, check_places
-from tests.processes import ProgramTestCase
+from tests.support.processes import ProgramTestCase
 
 
 class MistypedTests(SynchronousTestCase):

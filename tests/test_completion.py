@@ -14,7 +14,7 @@ from kdc.cli import kdc_table
 from kdc.commands import Options
 from kdc.completion import SHELLS, script_for
 from kdc.optiontable import table_of
-from tests.command_lines import long_options, options_in
+from tests.support.command_lines import long_options, options_in
 from tests.test_packaging import TOP, load
 
 PROGRAM = "kdcclient"

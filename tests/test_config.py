@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import config
 from kdc.errors import ConfigurationError, LocalIOError
-from tests.support import PROPERTY
+from tests.support.core import PROPERTY
 
 TOP = Path(__file__).parent.parent
 

@@ -28,7 +28,7 @@ from kdc.deposit import (
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError
 from kdc.items import Held, Item, Kind, Offer
 from kdc.itemstream import Content, Finished
-from tests.support import PROPERTY
+from tests.support.core import PROPERTY
 
 MIB = 1 << 20
 

@@ -25,11 +25,11 @@ from kdc.errors import (
     RemoteProtocolError,
     TooBusy,
 )
-from kdc.presence import DIRECTORY, SERVICE
+from kdc.protocol.directory import DIRECTORY, SERVICE
 from kdc.store import Create, Delete, Record, Replace, Status
 from kdc.tls import ServerTLS
 from kdc.who_app import Found, everybody, who
-from tests.edge import (
+from tests.support.edge import (
     KDC_HOST,
     KDC_PORT,
     EdgeTestCase,

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.command_lines import (
+from tests.support.command_lines import (
     OURS,
     logical_lines,
     long_options,
@@ -16,7 +16,7 @@ from tests.command_lines import (
     parse,
     words_of,
 )
-from tests.processes import free_port
+from tests.support.processes import free_port
 from tests.test_packaging import TOP, load
 
 README = TOP / "README.md"

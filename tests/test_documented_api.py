@@ -6,8 +6,8 @@ import re
 import signal
 import sys
 
-from kdc.principal import check_name
-from tests.processes import TOP, Program, ProgramTestCase, RunningKDC
+from kdc.protocol.names import check_name
+from tests.support.processes import TOP, Program, ProgramTestCase, RunningKDC
 
 TEXT = (TOP / "docs" / "api.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.processes import Program, ProgramTestCase, RunningKDC, free_port
+from tests.support.processes import Program, ProgramTestCase, RunningKDC, free_port
 
 
 class AskingTests(ProgramTestCase):

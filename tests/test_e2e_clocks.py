@@ -11,7 +11,7 @@ import sys
 from twisted.trial.unittest import SkipTest
 
 from kdc.tls import make_certificate
-from tests.processes import CLIENT, KDC, ProgramTestCase, RunningKDC
+from tests.support.processes import CLIENT, KDC, ProgramTestCase, RunningKDC
 
 
 class ClockTests(ProgramTestCase):
@@ -46,7 +46,7 @@ class ClockTests(ProgramTestCase):
         """Ten years behind, now, and forty years ahead, when the KDC's certificate is long over."""
 
         def at(years: int, program: str) -> tuple[str, ...]:
-            return (sys.executable, "-m", "tests.other_clock", str(years), program)
+            return (sys.executable, "-m", "tests.support.other_clock", str(years), program)
 
         for kdc, bob, alice in ((0, -10, 40), (-10, 10, 0), (40, 0, -10)):
             log = self.transfer(at(kdc, "kdc"), at(bob, "kdcclient"), at(alice, "kdcclient"))

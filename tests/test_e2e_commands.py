@@ -12,7 +12,7 @@ from twisted.trial.unittest import SkipTest
 from kdc import __version__, client_tap, commands, tap
 from kdc.admin import AdminOptions
 from kdc.transfer_options import ReceiverOptions
-from tests.processes import CLIENT, KDC, TWISTD, ProgramTestCase
+from tests.support.processes import CLIENT, KDC, TWISTD, ProgramTestCase
 
 
 def below(options: Any) -> Iterator[Any]:

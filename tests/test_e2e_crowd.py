@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.crowd import SIZES, content_of, name_of
-from tests.processes import ProgramTestCase
+from tests.support.crowd import SIZES, content_of, name_of
+from tests.support.processes import ProgramTestCase
 
 
 class CrowdTests(ProgramTestCase):
@@ -20,7 +20,7 @@ class CrowdTests(ProgramTestCase):
         receiver = self.receiver(kdc, "bob", "--inbox", str(inbox))
         halves = [
             self.scratch.start(
-                *(sys.executable, "-m", "tests.crowd"),
+                *(sys.executable, "-m", "tests.support.crowd"),
                 *(kdc.host, str(kdc.port), kdc.fingerprint, str(first), "98"),
             )
             for first in (0, 98)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from twisted.trial.unittest import SkipTest
 
 from kdc.items import Accept
-from tests.processes import PATIENCE_SECONDS, Program, ProgramTestCase, RunningKDC
-from tests.proxies import Cut, Proxy
+from tests.support.processes import PATIENCE_SECONDS, Program, ProgramTestCase, RunningKDC
+from tests.support.proxies import Cut, Proxy
 
 HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curious\r\n\r\n"
 

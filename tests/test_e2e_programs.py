@@ -18,8 +18,8 @@ import signal
 import tempfile
 from pathlib import Path
 
-from tests.processes import CLIENT, free_port
-from tests.tunnels import TunnelTestCase
+from tests.support.processes import CLIENT, free_port
+from tests.support.tunnels import TunnelTestCase
 
 # Servers are where an ordinary user's PATH does not look.
 ELSEWHERE = [*sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True), "/usr/sbin", "/sbin"]

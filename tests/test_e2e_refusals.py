@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.processes import KDC, Program, ProgramTestCase, RunningKDC, free_port
-from tests.proxies import OtherService
+from tests.support.processes import KDC, Program, ProgramTestCase, RunningKDC, free_port
+from tests.support.proxies import OtherService
 
 
 class RefusalTestCase(ProgramTestCase):

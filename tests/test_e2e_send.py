@@ -10,8 +10,8 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest
 
 from kdc.secret import write_key_file
-from tests.processes import CLIENT, Program, ProgramTestCase, RunningKDC
-from tests.proxies import Cut, Proxy
+from tests.support.processes import CLIENT, Program, ProgramTestCase, RunningKDC
+from tests.support.proxies import Cut, Proxy
 
 _LARGE = 300 << 20
 # Runs a command, and prints how much memory it had at most, in KiB.

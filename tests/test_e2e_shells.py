@@ -14,7 +14,7 @@ from kdc.cli import kdc_table
 from kdc.commands import Options
 from kdc.completion import script_for
 from kdc.optiontable import CommandTable, Flag, table_of
-from tests.processes import KDC, Program, ProgramTestCase
+from tests.support.processes import KDC, Program, ProgramTestCase
 
 PROGRAM = "kdcclient"
 TABLE = table_of(Options)

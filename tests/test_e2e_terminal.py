@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import ClassVar
 
-from tests.processes import CLIENT, KDC, Program, ProgramTestCase, RunningKDC
+from tests.support.processes import CLIENT, KDC, Program, ProgramTestCase, RunningKDC
 
 # The binary worst: every byte, and no line break at the end.
 CONTENT = bytes(range(256)) * 1500 + os.urandom(100_001)

@@ -11,8 +11,8 @@ import stat
 import tempfile
 from pathlib import Path
 
-from tests.processes import CLIENT, RunningKDC, free_port
-from tests.tunnels import TunnelTestCase, digest_server
+from tests.support.processes import CLIENT, RunningKDC, free_port
+from tests.support.tunnels import TunnelTestCase, digest_server
 
 
 class TunnelProgramTests(TunnelTestCase):

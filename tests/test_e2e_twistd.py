@@ -7,7 +7,7 @@ import re
 import signal
 from pathlib import Path
 
-from tests.processes import Program, ProgramTestCase, RunningKDC
+from tests.support.processes import Program, ProgramTestCase, RunningKDC
 
 
 class TwistdTestCase(ProgramTestCase):

@@ -21,8 +21,8 @@ from kdc.errors import (
     Superseded,
 )
 from kdc.store import Delete
-from tests.edge import KDC, EdgeTestCase, Recorder, factory_of
-from tests.support import keys_of
+from tests.support.core import keys_of
+from tests.support.edge import KDC, EdgeTestCase, Recorder, factory_of
 
 
 class EndpointTestCase(EdgeTestCase):

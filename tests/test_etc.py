@@ -23,8 +23,8 @@ from kdc.policy import LIMITS, read_policy
 from kdc.rates import Limits
 from kdc.secret import read_private
 from kdc.transfer_options import receive_settings
-from tests.command_lines import OURS, logical_lines, long_options, options_in, parse
-from tests.processes import ProgramTestCase
+from tests.support.command_lines import OURS, logical_lines, long_options, options_in, parse
+from tests.support.processes import ProgramTestCase
 from tests.test_packaging import TOP, load
 
 ETC = TOP / "etc"

@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc import config
 from kdc.adminstore import AdminStore
 from kdc.errors import ConfigurationError, LocalIOError
-from kdc.invitation import Invitation
-from tests.processes import KDC, Program, ProgramTestCase
+from kdc.protocol.invitation import Invitation
+from tests.support.processes import KDC, Program, ProgramTestCase
 
 
 class InitTestCase(ProgramTestCase):

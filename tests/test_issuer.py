@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kdc import issuer as issuer_module
-from kdc.codec import enc, frame
-from kdc.crypto import verified
 from kdc.errors import Refusal
 from kdc.issuer import ALLOWED, Audit, Enrolment, Output, State, everybody
-from kdc.messages import (
+from kdc.protocol.codec import enc, frame
+from kdc.protocol.crypto import verified
+from kdc.protocol.messages import (
     Authenticate,
     Authenticated,
     KeyRequest,
@@ -22,8 +22,7 @@ from kdc.messages import (
 )
 from kdc.rates import Limits
 from kdc.store import Delete, Replace, Status
-from tests.samples import REQUESTS, SAMPLES
-from tests.support import (
+from tests.support.core import (
     PROPERTY,
     Connection,
     CoreTestCase,
@@ -33,6 +32,7 @@ from tests.support import (
     every_flipped_bit,
     keys_of,
 )
+from tests.support.samples import REQUESTS, SAMPLES
 
 ALICE = keys_of("alice")
 

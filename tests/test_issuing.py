@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 
 from kdc.errors import Refusal
-from kdc.messages import KeyReply, KeyRequest, Receiving, Superseded
+from kdc.protocol.messages import KeyReply, KeyRequest, Receiving, Superseded
 from kdc.store import Replace, Status
-from tests.support import Connection, CoreTestCase, Realm, Receiver, keys_of
+from tests.support.core import Connection, CoreTestCase, Realm, Receiver, keys_of
 
 ALICE = keys_of("alice")
 

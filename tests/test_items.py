@@ -28,8 +28,8 @@ from kdc.items import (
     safe_path,
 )
 from kdc.itemstream import AnswerReader, Content, Finished, ItemReader
-from kdc.records import AckStatus
-from tests.support import PROPERTY
+from kdc.protocol.records import AckStatus
+from tests.support.core import PROPERTY
 
 
 def is_safe(check: Callable[[str], object], name: str) -> bool:

@@ -14,14 +14,23 @@ TOP = Path(__file__).parent.parent
 # From the bottom up: a module imports from rows above its own in this listing, never from its
 # own or from what follows.  So there is no circle, and everything can be read in this order.
 CORE = (
-    ("kdc",),
-    ("kdc.errors", "kdc.principal"),
-    ("kdc.codec",),
-    ("kdc.crypto",),
-    ("kdc.messages", "kdc.noise", "kdc.permits", "kdc.rates", "kdc.tickets"),
-    ("kdc.records",),
-    ("kdc.handshake",),
-    ("kdc.exchange",),
+    (
+        "kdc",
+        "kdc.protocol",
+    ),
+    ("kdc.errors", "kdc.protocol.names"),
+    ("kdc.protocol.codec",),
+    ("kdc.protocol.crypto",),
+    (
+        "kdc.protocol.messages",
+        "kdc.protocol.noise",
+        "kdc.permits",
+        "kdc.rates",
+        "kdc.protocol.tickets",
+    ),
+    ("kdc.protocol.records",),
+    ("kdc.protocol.handshake",),
+    ("kdc.protocol.kdc_exchange",),
 )
 SECRET_FILES = (("kdc.credentials",),)
 STORE = (
@@ -38,11 +47,11 @@ DECISIONS = (("kdc.issuer",),)
 LOCAL = (
     (
         *("kdc.confined", "kdc.rlimits", "kdc.items", "kdc.partial"),
-        *("kdc.presence", "kdc.progress", "kdc.telling"),
+        *("kdc.protocol.directory", "kdc.progress", "kdc.telling"),
     ),
     ("kdc.itemstream", "kdc.unfinished"),
     ("kdc.config", "kdc.deposit", "kdc.outgoing", "kdc.secret"),
-    ("kdc.invitation", "kdc.redelivery"),
+    ("kdc.protocol.invitation", "kdc.redelivery"),
 )
 OPERATION = (
     ("kdc.adminrequest", "kdc.adminsocket"),
@@ -104,7 +113,14 @@ PURE = frozenset(
     )
 )
 PROTOCOL = frozenset(
-    ("kdc.messages", "kdc.tickets", "kdc.noise", "kdc.handshake", "kdc.exchange", "kdc.issuer")
+    (
+        "kdc.protocol.messages",
+        "kdc.protocol.tickets",
+        "kdc.protocol.noise",
+        "kdc.protocol.handshake",
+        "kdc.protocol.kdc_exchange",
+        "kdc.issuer",
+    )
 )
 SERVER_SIDE = frozenset(
     (

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.limiter import ConnectionLimiter
-from tests.support import PROPERTY
+from tests.support.core import PROPERTY
 
 
 class ConnectionLimiterTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import ExitStatus
 from kdc.secret import write_key_file
-from tests.processes import CLIENT
+from tests.support.processes import CLIENT
 
 # Each takes a part of a start that can be seen, and sending needs none of them.
 NOT_TO_SEND = """

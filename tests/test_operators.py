@@ -15,8 +15,8 @@ from kdc import cli
 from kdc.admin import AdminOptions
 from kdc.adminfiles import AdminCommand
 from kdc.rates import Limits
-from tests.command_lines import OURS, logical_lines, parse, words_of
-from tests.processes import TOP, ProgramTestCase
+from tests.support.command_lines import OURS, logical_lines, parse, words_of
+from tests.support.processes import TOP, ProgramTestCase
 from tests.test_docs import blocks_of
 
 PAGE = TOP / "docs" / "operators.md"

@@ -18,8 +18,8 @@ from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.items import Held, Item, Kind, Offer
 from kdc.itemstream import Content, ItemReader
 from kdc.outgoing import CHUNK_BYTES, Outgoing, Thing, skipped_lines, survey, things_of
-from kdc.records import EVEN_DATA
-from tests.support import PROPERTY
+from kdc.protocol.records import EVEN_DATA
+from tests.support.core import PROPERTY
 
 
 class OutgoingTestCase(SynchronousTestCase):

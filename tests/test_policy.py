@@ -14,7 +14,7 @@ from kdc.issuer import Enrolment
 from kdc.permits import Permits
 from kdc.policy import LIMITS, Policy, read_policy
 from kdc.rates import Limits
-from tests.support import PROPERTY
+from tests.support.core import PROPERTY
 
 
 class PolicyTests(SynchronousTestCase):

@@ -24,8 +24,8 @@ from kdc.store.portable import (
     read_textbook,
     record_of,
 )
-from tests.store_conformance import HOSTILE_NAMES, active, invited, token
-from tests.support import PROPERTY
+from tests.support.core import PROPERTY
+from tests.support.store_conformance import HOSTILE_NAMES, active, invited, token
 
 
 def filled() -> MemoryStore:

@@ -19,8 +19,8 @@ from kdc.itemstream import Content, Finished
 from kdc.outgoing import Thing
 from kdc.redelivery import OnceDeposit
 from kdc.sending import SendProtocol, Unconfirmed
-from tests.edge import Wire
-from tests.support import PROPERTY
+from tests.support.core import PROPERTY
+from tests.support.edge import Wire
 from tests.test_transfer import TransferTestCase
 
 CONTENT = bytes(range(256)) * 8192

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import attrs
 
-from kdc.codec import frame
-from kdc.crypto import ReplyKey, invitation_proof
 from kdc.errors import Refusal
-from kdc.exchange import Sent
 from kdc.issuer import _NO_CODE, Audit, Enrolment
-from kdc.messages import Authenticated, Refused, Register, Registered, decode, encode
+from kdc.protocol.codec import frame
+from kdc.protocol.crypto import ReplyKey, invitation_proof
+from kdc.protocol.kdc_exchange import Sent
+from kdc.protocol.messages import Authenticated, Refused, Register, Registered, decode, encode
 from kdc.store import Delete, Purge, Record, Replace, Status
 from kdc.store.memory import MemoryStore
-from tests.support import Connection, CoreTestCase, Realm, bodies, every_flipped_bit, keys_of
+from tests.support.core import Connection, CoreTestCase, Realm, bodies, every_flipped_bit, keys_of
 
 ALICE = keys_of("alice")
 CODE = b"an invitation code"

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.rlimits import set_limits
-from tests.processes import Program, ProgramTestCase, RunningKDC
+from tests.support.processes import Program, ProgramTestCase, RunningKDC
 
 
 class LimitTests(SynchronousTestCase):

@@ -13,8 +13,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import secret
-from kdc.crypto import Digest, digest_of_passphrase, long_term_keys
 from kdc.errors import ConfigurationError, KDCError, LocalIOError
+from kdc.protocol.crypto import Digest, digest_of_passphrase, long_term_keys
 from kdc.secret import SecretSource, read_private, write_key_file
 
 PASSPHRASE = "correct horse battery staple"

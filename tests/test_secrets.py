@@ -10,8 +10,10 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
-from kdc.codec import frame
-from kdc.crypto import (
+from kdc.errors import KDCError, RemoteProtocolError
+from kdc.issuer import Enrolment
+from kdc.protocol.codec import frame
+from kdc.protocol.crypto import (
     Digest,
     EpochSecret,
     SessionKey,
@@ -20,12 +22,10 @@ from kdc.crypto import (
     long_term_keys,
     ticket_key,
 )
-from kdc.errors import KDCError, RemoteProtocolError
-from kdc.exchange import Grant, Sent
-from kdc.issuer import Enrolment
-from kdc.messages import KeyReply, decode_request
-from kdc.records import AckStatus
-from tests.support import (
+from kdc.protocol.kdc_exchange import Grant, Sent
+from kdc.protocol.messages import KeyReply, decode_request
+from kdc.protocol.records import AckStatus
+from tests.support.core import (
     Connection,
     CoreTestCase,
     Realm,

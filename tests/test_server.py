@@ -10,22 +10,22 @@ from twisted.internet.interfaces import IHandshakeListener, IPushProducer
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
-from kdc.codec import frame
 from kdc.errors import (
     AuthenticationRefused,
     KDCUnreachable,
     PeerUnavailable,
     TooBusy,
 )
-from kdc.exchange import Exchange
 from kdc.issuer import Enrolment
-from kdc.messages import encode
+from kdc.protocol.codec import frame
+from kdc.protocol.kdc_exchange import Exchange
+from kdc.protocol.messages import encode
 from kdc.rates import Limits
 from kdc.server import KDCProtocol, system_now
 from kdc.store import Delete, Status
 from kdc.tls import ClientTLS, channel_binding
-from tests.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, Wire, factory_of
-from tests.support import SeededRandom, bodies, keys_of
+from tests.support.core import SeededRandom, bodies, keys_of
+from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, Wire, factory_of
 
 PUBLIC = bytes([9]) + bytes(31)
 
@@ -196,7 +196,7 @@ class MalformedTests(ServerTestCase):
 
 
 def _authenticate() -> Any:
-    from tests.samples import REQUESTS
+    from tests.support.samples import REQUESTS
 
     return REQUESTS[1]
 

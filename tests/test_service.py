@@ -47,8 +47,8 @@ from kdc.store.flatfile import FlatFileStore
 from kdc.tap import Options
 from kdc.tls import ClientTLS, Pin, make_certificate
 from kdc.who_app import everybody
-from tests.processes import free_port
-from tests.support import keys_of
+from tests.support.core import keys_of
+from tests.support.processes import free_port
 
 reactor = cast(Any, _reactor)
 LOOPBACK = "tcp:0:interface=127.0.0.1"

@@ -17,7 +17,14 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdc.errors import ConfigurationError, LocalIOError
 from kdc.sockets import listen_at, notice_dead_peers
-from tests.processes import KDC, PATIENCE_SECONDS, TWISTD, Program, ProgramTestCase, RunningKDC
+from tests.support.processes import (
+    KDC,
+    PATIENCE_SECONDS,
+    TWISTD,
+    Program,
+    ProgramTestCase,
+    RunningKDC,
+)
 
 # What systemd does: the socket is descriptor 3, and the variables name the process itself.
 ACTIVATE = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kdc.store import Store
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.memory import MemoryStore
-from tests.store_conformance import StoreConformance
+from tests.support.store_conformance import StoreConformance
 
 
 class MemoryStoreTests(StoreConformance):

@@ -10,8 +10,8 @@ from kdc.store import Create, Delete, Purge, Replace, Status, StoreError
 from kdc.store.check import Problem, check
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.repair import repair
-from tests.disk import Disk
-from tests.store_conformance import active, token
+from tests.support.disk import Disk
+from tests.support.store_conformance import active, token
 from tests.test_store_faults import PATH, inline
 
 JOURNAL = PATH + ".journal"

@@ -27,8 +27,8 @@ from kdc.store import (
     flatfile,
 )
 from kdc.store.flatfile import FlatFileStore
-from tests.disk import Disk, PowerCut
-from tests.store_conformance import active, token
+from tests.support.disk import Disk, PowerCut
+from tests.support.store_conformance import active, token
 
 PATH = "/store/pwd.txt"
 

@@ -32,7 +32,7 @@ from kdc.store.files import Files
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.lines import BadLine, Entry, Sealer
 from kdc.store.table import CHUNK_BYTES, Table, lines_of
-from tests.store_conformance import active, invited, token
+from tests.support.store_conformance import active, invited, token
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "vectors")

@@ -32,8 +32,8 @@ from kdc.store import (
 )
 from kdc.store.flatfile import FlatFileStore
 from kdc.store.memory import MemoryStore
-from tests.disk import Disk
-from tests.store_conformance import active, invited, token
+from tests.support.disk import Disk
+from tests.support.store_conformance import active, invited, token
 from tests.test_store_faults import PATH, inline
 
 NAMES = st.sampled_from(["a", "a-", "active", "b", "b.c"])

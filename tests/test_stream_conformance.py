@@ -29,11 +29,11 @@ from zope.interface.verify import verifyObject
 from kdc.channel_services import Service
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import IntegrityError, PeerUnavailable, RefusedByPolicy
-from kdc.exchange import Grant
-from kdc.handshake import Presentation
-from kdc.messages import KeyReply
-from kdc.noise import Initiator, Responder
-from tests.edge import (
+from kdc.protocol.handshake import Presentation
+from kdc.protocol.kdc_exchange import Grant
+from kdc.protocol.messages import KeyReply
+from kdc.protocol.noise import Initiator, Responder
+from tests.support.edge import (
     ChannelTestCase,
     EdgeTestCase,
     HalfRecorder,

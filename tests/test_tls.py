@@ -26,7 +26,7 @@ from kdc.errors import (
     UnknownIdentity,
     WrongIdentity,
 )
-from kdc.exchange import Exchange
+from kdc.protocol.kdc_exchange import Exchange
 from kdc.tls import (
     ALPN,
     Authority,
@@ -39,7 +39,8 @@ from kdc.tls import (
     make_certificate,
     parse_fingerprint,
 )
-from tests.edge import (
+from tests.support.core import SeededRandom, keys_of
+from tests.support.edge import (
     KDC_HOST,
     NOW,
     EdgeTestCase,
@@ -48,7 +49,6 @@ from tests.edge import (
     factory_of,
     strange_certificate,
 )
-from tests.support import SeededRandom, keys_of
 
 ELSEWHERE = 89
 

@@ -27,11 +27,11 @@ from kdc.errors import (
 )
 from kdc.items import SERVICE, Accept, Held, Item, Kind, Offer, Refuse
 from kdc.outgoing import Outgoing, Thing, survey
+from kdc.protocol.records import AckStatus
 from kdc.receiving import Broken, Inbox
-from kdc.records import AckStatus
 from kdc.sending import Delivery, Interrupted, SendProtocol, Unconfirmed
-from tests.edge import ChannelTestCase, StreamRecorder, Wire
-from tests.support import PROPERTY
+from tests.support.core import PROPERTY
+from tests.support.edge import ChannelTestCase, StreamRecorder, Wire
 
 
 def at_once(call: Callable[..., Any], *args: Any) -> Deferred[Any]:

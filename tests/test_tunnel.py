@@ -13,9 +13,9 @@ from zope.interface.verify import verifyObject
 from kdc.channel_services import Service
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import KDCError
-from kdc.records import EVEN_DATA
+from kdc.protocol.records import EVEN_DATA
 from kdc.tunnel import Relay, expose_factory, forward_factory
-from tests.edge import KDC, EdgeTestCase, HalfRecorder, Recorder, Wire, factory_of
+from tests.support.edge import KDC, EdgeTestCase, HalfRecorder, Recorder, Wire, factory_of
 
 HERE = "127.0.0.1"
 DB, FORWARDED = 5432, 5433

@@ -20,7 +20,7 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from kdc.errors import ExitStatus, KDCError
-from kdc.principal import check_name
+from kdc.protocol.names import check_name
 
 __all__ = [
     "Change",
@@ -171,7 +171,7 @@ class Result:
 
 
 class Store(Protocol):
-    """Any store.  ``tests/store_conformance.py`` is what it must pass."""
+    """Any store.  ``tests/support/store_conformance.py`` is what it must pass."""
 
     realm: str
 

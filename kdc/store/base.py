@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 import attrs
 
-from kdc.codec import enc
-from kdc.crypto import hkdf, same
-from kdc.principal import check_realm
+from kdc.protocol.codec import enc
+from kdc.protocol.crypto import hkdf, same
+from kdc.protocol.names import check_realm
 from kdc.store.files import Files, write_all
 from kdc.store.table import Table
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from kdc.crypto import same
+from kdc.protocol.crypto import same
 from kdc.store import StoreError
 from kdc.store.base import Header, end_line, mac_key
 from kdc.store.files import Files, read_all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
-from kdc.principal import check_name
+from kdc.protocol.names import check_name
 from kdc.store import StoreError
 from kdc.store.lines import BadLine, Entry, Sealer, name_of
 from kdc.store.table import Table, lines_of

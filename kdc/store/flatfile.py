@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-from kdc.principal import check_realm
+from kdc.protocol.names import check_realm
 from kdc.store import Change, Record, Result, StoreUnavailable
 from kdc.store.base import Header, write_base
 from kdc.store.batch import Batch

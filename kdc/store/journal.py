@@ -18,8 +18,8 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from kdc.crypto import same
-from kdc.principal import check_realm
+from kdc.protocol.crypto import same
+from kdc.protocol.names import check_realm
 from kdc.store.base import mac_key
 from kdc.store.files import Files, write_all
 from kdc.store.lines import generation_of

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from kdc.codec import enc
-from kdc.crypto import AESGCM, InvalidTag, hkdf
+from kdc.protocol.codec import enc
+from kdc.protocol.crypto import AESGCM, InvalidTag, hkdf
 from kdc.store import Record, Status
 
 __all__ = [

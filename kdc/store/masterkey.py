@@ -11,7 +11,7 @@ from pathlib import PurePath
 import attrs
 
 from kdc.credentials import others_can_read
-from kdc.crypto import KEY_BYTES, hkdf
+from kdc.protocol.crypto import KEY_BYTES, hkdf
 from kdc.store import StoreError
 from kdc.store.files import Files, read_all, replace
 

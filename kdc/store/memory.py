@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
-from kdc.principal import check_realm
+from kdc.protocol.names import check_realm
 from kdc.store import Change, Create, Delete, Outcome, Purge, Record, Replace, Result, Status
 
 __all__ = ["MemoryStore"]

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 import attrs
 
-from kdc.principal import fold_name
+from kdc.protocol.names import fold_name
 from kdc.store import Record, Status, Store, StoreError
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""docs/protocol.md, section by section.  Pure: bytes, now, randomness in; bytes, decisions out."""

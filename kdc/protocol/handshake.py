@@ -1,0 +1,252 @@
+"""How a sender presents itself to a receiver, and what the receiver checks.
+
+docs/protocol.md section 5.  `Presentation` is the sender's half.  The
+receiver's is `Epoch`, one per key set the KDC gave it, and `Epochs`, which
+knows the one that counts and the one on its way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from kdc.errors import Refusal, RemoteProtocolError
+from kdc.protocol.codec import Layout, enc, fixed, frame, malformed, uint, variable
+from kdc.protocol.crypto import EpochSecret, ReplyKey, same, ticket_key
+from kdc.protocol.messages import MAX_TICKET, KeyReply, Receiving
+from kdc.protocol.noise import Initiator, Responder
+from kdc.protocol.records import RecordStream
+from kdc.protocol.tickets import Ticket, TicketCipher, UsedTickets
+
+__all__ = [
+    "MAX_PRESENT",
+    "SECOND_BYTES",
+    "Accepted",
+    "Epoch",
+    "Epochs",
+    "Presentation",
+]
+
+VERSION = 1
+MAX_PRESENT = 512
+SECOND_BYTES = 48
+_PRESENT_TYPE = (309).to_bytes(2, "big")
+_MOST_USED = 3 / 4
+_DAY_MILLISECONDS = 24 * 3600 * 1000
+
+
+@attrs.frozen
+class _Present:
+    """309: version, epoch, ticket and Noise's first message."""
+
+    version: int = uint(1).field()
+    epoch_id: bytes = fixed(16).field()
+    ticket: bytes = variable(1, MAX_TICKET, length_bytes=2).field(secret=True)
+    first: bytes = fixed(48).field()
+
+
+_PRESENT = Layout(_Present)
+
+
+def _prologue(realm: str, sender: str, receiver: str, epoch_id: bytes, ticket: bytes) -> bytes:
+    """What both ends must agree on for message 1 to verify."""
+    return enc(
+        b"kdp/1 309",
+        realm.encode(),
+        bytes([VERSION]),
+        sender.encode(),
+        receiver.encode(),
+        epoch_id,
+        ticket,
+    )
+
+
+class Presentation:
+    """The sender's half: one session key, one ticket, one use."""
+
+    def __init__(
+        self,
+        *,
+        realm: str,
+        sender: str,
+        receiver: str,
+        reply: KeyReply,
+        ephemeral: X25519PrivateKey,
+    ) -> None:
+        prologue = _prologue(realm, sender, receiver, reply.epoch_id, reply.ticket)
+        self._noise = Initiator(prologue, reply.session_key, reply.receiver_key, ephemeral)
+        self._epoch_id = reply.epoch_id
+        self._ticket = reply.ticket
+
+    def present(self) -> bytes:
+        """Return the 309 frame.  Nothing else may be sent before `finish`.
+
+        Raises `RemoteProtocolError` if the receiver's key is of low order.
+        """
+        first = self._noise.write_first()
+        present = _Present(VERSION, self._epoch_id, self._ticket, first)
+        return frame(_PRESENT_TYPE + _PRESENT.join(present))
+
+    def finish(self, second: bytes) -> RecordStream:
+        """Check the receiver's answer; raises `RemoteProtocolError` if it is not its own."""
+        if self._noise.read_second(second):
+            raise malformed("handshake message 2 carries a payload")
+        return RecordStream(*self._noise.split())
+
+
+@attrs.frozen
+class Accepted:
+    """A sender whose first message was good; present only once ``stream.started``."""
+
+    sender: str
+    answer: bytes = attrs.field(repr=False)
+    stream: RecordStream = attrs.field(repr=False)
+
+
+class Epoch:
+    """One key set of a receiver: opens tickets, and each of them once.
+
+    ``sent_milliseconds`` is the receiver's own clock at the moment it sent the
+    request that this epoch answers, so that it is never laxer than the KDC.
+    """
+
+    def __init__(
+        self,
+        *,
+        realm: str,
+        receiver: str,
+        reply_key: ReplyKey,
+        static: X25519PrivateKey,
+        reply: Receiving,
+        sent_milliseconds: int,
+        max_used: int | None = None,
+    ) -> None:
+        key = ticket_key(reply_key, EpochSecret(reply.secret), realm, receiver, reply.epoch_id)
+        self.epoch_id = reply.epoch_id
+        self.lifetime_seconds = reply.lifetime_seconds
+        self._realm = realm
+        self._receiver = receiver
+        self._static = static
+        self._tickets = TicketCipher(key, realm, receiver, reply.epoch_id)
+        self._began = sent_milliseconds
+        self._used = UsedTickets() if max_used is None else UsedTickets(max_used)
+
+    def due(self, now_milliseconds: int) -> bool:
+        """Whether it is time to ask the KDC for the next epoch."""
+        old = now_milliseconds - self._began >= _DAY_MILLISECONDS
+        return old or self._used.filled >= _MOST_USED
+
+    def accept(
+        self,
+        present: _Present,
+        *,
+        now_milliseconds: int,
+        allow: Callable[[str], bool],
+        random: Callable[[int], bytes],
+    ) -> Accepted:
+        """Steps 3 to 9 of the receiver, in that order; each failure ends it in silence.
+
+        Raises `RemoteProtocolError`, whose detail is for our own log.
+        """
+        ticket = self._fresh(present.ticket, now_milliseconds)
+        if not same(present.first[:32], ticket.ephemeral):
+            raise _refused(f"the ephemeral key is not the one {ticket.sender} asked for")
+        if ticket.sender == self._receiver or not allow(ticket.sender):
+            raise RemoteProtocolError(Refusal.NOT_ALLOWED, f"{ticket.sender} is not allowed here")
+        prologue = _prologue(
+            self._realm, ticket.sender, self._receiver, self.epoch_id, present.ticket
+        )
+        noise = Responder(prologue, ticket.session_key, self._static)
+        if noise.read_first(present.first):
+            raise malformed("handshake message 1 carries a payload")
+        if self._used.full(now_milliseconds - self._began):
+            raise RemoteProtocolError(Refusal.RATE, "too many tickets in use")
+        # Only now: garbage behind a copied ticket must use nothing up.
+        self._used.add(ticket)
+        answer = noise.write_second(X25519PrivateKey.from_private_bytes(random(32)))
+        return Accepted(ticket.sender, frame(answer), RecordStream(*noise.split()))
+
+    def open_ticket(self, sealed: bytes, now_milliseconds: int) -> Ticket:
+        """Take the key of a ticket that is not for a channel; each once."""
+        ticket = self._fresh(sealed, now_milliseconds)
+        if self._used.full(now_milliseconds - self._began):
+            raise RemoteProtocolError(Refusal.RATE, "too many tickets in use")
+        self._used.add(ticket)
+        return ticket
+
+    def _fresh(self, sealed: bytes, now_milliseconds: int) -> Ticket:
+        """Steps 3 to 5."""
+        ticket = self._tickets.open(sealed)
+        if now_milliseconds - self._began > ticket.end_milliseconds:
+            raise _refused(f"the ticket of {ticket.sender} has expired")
+        if ticket.ticket_id in self._used:
+            raise _refused(f"the ticket of {ticket.sender} was used before (replay)")
+        return ticket
+
+
+def _refused(detail: str) -> RemoteProtocolError:
+    return RemoteProtocolError(Refusal.NOT_AUTHENTIC, detail)
+
+
+class Epochs:
+    """The receiver's epochs: the current one, and older ones until their tickets have ended."""
+
+    def __init__(self) -> None:
+        self._current: Epoch | None = None
+        self._retired: list[tuple[Epoch, int]] = []
+
+    @property
+    def current(self) -> Epoch | None:
+        return self._current
+
+    def begin(self, epoch: Epoch, now_milliseconds: int) -> None:
+        """Make ``epoch`` the current one; the one before lives L seconds more."""
+        self.retire(now_milliseconds)
+        self._current = epoch
+
+    def retire(self, now_milliseconds: int) -> None:
+        """The KDC issues no more tickets for the current epoch; those out there live on."""
+        self._forget(now_milliseconds)
+        if self._current is not None:
+            until = now_milliseconds + 1000 * self._current.lifetime_seconds
+            self._retired.append((self._current, until))
+            self._current = None
+
+    def clear(self) -> None:
+        """Forget every key at once: somebody else receives under our name."""
+        self._current = None
+        self._retired.clear()
+
+    def accept(
+        self,
+        body: bytes,
+        *,
+        now_milliseconds: int,
+        allow: Callable[[str], bool],
+        random: Callable[[int], bytes],
+    ) -> Accepted:
+        """Take a 309 frame's body: the receiver's steps 1 to 9."""
+        if body[:2] != _PRESENT_TYPE:
+            raise malformed("not a 309")
+        if body[2:3] != bytes([VERSION]):
+            raise RemoteProtocolError(Refusal.VERSION, f"version {body[2:3].hex()} of 309")
+        present = _PRESENT.split(body[2:])
+        self._forget(now_milliseconds)
+        epoch = self._find(present.epoch_id)
+        return epoch.accept(present, now_milliseconds=now_milliseconds, allow=allow, random=random)
+
+    def open_ticket(self, epoch_id: bytes, sealed: bytes, *, now_milliseconds: int) -> Ticket:
+        """Take the key of a ticket that came by another way than a 309."""
+        self._forget(now_milliseconds)
+        return self._find(epoch_id).open_ticket(sealed, now_milliseconds)
+
+    def _find(self, epoch_id: bytes) -> Epoch:
+        for epoch in (self._current, *(epoch for epoch, _ in self._retired)):
+            if epoch is not None and epoch.epoch_id == epoch_id:
+                return epoch
+        raise _refused("the epoch is not one of ours")
+
+    def _forget(self, now_milliseconds: int) -> None:
+        self._retired = [(e, until) for e, until in self._retired if now_milliseconds <= until]

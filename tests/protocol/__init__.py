@@ -1,0 +1,1 @@
+"""Plain calls: no process, no port, no clock."""

@@ -1,0 +1,1 @@
+"""The published encodings, and the scripts that made them."""

@@ -18,7 +18,7 @@ from kdc.adminstore import AdminStore
 from kdc.errors import ExitStatus, KDCError
 from kdc.options import Command, absolute, realm_of, whole_number
 from kdc.protocol.names import fold_name
-from kdc.telling import say
+from kdc.terminal import say
 
 __all__ = ["AdminOptions"]
 

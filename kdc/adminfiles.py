@@ -13,7 +13,7 @@ from twisted.python import usage
 from kdc.adminstore import AdminStore
 from kdc.errors import ExitStatus, LocalIOError
 from kdc.options import Command, absolute
-from kdc.telling import say
+from kdc.terminal import say
 
 __all__ = ["AdminCommand", "Backup", "Check", "Dump", "Repair"]
 

@@ -14,9 +14,9 @@ from twisted.python import usage
 from kdc.adminfiles import AdminCommand
 from kdc.adminsocket import MAX_REQUEST
 from kdc.errors import ExitStatus
+from kdc.files.atomic import local_error
 from kdc.options import absolute, whole_number
-from kdc.partial import local_error
-from kdc.telling import say
+from kdc.terminal import say
 
 if TYPE_CHECKING:
     from kdc.adminstore import Ask

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kdc.errors import ExitStatus, KDCError, LocalIOError
-from kdc.partial import local_error
+from kdc.files.atomic import local_error
 
 __all__ = ["MAX_REQUEST", "SocketPath", "answer_line", "ask", "connect", "end_line"]
 

@@ -17,7 +17,7 @@ import attrs
 
 from kdc.adminsocket import ask, connect
 from kdc.errors import ConfigurationError, LocalIOError
-from kdc.partial import local_error
+from kdc.files.atomic import local_error
 
 if TYPE_CHECKING:
     from kdc.administration import Answer, Context, Request
@@ -167,7 +167,7 @@ class AdminStore:
         """Note a change that no running KDC has noted."""
         from kdc.auditlog import format_line
         from kdc.issuer import Audit
-        from kdc.telling import say
+        from kdc.terminal import say
 
         path = self.output or self.path.with_name(f"{self.path.name}.audit")
         line = Audit(event, name, "local", f"{detail} by uid {os.getuid()}".strip())

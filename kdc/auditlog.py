@@ -20,7 +20,7 @@ from twisted.logger import Logger
 
 from kdc.background import background
 from kdc.issuer import Audit
-from kdc.rates import Rate, TokenBuckets
+from kdc.limits import Rate, TokenBuckets
 
 __all__ = ["AuditLog", "format_line"]
 

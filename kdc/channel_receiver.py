@@ -17,10 +17,10 @@ from kdc.channel_services import Service, Status, service_name
 from kdc.channel_transport import PrincipalAddress
 from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.limiter import ConnectionLimiter
+from kdc.limits import Rate, TokenBuckets
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.handshake import MAX_PRESENT, Accepted, Epochs
 from kdc.protocol.records import RecordStream
-from kdc.rates import Rate, TokenBuckets
 from kdc.sockets import host_of
 
 __all__ = ["ChannelListener"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kdc.errors import ExitStatus, KDCError, LocalIOError
 from kdc.rlimits import set_limits
-from kdc.telling import complain, say
+from kdc.terminal import complain, say
 
 if TYPE_CHECKING:
     from kdc.optiontable import CommandTable

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kdc.errors import ConfigurationError
-from kdc.partial import PartialFile, local_error
+from kdc.files.atomic import PartialFile, local_error
 
 __all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "save"]
 

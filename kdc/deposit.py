@@ -15,11 +15,11 @@ from typing import TypeAlias
 
 import attrs
 
-from kdc.confined import Tree, exchange, move_to_free_name, sync_all
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError
+from kdc.files.atomic import PartialFile, local_error, write_pieces
+from kdc.files.tree import Tree, exchange, move_to_free_name, sync_all
 from kdc.items import Held, Item, Kind, Offer
 from kdc.itemstream import Content, ItemEvent
-from kdc.partial import PartialFile, local_error, write_pieces
 from kdc.unfinished import Place, free_bytes, key_of, make_room, tidy
 
 __all__ = [

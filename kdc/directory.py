@@ -31,6 +31,7 @@ from kdc.channel_transport import ChannelTransport
 from kdc.client import KDCClient
 from kdc.errors import ConfigurationError, KDCError
 from kdc.issuer import Audit, Issuer
+from kdc.limits import Rate, TokenBuckets
 from kdc.listening import Listening
 from kdc.protocol.crypto import LongTermKeys, same
 from kdc.protocol.directory import (
@@ -42,7 +43,6 @@ from kdc.protocol.directory import (
     lines_of,
     wait_line,
 )
-from kdc.rates import Rate, TokenBuckets
 from kdc.secret import SecretSource, write_key_file
 from kdc.store import Create, Outcome, Record, Status, Store
 from kdc.tls import ClientTLS, Pin

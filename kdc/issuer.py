@@ -15,6 +15,7 @@ from typing import TypeAlias
 import attrs
 
 from kdc.errors import Refusal, RemoteProtocolError
+from kdc.limits import Limits, TokenBuckets, address_prefix
 from kdc.protocol.codec import ADDRESS, enc, frame
 from kdc.protocol.crypto import (
     KEY_BYTES,
@@ -53,7 +54,6 @@ from kdc.protocol.messages import (
     encode_fields,
 )
 from kdc.protocol.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, Ticket, TicketCipher
-from kdc.rates import Limits, TokenBuckets, address_prefix
 from kdc.store import Change as StoreChange
 from kdc.store import Create, Delete, Outcome, Record, Replace, Result, Status
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdc.rates import address_prefix
+from kdc.limits import address_prefix
 
 __all__ = ["ConnectionLimiter"]
 

@@ -16,7 +16,7 @@ from twisted.python import usage
 from kdc import __version__
 from kdc.errors import ExitStatus, KDCError
 from kdc.protocol.names import check_realm
-from kdc.telling import complain, say
+from kdc.terminal import complain, say
 
 __all__ = [
     "Command",

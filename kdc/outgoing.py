@@ -18,8 +18,8 @@ from pathlib import Path
 import attrs
 
 from kdc.errors import ConfigurationError, LocalIOError
+from kdc.files.atomic import local_error, sha256_of
 from kdc.items import MAX_NAMES, Held, Item, Kind, Offer, escaped, safe_name, safe_path
-from kdc.partial import local_error, sha256_of
 from kdc.protocol.records import EVEN_DATA
 
 __all__ = [

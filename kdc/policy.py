@@ -21,11 +21,11 @@ from typing import Any
 import attrs
 
 from kdc.errors import ConfigurationError
+from kdc.files.atomic import local_error
 from kdc.issuer import Enrolment
-from kdc.partial import local_error
+from kdc.limits import Limits
 from kdc.permits import Permits
 from kdc.protocol.messages import LIFETIME_SECONDS
-from kdc.rates import Limits
 
 __all__ = ["LIMITS", "Policy", "read_policy"]
 

@@ -27,10 +27,10 @@ from kdc.errors import (
     LocalIOError,
     RefusedByPolicy,
 )
+from kdc.files.atomic import local_error
 from kdc.hook import Hook
 from kdc.items import SERVICE, Kind, Offer, escaped
 from kdc.listening import Listening
-from kdc.partial import local_error
 from kdc.protocol.crypto import LongTermKeys
 from kdc.receiving import Broken, Inbox
 from kdc.redelivery import OnceDeposit

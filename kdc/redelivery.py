@@ -24,12 +24,12 @@ from pathlib import Path
 
 import attrs
 
-from kdc.confined import Tree
 from kdc.deposit import Arrival, InboxDeposit, Stored
 from kdc.errors import IntegrityError, LocalIOError, Refusal, RemoteProtocolError
+from kdc.files.atomic import local_error, sha256_of
+from kdc.files.tree import Tree
 from kdc.items import MAX_MESSAGE, Held, Item, Kind, Offer
 from kdc.itemstream import Content, Finished
-from kdc.partial import local_error, sha256_of
 from kdc.unfinished import forget
 
 __all__ = ["OnceDeposit"]

@@ -16,8 +16,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from twisted.python.failure import Failure
 
 from kdc.errors import ExitStatus, KDCError
-from kdc.telling import complain as complain
-from kdc.telling import say as say
+from kdc.terminal import complain as complain
+from kdc.terminal import say as say
 
 __all__ = ["complain", "leave_twistd", "run_to_end", "say", "show_warnings"]
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import attrs
 
-from kdc.credentials import others_can_read
 from kdc.errors import ConfigurationError
-from kdc.partial import local_error, sync_directory
+from kdc.files.atomic import local_error, sync_directory
+from kdc.files.private import others_can_read
 from kdc.protocol.crypto import (
     KEY_BYTES,
     Digest,

@@ -24,9 +24,9 @@ from kdc.errors import (
     RefusedByPolicy,
     TooBusy,
 )
+from kdc.files.atomic import local_error
 from kdc.items import SERVICE, Held
 from kdc.outgoing import Outgoing, Survey, Thing, skipped_lines, survey, things_of
-from kdc.partial import local_error
 from kdc.progress import Progress
 from kdc.running import complain, say
 from kdc.sending import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory

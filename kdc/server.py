@@ -28,8 +28,8 @@ from kdc.background import background
 from kdc.errors import RemoteProtocolError
 from kdc.issuer import Issuer, Now, Output, Session, State, Write
 from kdc.limiter import ConnectionLimiter
+from kdc.limits import Limits
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
-from kdc.rates import Limits
 from kdc.sockets import host_of, notice_dead_peers
 from kdc.store import Record, Result, StoreUnavailable
 from kdc.storewriter import StoreWriter

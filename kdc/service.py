@@ -26,10 +26,10 @@ from kdc.auditlog import AuditLog
 from kdc.background import background
 from kdc.clock import use_monotonic_timers
 from kdc.errors import ConfigurationError, KDCError, LocalIOError
+from kdc.files.atomic import local_error
 from kdc.issuer import Audit, Enrolment, Issuer, Permit, everybody
-from kdc.partial import local_error
+from kdc.limits import Limits
 from kdc.protocol.directory import DIRECTORY
-from kdc.rates import Limits
 from kdc.server import KDCFactory, tls_factory
 from kdc.sockets import listen_at
 from kdc.store import Record

@@ -8,6 +8,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from kdc.issuer import Enrolment, everybody
+from kdc.limits import Limits
 from kdc.options import (
     Command,
     absolute,
@@ -20,7 +21,6 @@ from kdc.options import (
 from kdc.policy import LIMITS, Policy, read_policy
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
-from kdc.rates import Limits
 from kdc.rlimits import set_limits
 from kdc.running import say
 from kdc.service import KDCService, KDCSettings

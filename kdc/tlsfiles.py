@@ -8,9 +8,9 @@ from pathlib import Path
 
 import attrs
 
-from kdc.credentials import others_can_read
 from kdc.errors import ConfigurationError
-from kdc.partial import PartialFile, local_error
+from kdc.files.atomic import PartialFile, local_error
+from kdc.files.private import others_can_read
 from kdc.tls import ServerTLS, make_certificate
 
 __all__ = ["TLSFiles"]

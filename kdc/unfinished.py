@@ -22,10 +22,10 @@ import stat
 import time
 from collections.abc import Iterator
 
-from kdc.confined import Tree
 from kdc.errors import LocalIOError
+from kdc.files.atomic import sha256_of
+from kdc.files.tree import Tree
 from kdc.items import MAX_MESSAGE, Held, Offer, safe_path
-from kdc.partial import sha256_of
 
 __all__ = ["DIRECTORY", "Place", "forget", "free_bytes", "key_of", "make_room", "tidy"]
 

@@ -185,7 +185,7 @@ class ProfilesTests(SynchronousTestCase):
         """A sample counts for the innermost part that is known; waiting does not count."""
         path = Path(self.mktemp())
         path.write_text(
-            "main (x.py:1);dataReceived (twisted/internet/tcp.py:2);next (kdc/protocol/codec:3) 30\n"
+            "main (x.py:1);dataReceived (twisted/internet/tcp.py:2);f (kdc/protocol/codec:3) 30\n"
             "main (x.py:1);write (twisted/protocols/tls.py:2);send (OpenSSL/SSL.py:3) 10\n"
             "main (x.py:1);doPoll (twisted/internet/epollreactor.py:240) 500\n"
             "main (x.py:1);_load (<frozen importlib._bootstrap>:9);f (kdc/protocol/codec.py:1) 60\n"

@@ -23,6 +23,7 @@ from kdc.errors import (
     TooBusy,
 )
 from kdc.issuer import Enrolment
+from kdc.limits import Limits
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer, frame
 from kdc.protocol.messages import (
     Authenticate,
@@ -34,7 +35,6 @@ from kdc.protocol.messages import (
     encode,
     type_of,
 )
-from kdc.rates import Limits
 from kdc.server import KDCProtocol
 from tests.support.core import keys_of
 from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, factory_of

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc import confined, unfinished
 from kdc import deposit as deposit_module
+from kdc import unfinished
 from kdc.deposit import (
     Arrival,
     Deposit,
@@ -26,6 +26,7 @@ from kdc.deposit import (
     StreamDeposit,
 )
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError
+from kdc.files import tree as tree_module
 from kdc.items import Held, Item, Kind, Offer
 from kdc.itemstream import Content, Finished
 from tests.support.core import PROPERTY
@@ -175,7 +176,7 @@ class InboxTests(DepositTestCase):
         """A name that is taken, by whatever it may be, is left alone; the next free one is used."""
         for with_system_call in (True, False):
             if not with_system_call:
-                self.patch(confined, "_renameat2", lambda *_: False)
+                self.patch(tree_module, "_renameat2", lambda *_: False)
                 self.directory = self.directory / "again"
                 self.directory.mkdir()
             (self.directory / "a").write_bytes(b"mine")
@@ -219,7 +220,7 @@ class InboxTests(DepositTestCase):
             self.patch(where, name, call)
 
         watch(os, "fsync")
-        watch(confined, "_renameat2")
+        watch(tree_module, "_renameat2")
         deposit = self.inbox("a", "b")
         deposit.prepare()
         deposit.take(file_of("a", b"1") + file_of("b", b"2"))
@@ -231,12 +232,12 @@ class InboxTests(DepositTestCase):
         """Any number of files takes no descriptors with it, and one call makes them durable."""
         for has_syncfs in (True, False):
             if not has_syncfs:
-                self.patch(confined, "_LIBC", object())
-            seen: list[confined.Tree] = []
+                self.patch(tree_module, "_LIBC", object())
+            seen: list[tree_module.Tree] = []
 
-            def watched(tree: confined.Tree, seen: list[confined.Tree] = seen) -> None:
+            def watched(tree: tree_module.Tree, seen: list[tree_module.Tree] = seen) -> None:
                 seen.append(tree)
-                confined.sync_all(tree)
+                tree_module.sync_all(tree)
 
             self.patch(deposit_module, "sync_all", watched)
             deposit = self.inbox("d")
@@ -252,7 +253,7 @@ class InboxTests(DepositTestCase):
 
     def test_all_or_nothing(self) -> None:
         """If the last thing cannot be given its name, the ones before it disappear again."""
-        rename, given = confined._renameat2, []
+        rename, given = tree_module._renameat2, []
 
         def full(source_fd: int, source: str, *rest: Any) -> bool:
             if source == "c":
@@ -260,7 +261,7 @@ class InboxTests(DepositTestCase):
             given.append(source)
             return rename(source_fd, source, *rest)
 
-        self.patch(confined, "_renameat2", full)
+        self.patch(tree_module, "_renameat2", full)
         (self.directory / "a").write_bytes(b"mine")
         deposit = self.inbox("a", "b", "c")
         deposit.prepare()
@@ -381,7 +382,7 @@ class PlantedTests(DepositTestCase):
         (self.directory / "link").symlink_to((self.outside / "other").absolute())
         os.link(self.outside / "precious", self.directory / "second")
         os.mkfifo(self.directory / "pipe")
-        tree = confined.Tree(os.open(self.directory, os.O_RDONLY))
+        tree = tree_module.Tree(os.open(self.directory, os.O_RDONLY))
         self.addCleanup(tree.close)
         for name in ("link", "second", "pipe"):
             self.assertRaises(OSError, tree.reopen, (name,))

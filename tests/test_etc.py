@@ -19,8 +19,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from kdc import config, tap
 from kdc.client_options import client_settings
 from kdc.errors import ConfigurationError
+from kdc.limits import Limits
 from kdc.policy import LIMITS, read_policy
-from kdc.rates import Limits
 from kdc.secret import read_private
 from kdc.transfer_options import receive_settings
 from tests.support.command_lines import OURS, logical_lines, long_options, options_in, parse

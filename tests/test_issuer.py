@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from kdc import issuer as issuer_module
 from kdc.errors import Refusal
 from kdc.issuer import ALLOWED, Audit, Enrolment, Output, State, everybody
+from kdc.limits import Limits
 from kdc.protocol.codec import enc, frame
 from kdc.protocol.crypto import verified
 from kdc.protocol.messages import (
@@ -20,7 +21,6 @@ from kdc.protocol.messages import (
     decode,
     encode,
 )
-from kdc.rates import Limits
 from kdc.store import Delete, Replace, Status
 from tests.support.core import (
     PROPERTY,

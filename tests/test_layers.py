@@ -16,6 +16,7 @@ TOP = Path(__file__).parent.parent
 CORE = (
     (
         "kdc",
+        "kdc.files",
         "kdc.protocol",
     ),
     ("kdc.errors", "kdc.protocol.names"),
@@ -25,14 +26,14 @@ CORE = (
         "kdc.protocol.messages",
         "kdc.protocol.noise",
         "kdc.permits",
-        "kdc.rates",
+        "kdc.limits",
         "kdc.protocol.tickets",
     ),
     ("kdc.protocol.records",),
     ("kdc.protocol.handshake",),
     ("kdc.protocol.kdc_exchange",),
 )
-SECRET_FILES = (("kdc.credentials",),)
+SECRET_FILES = (("kdc.files.private",),)
 STORE = (
     ("kdc.store",),
     ("kdc.store.files", "kdc.store.lines", "kdc.store.memory", "kdc.store.portable"),
@@ -46,8 +47,8 @@ STORE = (
 DECISIONS = (("kdc.issuer",),)
 LOCAL = (
     (
-        *("kdc.confined", "kdc.rlimits", "kdc.items", "kdc.partial"),
-        *("kdc.protocol.directory", "kdc.progress", "kdc.telling"),
+        *("kdc.files.tree", "kdc.rlimits", "kdc.items", "kdc.files.atomic"),
+        *("kdc.protocol.directory", "kdc.progress", "kdc.terminal"),
     ),
     ("kdc.itemstream", "kdc.unfinished"),
     ("kdc.config", "kdc.deposit", "kdc.outgoing", "kdc.secret"),

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc import cli
 from kdc.admin import AdminOptions
 from kdc.adminfiles import AdminCommand
-from kdc.rates import Limits
+from kdc.limits import Limits
 from tests.support.command_lines import OURS, logical_lines, parse, words_of
 from tests.support.processes import TOP, ProgramTestCase
 from tests.test_docs import blocks_of

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import ConfigurationError, LocalIOError
 from kdc.issuer import Enrolment
+from kdc.limits import Limits
 from kdc.permits import Permits
 from kdc.policy import LIMITS, Policy, read_policy
-from kdc.rates import Limits
 from tests.support.core import PROPERTY
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc import telling
+from kdc import terminal
 from kdc.errors import PeerUnavailable
 from kdc.running import run_to_end
 
@@ -40,7 +40,7 @@ class RunToEndTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.said: list[str] = []
-        self.patch(telling, "say", self.said.append)
+        self.patch(terminal, "say", self.said.append)
         for number in (signal.SIGINT, signal.SIGTERM):
             # Where nothing catches it, it must not end the tests.
             self.addCleanup(signal.signal, number, signal.signal(number, lambda *_: None))

@@ -17,10 +17,10 @@ from kdc.errors import (
     TooBusy,
 )
 from kdc.issuer import Enrolment
+from kdc.limits import Limits
 from kdc.protocol.codec import frame
 from kdc.protocol.kdc_exchange import Exchange
 from kdc.protocol.messages import encode
-from kdc.rates import Limits
 from kdc.server import KDCProtocol, system_now
 from kdc.store import Delete, Status
 from kdc.tls import ClientTLS, channel_binding

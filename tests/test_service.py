@@ -36,10 +36,10 @@ from kdc.errors import (
     RefusedByPolicy,
     WrongIdentity,
 )
+from kdc.files.atomic import PartialFile
 from kdc.issuer import Enrolment
-from kdc.partial import PartialFile
+from kdc.limits import Limits
 from kdc.permits import Permits
-from kdc.rates import Limits
 from kdc.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
 from kdc.store.files import Files

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 import attrs
 
-from kdc.credentials import others_can_read
+from kdc.files.private import others_can_read
 from kdc.protocol.crypto import KEY_BYTES, hkdf
 from kdc.store import StoreError
 from kdc.store.files import Files, read_all, replace

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import Refusal, RemoteProtocolError
 from kdc.issuer import Audit, Enrolment, Issuer, Now, Output, Session
+from kdc.limits import Limits
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.crypto import ChannelBinding, Digest, LongTermKeys, long_term_keys
 from kdc.protocol.handshake import Accepted, Epoch, Epochs, Presentation
@@ -23,7 +24,6 @@ from kdc.protocol.kdc_exchange import Answer, Exchange, Grant, Sent
 from kdc.protocol.messages import KeyReply, Receiving, Refused
 from kdc.protocol.noise import Responder, _SymmetricState
 from kdc.protocol.records import Event, RecordStream
-from kdc.rates import Limits
 from kdc.store import Change, Create, Record, Result, Status
 from kdc.store.memory import MemoryStore
 

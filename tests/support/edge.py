@@ -46,9 +46,9 @@ from kdc.channel_transport import IStreamProtocol
 from kdc.client import KDCClient, KDCLink
 from kdc.endpoints import ChannelClientEndpoint, Reception
 from kdc.issuer import Audit, Enrolment, Issuer, Now
+from kdc.limits import Limits
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.records import AckStatus
-from kdc.rates import Limits
 from kdc.server import KDCFactory, tls_factory
 from kdc.store import Change, Create, Record, Result, Status, StoreUnavailable
 from kdc.store.memory import MemoryStore

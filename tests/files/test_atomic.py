@@ -14,7 +14,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import ExitStatus, LocalIOError
-from kdc.partial import PartialFile, local_error
+from kdc.files.atomic import PartialFile, local_error
 
 
 class PartialFileTests(SynchronousTestCase):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.rates import Limits, Rate, TokenBuckets, address_prefix
+from kdc.limits import Limits, Rate, TokenBuckets, address_prefix
 from tests.support.core import PROPERTY
 
 TEN_A_MINUTE = Rate(10, 60, 10)

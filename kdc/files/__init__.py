@@ -1,0 +1,1 @@
+"""Files that are whole or absent, trees no link leads out of, private files.  Blocking."""

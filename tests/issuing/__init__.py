@@ -1,0 +1,1 @@
+"""The decisions of the KDC, as plain calls."""

@@ -76,7 +76,7 @@ store-kill9: $(READY)
 	@$(BIN)/python bench/store_kill9.py
 
 store-faults: $(READY)
-	@$(BIN)/python -m twisted.trial tests.test_store_faults tests.test_store_damage
+	@$(BIN)/python -m twisted.trial tests.store.test_faults tests.store.test_damage
 
 store-scale: $(READY)
 	@$(BIN)/python bench/store_scale.py

@@ -67,7 +67,14 @@ setup(
     # The root is named so that an editable install puts it on the path whole: that is what
     # lets twistd find twisted/plugins in a checkout.
     package_dir={"": "."},
-    packages=["kdc", "kdc.files", "kdc.protocol", "kdc.store", "twisted.plugins"],
+    packages=[
+        "kdc",
+        "kdc.files",
+        "kdc.protocol",
+        "kdc.store",
+        "kdc.store.flatfile",
+        "twisted.plugins",
+    ],
     package_data={"kdc": ["py.typed"]},
     # Where man(1) looks for what belongs to a command that it finds in a bin beside it.
     data_files=[

@@ -20,9 +20,10 @@ import sys
 import tempfile
 import time
 
-from kdc.store import Create, Outcome, Record, Status, flatfile
-from kdc.store.check import check
-from kdc.store.flatfile import FlatFileStore
+from kdc.store import Create, Outcome, Record, Status
+from kdc.store.flatfile import store as flatfile
+from kdc.store.flatfile.check import check
+from kdc.store.flatfile.store import FlatFileStore
 
 _BATCH = 5
 

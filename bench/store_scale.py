@@ -33,8 +33,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from kdc.store import Create, Outcome, Record, Status
-from kdc.store.files import Files
-from kdc.store.flatfile import FlatFileStore
+from kdc.store.flatfile.files import Files
+from kdc.store.flatfile.store import FlatFileStore
 from kdc.storewriter import StoreWriter
 
 _BATCH = 100

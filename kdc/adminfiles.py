@@ -42,8 +42,8 @@ class Check(AdminCommand):
     longdesc = "Look at every line of the database; say what is wrong, change nothing."
 
     def run(self) -> int:
-        from kdc.store.check import examine
-        from kdc.store.opening import Paths
+        from kdc.store.flatfile.check import examine
+        from kdc.store.flatfile.opening import Paths
 
         path = self.store.path
         if not self.store.exists:
@@ -77,7 +77,7 @@ class Repair(AdminCommand):
     longdesc = "Keep every authentic line and put the others aside.  The KDC must be stopped."
 
     def run(self) -> int:
-        from kdc.store.repair import repair
+        from kdc.store.flatfile.repair import repair
 
         self.store.check_owner()
         done = repair(self.store.path, now=int(time.time()), **self.store.companions)
@@ -104,7 +104,7 @@ class Backup(AdminCommand):
         self["directory"] = directory
 
     def run(self) -> int:
-        from kdc.store.backup import backup
+        from kdc.store.flatfile.backup import backup
 
         target = absolute(self["directory"]) or Path()
         if not target.is_dir():

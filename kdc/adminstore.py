@@ -21,7 +21,7 @@ from kdc.files.atomic import local_error
 
 if TYPE_CHECKING:
     from kdc.administration import Answer, Context, Request
-    from kdc.store.flatfile import FlatFileStore
+    from kdc.store.flatfile.store import FlatFileStore
 
 __all__ = ["AdminStore", "Ask"]
 
@@ -60,7 +60,7 @@ class AdminStore:
     @property
     def realm(self) -> str:
         """The database's own, or for one that is yet to be made the one that was given."""
-        from kdc.store.base import Header
+        from kdc.store.flatfile.base import Header
 
         try:
             with self.path.open("rb") as file:
@@ -141,7 +141,7 @@ class AdminStore:
     @contextlib.contextmanager
     def opened(self, *, create: bool) -> Iterator[FlatFileStore]:
         """Hold the store; raises `StoreError` if somebody else does, as a running KDC."""
-        from kdc.store.flatfile import FlatFileStore
+        from kdc.store.flatfile.store import FlatFileStore
 
         self.check_owner()
         if not create and not self.exists:

@@ -33,7 +33,7 @@ from kdc.protocol.directory import DIRECTORY
 from kdc.server import KDCFactory, tls_factory
 from kdc.sockets import listen_at
 from kdc.store import Record
-from kdc.store.flatfile import FlatFileStore
+from kdc.store.flatfile.store import FlatFileStore
 from kdc.storewriter import StoreWriter
 from kdc.tlsfiles import TLSFiles
 

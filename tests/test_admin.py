@@ -24,7 +24,7 @@ from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.invitation import Invitation
 from kdc.secret import SecretSource, write_key_file
 from kdc.store import Create, Record, Status
-from kdc.store.flatfile import FlatFileStore
+from kdc.store.flatfile.store import FlatFileStore
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import dump, fields_of
 from kdc.tlsfiles import TLSFiles

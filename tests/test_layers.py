@@ -35,14 +35,26 @@ CORE = (
 )
 SECRET_FILES = (("kdc.files.private",),)
 STORE = (
+    ("kdc.store.interface",),
     ("kdc.store",),
-    ("kdc.store.files", "kdc.store.lines", "kdc.store.memory", "kdc.store.portable"),
-    ("kdc.store.batch", "kdc.store.kept", "kdc.store.masterkey", "kdc.store.table"),
-    ("kdc.store.base", "kdc.store.content"),
-    ("kdc.store.journal",),
-    ("kdc.store.opening",),
-    ("kdc.store.check", "kdc.store.flatfile"),
-    ("kdc.store.backup", "kdc.store.repair"),
+    (
+        "kdc.store.flatfile.files",
+        "kdc.store.flatfile.lines",
+        "kdc.store.memory",
+        "kdc.store.portable",
+    ),
+    (
+        "kdc.store.flatfile.batch",
+        "kdc.store.flatfile.generation",
+        "kdc.store.flatfile.masterkey",
+        "kdc.store.flatfile.table",
+    ),
+    ("kdc.store.flatfile.base", "kdc.store.flatfile.content"),
+    ("kdc.store.flatfile.journal",),
+    ("kdc.store.flatfile.opening",),
+    ("kdc.store.flatfile.check", "kdc.store.flatfile.store"),
+    ("kdc.store.flatfile",),
+    ("kdc.store.flatfile.backup", "kdc.store.flatfile.repair"),
 )
 DECISIONS = (("kdc.issuer",),)
 LOCAL = (

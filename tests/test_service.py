@@ -42,8 +42,8 @@ from kdc.limits import Limits
 from kdc.permits import Permits
 from kdc.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
-from kdc.store.files import Files
-from kdc.store.flatfile import FlatFileStore
+from kdc.store.flatfile.files import Files
+from kdc.store.flatfile.store import FlatFileStore
 from kdc.tap import Options
 from kdc.tls import ClientTLS, Pin, make_certificate
 from kdc.who_app import everybody

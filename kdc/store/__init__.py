@@ -1,26 +1,19 @@
-"""The principal database as everything above it sees it.
+"""The principal database as everything above it sees it; see `kdc.store.interface`."""
 
-A store keeps one `Record` a name.  It is blocking code without Twisted:
-`Store.get` answers from memory and may be called anywhere; `Store.apply` waits
-for the disk (or for other machines) and belongs off the reactor thread.
-
-Nothing here assumes one process.  ``get`` may lag behind what another writer
-has done, which is why each change says which generation it expects, and why
-`Store.watch` tells of changes whoever made them.
-"""
-
-from __future__ import annotations
-
-import enum
-import functools
-import ipaddress
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeAlias
-
-import attrs
-
-from kdc.errors import ExitStatus, KDCError
-from kdc.protocol.names import check_name
+from kdc.store.interface import (
+    Change,
+    Create,
+    Delete,
+    Outcome,
+    Purge,
+    Record,
+    Replace,
+    Result,
+    Status,
+    Store,
+    StoreError,
+    StoreUnavailable,
+)
 
 __all__ = [
     "Change",
@@ -36,169 +29,3 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
 ]
-
-
-class StoreError(KDCError):
-    """The store is damaged, locked, missing or of another format; nothing was changed."""
-
-    exit_status = ExitStatus.LOCAL_IO
-
-
-class StoreUnavailable(StoreError):
-    """The store cannot write just now (full, read-only, failing disk); try later.
-
-    Nothing of the change was kept, in memory or on disk.
-    """
-
-
-class Status(enum.Enum):
-    """What a record's name may do."""
-
-    ACTIVE = "active"
-    DISABLED = "disabled"  # keys kept, nothing is issued to it or for it
-    INVITED = "invited"  # reserved: whoever proves the invitation code registers it
-    DELETED = "deleted"  # a tombstone: keeps the name from being taken by another
-
-
-def _bytes_of(*lengths: int) -> Callable[[object, object, bytes], None]:
-    def check(_: object, attribute: object, value: bytes) -> None:
-        if len(value) not in lengths:
-            # Never quote the value: it is a key.
-            raise ValueError(f"{attribute.name} has {len(value)} bytes")  # type: ignore[attr-defined]
-
-    return check
-
-
-@functools.lru_cache(maxsize=1024)
-def _check_address(address: str) -> None:
-    # One spelling, and nothing that could be taken for another field of a line.
-    if address and ("%" in address or str(ipaddress.ip_address(address)) != address):
-        raise ValueError(f"not a canonical IP address: {address[:64]!r}")
-
-
-def _number(high: int) -> Callable[[object, object, int], None]:
-    def check(_: object, attribute: object, value: int) -> None:
-        if not 0 <= value <= high:
-            raise ValueError(f"{attribute.name} is not from 0 to {high}")  # type: ignore[attr-defined]
-
-    return check
-
-
-_MAX_PORT = 0xFFFF
-_MAX_NUMBER = 10**18 - 1
-
-
-@attrs.frozen
-class Record:
-    """One principal.  ``generation`` is 0 until a store has accepted the record.
-
-    The store numbers its changes; a record bears the number of the change that
-    wrote it, so a name's generation only grows, across deletion too.  Times are
-    whole seconds of Unix time, for people: no decision of the protocol rests on
-    them except the end of an invitation.
-    """
-
-    name: str = attrs.field(converter=check_name)
-    status: Status
-    # A canonical IP literal, or empty.
-    address: str = attrs.field(default="", validator=lambda _, __, value: _check_address(value))
-    port: int = attrs.field(default=0, validator=_number(_MAX_PORT))
-    verify_key: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, 32))
-    reply_key: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, 32))
-    invitation: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, *range(16, 33)))
-    invitation_end_time: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
-    changed_time: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
-    generation: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
-
-
-@attrs.frozen
-class Create:
-    """Add ``record`` if its name has no record at all, not even a tombstone.
-
-    ``token`` (16 random bytes of the caller) is kept beside the record: the
-    same change sent again after a lost answer finds its own token there and
-    is DONE, not EXISTS.
-    """
-
-    record: Record
-    token: bytes = attrs.field(repr=False, validator=_bytes_of(16))
-
-
-@attrs.frozen
-class Replace:
-    """Put ``record`` in the place of the one that has ``expected_generation``."""
-
-    record: Record
-    expected_generation: int
-
-
-@attrs.frozen
-class Delete:
-    """Replace the record by a tombstone, keys and token gone."""
-
-    name: str
-    expected_generation: int
-    changed_time: int = 0
-
-
-@attrs.frozen
-class Purge:
-    """Remove a tombstone or an unclaimed invitation, so that the name is free again.
-
-    Only for the operator; see docs/protocol.md section 11 for how long to wait.
-    """
-
-    name: str
-    expected_generation: int
-
-
-Change: TypeAlias = Create | Replace | Delete | Purge
-
-
-class Outcome(enum.Enum):
-    DONE = "done"  # durable
-    EXISTS = "exists"  # Create: the name has a record
-    CONFLICT = "conflict"  # the record has another generation than expected
-    ABSENT = "absent"  # there is no such record
-
-
-@attrs.frozen
-class Result:
-    """What became of one change, and the name's record as it is now."""
-
-    outcome: Outcome
-    record: Record | None
-
-
-class Store(Protocol):
-    """Any store.  ``tests/support/store_conformance.py`` is what it must pass."""
-
-    realm: str
-
-    def get(self, name: str) -> Record | None:
-        """Return the record of ``name``, from memory: microseconds, never a wait."""
-
-    def apply(self, changes: Sequence[Change]) -> list[Result]:
-        """Carry out ``changes`` in order; when this returns, all DONE ones are durable.
-
-        One batch costs one wait for the disk, so give it what has gathered.
-        Changes are independent: one that is refused does not undo the others.
-        Raises `StoreUnavailable`: then nothing of the batch was done.  One call
-        at a time.
-        """
-
-    def __iter__(self) -> Iterator[Record]:
-        """Every record, tombstones too, in the order of names; a snapshot."""
-
-    def __len__(self) -> int:
-        """How many records there are, tombstones included."""
-
-    def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
-        """Call ``changed`` with each record that a change, by anyone, has made durable.
-
-        A purged name is told of by its tombstone.  Called in whatever thread
-        learns of it; must return at once.  The result ends the watch.
-        """
-
-    def close(self) -> None:
-        """Release files and locks.  The store is not usable afterwards."""

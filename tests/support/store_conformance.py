@@ -1,7 +1,7 @@
 """What any store must do, whatever it is made of.
 
 Mix `StoreConformance` into a test case and define ``make_store``; that is all a
-new store needs.  ``tests/test_store.py`` shows it.  Nothing here looks at how
+new store needs.  ``tests/store/test_memory.py`` shows it.  Nothing here looks at how
 generations are numbered, only that they grow.
 """
 

@@ -11,7 +11,7 @@ import re
 import zlib
 
 from kdc.store import StoreError
-from kdc.store.files import Files, read_all, replace
+from kdc.store.flatfile.files import Files, read_all, replace
 
 __all__ = ["KeptGeneration"]
 

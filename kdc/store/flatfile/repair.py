@@ -8,14 +8,14 @@ from collections.abc import Callable
 import attrs
 
 from kdc.store import Record, Status, StoreError
-from kdc.store.base import Header, write_base
-from kdc.store.check import Examination, Line, examine
-from kdc.store.files import Files, read_whole, replace
-from kdc.store.journal import Journal, JournalHeader
-from kdc.store.kept import KeptGeneration
-from kdc.store.lines import Entry, Sealer
-from kdc.store.opening import Paths, take_lock
-from kdc.store.table import Table
+from kdc.store.flatfile.base import Header, write_base
+from kdc.store.flatfile.check import Examination, Line, examine
+from kdc.store.flatfile.files import Files, read_whole, replace
+from kdc.store.flatfile.generation import KeptGeneration
+from kdc.store.flatfile.journal import Journal, JournalHeader
+from kdc.store.flatfile.lines import Entry, Sealer
+from kdc.store.flatfile.opening import Paths, take_lock
+from kdc.store.flatfile.table import Table
 
 __all__ = ["Repaired", "repair"]
 

@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from kdc.store import StoreError
-from kdc.store.base import (
+from kdc.store.flatfile.base import (
     DamagedBase,
     Header,
     first_line,
     read_base,
     write_base,
 )
-from kdc.store.files import Files
-from kdc.store.journal import Journal, JournalHeader, Scan, scan
-from kdc.store.kept import KeptGeneration
-from kdc.store.lines import PURGED, generation_of, name_of, status_of
-from kdc.store.masterkey import MasterKeys
-from kdc.store.table import Table
+from kdc.store.flatfile.files import Files
+from kdc.store.flatfile.generation import KeptGeneration
+from kdc.store.flatfile.journal import Journal, JournalHeader, Scan, scan
+from kdc.store.flatfile.lines import PURGED, generation_of, name_of, status_of
+from kdc.store.flatfile.masterkey import MasterKeys
+from kdc.store.flatfile.table import Table
 
 __all__ = ["Found", "Paths", "copy_history", "open_files", "take_lock"]
 
@@ -64,7 +64,7 @@ class Paths:
 
 @attrs.frozen
 class Found:
-    """An opened store; what `kdc.store.flatfile` goes on with."""
+    """An opened store; what `kdc.store.flatfile.store.store` goes on with."""
 
     header: Header
     master: bytes = attrs.field(repr=False)

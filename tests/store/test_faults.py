@@ -24,9 +24,9 @@ from kdc.store import (
     Status,
     StoreError,
     StoreUnavailable,
-    flatfile,
 )
-from kdc.store.flatfile import FlatFileStore
+from kdc.store.flatfile import store as flatfile
+from kdc.store.flatfile.store import FlatFileStore
 from tests.support.disk import Disk, PowerCut
 from tests.support.store_conformance import active, token
 

@@ -24,18 +24,18 @@ from kdc.store import (
     Status,
     StoreError,
     StoreUnavailable,
-    flatfile,
 )
-from kdc.store.backup import backup
-from kdc.store.check import check
-from kdc.store.files import Files
-from kdc.store.flatfile import FlatFileStore
-from kdc.store.lines import BadLine, Entry, Sealer
-from kdc.store.table import CHUNK_BYTES, Table, lines_of
+from kdc.store.flatfile import store as flatfile
+from kdc.store.flatfile.backup import backup
+from kdc.store.flatfile.check import check
+from kdc.store.flatfile.files import Files
+from kdc.store.flatfile.lines import BadLine, Entry, Sealer
+from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile.table import CHUNK_BYTES, Table, lines_of
 from tests.support.store_conformance import active, invited, token
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_VECTORS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "vectors")
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_VECTORS = os.path.join(_ROOT, "tests", "vectors")
 
 
 class FlatFileCase(SynchronousTestCase):
@@ -193,7 +193,7 @@ class LockTests(FlatFileCase):
     def test_the_lock_ends_with_its_process(self) -> None:
         """A killed server's lock keeps nobody out."""
         code = (
-            "import os, sys; from kdc.store.flatfile import FlatFileStore\n"
+            "import os, sys; from kdc.store.flatfile.store import FlatFileStore\n"
             "FlatFileStore.open(sys.argv[1], realm='LOCAL'); print(os.getpid(), flush=True)\n"
             "sys.stdin.read()"
         )

@@ -1,6 +1,6 @@
 """Looking at a store's files line by line, and saying what is wrong with which.
 
-Reads only, takes no lock, and needs nothing to be right.  `kdc.store.repair`
+Reads only, takes no lock, and needs nothing to be right.  `kdc.store.flatfile.store.repair`
 goes on with what is found here.
 """
 
@@ -15,13 +15,13 @@ import attrs
 
 from kdc.protocol.crypto import same
 from kdc.store import StoreError
-from kdc.store.base import Header, end_line, mac_key
-from kdc.store.files import Files, read_all
-from kdc.store.journal import COMMIT, Chain, JournalHeader
-from kdc.store.kept import KeptGeneration
-from kdc.store.lines import BadLine, Entry, Sealer, foreign_digest
-from kdc.store.masterkey import MasterKeys
-from kdc.store.opening import Paths
+from kdc.store.flatfile.base import Header, end_line, mac_key
+from kdc.store.flatfile.files import Files, read_all
+from kdc.store.flatfile.generation import KeptGeneration
+from kdc.store.flatfile.journal import COMMIT, Chain, JournalHeader
+from kdc.store.flatfile.lines import BadLine, Entry, Sealer, foreign_digest
+from kdc.store.flatfile.masterkey import MasterKeys
+from kdc.store.flatfile.opening import Paths
 
 __all__ = ["Examination", "Line", "Problem", "check", "examine"]
 

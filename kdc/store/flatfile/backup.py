@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from kdc.store import StoreError
-from kdc.store.check import check
-from kdc.store.files import Files, read_whole, replace
-from kdc.store.opening import Paths
+from kdc.store.flatfile.check import check
+from kdc.store.flatfile.files import Files, read_whole, replace
+from kdc.store.flatfile.opening import Paths
 
 __all__ = ["backup"]
 

@@ -30,11 +30,11 @@ from kdc.store import (
     Store,
     StoreUnavailable,
 )
-from kdc.store.flatfile import FlatFileStore
+from kdc.store.flatfile.store import FlatFileStore
 from kdc.store.memory import MemoryStore
+from tests.store.test_faults import PATH, inline
 from tests.support.disk import Disk
 from tests.support.store_conformance import active, invited, token
-from tests.test_store_faults import PATH, inline
 
 NAMES = st.sampled_from(["a", "a-", "active", "b", "b.c"])
 TOKENS = st.integers(1, 3).map(token)

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, Delete, Purge, Replace, Status, StoreError
-from kdc.store.check import Problem, check
-from kdc.store.flatfile import FlatFileStore
-from kdc.store.repair import repair
+from kdc.store.flatfile.check import Problem, check
+from kdc.store.flatfile.repair import repair
+from kdc.store.flatfile.store import FlatFileStore
+from tests.store.test_faults import PATH, inline
 from tests.support.disk import Disk
 from tests.support.store_conformance import active, token
-from tests.test_store_faults import PATH, inline
 
 JOURNAL = PATH + ".journal"
 KEY = PATH + ".key"

@@ -17,16 +17,16 @@ import attrs
 
 from kdc.protocol.names import check_realm
 from kdc.store import Change, Record, Result, StoreUnavailable
-from kdc.store.base import Header, write_base
-from kdc.store.batch import Batch
-from kdc.store.content import Content
-from kdc.store.files import Files, still_there
-from kdc.store.journal import Journal, JournalHeader
-from kdc.store.kept import KeptGeneration
-from kdc.store.lines import Entry, Sealer
-from kdc.store.masterkey import MasterKeys
-from kdc.store.opening import Paths, copy_history, open_files, take_lock
-from kdc.store.table import Table
+from kdc.store.flatfile.base import Header, write_base
+from kdc.store.flatfile.batch import Batch
+from kdc.store.flatfile.content import Content
+from kdc.store.flatfile.files import Files, still_there
+from kdc.store.flatfile.generation import KeptGeneration
+from kdc.store.flatfile.journal import Journal, JournalHeader
+from kdc.store.flatfile.lines import Entry, Sealer
+from kdc.store.flatfile.masterkey import MasterKeys
+from kdc.store.flatfile.opening import Paths, copy_history, open_files, take_lock
+from kdc.store.flatfile.table import Table
 
 __all__ = ["FlatFileStore"]
 

@@ -1,0 +1,1 @@
+"""The stores, and one conformance suite for all of them."""

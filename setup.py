@@ -70,6 +70,7 @@ setup(
     packages=[
         "kdc",
         "kdc.files",
+        "kdc.net",
         "kdc.protocol",
         "kdc.store",
         "kdc.store.flatfile",

@@ -25,8 +25,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from bench.load import Measured, Settings, at_once, figures
-from kdc.sockets import notice_dead_peers
-from kdc.tls import ClientTLS, ServerTLS, Unvouched, make_certificate
+from kdc.net.sockets import notice_dead_peers
+from kdc.net.tls import ClientTLS, ServerTLS, Unvouched, make_certificate
 
 __all__ = ["ANSWER", "ASK", "LOADS", "crypto"]
 

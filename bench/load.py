@@ -22,11 +22,11 @@ from twisted.internet.task import react
 from bench.population import able, keys_of, name_of
 from bench.processes import cpu_of
 from kdc.client import KDCClient, KDCLink
+from kdc.net.tls import ClientTLS, Pin
 from kdc.protocol.crypto import EpochSecret, ticket_key
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.messages import Receiving
 from kdc.protocol.tickets import TicketCipher
-from kdc.tls import ClientTLS, Pin
 
 __all__ = ["LOADS", "Settings", "at_once", "client_of", "figures"]
 

@@ -25,8 +25,8 @@ from zope.interface import implementer
 
 from kdc.administration import Answer, Request
 from kdc.adminsocket import MAX_REQUEST, answer_line, end_line
-from kdc.background import background
 from kdc.errors import ConfigurationError, KDCError
+from kdc.net.background import background
 
 __all__ = ["AdminFactory", "More", "lines_of", "peer_uid"]
 

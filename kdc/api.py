@@ -21,9 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from kdc import clock
 from kdc.asking import Asking
-from kdc.background import background
 from kdc.channel_services import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
 from kdc.client_app import client_for, enter
@@ -31,8 +29,10 @@ from kdc.client_options import ClientSettings, client_settings
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import ConfigurationError
 from kdc.listening import Listening
+from kdc.net import clock
+from kdc.net.background import background
+from kdc.net.exit_status import run_to_end, show_warnings
 from kdc.protocol.crypto import SessionKey, export_key
-from kdc.running import run_to_end, show_warnings
 
 __all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey", "run"]
 

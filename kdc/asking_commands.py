@@ -11,9 +11,9 @@ from kdc.client_app import in_thread, make_client, whoami
 from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
 from kdc.doctor import Finding, examine, seen_by_others
 from kdc.errors import ExitStatus, KDCError
+from kdc.net.exit_status import run_to_end, say
 from kdc.options import whole_number
 from kdc.protocol.directory import DIRECTORY
-from kdc.running import run_to_end, say
 from kdc.who_app import everybody, who
 
 __all__ = ["Doctor", "Who", "Whoami"]

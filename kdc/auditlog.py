@@ -18,9 +18,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from kdc.background import background
 from kdc.issuer import Audit
 from kdc.limits import Rate, TokenBuckets
+from kdc.net.background import background
 
 __all__ = ["AuditLog", "format_line"]
 

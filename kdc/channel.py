@@ -28,12 +28,12 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdc.background import background
 from kdc.channel_transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.errors import IntegrityError, KDCError, PeerUnavailable, Refusal, RemoteProtocolError
+from kdc.net.background import background
+from kdc.net.sockets import notice_dead_peers, read_at_once
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream
-from kdc.sockets import notice_dead_peers, read_at_once
 
 __all__ = ["Channel", "ClosedEarly", "Phase"]
 

@@ -11,17 +11,17 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdc import clock
 from kdc.channel import Channel, Phase
 from kdc.channel_services import Service, Status, service_name
 from kdc.channel_transport import PrincipalAddress
 from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.limiter import ConnectionLimiter
 from kdc.limits import Rate, TokenBuckets
+from kdc.net import clock
+from kdc.net.sockets import host_of
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.handshake import MAX_PRESENT, Accepted, Epochs
 from kdc.protocol.records import RecordStream
-from kdc.sockets import host_of
 
 __all__ = ["ChannelListener"]
 

@@ -11,10 +11,10 @@ from kdc.channel import Channel
 from kdc.channel_services import Status
 from kdc.channel_transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable, Refusal, RefusedByPolicy, RemoteProtocolError
+from kdc.net.sockets import host_of
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.handshake import SECOND_BYTES, Presentation
 from kdc.protocol.kdc_exchange import Grant
-from kdc.sockets import host_of
 
 __all__ = ["SenderChannel"]
 

@@ -112,7 +112,7 @@ def kdc_table() -> CommandTable:
 def _kdc(argv: list[str]) -> int:
     from twisted.internet import reactor
 
-    from kdc.running import run_to_end, show_warnings
+    from kdc.net.exit_status import run_to_end, show_warnings
     from kdc.service import KDCService
     from kdc.tap import Options, settings_of
 

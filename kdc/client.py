@@ -36,13 +36,13 @@ from kdc.errors import (
     UnknownPeer,
     WrongIdentity,
 )
+from kdc.net.sockets import notice_dead_peers
+from kdc.net.tls import ALPN, ClientTLS, channel_binding, peer_fingerprint
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.kdc_exchange import Exchange, Grant, Reply, Sent
 from kdc.protocol.messages import Authenticated, Changed, KeyReply, Receiving, Refused, Registered
 from kdc.protocol.messages import Superseded as SupersededMessage
-from kdc.sockets import notice_dead_peers
-from kdc.tls import ALPN, ClientTLS, channel_binding, peer_fingerprint
 
 __all__ = ["KDCClient", "KDCLink", "backoff", "reason_of"]
 

@@ -15,16 +15,16 @@ from twisted.internet.threads import deferToThreadPool
 
 from kdc.client import KDCClient
 from kdc.client_options import ClientSettings, identity_of
-from kdc.clock import use_monotonic_timers
 from kdc.errors import (
     AuthenticationRefused,
     ConfigurationError,
     NameTaken,
 )
+from kdc.net.clock import use_monotonic_timers
+from kdc.net.exit_status import say
+from kdc.net.tls import ClientTLS
 from kdc.protocol.crypto import LongTermKeys
-from kdc.running import say
 from kdc.secret import SecretSource, has_terminal
-from kdc.tls import ClientTLS
 
 __all__ = [
     "NEW_SECRET_SECONDS",

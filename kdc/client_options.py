@@ -11,11 +11,11 @@ from twisted.python import usage
 
 from kdc import config, known
 from kdc.errors import ConfigurationError, UnknownIdentity
+from kdc.net.exit_status import say
+from kdc.net.tls import Authority, Identity, Pin, parse_fingerprint
 from kdc.options import Command, absolute, whole_number
 from kdc.protocol.names import check_realm, fold_name
-from kdc.running import say
 from kdc.secret import SecretSource, has_terminal, interruptible
-from kdc.tls import Authority, Identity, Pin, parse_fingerprint
 
 __all__ = ["PROGRAM", "ClientOptions", "ClientSettings", "client_settings", "identity_of"]
 

@@ -8,14 +8,14 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred
 from twisted.python import usage
 
-from kdc.background import background
 from kdc.client_app import make_client
 from kdc.client_options import PROGRAM
 from kdc.errors import KDCError
+from kdc.net.background import background
+from kdc.net.exit_status import complain, leave_twistd, run_to_end
 from kdc.options import Command, ends_twistd
 from kdc.receive_app import STDOUT, Receiver, check_places
 from kdc.rlimits import set_limits
-from kdc.running import complain, leave_twistd, run_to_end
 from kdc.send_app import send
 from kdc.transfer_options import ReceiverOptions, SenderOptions, receive_settings, send_settings
 from kdc.tunnel_app import Tunnels

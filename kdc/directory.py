@@ -24,8 +24,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc import clock
-from kdc.background import background
 from kdc.channel_services import Service
 from kdc.channel_transport import ChannelTransport
 from kdc.client import KDCClient
@@ -33,6 +31,9 @@ from kdc.errors import ConfigurationError, KDCError
 from kdc.issuer import Audit, Issuer
 from kdc.limits import Rate, TokenBuckets
 from kdc.listening import Listening
+from kdc.net import clock
+from kdc.net.background import background
+from kdc.net.tls import ClientTLS, Pin
 from kdc.protocol.crypto import LongTermKeys, same
 from kdc.protocol.directory import (
     DIRECTORY,
@@ -45,7 +46,6 @@ from kdc.protocol.directory import (
 )
 from kdc.secret import SecretSource, write_key_file
 from kdc.store import Create, Outcome, Record, Status, Store
-from kdc.tls import ClientTLS, Pin
 
 __all__ = ["Directory", "DirectorySettings"]
 

@@ -26,7 +26,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from kdc import clock
 from kdc.channel import ClosedEarly
 from kdc.channel_receiver import ChannelListener
 from kdc.channel_sender import SenderChannel
@@ -42,6 +41,7 @@ from kdc.errors import (
     TooBusy,
     WrongIdentity,
 )
+from kdc.net import clock
 from kdc.protocol.handshake import Epoch
 from kdc.protocol.kdc_exchange import Grant
 

@@ -12,9 +12,9 @@ from kdc.client_app import change_secret, join, make_client, register
 from kdc.client_options import DEFAULT_LISTEN_PORT, PROGRAM, ClientOptions, client_settings
 from kdc.errors import ConfigurationError, ExitStatus
 from kdc.files.atomic import local_error
+from kdc.net.exit_status import run_to_end, say
 from kdc.options import Command, absolute, whole_number
 from kdc.protocol.invitation import Invitation, read_code, read_invitation
-from kdc.running import run_to_end, say
 from kdc.secret import SecretSource, ask, has_terminal, write_key_file
 
 __all__ = ["Init", "Keygen", "Passwd", "Register"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from kdc import config
 from kdc.errors import ConfigurationError, KDCUnreachable
 from kdc.files.atomic import local_error
-from kdc.tls import ALPN, Pin, fingerprint_shown, parse_fingerprint
+from kdc.net.tls import ALPN, Pin, fingerprint_shown, parse_fingerprint
 
 __all__ = ["add", "default_path", "find", "look"]
 

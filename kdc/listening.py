@@ -8,14 +8,14 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from kdc import clock
 from kdc.channel_receiver import ChannelListener
 from kdc.channel_services import Service
 from kdc.client import KDCClient
 from kdc.endpoints import Reception
 from kdc.errors import KDCError
+from kdc.net import clock
+from kdc.net.sockets import listen_at
 from kdc.protocol.handshake import Epochs
-from kdc.sockets import listen_at
 
 __all__ = ["Listening"]
 

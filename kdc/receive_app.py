@@ -13,7 +13,6 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from kdc.background import background
 from kdc.channel_services import DEFAULT_SERVICE, Service
 from kdc.client import KDCClient
 from kdc.client_app import NEW_SECRET_SECONDS, enter, in_thread
@@ -31,10 +30,11 @@ from kdc.files.atomic import local_error
 from kdc.hook import Hook
 from kdc.items import SERVICE, Kind, Offer, escaped
 from kdc.listening import Listening
+from kdc.net.background import background
+from kdc.net.exit_status import complain, say
 from kdc.protocol.crypto import LongTermKeys
 from kdc.receiving import Broken, Inbox
 from kdc.redelivery import OnceDeposit
-from kdc.running import complain, say
 
 __all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
 

@@ -13,7 +13,6 @@ from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.background import background
 from kdc.channel_transport import ChannelTransport, IStreamProtocol
 from kdc.deposit import Arrival, Deposit, Sealed, Stored
 from kdc.errors import (
@@ -25,9 +24,10 @@ from kdc.errors import (
     RemoteProtocolError,
     TooLarge,
 )
-from kdc.handover import Handover
 from kdc.items import Accept, Held, Offer, Refuse
 from kdc.itemstream import ItemReader
+from kdc.net.background import background
+from kdc.net.batching import Handover
 from kdc.protocol.codec import malformed
 from kdc.protocol.records import AckStatus
 

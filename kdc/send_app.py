@@ -26,9 +26,9 @@ from kdc.errors import (
 )
 from kdc.files.atomic import local_error
 from kdc.items import SERVICE, Held
+from kdc.net.exit_status import complain, say
 from kdc.outgoing import Outgoing, Survey, Thing, skipped_lines, survey, things_of
 from kdc.progress import Progress
-from kdc.running import complain, say
 from kdc.sending import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory
 
 __all__ = ["SendSettings", "plain_file", "send"]

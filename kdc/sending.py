@@ -19,7 +19,6 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.background import background
 from kdc.channel_transport import ChannelTransport, IStreamProtocol
 from kdc.errors import (
     IntegrityError,
@@ -30,6 +29,7 @@ from kdc.errors import (
 )
 from kdc.items import Accept, Held, Offer, Refuse
 from kdc.itemstream import AnswerReader
+from kdc.net.background import background
 from kdc.protocol.records import EVEN_DATA, AckStatus
 
 __all__ = ["Delivery", "Interrupted", "SendProtocol", "Stream", "Unconfirmed", "send_factory"]

@@ -23,17 +23,17 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc import clock
-from kdc.background import background
 from kdc.errors import RemoteProtocolError
 from kdc.issuer import Issuer, Now, Output, Session, State, Write
 from kdc.limiter import ConnectionLimiter
 from kdc.limits import Limits
+from kdc.net import clock
+from kdc.net.background import background
+from kdc.net.sockets import host_of, notice_dead_peers
+from kdc.net.tls import ALPN, ServerTLS, channel_binding
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
-from kdc.sockets import host_of, notice_dead_peers
 from kdc.store import Record, Result, StoreUnavailable
 from kdc.storewriter import StoreWriter
-from kdc.tls import ALPN, ServerTLS, channel_binding
 
 __all__ = ["KDCFactory", "KDCProtocol", "system_now", "tls_factory"]
 

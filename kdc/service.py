@@ -23,15 +23,15 @@ from kdc.administration import READING, Context, Request, administer
 from kdc.adminserver import AdminFactory, More, lines_of
 from kdc.adminsocket import SocketPath
 from kdc.auditlog import AuditLog
-from kdc.background import background
-from kdc.clock import use_monotonic_timers
 from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.files.atomic import local_error
 from kdc.issuer import Audit, Enrolment, Issuer, Permit, everybody
 from kdc.limits import Limits
+from kdc.net.background import background
+from kdc.net.clock import use_monotonic_timers
+from kdc.net.sockets import listen_at
 from kdc.protocol.directory import DIRECTORY
 from kdc.server import KDCFactory, tls_factory
-from kdc.sockets import listen_at
 from kdc.store import Record
 from kdc.store.flatfile.store import FlatFileStore
 from kdc.storewriter import StoreWriter

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.internet.defer import Deferred
 
-from kdc.background import background
+from kdc.net.background import background
 from kdc.store import Change, Result, Store
 
 __all__ = ["StoreWriter"]

@@ -9,6 +9,7 @@ from twisted.python import usage
 
 from kdc.issuer import Enrolment, everybody
 from kdc.limits import Limits
+from kdc.net.exit_status import say
 from kdc.options import (
     Command,
     absolute,
@@ -22,7 +23,6 @@ from kdc.policy import LIMITS, Policy, read_policy
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
 from kdc.rlimits import set_limits
-from kdc.running import say
 from kdc.service import KDCService, KDCSettings
 
 __all__ = ["Options", "makeService", "settings_of"]

@@ -11,7 +11,7 @@ import attrs
 from kdc.errors import ConfigurationError
 from kdc.files.atomic import PartialFile, local_error
 from kdc.files.private import others_can_read
-from kdc.tls import ServerTLS, make_certificate
+from kdc.net.tls import ServerTLS, make_certificate
 
 __all__ = ["TLSFiles"]
 

@@ -106,8 +106,8 @@ def run_receiver(options: Any, *, once: bool, ask: bool) -> int:
     from twisted.internet import reactor
 
     from kdc.client_app import make_client
+    from kdc.net.exit_status import run_to_end
     from kdc.receive_app import Receiver, check_places
-    from kdc.running import run_to_end
 
     options["once"] = once
     settings = attrs.evolve(receive_settings(options), ask=ask)
@@ -120,7 +120,7 @@ def run_sender(settings: SendSettings) -> int:
     from twisted.internet import reactor
 
     from kdc.client_app import make_client
-    from kdc.running import run_to_end
+    from kdc.net.exit_status import run_to_end
     from kdc.send_app import send
 
     client = make_client(reactor, settings.client)

@@ -19,11 +19,11 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.background import background
 from kdc.channel_transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable
+from kdc.net.background import background
+from kdc.net.sockets import read_at_once
 from kdc.protocol.records import EVEN_DATA
-from kdc.sockets import read_at_once
 
 __all__ = ["Relay", "expose_factory", "forward_factory", "join_to"]
 

@@ -20,8 +20,8 @@ from kdc.client_options import ClientSettings
 from kdc.endpoints import ChannelClientEndpoint
 from kdc.errors import ConfigurationError
 from kdc.listening import Listening
-from kdc.running import say
-from kdc.sockets import listen_at
+from kdc.net.exit_status import say
+from kdc.net.sockets import listen_at
 from kdc.tunnel import Relay, expose_factory, forward_factory, join_to
 
 __all__ = ["Exposed", "Forwarded", "TunnelSettings", "Tunnels", "pipe"]

@@ -6,8 +6,8 @@ from twisted.python import usage
 
 from kdc.client_app import make_client
 from kdc.client_options import PROGRAM, ClientOptions, client_settings, name_of
+from kdc.net.exit_status import run_to_end
 from kdc.options import local_endpoint
-from kdc.running import run_to_end
 from kdc.tunnel_app import Forwarded, Tunnels, TunnelSettings, pipe
 from kdc.tunnel_options import TunnelOptions, exposed_of, tunnel_settings
 

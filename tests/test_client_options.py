@@ -13,7 +13,7 @@ from kdc import client_options, known
 from kdc.client_app import client_for
 from kdc.client_options import ClientOptions, ClientSettings, client_settings, identity_of
 from kdc.errors import ConfigurationError, UnknownIdentity
-from kdc.tls import Authority, Pin
+from kdc.net.tls import Authority, Pin
 
 PRINT = "sha256:" + "1a" * 32
 BASIC = ["-n", "alice", "-a", "kdc.example", "-p", "88"]

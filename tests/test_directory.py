@@ -25,9 +25,9 @@ from kdc.errors import (
     RemoteProtocolError,
     TooBusy,
 )
+from kdc.net.tls import ServerTLS
 from kdc.protocol.directory import DIRECTORY, SERVICE
 from kdc.store import Create, Delete, Record, Replace, Status
-from kdc.tls import ServerTLS
 from kdc.who_app import Found, everybody, who
 from tests.support.edge import (
     KDC_HOST,

@@ -10,7 +10,7 @@ import sys
 
 from twisted.trial.unittest import SkipTest
 
-from kdc.tls import make_certificate
+from kdc.net.tls import make_certificate
 from tests.support.processes import CLIENT, KDC, ProgramTestCase, RunningKDC
 
 

@@ -15,7 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import known
 from kdc.errors import ConfigurationError, KDCUnreachable, LocalIOError, WrongIdentity
-from kdc.tls import ALPN, ServerTLS
+from kdc.net.tls import ALPN, ServerTLS
 from tests.support.edge import certificate, strange_certificate
 
 ONE, TWO = "sha256:" + "1a" * 32, "sha256:" + "2b" * 32

@@ -16,6 +16,7 @@ TOP = Path(__file__).parent.parent
 CORE = (
     (
         "kdc",
+        "kdc.net",
         "kdc.files",
         "kdc.protocol",
     ),
@@ -72,8 +73,8 @@ OPERATION = (
     ("kdc.administration",),
 )
 EDGE = (
-    ("kdc.aio", "kdc.background", "kdc.clock", "kdc.limiter"),
-    ("kdc.handover", "kdc.running", "kdc.sockets", "kdc.tls"),
+    ("kdc.aio", "kdc.net.background", "kdc.net.clock", "kdc.limiter"),
+    ("kdc.net.batching", "kdc.net.exit_status", "kdc.net.sockets", "kdc.net.tls"),
     ("kdc.adminserver", "kdc.auditlog", "kdc.known", "kdc.storewriter", "kdc.tlsfiles"),
     ("kdc.client", "kdc.server"),
     ("kdc.channel_services", "kdc.channel_transport"),

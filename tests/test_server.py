@@ -18,12 +18,12 @@ from kdc.errors import (
 )
 from kdc.issuer import Enrolment
 from kdc.limits import Limits
+from kdc.net.tls import ClientTLS, channel_binding
 from kdc.protocol.codec import frame
 from kdc.protocol.kdc_exchange import Exchange
 from kdc.protocol.messages import encode
 from kdc.server import KDCProtocol, system_now
 from kdc.store import Delete, Status
-from kdc.tls import ClientTLS, channel_binding
 from tests.support.core import SeededRandom, bodies, keys_of
 from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, Wire, factory_of
 

@@ -39,13 +39,13 @@ from kdc.errors import (
 from kdc.files.atomic import PartialFile
 from kdc.issuer import Enrolment
 from kdc.limits import Limits
+from kdc.net.tls import ClientTLS, Pin, make_certificate
 from kdc.permits import Permits
 from kdc.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
 from kdc.store.flatfile.files import Files
 from kdc.store.flatfile.store import FlatFileStore
 from kdc.tap import Options
-from kdc.tls import ClientTLS, Pin, make_certificate
 from kdc.who_app import everybody
 from tests.support.core import keys_of
 from tests.support.processes import free_port

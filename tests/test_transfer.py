@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from zope.interface.verify import verifyObject
 
-from kdc import handover, outgoing, receiving, sending
+from kdc import outgoing, receiving, sending
 from kdc.channel_sender import SenderChannel
 from kdc.channel_services import Service
 from kdc.channel_transport import IStreamProtocol
@@ -26,6 +26,7 @@ from kdc.errors import (
     RemoteProtocolError,
 )
 from kdc.items import SERVICE, Accept, Held, Item, Kind, Offer, Refuse
+from kdc.net import batching as batching_module
 from kdc.outgoing import Outgoing, Thing, survey
 from kdc.protocol.records import AckStatus
 from kdc.receiving import Broken, Inbox
@@ -118,7 +119,7 @@ class TransferTestCase(ChannelTestCase):
         self.successResultOf(channel.opened)
         for piece in pieces:
             alice.out.write(piece)
-            self.network.advance(handover.PILE_SECONDS)
+            self.network.advance(batching_module.PILE_SECONDS)
         if end:
             alice.out.loseWriteConnection()
             self.network.settle()

@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from kdc.client_app import make_client
 from kdc.client_options import ClientSettings
-from kdc.running import run_to_end
+from kdc.net.exit_status import run_to_end
 from kdc.secret import SecretSource, write_key_file
 from kdc.send_app import SendSettings, plain_file, send
 

@@ -38,7 +38,6 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from kdc import clock
 from kdc.channel_receiver import ChannelListener
 from kdc.channel_sender import SenderChannel
 from kdc.channel_services import Service
@@ -47,13 +46,14 @@ from kdc.client import KDCClient, KDCLink
 from kdc.endpoints import ChannelClientEndpoint, Reception
 from kdc.issuer import Audit, Enrolment, Issuer, Now
 from kdc.limits import Limits
+from kdc.net import clock
+from kdc.net.tls import ClientTLS, Identity, Pin, ServerTLS, make_certificate
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.records import AckStatus
 from kdc.server import KDCFactory, tls_factory
 from kdc.store import Change, Create, Record, Result, Status, StoreUnavailable
 from kdc.store.memory import MemoryStore
 from kdc.storewriter import StoreWriter
-from kdc.tls import ClientTLS, Identity, Pin, ServerTLS, make_certificate
 from tests.support.core import Realm, SeededRandom, keys_of
 
 __all__ = [

@@ -16,7 +16,7 @@ from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdc.errors import ConfigurationError, LocalIOError
-from kdc.sockets import listen_at, notice_dead_peers
+from kdc.net.sockets import listen_at, notice_dead_peers
 from tests.support.processes import (
     KDC,
     PATIENCE_SECONDS,

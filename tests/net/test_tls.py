@@ -26,8 +26,7 @@ from kdc.errors import (
     UnknownIdentity,
     WrongIdentity,
 )
-from kdc.protocol.kdc_exchange import Exchange
-from kdc.tls import (
+from kdc.net.tls import (
     ALPN,
     Authority,
     ClientTLS,
@@ -39,6 +38,7 @@ from kdc.tls import (
     make_certificate,
     parse_fingerprint,
 )
+from kdc.protocol.kdc_exchange import Exchange
 from tests.support.core import SeededRandom, keys_of
 from tests.support.edge import (
     KDC_HOST,

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import terminal
 from kdc.errors import PeerUnavailable
-from kdc.running import run_to_end
+from kdc.net.exit_status import run_to_end
 
 
 class OneTurnReactor:

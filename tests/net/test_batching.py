@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from kdc.handover import PILE_SECONDS, Handover
+from kdc.net.batching import PILE_SECONDS, Handover
 
 MIB = 1 << 20
 

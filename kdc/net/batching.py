@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 
-from kdc.background import background
+from kdc.net.background import background
 
 __all__ = ["Handover"]
 

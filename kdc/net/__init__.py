@@ -1,0 +1,1 @@
+"""Small Twisted pieces that know nothing of principals: sockets, TLS, threads, clocks."""

@@ -1,0 +1,1 @@
+"""The small Twisted pieces."""

@@ -70,6 +70,7 @@ setup(
     packages=[
         "kdc",
         "kdc.files",
+        "kdc.issuing",
         "kdc.net",
         "kdc.protocol",
         "kdc.store",

@@ -166,7 +166,7 @@ class AdminStore:
     def audit(self, event: str, name: str, detail: str = "") -> None:
         """Note a change that no running KDC has noted."""
         from kdc.auditlog import format_line
-        from kdc.issuer import Audit
+        from kdc.issuing.issuer import Audit
         from kdc.terminal import say
 
         path = self.output or self.path.with_name(f"{self.path.name}.audit")

@@ -28,7 +28,7 @@ from kdc.channel_services import Service
 from kdc.channel_transport import ChannelTransport
 from kdc.client import KDCClient
 from kdc.errors import ConfigurationError, KDCError
-from kdc.issuer import Audit, Issuer
+from kdc.issuing.issuer import Audit, Issuer
 from kdc.limits import Rate, TokenBuckets
 from kdc.listening import Listening
 from kdc.net import clock

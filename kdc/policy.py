@@ -22,9 +22,9 @@ import attrs
 
 from kdc.errors import ConfigurationError
 from kdc.files.atomic import local_error
-from kdc.issuer import Enrolment
+from kdc.issuing.issuer import Enrolment
+from kdc.issuing.permits import Permits
 from kdc.limits import Limits
-from kdc.permits import Permits
 from kdc.protocol.messages import LIFETIME_SECONDS
 
 __all__ = ["LIMITS", "Policy", "read_policy"]

@@ -1,4 +1,4 @@
-"""The KDC on the network: TLS connections in front of `kdc.issuer`.
+"""The KDC on the network: TLS connections in front of `kdc.issuing.issuer`.
 
 The issuer decides; this module reads frames, keeps the deadlines, waits for
 the store, and writes what was decided.
@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.errors import RemoteProtocolError
-from kdc.issuer import Issuer, Now, Output, Session, State, Write
+from kdc.issuing.issuer import Issuer, Now, Output, Session, State, Write
 from kdc.limiter import ConnectionLimiter
 from kdc.limits import Limits
 from kdc.net import clock

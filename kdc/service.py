@@ -25,7 +25,7 @@ from kdc.adminsocket import SocketPath
 from kdc.auditlog import AuditLog
 from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.files.atomic import local_error
-from kdc.issuer import Audit, Enrolment, Issuer, Permit, everybody
+from kdc.issuing.issuer import Audit, Enrolment, Issuer, Permit, everybody
 from kdc.limits import Limits
 from kdc.net.background import background
 from kdc.net.clock import use_monotonic_timers

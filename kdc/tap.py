@@ -7,7 +7,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.python import usage
 
-from kdc.issuer import Enrolment, everybody
+from kdc.issuing.issuer import Enrolment, everybody
 from kdc.limits import Limits
 from kdc.net.exit_status import say
 from kdc.options import (

@@ -16,7 +16,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.auditlog import AuditLog, format_line
-from kdc.issuer import Audit
+from kdc.issuing.issuer import Audit
 from tests.support.core import PROPERTY
 
 LINE = Audit("issued", "alice", "192.0.2.1", "bob")

@@ -22,7 +22,7 @@ from kdc.errors import (
     Superseded,
     TooBusy,
 )
-from kdc.issuer import Enrolment
+from kdc.issuing.issuer import Enrolment
 from kdc.limits import Limits
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer, frame
 from kdc.protocol.messages import (

@@ -16,6 +16,7 @@ TOP = Path(__file__).parent.parent
 CORE = (
     (
         "kdc",
+        "kdc.issuing",
         "kdc.net",
         "kdc.files",
         "kdc.protocol",
@@ -26,7 +27,7 @@ CORE = (
     (
         "kdc.protocol.messages",
         "kdc.protocol.noise",
-        "kdc.permits",
+        "kdc.issuing.permits",
         "kdc.limits",
         "kdc.protocol.tickets",
     ),
@@ -57,7 +58,7 @@ STORE = (
     ("kdc.store.flatfile",),
     ("kdc.store.flatfile.backup", "kdc.store.flatfile.repair"),
 )
-DECISIONS = (("kdc.issuer",),)
+DECISIONS = (("kdc.issuing.issuer",),)
 LOCAL = (
     (
         *("kdc.files.tree", "kdc.rlimits", "kdc.items", "kdc.files.atomic"),
@@ -133,12 +134,12 @@ PROTOCOL = frozenset(
         "kdc.protocol.noise",
         "kdc.protocol.handshake",
         "kdc.protocol.kdc_exchange",
-        "kdc.issuer",
+        "kdc.issuing.issuer",
     )
 )
 SERVER_SIDE = frozenset(
     (
-        *("kdc.issuer", "kdc.server", "kdc.auditlog", "kdc.storewriter", "kdc.service"),
+        *("kdc.issuing.issuer", "kdc.server", "kdc.auditlog", "kdc.storewriter", "kdc.service"),
         *("kdc.adminrequest", "kdc.newcomers", "kdc.administration", "kdc.tlsfiles"),
         *("kdc.adminsocket", "kdc.adminserver", "kdc.adminstore", "kdc.adminfiles"),
         *("kdc.adminload", "kdc.admin", "kdc.tap", "kdc.directory"),

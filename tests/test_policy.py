@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import ConfigurationError, LocalIOError
-from kdc.issuer import Enrolment
+from kdc.issuing.issuer import Enrolment
+from kdc.issuing.permits import Permits
 from kdc.limits import Limits
-from kdc.permits import Permits
 from kdc.policy import LIMITS, Policy, read_policy
 from tests.support.core import PROPERTY
 

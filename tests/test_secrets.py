@@ -11,7 +11,7 @@ import base64
 from collections.abc import Iterator
 
 from kdc.errors import KDCError, RemoteProtocolError
-from kdc.issuer import Enrolment
+from kdc.issuing.issuer import Enrolment
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import (
     Digest,

@@ -16,7 +16,7 @@ from kdc.errors import (
     PeerUnavailable,
     TooBusy,
 )
-from kdc.issuer import Enrolment
+from kdc.issuing.issuer import Enrolment
 from kdc.limits import Limits
 from kdc.net.tls import ClientTLS, channel_binding
 from kdc.protocol.codec import frame

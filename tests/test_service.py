@@ -37,10 +37,10 @@ from kdc.errors import (
     WrongIdentity,
 )
 from kdc.files.atomic import PartialFile
-from kdc.issuer import Enrolment
+from kdc.issuing.issuer import Enrolment
+from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.net.tls import ClientTLS, Pin, make_certificate
-from kdc.permits import Permits
 from kdc.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
 from kdc.store.flatfile.files import Files

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.issuer import Enrolment, Issuer, Now, Output, Session
+from kdc.issuing.issuer import Enrolment, Issuer, Now, Output, Session
 from kdc.protocol.crypto import (
     ChannelBinding,
     Digest,

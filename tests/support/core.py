@@ -15,7 +15,7 @@ from hypothesis import settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import Refusal, RemoteProtocolError
-from kdc.issuer import Audit, Enrolment, Issuer, Now, Output, Session
+from kdc.issuing.issuer import Audit, Enrolment, Issuer, Now, Output, Session
 from kdc.limits import Limits
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.crypto import ChannelBinding, Digest, LongTermKeys, long_term_keys

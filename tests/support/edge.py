@@ -44,7 +44,7 @@ from kdc.channel_services import Service
 from kdc.channel_transport import IStreamProtocol
 from kdc.client import KDCClient, KDCLink
 from kdc.endpoints import ChannelClientEndpoint, Reception
-from kdc.issuer import Audit, Enrolment, Issuer, Now
+from kdc.issuing.issuer import Audit, Enrolment, Issuer, Now
 from kdc.limits import Limits
 from kdc.net import clock
 from kdc.net.tls import ClientTLS, Identity, Pin, ServerTLS, make_certificate

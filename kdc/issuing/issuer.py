@@ -178,7 +178,7 @@ class Issuer:
     """One realm's KDC: what all its connections share.
 
     ``find`` is the store's ``get``; ``permits(client, receiver)`` is the realm's
-    policy on keys, see `kdc.permits`; ``random`` gives that many random bytes.
+    policy on keys, see `kdc.issuing.permits`; ``random`` gives that many random bytes.
     """
 
     def __init__(

@@ -7,9 +7,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdc import issuer as issuer_module
 from kdc.errors import Refusal
-from kdc.issuer import ALLOWED, Audit, Enrolment, Output, State, everybody
+from kdc.issuing import issuer as issuer_module
+from kdc.issuing.issuer import ALLOWED, Audit, Enrolment, Output, State, everybody
 from kdc.limits import Limits
 from kdc.protocol.codec import enc, frame
 from kdc.protocol.crypto import verified

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from kdc.errors import Refusal
-from kdc.issuer import Audit, Output, State
+from kdc.issuing.issuer import Audit, Output, State
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.kdc_exchange import Sent

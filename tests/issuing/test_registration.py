@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from kdc.errors import Refusal
-from kdc.issuer import _NO_CODE, Audit, Enrolment
+from kdc.issuing.issuer import _NO_CODE, Audit, Enrolment
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import ReplyKey, invitation_proof
 from kdc.protocol.kdc_exchange import Sent

@@ -69,12 +69,21 @@ setup(
     package_dir={"": "."},
     packages=[
         "kdc",
+        "kdc.admin",
+        "kdc.channel",
+        "kdc.client",
+        "kdc.commands",
+        "kdc.commands.admin",
+        "kdc.commands.client",
         "kdc.files",
         "kdc.issuing",
         "kdc.net",
         "kdc.protocol",
+        "kdc.server",
         "kdc.store",
         "kdc.store.flatfile",
+        "kdc.transfer",
+        "kdc.tunnel",
         "twisted.plugins",
     ],
     package_data={"kdc": ["py.typed"]},
@@ -84,8 +93,8 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            "kdc = kdc.cli:kdc_main",
-            "kdcclient = kdc.cli:kdcclient_main",
+            "kdc = kdc.commands.main:kdc_main",
+            "kdcclient = kdc.commands.main:kdcclient_main",
         ],
     },
 )

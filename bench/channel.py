@@ -19,10 +19,10 @@ from bench.load import Settings, client_of
 from bench.population import able, name_of
 from bench.processes import cpu_of
 from bench.stream import BLOCK
-from kdc.channel_services import DEFAULT_SERVICE, Service
-from kdc.channel_transport import IStreamProtocol
-from kdc.endpoints import ChannelClientEndpoint
-from kdc.listening import Listening
+from kdc.channel.endpoint import ChannelClientEndpoint
+from kdc.channel.listening import Listening
+from kdc.channel.services import DEFAULT_SERVICE, Service
+from kdc.channel.transport import IStreamProtocol
 from kdc.protocol.records import AckStatus
 
 __all__ = ["LOADS", "RECEIVER", "SENDER"]

@@ -25,8 +25,9 @@ from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from bench.load import Measured, Settings, at_once, figures
+from kdc.client.identity import ClientTLS, Unvouched
 from kdc.net.sockets import notice_dead_peers
-from kdc.net.tls import ClientTLS, ServerTLS, Unvouched, make_certificate
+from kdc.server.certificate import ServerTLS, make_certificate
 
 __all__ = ["ANSWER", "ASK", "LOADS", "crypto"]
 

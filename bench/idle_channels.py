@@ -34,9 +34,9 @@ from bench.ours import KDC
 from bench.plan import Plan
 from bench.population import able, name_of
 from bench.processes import Failed, Scratch, cpu_of, free_port, said
-from kdc.channel_services import DEFAULT_SERVICE, Service
-from kdc.endpoints import ChannelClientEndpoint
-from kdc.listening import Listening
+from kdc.channel.endpoint import ChannelClientEndpoint
+from kdc.channel.listening import Listening
+from kdc.channel.services import DEFAULT_SERVICE, Service
 
 __all__ = ["IDLE", "measure"]
 

@@ -20,7 +20,7 @@ import threading
 import time
 
 from bench.realm import Process, Realm, realm
-from kdc.progress import amount
+from kdc.terminal import amount
 
 _READ = 1 << 16
 

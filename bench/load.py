@@ -21,8 +21,9 @@ from twisted.internet.task import react
 
 from bench.population import able, keys_of, name_of
 from bench.processes import cpu_of
-from kdc.client import KDCClient, KDCLink
-from kdc.net.tls import ClientTLS, Pin
+from kdc.client.client import KDCClient
+from kdc.client.identity import ClientTLS, Pin
+from kdc.client.link import KDCLink
 from kdc.protocol.crypto import EpochSecret, ticket_key
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.messages import Receiving

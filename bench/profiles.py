@@ -37,8 +37,8 @@ _KINDS = (
     ("kdc/protocol/messages", "encoding and decoding"),
     ("kdc/protocol/records", "records"),
     ("kdc/channel", "the channel"),
-    ("kdc/auditlog", "the activity log"),
-    ("kdc/issuer", "deciding"),
+    ("kdc/server/audit_log", "the activity log"),
+    ("kdc/issuing", "deciding"),
     ("kdc/server", "the connection"),
     ("kdc/store", "the store"),
 )

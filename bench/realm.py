@@ -18,12 +18,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdc.secret import write_key_file
+from kdc.client.secret import write_key_file
 
 __all__ = ["PATIENCE_SECONDS", "Process", "Realm", "realm"]
 
-KDC = (sys.executable, "-c", "from kdc.cli import kdc_main; kdc_main()")
-CLIENT = (sys.executable, "-c", "from kdc.cli import kdcclient_main; kdcclient_main()")
+KDC = (sys.executable, "-c", "from kdc.commands.main import kdc_main; kdc_main()")
+CLIENT = (sys.executable, "-c", "from kdc.commands.main import kdcclient_main; kdcclient_main()")
 PATIENCE_SECONDS = 600.0
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from bench.realm import Process, Realm, realm
-from kdc.progress import amount
+from kdc.terminal import amount
 
 
 def report(what: str, seconds: float, size: int, *programs: Process) -> None:

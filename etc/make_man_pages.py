@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from kdc import __version__
-from kdc.admin import AdminOptions
-from kdc.commands import Options as ClientOptions
+from kdc.commands.admin.subcommands import AdminOptions
+from kdc.commands.client.subcommands import Options as ClientOptions
+from kdc.commands.option_table import CommandTable, Flag, table_of
+from kdc.commands.tap import Options as KDCOptions
 from kdc.errors import ExitStatus
-from kdc.optiontable import CommandTable, Flag, table_of
-from kdc.tap import Options as KDCOptions
 
 PLACE = Path(__file__).parent.parent / "docs" / "man"
 PAGES: dict[str, tuple[Any, str, str]] = {

@@ -21,14 +21,14 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from kdc.asking import Asking
-from kdc.channel_services import DEFAULT_SERVICE, Service
-from kdc.client import KDCClient
-from kdc.client_app import client_for, enter
-from kdc.client_options import ClientSettings, client_settings
-from kdc.endpoints import ChannelClientEndpoint
+from kdc.channel.endpoint import ChannelClientEndpoint
+from kdc.channel.listening import Listening
+from kdc.channel.query import Asking
+from kdc.channel.services import DEFAULT_SERVICE, Service
+from kdc.client.client import KDCClient
+from kdc.client.membership import client_for, enter
+from kdc.client.settings import ClientSettings, client_settings
 from kdc.errors import ConfigurationError
-from kdc.listening import Listening
 from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.exit_status import run_to_end, show_warnings

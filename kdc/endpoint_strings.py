@@ -14,7 +14,6 @@ take it from each other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,13 +26,11 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
-from twisted.python import usage
 from zope.interface import implementer
 
 from kdc.api import Client
-from kdc.channel_services import DEFAULT_SERVICE
-from kdc.client_options import name_of
-from kdc.protocol.names import check_name
+from kdc.channel.services import DEFAULT_SERVICE
+from kdc.protocol.names import check_name, fold_name
 
 __all__ = ["client_endpoint", "server_endpoint"]
 
@@ -124,7 +121,7 @@ def client_endpoint(
 ) -> IStreamClientEndpoint:
     """Parse the rest of ``kdc:PEER:...``; raises `ValueError`."""
     endpoint: IStreamClientEndpoint = _ClientEndpoint(
-        _shared_client(reactor, options), _name(peer), _service(service)
+        _shared_client(reactor, options), fold_name(peer), _service(service)
     )
     return endpoint
 
@@ -138,7 +135,7 @@ def server_endpoint(
     **options: str,
 ) -> IStreamServerEndpoint:
     """Parse the rest of ``kdc:...``; raises `ValueError`."""
-    names = frozenset(_name(name) for name in allow.split(",")) if allow else None
+    names = frozenset(fold_name(name) for name in allow.split(",")) if allow else None
     endpoint: IStreamServerEndpoint = _ServerEndpoint(
         _shared_client(reactor, options), _service(service), listen, names, advertise
     )
@@ -160,16 +157,5 @@ def _dashed(key: str) -> str:
     return re.sub("[A-Z]", lambda found: "-" + found.group().lower(), key)
 
 
-def _name(typed: str) -> str:
-    return _checked(name_of, typed)
-
-
 def _service(typed: str) -> str:
-    return _checked(check_name, typed) if typed else DEFAULT_SERVICE
-
-
-def _checked(check: Callable[[str], str], typed: str) -> str:
-    try:
-        return check(typed)
-    except usage.UsageError as error:
-        raise ValueError(str(error)) from None
+    return check_name(typed) if typed else DEFAULT_SERVICE

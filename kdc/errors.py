@@ -7,6 +7,9 @@ No error ever carries a secret.
 from __future__ import annotations
 
 import enum
+import errno
+import os
+from pathlib import Path
 from typing import ClassVar
 
 import attrs
@@ -31,6 +34,8 @@ __all__ = [
     "TooLarge",
     "UnknownIdentity",
     "WrongIdentity",
+    "local_error",
+    "malformed",
 ]
 
 
@@ -181,3 +186,20 @@ class TooBusy(RefusedByPolicy):
     def __init__(self, text: str, *, retry_after: int, hint: str = "") -> None:
         super().__init__(text, hint=hint)
         self.retry_after = retry_after
+
+
+def local_error(path: Path, error: OSError) -> LocalIOError:
+    """What to tell a person when the system refuses."""
+    hint = {
+        errno.ENOSPC: "make room and try again",
+        errno.EDQUOT: "make room and try again",
+        errno.EACCES: "check the permissions of the file and its directory",
+        errno.EPERM: "check the permissions of the file and its directory",
+        errno.EROFS: "the file system is mounted read-only",
+        errno.ENOENT: "check the path",
+    }.get(error.errno or 0, "")
+    return LocalIOError(f"{path}: {os.strerror(error.errno or 0)}", hint=hint)
+
+
+def malformed(detail: str) -> RemoteProtocolError:
+    return RemoteProtocolError(Refusal.MALFORMED, detail)

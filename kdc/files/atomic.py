@@ -10,25 +10,12 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from kdc.errors import LocalIOError
+from kdc.errors import local_error
 
-__all__ = ["PartialFile", "local_error", "sha256_of", "sync_directory", "write_pieces"]
+__all__ = ["PartialFile", "sha256_of", "sync_directory", "write_pieces"]
 
 _MAX_PIECES = 512  # of one writev; the system's limit is 1024
 _HASH_BYTES = 1 << 20
-
-
-def local_error(path: Path, error: OSError) -> LocalIOError:
-    """What to tell a person when the system refuses."""
-    hint = {
-        errno.ENOSPC: "make room and try again",
-        errno.EDQUOT: "make room and try again",
-        errno.EACCES: "check the permissions of the file and its directory",
-        errno.EPERM: "check the permissions of the file and its directory",
-        errno.EROFS: "the file system is mounted read-only",
-        errno.ENOENT: "check the path",
-    }.get(error.errno or 0, "")
-    return LocalIOError(f"{path}: {os.strerror(error.errno or 0)}", hint=hint)
 
 
 def write_pieces(fd: int, pieces: Sequence[bytes]) -> int:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePath
+import stat
+from pathlib import Path, PurePath
 
-__all__ = ["others_can_read"]
+from kdc.errors import ConfigurationError, local_error
+
+__all__ = ["others_can_read", "read_private"]
 
 
 def others_can_read(path: PurePath, mode: int) -> bool:
@@ -17,3 +20,24 @@ def others_can_read(path: PurePath, mode: int) -> bool:
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
     is_credential = bool(directory) and path.parent == PurePath(str(directory))
     return bool(mode & (0o037 if is_credential else 0o077))
+
+
+_MAX_FILE = 4096
+
+
+def read_private(path: Path) -> bytes:
+    """Read a small secret file; refuses one that others than its owner could read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as file:
+            mode = os.fstat(fd).st_mode
+            if stat.S_ISREG(mode) and others_can_read(path, mode):
+                raise ConfigurationError(
+                    f"{path} can be read by others than its owner", hint=f"chmod 600 {path}"
+                )
+            content = file.read(_MAX_FILE + 1)
+    except OSError as error:
+        raise local_error(path, error) from None
+    if len(content) > _MAX_FILE:
+        raise ConfigurationError(f"{path} is too long for a secret")
+    return content

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
-import os
 import signal
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 from twisted.python.failure import Failure
 
@@ -19,7 +14,7 @@ from kdc.errors import ExitStatus, KDCError
 from kdc.terminal import complain as complain
 from kdc.terminal import say as say
 
-__all__ = ["complain", "leave_twistd", "run_to_end", "say", "show_warnings"]
+__all__ = ["complain", "run_to_end", "say", "show_warnings"]
 
 
 def show_warnings(program: str) -> None:
@@ -91,19 +86,3 @@ def _catch(caught: list[int], then: Callable[[], None]) -> None:
 
 def _cancelled(failure: Failure) -> int | Failure:
     return 0 if failure.check(CancelledError) else failure
-
-
-def leave_twistd(reactor: Any, status: int) -> None:
-    """Stop the reactor and end the process with ``status``, which twistd itself never does."""
-
-    def leave() -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(status)
-
-    if status:
-        atexit.register(leave)
-    # Also what goes wrong before the reactor runs has to end it; it may be stopping already.
-    with contextlib.suppress(ReactorNotRunning):
-        reactor.callWhenRunning(reactor.stop)

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import attrs
 
-from kdc.errors import Refusal, RemoteProtocolError
+from kdc.errors import malformed
 from kdc.protocol.names import check_name
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "enc",
     "fixed",
     "frame",
-    "malformed",
     "optional",
     "uint",
     "variable",
@@ -38,10 +37,6 @@ MAX_FRAME = 2048
 _LENGTH_BYTES = 2
 
 T = TypeVar("T")
-
-
-def malformed(detail: str) -> RemoteProtocolError:
-    return RemoteProtocolError(Refusal.MALFORMED, detail)
 
 
 def enc(*fields: bytes) -> bytes:

@@ -17,7 +17,8 @@ from typing import Any
 
 import attrs
 
-from kdc.protocol.codec import ADDRESS, malformed
+from kdc.errors import malformed
+from kdc.protocol.codec import ADDRESS
 from kdc.protocol.names import check_name
 
 __all__ = [

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import attrs
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from kdc.errors import Refusal, RemoteProtocolError
-from kdc.protocol.codec import Layout, enc, fixed, frame, malformed, uint, variable
+from kdc.errors import Refusal, RemoteProtocolError, malformed
+from kdc.protocol.codec import Layout, enc, fixed, frame, uint, variable
 from kdc.protocol.crypto import EpochSecret, ReplyKey, same, ticket_key
 from kdc.protocol.messages import MAX_TICKET, KeyReply, Receiving
 from kdc.protocol.noise import Initiator, Responder

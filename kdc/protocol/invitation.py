@@ -11,14 +11,13 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from pathlib import Path
 
 import attrs
 
 from kdc.errors import ConfigurationError
 from kdc.protocol.names import check_name, check_realm
 
-__all__ = ["Invitation", "read_code", "read_invitation"]
+__all__ = ["Invitation"]
 
 _PREFIX = "kdc-invite"
 _VERSION = "1"
@@ -75,15 +74,3 @@ class Invitation:
                 hint="it is one word that begins with kdc-invite:1: and was made by"
                 " kdc admin invite",
             ) from None
-
-
-def read_invitation(path: Path) -> Invitation:
-    """Return the invitation in a file that is its owner's alone."""
-    from kdc.secret import read_private
-
-    return Invitation.parse(read_private(path).decode("ascii", "replace"))
-
-
-def read_code(path: Path) -> bytes:
-    """Return the code of the invitation in a file."""
-    return read_invitation(path).code

@@ -13,8 +13,8 @@ from typing import TypeAlias
 import attrs
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError
-from kdc.protocol.codec import frame, malformed
+from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError, malformed
+from kdc.protocol.codec import frame
 from kdc.protocol.crypto import (
     NONCE_BYTES,
     ZERO_NONCE,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 import attrs
 
-from kdc.errors import Refusal
+from kdc.errors import Refusal, malformed
 from kdc.protocol.codec import (
     ADDRESS,
     MAX_FRAME,
@@ -20,7 +20,6 @@ from kdc.protocol.codec import (
     Layout,
     enc,
     fixed,
-    malformed,
     optional,
     uint,
     variable,

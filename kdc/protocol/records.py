@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 import attrs
 
-from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError
-from kdc.protocol.codec import FrameBuffer, Layout, frame, malformed, uint
+from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError, malformed
+from kdc.protocol.codec import FrameBuffer, Layout, frame, uint
 from kdc.protocol.noise import TAG_BYTES, CipherState
 
 __all__ = [

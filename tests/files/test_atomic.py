@@ -13,8 +13,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.errors import ExitStatus, LocalIOError
-from kdc.files.atomic import PartialFile, local_error
+from kdc.errors import ExitStatus, LocalIOError, local_error
+from kdc.files.atomic import PartialFile
 
 
 class PartialFileTests(SynchronousTestCase):

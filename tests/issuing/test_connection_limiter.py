@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.limiter import ConnectionLimiter
+from kdc.limits import ConnectionLimiter
 from tests.support.core import PROPERTY
 
 

@@ -18,7 +18,8 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from kdc.client import KDCLink
+from kdc.client.identity import Authority, ClientTLS, Pin, Unvouched
+from kdc.client.link import KDCLink
 from kdc.errors import (
     ConfigurationError,
     KDCError,
@@ -26,19 +27,9 @@ from kdc.errors import (
     UnknownIdentity,
     WrongIdentity,
 )
-from kdc.net.tls import (
-    ALPN,
-    Authority,
-    ClientTLS,
-    Pin,
-    ServerTLS,
-    Unvouched,
-    channel_binding,
-    fingerprint_of,
-    make_certificate,
-    parse_fingerprint,
-)
+from kdc.net.tls import ALPN, channel_binding, fingerprint_of, parse_fingerprint
 from kdc.protocol.kdc_exchange import Exchange
+from kdc.server.certificate import ServerTLS, make_certificate
 from tests.support.core import SeededRandom, keys_of
 from tests.support.edge import (
     KDC_HOST,

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdc.client.secret import read_code
 from kdc.errors import ConfigurationError
-from kdc.protocol.invitation import Invitation, read_code
+from kdc.protocol.invitation import Invitation
 from tests.support.core import PROPERTY
 from tests.support.samples import names
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from twisted.scripts._twistd_unix import ServerOptions
 
-from kdc.admin import AdminOptions
-from kdc.client_tap import Options as ClientTapOptions
-from kdc.commands import Options as ClientOptions
-from kdc.tap import Options as KDCOptions
+from kdc.commands.admin.subcommands import AdminOptions
+from kdc.commands.client.subcommands import Options as ClientOptions
+from kdc.commands.client.tap import Options as ClientTapOptions
+from kdc.commands.tap import Options as KDCOptions
 
 __all__ = ["OURS", "logical_lines", "long_options", "options_in", "parse", "words_of"]
 

@@ -38,22 +38,24 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from kdc.channel_receiver import ChannelListener
-from kdc.channel_sender import SenderChannel
-from kdc.channel_services import Service
-from kdc.channel_transport import IStreamProtocol
-from kdc.client import KDCClient, KDCLink
-from kdc.endpoints import ChannelClientEndpoint, Reception
+from kdc.channel.endpoint import ChannelClientEndpoint, Reception
+from kdc.channel.receiver import ChannelListener
+from kdc.channel.sender import SenderChannel
+from kdc.channel.services import Service
+from kdc.channel.transport import IStreamProtocol
+from kdc.client.client import KDCClient
+from kdc.client.identity import ClientTLS, Identity, Pin
+from kdc.client.link import KDCLink
 from kdc.issuing.issuer import Audit, Enrolment, Issuer, Now
 from kdc.limits import Limits
 from kdc.net import clock
-from kdc.net.tls import ClientTLS, Identity, Pin, ServerTLS, make_certificate
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.records import AckStatus
-from kdc.server import KDCFactory, tls_factory
+from kdc.server.certificate import ServerTLS, make_certificate
+from kdc.server.connections import KDCFactory, tls_factory
+from kdc.server.store_writer import StoreWriter
 from kdc.store import Change, Create, Record, Result, Status, StoreUnavailable
 from kdc.store.memory import MemoryStore
-from kdc.storewriter import StoreWriter
 from tests.support.core import Realm, SeededRandom, keys_of
 
 __all__ = [

@@ -53,7 +53,7 @@ def main() -> None:
     """YEARS PROGRAM ARGUMENT...: run ``kdc`` or ``kdcclient`` with a clock so many years ahead."""
     years, program, *arguments = sys.argv[1:]
     shift(round(float(years) * 365.25 * 86400), abs(round(float(years) * 1_000_000)))
-    from kdc.cli import kdc_main, kdcclient_main
+    from kdc.commands.main import kdc_main, kdcclient_main
 
     sys.argv = [program, *arguments]
     {"kdc": kdc_main, "kdcclient": kdcclient_main}[program]()

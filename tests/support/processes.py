@@ -49,8 +49,8 @@ TOP = Path(__file__).parent.parent.parent
 PATIENCE_SECONDS = float(os.environ.get("PAT", "60"))
 
 # What the console scripts do, in whatever environment runs the tests.
-KDC = (sys.executable, "-c", "from kdc.cli import kdc_main; kdc_main()")
-CLIENT = (sys.executable, "-c", "from kdc.cli import kdcclient_main; kdcclient_main()")
+KDC = (sys.executable, "-c", "from kdc.commands.main import kdc_main; kdc_main()")
+CLIENT = (sys.executable, "-c", "from kdc.commands.main import kdcclient_main; kdcclient_main()")
 TWISTD = (
     sys.executable,
     "-c",
@@ -456,7 +456,7 @@ class ProgramTestCase(SynchronousTestCase):
 
     def key(self, name: str) -> tuple[str, str]:
         """The option for a key file of ``name``, made now if there is none."""
-        from kdc.secret import write_key_file
+        from kdc.client.secret import write_key_file
 
         path = self.directory / f"{name}.key"
         if not path.exists():

@@ -6,10 +6,10 @@ nothing of ours: a fault there must not take other people's services down.
 
 from twisted.application.service import ServiceMaker
 
-kdc = ServiceMaker("kdc", "kdc.tap", "Key distribution centre", "kdc")
+kdc = ServiceMaker("kdc", "kdc.commands.tap", "Key distribution centre", "kdc")
 kdcclient = ServiceMaker(
     "kdcclient",
-    "kdc.client_tap",
+    "kdc.commands.client.tap",
     "Receive or send over channels that the key distribution centre sets up",
     "kdcclient",
 )

@@ -1,0 +1,1 @@
+"""The operator's requests, on any store, and the lines of the local socket."""

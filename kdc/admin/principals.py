@@ -1,0 +1,227 @@
+"""What an operator can do to the principal database, on a store of any kind.
+
+Blocking, without Twisted and without a command line: the running server and
+``kdc admin`` by itself do the same things through `administer`.  A request is
+a dict of plain values, an answer a sequence of such dicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from kdc.admin.enrolment import add, invite, load
+from kdc.admin.request import (
+    Answer,
+    Context,
+    Request,
+    change_record,
+    done,
+    name_in,
+    nobody,
+    nothing,
+    place_in,
+)
+from kdc.errors import ConfigurationError, RefusedByPolicy
+from kdc.store import Change, Delete, Purge, Record, Replace, Status, Store
+from kdc.store.portable import dump
+
+__all__ = ["READING", "Answer", "Context", "Request", "administer", "describe"]
+
+_MAX_TICKET_SECONDS = 3600  # the longest lifetime that a KDC can be told
+
+# These change nothing, and can take long where there are many principals.
+READING = frozenset(("list", "show", "stats", "dump"))
+
+
+def administer(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    """Do what ``request`` says, as its answers are asked for.
+
+    Raises `KDCError`; then nothing was changed.  Each answer of many is made
+    when it is wanted: a million principals are never held together.
+    """
+    command = _COMMANDS.get(str(request.get("command")))
+    if command is None:
+        raise ConfigurationError(f"no such command: {str(request.get('command'))[:40]!r}")
+    return command(store, request, context)
+
+
+def describe(record: Record) -> Answer:
+    """What of a record may be shown."""
+    answer: Answer = {
+        "name": record.name,
+        "status": record.status.value,
+        "address": record.address,
+        "port": record.port,
+        "generation": record.generation,
+        "changed": record.changed_time,
+    }
+    if record.status is Status.INVITED:
+        answer["invitation_end"] = record.invitation_end_time
+    return answer
+
+
+def _list(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    status, prefix = request.get("status"), str(request.get("prefix") or "")
+    wanted = None if status is None else _status(status)
+    for record in store:
+        if record.name.startswith(prefix) and wanted in (None, record.status):
+            yield describe(record)
+
+
+def _show(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    yield describe(_existing(store, request))
+
+
+def _disable(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    return _set_status(store, request, context, Status.ACTIVE, Status.DISABLED)
+
+
+def _enable(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    return _set_status(store, request, context, Status.DISABLED, Status.ACTIVE)
+
+
+def _set_status(
+    store: Store, request: Request, context: Context, before: Status, after: Status
+) -> Iterator[Answer]:
+    def change(now: Record) -> Change | None:
+        if now.status is after:
+            return None
+        if now.status is not before:
+            raise RefusedByPolicy(f"{now.name} is {now.status.value}, not {before.value}")
+        return Replace(attrs.evolve(now, status=after, changed_time=context.now), now.generation)
+
+    name = name_in(request)
+    if not change_record(store, name, change):
+        yield nothing(name, f"it is {after.value} already")
+        return
+    context.audit(f"admin-{'enabled' if after is Status.ACTIVE else 'disabled'}", name, "")
+    yield done(name)
+
+
+def _delete(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    """Leave a tombstone, which keeps the name reserved."""
+
+    def change(now: Record) -> Change | None:
+        if now.status is Status.DELETED:
+            return None
+        return Delete(now.name, now.generation, context.now)
+
+    name = name_in(request)
+    if not change_record(store, name, change):
+        yield nothing(name, "it is deleted already")
+        return
+    context.audit("admin-deleted", name, "")
+    yield done(name)
+
+
+def _purge(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    """Free a name.  Not before every ticket for its last owner has ended."""
+
+    def change(now: Record) -> Change:
+        if now.status not in (Status.DELETED, Status.INVITED):
+            raise RefusedByPolicy(f"{now.name} is {now.status.value}", hint="delete it first")
+        left = now.changed_time + _MAX_TICKET_SECONDS - context.now
+        if now.status is Status.DELETED and left > 0 and not request.get("force"):
+            raise RefusedByPolicy(
+                f"{now.name} was deleted less than an hour ago: tickets for it may be out there",
+                hint=f"try again in {left} s, or give --force",
+            )
+        return Purge(now.name, now.generation)
+
+    name = name_in(request)
+    change_record(store, name, change)
+    context.audit("admin-purged", name, "")
+    yield done(name)
+
+
+def _set_address(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    place = place_in(request)
+
+    def change(now: Record) -> Change | None:
+        if now.status is Status.DELETED:
+            raise RefusedByPolicy(f"{now.name} is {now.status.value}")
+        if (now.address, now.port) == (place["address"], place["port"]):
+            return None
+        return Replace(attrs.evolve(now, changed_time=context.now, **place), now.generation)
+
+    name = name_in(request)
+    if not change_record(store, name, change):
+        yield nothing(name, "that is its address")
+        return
+    context.audit("admin-moved", name, f"{place['address'] or '-'} {place['port']}")
+    yield done(name)
+
+
+def _rename(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    raise RefusedByPolicy(
+        "a principal cannot be renamed: its name is part of its keys",
+        hint="invite the new name, and delete the old one when it has been taken up",
+    )
+
+
+def _rotate_master_key(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    context.rotate_master_key()
+    context.audit("admin-rotated-master-key", "", "")
+    yield {"done": True}
+
+
+def _rotate_tls(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    fingerprint = context.rotate_tls()
+    context.audit("admin-rotated-tls", "", fingerprint)
+    yield {"done": True, "fingerprint": fingerprint}
+
+
+def _stats(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    counts = dict.fromkeys((status.value for status in Status), 0)
+    for record in store:
+        counts[record.status.value] += 1
+    yield {"realm": store.realm, "records": len(store), **counts, **context.more_stats}
+
+
+def _dump(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+    secrets = bool(request.get("secrets"))
+    if secrets:  # no change, but whoever has it can guess every passphrase
+        context.audit("admin-dumped", "", "with secrets")
+    for line in dump(store, secrets=secrets):
+        yield {"line": line}
+
+
+_COMMANDS: dict[str, Callable[[Store, Request, Context], Iterator[Answer]]] = {
+    "list": _list,
+    "show": _show,
+    "add": add,
+    "invite": invite,
+    "load": load,
+    "import": load,
+    "disable": _disable,
+    "enable": _enable,
+    "delete": _delete,
+    "purge": _purge,
+    "set-address": _set_address,
+    "rename": _rename,
+    "rotate-master-key": _rotate_master_key,
+    "rotate-tls": _rotate_tls,
+    "stats": _stats,
+    "dump": _dump,
+}
+
+
+def _existing(store: Store, request: Request) -> Record:
+    name = name_in(request)
+    record = store.get(name)
+    if record is None:
+        raise nobody(name)
+    return record
+
+
+def _status(text: Any) -> Status:
+    try:
+        return Status(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"no such status: {str(text)[:40]!r}",
+            hint=f"there are {', '.join(status.value for status in Status)}",
+        ) from None

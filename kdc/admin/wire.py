@@ -1,0 +1,119 @@
+"""The local socket between ``kdc admin`` and the running KDC: where it is, what goes over it.
+
+One request a connection, a line of JSON.  Then lines of the form
+``{"answer": {...}}``, any number, and one ``{"end": {"status": 0}}`` or
+``{"end": {"status": 8, "error": "...", "hint": "..."}}``.  Without the end line
+the answer is not whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kdc.errors import ExitStatus, KDCError, LocalIOError, local_error
+
+__all__ = ["MAX_REQUEST", "SocketPath", "answer_line", "ask", "connect", "end_line"]
+
+MAX_REQUEST = 65_536
+_SECONDS = 600.0  # sealing a million principals anew takes its time
+_LONGEST_PATH = 100  # of a unix socket's 108
+
+
+class SocketPath:
+    """Where the socket of a store is, as ``bind`` and ``connect`` can take it.
+
+    A path too long for the system is reached through its directory's
+    descriptor; ``close`` gives that up.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self.path = store.with_name(f"{store.name}.admin")
+        self._fd: int | None = None
+
+    @property
+    def usable(self) -> str:
+        """Raises `OSError` if there is no such directory."""
+        if len(os.fsencode(self.path)) <= _LONGEST_PATH:
+            return str(self.path)
+        if self._fd is None:
+            self._fd = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._fd}/{self.path.name}"
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def answer_line(answer: dict[str, Any]) -> bytes:
+    return json.dumps({"answer": answer}).encode() + b"\n"
+
+
+def end_line(error: KDCError | None = None) -> bytes:
+    """The last line: all is done, or why not."""
+    end: dict[str, Any] = {"status": int(ExitStatus.DONE)}
+    if error is not None:
+        end = {"status": int(error.exit_status), "error": str(error), "hint": error.hint}
+    return json.dumps({"end": end}).encode() + b"\n"
+
+
+def connect(store: Path) -> socket.socket | None:
+    """Return a connection to the KDC that has ``store``, or None if none is running.
+
+    Raises `LocalIOError` if there is one and it cannot be reached.
+    """
+    path = SocketPath(store)
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connected.settimeout(_SECONDS)
+    try:
+        connected.connect(path.usable)
+    except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
+        connected.close()
+        return None
+    except OSError as error:
+        connected.close()
+        raise local_error(path.path, error) from None
+    finally:
+        path.close()
+    return connected
+
+
+def ask(connected: socket.socket, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the answers, each as it comes, and close the connection.
+
+    Raises the `KDCError` that the KDC found, or `LocalIOError` if its answer is
+    not whole: then what was asked for may or may not have been done.
+    """
+    with connected, connected.makefile("rb") as lines:
+        try:
+            connected.sendall(json.dumps(request).encode() + b"\n")
+            for line in lines:
+                said = json.loads(line)
+                if "answer" not in said:
+                    error = _error_of(said["end"])
+                    break
+                yield said["answer"]
+            else:
+                raise LocalIOError(
+                    "the running KDC ended the connection before it had answered",
+                    hint="it may be stopping, or you are not its user: see its log",
+                )
+        except (OSError, ValueError, KeyError, TypeError) as unclear:
+            raise LocalIOError(f"the running KDC did not answer: {unclear}") from None
+    if error is not None:
+        raise error
+
+
+def _error_of(end: dict[str, Any]) -> KDCError | None:
+    """The error that the KDC found, if it found one."""
+    status = ExitStatus(end["status"])
+    if status is ExitStatus.DONE:
+        return None
+    error = KDCError(str(end["error"]), hint=str(end["hint"]))
+    error.exit_status = status  # type: ignore[misc]
+    return error

@@ -1,0 +1,1 @@
+"""The secure channel as a Twisted transport; its endpoints and listeners."""

@@ -1,0 +1,366 @@
+"""The secure channel: what both of its ends have in common.
+
+A `Channel` is the protocol on the raw connection: it does the handshake, then
+opens what arrives and seals what leaves.  The application's protocol is given
+a `ChannelTransport`, after the peer has shown who it is and never before.
+
+    TCP  <->  Channel (handshake, RecordStream)  <->  ChannelTransport  <->  application
+
+A side that has nothing to say sends an empty DATA now and then: that keeps
+the way open through whatever forgets idle connections, and shows the other
+side that it is there.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from twisted.internet.error import ConnectionClosed, ConnectionDone
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IProtocol,
+    IReactorTime,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kdc.channel.transport import ChannelTransport, IStreamProtocol, PrincipalAddress
+from kdc.errors import IntegrityError, KDCError, PeerUnavailable, Refusal, RemoteProtocolError
+from kdc.net.background import background
+from kdc.net.sockets import notice_dead_peers, read_at_once
+from kdc.protocol.codec import FrameBuffer
+from kdc.protocol.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream
+
+__all__ = ["Channel", "ClosedEarly", "Phase"]
+
+LINGER_SECONDS = 30.0
+PING_SECONDS = 60.0
+# The other side's pings are up to two intervals apart: it counts from its own beat.
+_MOST_SILENT_BEATS = 3
+
+
+class ClosedEarly(PeerUnavailable):
+    """The receiver closed the connection without a word, as it does with whatever it distrusts."""
+
+
+class Phase(enum.Enum):
+    HANDSHAKE = enum.auto()
+    OPEN = enum.auto()
+    CLOSED = enum.auto()
+
+
+class Channel(Protocol):
+    """What both ends have in common once the handshake is done."""
+
+    log = Logger()
+
+    def __init__(self, timers: IReactorTime, handshake: FrameBuffer) -> None:
+        self._timers = timers
+        self._phase = Phase.HANDSHAKE
+        self._handshake: FrameBuffer | None = handshake
+        self._stream: RecordStream | None = None
+        self._application: IProtocol | None = None
+        self._facade: ChannelTransport | None = None
+        self._deadline: IDelayedCall | None = None
+        self._beat: IDelayedCall | None = None
+        self._silent_beats = 0
+        self._spoke = False
+        self._paused = False
+        self._delivering = False
+        self._producer: Any = None
+        self._ending = False
+        self._leaving = False
+        self._end_acknowledged = False
+        self._dropped = False
+        self._capture: Callable[[bytes], None] | None = None
+        self._captured: list[bytes] | None = []
+        self._error: KDCError | None = None
+
+    # from the raw transport
+
+    def connectionMade(self) -> None:
+        notice_dead_peers(self.transport)
+        # With room for one record, every record would pause its producer.
+        read_at_once(self.transport, 2 * EVEN_RECORD)
+
+    def dataReceived(self, data: bytes) -> None:
+        try:
+            if self._handshake is not None and self._phase is Phase.HANDSHAKE:
+                self._handshake.feed(data)
+                body = self._handshake.next()
+                if body is None:
+                    return
+                self._phase = Phase.OPEN
+                data = self._handshake.take_rest()
+                self._handshake = None
+                self._shake(body)
+            if self._stream is not None and self._phase is Phase.OPEN:
+                self._silent_beats = 0
+                self._keep(data)
+                self._stream.feed(data)
+                self._deliver()
+        except RemoteProtocolError as error:
+            self.fail(error)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._phase = Phase.CLOSED
+        self._cancel_deadline()
+        if self._beat is not None:
+            self._beat.cancel()
+        application, self._application = self._application, None
+        if application is None:
+            self._never_opened(self._error or self._why_never(reason))
+        else:
+            application.connectionLost(self._why_lost())
+
+    def fail(self, error: KDCError) -> None:
+        """Drop the connection: the first error is what the application is told."""
+        if self._error is None:
+            self._error = error
+        self._phase = Phase.CLOSED
+        cast(Any, self.transport).abortConnection()
+
+    # from the facade
+
+    def send(self, data: bytes) -> None:
+        stream = self._stream
+        if stream is None or self._phase is not Phase.OPEN or stream.sent_end or not data:
+            return
+        self._write(stream.send_data(data))
+
+    def end(self) -> None:
+        """Make our direction whole once the producer is done; the other goes on."""
+        self._ending = True
+        if self._producer is None:
+            self._end_now()
+
+    def leave(self) -> None:
+        """End our direction once the producer is done, then wait for the peer's end."""
+        if self._leaving:
+            return
+        self._leaving = True
+        if self._producer is None:
+            self._leave_now()
+
+    def produce(self, producer: Any, streaming: bool) -> None:
+        stream = self._stream
+        if stream is None or self._phase is not Phase.OPEN or stream.sent_end:
+            producer.stopProducing()
+            return
+        if self._producer is not None:
+            raise RuntimeError("there is a producer already")
+        self._producer = producer
+        cast(Any, self.transport).registerProducer(producer, streaming)
+
+    def stop_producing(self) -> None:
+        self._producer = None
+        cast(Any, self.transport).unregisterProducer()
+        if self._leaving:
+            self._leave_now()
+        elif self._ending:
+            self._end_now()
+
+    def pause(self) -> None:
+        self._paused = True
+        cast(Any, self.transport).pauseProducing()
+
+    def resume(self) -> None:
+        if not self._paused:
+            return
+        self._paused = False
+        if self._phase is not Phase.OPEN:
+            return
+        try:
+            self._deliver()
+        except RemoteProtocolError as error:
+            self.fail(error)
+            return
+        if not self._paused and self._phase is Phase.OPEN:
+            cast(Any, self.transport).resumeProducing()
+
+    def capture(self, sink: Callable[[bytes], None]) -> None:
+        self._capture = sink
+        for chunk in self._captured or ():
+            sink(chunk)
+
+    # records
+
+    def _deliver(self) -> None:
+        if self._delivering:
+            return  # resumed in the middle of dataReceived: the loop below goes on
+        self._delivering = True
+        try:
+            stream = self._stream
+            while stream is not None and self._phase is Phase.OPEN and not self._paused:
+                event = stream.next_event()
+                if event is None:
+                    return
+                self._act(event)
+        finally:
+            self._delivering = False
+
+    def _act(self, event: Event) -> None:
+        if isinstance(event, Data):
+            self._data(event.data)
+        elif isinstance(event, End):
+            self._end_received()
+        else:
+            self._acknowledged(event)
+
+    def _data(self, data: bytes) -> None:
+        if self._application is None:
+            self._first_data(data)
+        elif data and self._leaving:
+            self._dropped = True
+        elif data:
+            self._application.dataReceived(data)
+
+    def _end_received(self) -> None:
+        application = self._application
+        if application is None:
+            raise RemoteProtocolError(Refusal.MALFORMED, "the end before the first data")
+        if self._dropped:  # nobody has consumed that, and the peer must not think so
+            self._acknowledge(AckStatus.NOT_ALLOWED)
+            return
+        if IStreamProtocol.providedBy(application):
+            background(self._store(application.endReceived()), "storing a stream")
+            return
+        self._acknowledge(AckStatus.STORED)
+        if IHalfCloseableProtocol.providedBy(application):
+            application.readConnectionLost()
+        else:
+            self._leave_with_the_peer()
+
+    def _leave_with_the_peer(self) -> None:
+        """The application takes the peer's end for that of all; its producer has to stop."""
+        self._leaving = True
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            cast(Any, self.transport).unregisterProducer()
+            producer.stopProducing()
+        self._leave_now()
+
+    async def _store(self, storing: Awaitable[AckStatus]) -> None:
+        status = await storing
+        if self._phase is Phase.OPEN:
+            self._acknowledge(status)
+            if self._application is not None:
+                cast(Any, self._application).readConnectionLost()
+
+    def _acknowledge(self, status: AckStatus) -> None:
+        if self._stream is not None:
+            self._write([self._stream.send_ack(status)])
+            self._close_if_complete()
+
+    def _acknowledged(self, ack: Ack) -> None:
+        self._end_acknowledged = True
+        application = self._application
+        if IStreamProtocol.providedBy(application):
+            application.acknowledged(ack.status)
+        elif IHalfCloseableProtocol.providedBy(application):
+            application.writeConnectionLost()
+        if self._leaving:
+            self._within(LINGER_SECONDS, self._linger)
+        self._close_if_complete()
+
+    def _close_if_complete(self) -> None:
+        if self._stream is not None and self._stream.complete and self._phase is Phase.OPEN:
+            cast(Any, self.transport).loseConnection()
+
+    def _write(self, records: list[bytes]) -> None:
+        self._spoke = True
+        cast(Any, self.transport).writeSequence(records)
+
+    def _end_now(self) -> None:
+        stream = self._stream
+        if stream is not None and self._phase is Phase.OPEN and not stream.sent_end:
+            self._write([stream.send_end()])
+
+    def _leave_now(self) -> None:
+        if self._phase is not Phase.OPEN:
+            return
+        # What is still to be read decides nothing any more, but its end must be
+        # seen: closing with unread bytes would reset the connection under ours.
+        self._end_now()
+        # Before that the peer may be slow, and what was written is still to arrive.
+        if self._end_acknowledged:
+            self._within(LINGER_SECONDS, self._linger)
+        self.resume()
+
+    def _linger(self) -> None:
+        self.fail(PeerUnavailable("the peer did not close its side in time"))
+
+    def _on_beat(self) -> None:
+        """Show the peer that we are here, and see whether it is."""
+        self._beat = self._timers.callLater(PING_SECONDS, self._on_beat)
+        stream = cast(RecordStream, self._stream)
+        if not self._spoke and not stream.sent_end:
+            self._write(stream.send_data(b""))
+        self._spoke = False
+        # Who has ended says nothing more, and from whom we do not read nothing comes.
+        expected = not (self._paused or stream.received_end)
+        self._silent_beats = self._silent_beats + 1 if expected else 0
+        if self._silent_beats > _MOST_SILENT_BEATS:
+            self.fail(PeerUnavailable("the peer has fallen silent: not even a ping came from it"))
+
+    # start and end
+
+    def _shake(self, body: bytes) -> None:
+        raise NotImplementedError
+
+    def _first_data(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _never_opened(self, error: BaseException) -> None:
+        raise NotImplementedError
+
+    def _open(self, application: IProtocol, peer: PrincipalAddress) -> None:
+        self._application = application
+        self._facade = ChannelTransport(self, peer)
+        self._beat = self._timers.callLater(PING_SECONDS, self._on_beat)
+        application.makeConnection(self._facade)
+        if self._capture is None:
+            self._captured = None
+
+    def _keep(self, data: bytes) -> None:
+        if self._capture is not None:
+            self._capture(data)
+        elif self._captured is not None:
+            self._captured.append(data)
+
+    def _why_never(self, reason: Failure) -> BaseException:
+        if reason.value is not None and not isinstance(reason.value, ConnectionClosed):
+            return reason.value  # the application's factory raised it
+        if self._stream is not None:
+            return PeerUnavailable(
+                "the peer closed the connection before it had accepted it",
+                hint="its own log may say why",
+            )
+        return ClosedEarly(
+            "the peer closed the connection without an answer",
+            hint="it refuses in silence; its own log says why",
+        )
+
+    def _why_lost(self) -> Failure:
+        stream = self._stream
+        if self._error is None and stream is not None:
+            if stream.complete:
+                return Failure(ConnectionDone())
+            what = "it confirmed what it got" if stream.received_end else "the end of its stream"
+            self._error = IntegrityError(
+                f"the connection was cut before {what}: nothing after that is known"
+            )
+        return Failure(self._error)
+
+    def _within(self, seconds: float, late: Callable[[], None]) -> None:
+        self._cancel_deadline()
+        self._deadline = self._timers.callLater(seconds, late)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None

@@ -1,0 +1,141 @@
+"""A principal that can be reached: a port, the services behind it, and its epoch at the KDC."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from kdc.channel.endpoint import Reception
+from kdc.channel.receiver import ChannelListener
+from kdc.channel.services import Service
+from kdc.client.client import KDCClient
+from kdc.errors import KDCError
+from kdc.net import clock
+from kdc.net.sockets import listen_at
+from kdc.protocol.handshake import Epochs
+
+__all__ = ["Listening"]
+
+
+class Listening:
+    """Offers ``services`` under the client's name at the endpoint ``listen``.
+
+    ``listen`` is a Twisted endpoint string.  ``allow`` is asked before the
+    handshake is answered; a service has its own rule besides.  ``advertise`` is
+    the address that senders are told, empty for the one the KDC sees.
+    ``status`` is given one line for people whenever something changes;
+    `reachable` returns when senders can reach us for the first time.
+    """
+
+    def __init__(
+        self,
+        client: KDCClient,
+        services: dict[str, Service],
+        listen: str,
+        *,
+        allow: Callable[[str], bool] = lambda name: True,
+        advertise: str = "",
+        status: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.services = services
+        self._reachable: bool | Exception = False
+        self._waiting: list[Deferred[None]] = []
+        self._client = client
+        self._listen = listen
+        self._advertise = advertise
+        self._status = status
+        self._listener = ChannelListener(
+            client.keys.realm,
+            services,
+            timers=client.reactor,
+            random=os.urandom,
+            allow=allow,
+            now_milliseconds=clock.milliseconds,
+        )
+        self._port: Any = None
+        self._reception: Reception | None = None
+
+    @property
+    def address(self) -> Any:
+        """Where the port is bound."""
+        return self._port.getHost()
+
+    @property
+    def port_number(self) -> int:
+        """0 for a port that has no number."""
+        return int(getattr(self._port.getHost(), "port", 0))
+
+    @property
+    def epochs(self) -> Epochs:
+        """The key sets that tickets for us are sealed under."""
+        return self._listener.epochs
+
+    async def bind(self) -> None:
+        """Take the port; raises `LocalIOError` or `ConfigurationError`."""
+        self._port = await listen_at(
+            self._client.reactor,
+            self._listen,
+            self._listener,
+            "is another receiver using that port? choose one with --listen",
+        )
+
+    async def run(self) -> None:
+        """Be reachable until `close`; raises `KDCError` when there is no point in going on."""
+        self._reception = Reception(
+            self._client,
+            self._listener,
+            port=self.port_number,
+            address=self._advertise,
+            begun=self._begun,
+            lost=self._lost,
+        )
+        await self._reception.run()
+
+    async def reachable(self) -> None:
+        """Return when the KDC knows where we are; raises what `failed` was told."""
+        if self._reachable is False:
+            waiter: Deferred[None] = Deferred()
+            self._waiting.append(waiter)
+            await waiter
+        if isinstance(self._reachable, Exception):
+            raise self._reachable
+
+    def failed(self, error: Exception) -> None:
+        """There will be no epoch any more: tell who waits for one."""
+        self._settle(error)
+
+    def leave(self) -> None:
+        """Leave the KDC: nobody new is sent here, whoever was may still come."""
+        if self._reception is not None:
+            self._reception.stop()
+
+    async def close(self) -> None:
+        """Leave the KDC and give up the port; open channels go on."""
+        self.leave()
+        if self._port is not None:
+            port, self._port = self._port, None
+            await maybeDeferred(port.stopListening)
+
+    async def when_idle(self) -> None:
+        """Return when no channel is open."""
+        await self._listener.when_idle()
+
+    def _begun(self) -> None:
+        if self._port is None:
+            return
+        where = self.address
+        host, number = getattr(where, "host", where), getattr(where, "port", "")
+        self._status(f"receiving on {host} port {number}")
+        self._settle(True)
+
+    def _lost(self, error: KDCError, seconds: float) -> None:
+        self._status(f"{error}; trying again in {seconds:.1f} s")
+
+    def _settle(self, state: bool | Exception) -> None:
+        self._reachable = state
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)

@@ -1,0 +1,196 @@
+"""The end of a channel that was asked for, and the listener that makes one for each connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IReactorTime
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kdc.channel.channel import Channel, Phase
+from kdc.channel.services import Service, Status, service_name
+from kdc.channel.transport import PrincipalAddress
+from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
+from kdc.limits import ConnectionLimiter, Rate, TokenBuckets
+from kdc.net import clock
+from kdc.net.sockets import host_of
+from kdc.protocol.codec import FrameBuffer
+from kdc.protocol.handshake import MAX_PRESENT, Accepted, Epochs
+from kdc.protocol.records import RecordStream
+
+__all__ = ["ChannelListener"]
+
+PRESENT_SECONDS = 5.0
+_MAX_UNPROVEN = 64
+_MAX_UNPROVEN_PER_ADDRESS = 8
+# Refusals that are told in the log: enough to see what goes on, not enough to fill a disk.
+_TOLD = Rate(10, 1, 200)
+
+
+class _ReceiverChannel(Channel):
+    """The side that was asked for; the application learns of it once a record has opened."""
+
+    def __init__(self, listener: ChannelListener, address: str) -> None:
+        super().__init__(listener.timers, FrameBuffer(MAX_PRESENT))
+        self._listener = listener
+        self._address = address
+        self._unproven = True
+        self._sender = ""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self._within(PRESENT_SECONDS, self._late)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._listener.forget(self)
+        super().connectionLost(reason)
+
+    def _shake(self, body: bytes) -> None:
+        accepted = self._listener.accept(body)
+        self._sender = accepted.sender
+        self._stream = accepted.stream
+        cast(Any, self.transport).write(accepted.answer)
+        # A copied first message gets this far, so the clock goes on.
+        self._within(PRESENT_SECONDS, self._late)
+
+    def _first_data(self, data: bytes) -> None:
+        self._cancel_deadline()
+        self._proved()
+        raw = cast(Any, self.transport).getPeer()
+        peer = PrincipalAddress(
+            self._sender, self._listener.realm, self._address, getattr(raw, "port", 0)
+        )
+        status, application = self._listener.choose(data, peer)
+        stream = cast(RecordStream, self._stream)
+        cast(Any, self.transport).writeSequence(stream.send_data(bytes([status])))
+        if application is None:
+            self._captured = None
+            self._refuse(status, data)
+        else:
+            self._listener.opened(self)
+            self._open(application, peer)
+
+    def _refuse(self, status: Status, service: bytes) -> None:
+        self._listener.tell(
+            "{sender} from {address}: {status} {service!r}",
+            sender=self._sender,
+            address=self._address,
+            status=status.name.lower(),
+            service=service[:64],
+        )
+        self._phase = Phase.CLOSED
+        # The status has to arrive: no reset because of what is still unread.
+        cast(Any, self.transport).loseWriteConnection()
+        self._within(PRESENT_SECONDS, lambda: cast(Any, self.transport).abortConnection())
+
+    def _never_opened(self, error: BaseException) -> None:
+        self._proved()
+        if not isinstance(error, PeerUnavailable):
+            self._listener.distrusted(self._address, error)
+
+    def _late(self) -> None:
+        self.fail(RemoteProtocolError(Refusal.MALFORMED, "no whole first message in time"))
+
+    def _proved(self) -> None:
+        if self._unproven:
+            self._unproven = False
+            self._listener.limiter.release(self._address)
+
+
+class ChannelListener(Factory["_ReceiverChannel"]):
+    """Takes connections from senders: what a receiver's port is given.
+
+    ``services``: what is offered, by name; "" is the default one.  ``allow``
+    is asked before the handshake is answered: who is not allowed there learns
+    nothing, not even that somebody is here.
+    """
+
+    noisy = False
+    log = Logger()
+
+    def __init__(
+        self,
+        realm: str,
+        services: dict[str, Service],
+        *,
+        timers: IReactorTime,
+        random: Callable[[int], bytes],
+        allow: Callable[[str], bool] = lambda name: True,
+        now_milliseconds: Callable[[], int] = clock.milliseconds,
+        limiter: ConnectionLimiter | None = None,
+    ) -> None:
+        self.realm = realm
+        self.services = services
+        self.epochs = Epochs()
+        self.timers = timers
+        self.limiter = limiter or ConnectionLimiter(_MAX_UNPROVEN, _MAX_UNPROVEN_PER_ADDRESS)
+        self.due: Callable[[], None] = lambda: None
+        self._random = random
+        self._allow = allow
+        self._now = now_milliseconds
+        self._told = TokenBuckets(_TOLD, capacity=1)
+        self._untold = 0
+        self._channels: set[_ReceiverChannel] = set()
+        self._idle: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: Any) -> _ReceiverChannel | None:
+        address = host_of(addr)
+        if not self.limiter.admit(address):
+            return None
+        return _ReceiverChannel(self, address)
+
+    def accept(self, body: bytes) -> Accepted:
+        now = self._now()
+        accepted = self.epochs.accept(
+            body, now_milliseconds=now, allow=self._allow, random=self._random
+        )
+        current = self.epochs.current
+        if current is not None and current.due(now):
+            self.due()
+        return accepted
+
+    def choose(self, name: bytes, peer: PrincipalAddress) -> tuple[Status, IProtocol | None]:
+        """Find the service that the sender named."""
+        service = self.services.get(service_name(name))
+        if service is None:
+            return Status.NO_SERVICE, None
+        if not service.allow(peer.name):
+            return Status.NOT_ALLOWED, None
+        application = service.factory.buildProtocol(peer)
+        if application is None:
+            return Status.NOT_ALLOWED, None
+        return Status.ACCEPTED, application
+
+    def distrusted(self, address: str, error: BaseException) -> None:
+        self.tell("refused a connection from {address}: {error}", address=address, error=error)
+
+    def tell(self, line: str, **values: Any) -> None:
+        """Note a refusal in the log; many of them are only counted."""
+        if self._told.take(None, self._now()):
+            self._untold += 1
+            return
+        if self._untold:
+            self.log.info("{count} more refusals were not told", count=self._untold)
+            self._untold = 0
+        self.log.info(line, **values)
+
+    def opened(self, channel: _ReceiverChannel) -> None:
+        self._channels.add(channel)
+
+    def forget(self, channel: _ReceiverChannel) -> None:
+        self._channels.discard(channel)
+        if not self._channels:
+            idle, self._idle = self._idle, []
+            for waiter in idle:
+                waiter.callback(None)
+
+    async def when_idle(self) -> None:
+        """Return when no channel is open."""
+        if self._channels:
+            idle: Deferred[None] = Deferred()
+            self._idle.append(idle)
+            await idle

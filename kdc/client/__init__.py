@@ -1,0 +1,1 @@
+"""One principal's dealings with its KDC: settings, secret, identity, connection, membership."""

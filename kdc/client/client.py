@@ -1,0 +1,169 @@
+"""The client's connection to the KDC, as Twisted sees it.
+
+`KDCLink` is one connection; `KDCClient` makes them when they are needed and
+turns every way they can fail into an error that a person can act on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import attrs
+from twisted.internet.defer import CancelledError, DeferredLock, TimeoutError
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from kdc.client.identity import ClientTLS
+from kdc.client.link import KDCLink, _Dropped
+from kdc.errors import (
+    KDCError,
+    KDCUnreachable,
+    Superseded,
+)
+from kdc.net.retry import backoff, reason_of
+from kdc.protocol.crypto import LongTermKeys
+from kdc.protocol.kdc_exchange import Grant
+
+__all__ = ["KDCClient"]
+
+CONNECT_SECONDS = 10.0
+T = TypeVar("T")
+
+
+@attrs.define
+class KDCClient:
+    """One principal's dealings with its KDC: a connection when it is needed, kept while it lasts.
+
+    ``where`` is how people call the KDC.  Everything raises `KDCError`.
+    """
+
+    reactor: Any
+    endpoint: IStreamClientEndpoint
+    tls: ClientTLS
+    keys: LongTermKeys
+    where: str
+    random: Callable[[int], bytes] = os.urandom
+    _link: KDCLink | None = attrs.field(default=None, init=False)
+    _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
+
+    async def connect(self) -> KDCLink:
+        """Return a new connection, the KDC's identity checked and nothing said yet."""
+        deadline = self.reactor.seconds() + CONNECT_SECONDS
+        attempt = 0
+        while True:
+            try:
+                link = await self._connect_once()
+            except _Dropped:
+                pause = backoff(attempt)
+                attempt += 1
+                if self.reactor.seconds() + pause > deadline:
+                    raise
+                await deferLater(self.reactor, pause)
+            else:
+                link.use(self.keys)
+                return link
+
+    async def login(self) -> KDCLink:
+        """Return a new connection on which we are authenticated."""
+        link = await self.connect()
+        try:
+            await link.authenticate()
+        except (KDCError, CancelledError):
+            link.close()
+            raise
+        return link
+
+    async def register(self, address: str, port: int, invitation: bytes = b"") -> int:
+        """Take our name; returns once the KDC has it on disk."""
+        link = await self.connect()
+        try:
+            generation = await link.register(address, port, invitation)
+            await link.authenticate()
+        except (KDCError, CancelledError):
+            link.close()
+            raise
+        self._link = link
+        return generation
+
+    async def link(self) -> KDCLink:
+        """Return the connection on which we are authenticated: the open one, or a new one."""
+        await self._lock.acquire()
+        try:
+            link = await self._open_link()
+            try:
+                await link.introduced()
+            except CancelledError:
+                link.close()
+                raise
+            return link
+        finally:
+            self._lock.release()
+
+    async def grant(self, peer: str) -> Grant:
+        """Return a fresh session key for one channel to ``peer``."""
+        return await self.with_link(lambda link: link.request_key(peer))
+
+    async def with_link(self, ask: Callable[[KDCLink], Awaitable[T]]) -> T:
+        """Ask over the connection that is open, or over a new one if it has been lost.
+
+        On a new one the question leaves together with our proof: one round trip for both.
+        """
+        link = await self._some_link()
+        try:
+            return await ask(link)
+        except (KDCUnreachable, Superseded):
+            if link.alive:
+                raise
+        # It may have been closed for idleness at the very moment we asked, or because
+        # another receives under our name now: that is no reason not to ask.
+        return await ask(await self._some_link())
+
+    async def _some_link(self) -> KDCLink:
+        await self._lock.acquire()
+        try:
+            return await self._open_link()
+        finally:
+            self._lock.release()
+
+    async def _open_link(self) -> KDCLink:
+        """Return the connection that is open, or a new one with our proof on its way."""
+        if self._link is None or not self._link.alive:
+            self._link = await self.connect()
+            self._link.introduce()
+        return self._link
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+    async def _connect_once(self) -> KDCLink:
+        factory = Factory.forProtocol(
+            lambda: KDCLink(self.tls, self.where, self.reactor, self.random)
+        )
+        factory.noisy = False
+        # Not wrapClientTLS: that takes its timers from the global reactor.
+        secured = TLSMemoryBIOFactory(self.tls, True, factory, self.reactor)
+        secured.noisy = False
+        try:
+            tls: Any = await self.endpoint.connect(secured)
+        except (ConnectError, ConnectionClosed, OSError) as error:
+            raise KDCUnreachable(
+                f"no KDC answers at {self.where}: {reason_of(error)}",
+                hint="is it running, and are address and port right?",
+            ) from None
+        link: KDCLink = tls.wrappedProtocol
+        try:
+            return await link.ready.addTimeout(CONNECT_SECONDS, self.reactor)
+        except CancelledError:
+            tls.abortConnection()
+            raise
+        except TimeoutError:
+            tls.abortConnection()
+            raise KDCUnreachable(
+                f"the KDC at {self.where} did not begin TLS within {CONNECT_SECONDS:.0f} s"
+            ) from None

@@ -1,0 +1,113 @@
+"""The user's configuration file: defaults for what would be typed each time.
+
+TOML, by default ``$XDG_CONFIG_HOME/kdc/client.toml``:
+
+    name = "bob"
+    address = "kdc.example"
+    port = 12345
+    kdc-fingerprint = "sha256:..."
+    key-file = "bob.key"
+
+The keys are the client's options; relative paths start at the file's own
+directory.  Secrets themselves never stand in it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kdc.errors import ConfigurationError, local_error
+from kdc.files.atomic import PartialFile
+
+__all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "save"]
+
+PATHS = ("passphrase-file", "key-file", "kdc-ca", "known-kdcs")
+KEYS = ("name", "address", "port", "realm", "kdc-fingerprint", *PATHS)
+_MAX_BYTES = 65_536
+
+
+def directory() -> Path:
+    """Where the user's own files are."""
+    try:
+        return Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "kdc"
+    except RuntimeError:  # no HOME, and a user that the system does not know
+        return Path("/nonexistent/.config/kdc")
+
+
+def default_path() -> Path:
+    return directory() / "client.toml"
+
+
+def load(path: Path | None = None) -> dict[str, str]:
+    """Return the options in ``path``, or in the user's own file if there is one.
+
+    Raises `ConfigurationError` for a file that is not such a file, and
+    `LocalIOError` for one that was named and cannot be read.
+    """
+    named = path is not None
+    path = path or default_path()
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError as error:
+        if named:
+            raise local_error(path, error) from None
+        return {}
+    except OSError as error:
+        raise local_error(path, error) from None
+    try:
+        if len(text) > _MAX_BYTES:
+            raise ValueError("it is too long")
+        values = tomllib.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: {error}", hint="it must be TOML") from None
+    return {key: _value(path, key, value) for key, value in values.items()}
+
+
+def check_free(path: Path) -> None:
+    """Raises `ConfigurationError` if there is such a file: somebody's settings are in it."""
+    if os.path.lexists(path):
+        raise ConfigurationError(
+            f"{path} is there already", hint="--force replaces it; --config names another file"
+        )
+
+
+def save(path: Path, values: Mapping[str, str | int]) -> None:
+    """Make ``values`` the whole of the file, readable by its owner only.
+
+    Raises `ConfigurationError` for what TOML cannot express, and `LocalIOError`.
+    """
+    text = "".join(
+        f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in values.items()
+    )
+    try:
+        content = text.encode()
+        if tomllib.loads(text) != dict(values):
+            raise ValueError
+    except ValueError:  # a path can hold any bytes
+        raise ConfigurationError(f"{path}: a name in it cannot be written down") from None
+    file = PartialFile(path)
+    try:
+        file.write([content])
+        file.finish()
+        file.show(replace=True)
+    finally:
+        file.discard()
+
+
+def _value(path: Path, key: str, value: Any) -> str:
+    if key not in KEYS:
+        raise ConfigurationError(
+            f"{path}: there is no setting {key[:40]!r}", hint=f"there are: {', '.join(KEYS)}"
+        )
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise ConfigurationError(f"{path}: {key} must be a text or a number")
+    text = str(value)
+    if key in PATHS and text != "system":
+        return str(path.parent.absolute() / os.path.expanduser(text))
+    return text

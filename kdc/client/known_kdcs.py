@@ -1,0 +1,108 @@
+"""KDCs this user has met: the known-KDCs file, and how one gets into it.
+
+One line a KDC: ``HOST:PORT sha256:...``.  Blocking; used before the reactor runs.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from pathlib import Path
+
+from kdc.client import configuration
+from kdc.client.identity import Pin
+from kdc.errors import ConfigurationError, KDCUnreachable, local_error
+from kdc.net.tls import ALPN, fingerprint_shown, parse_fingerprint
+
+__all__ = ["add", "default_path", "find", "look"]
+
+_LOOK_SECONDS = 10.0
+
+
+def default_path() -> Path:
+    return configuration.directory() / "known_kdcs"
+
+
+def _key(host: str, port: int) -> str:
+    where = f"[{host}]" if ":" in host else host.encode("idna").decode()
+    return f"{where}:{port}".lower()
+
+
+def find(path: Path, host: str, port: int) -> Pin | None:
+    """Return the pin for that KDC; raises `ConfigurationError` naming a line that is wrong."""
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} is not a known-KDCs file") from None
+    except OSError as error:
+        raise local_error(path, error) from None
+    key = _key(host, port)
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) != 2:
+            raise ConfigurationError(f"{path} line {number}: not HOST:PORT FINGERPRINT")
+        if words[0].lower() == key:
+            return _pin(words[1], f"{path} line {number}")
+    return None
+
+
+def _pin(fingerprint: str, place: str) -> Pin:
+    try:
+        return Pin(parse_fingerprint(fingerprint), place)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}", hint=error.hint) from None
+
+
+def line_for(host: str, port: int, fingerprint: str) -> str:
+    return f"{_key(host, port)} {fingerprint}"
+
+
+def add(path: Path, host: str, port: int, fingerprint: str) -> None:
+    """Remember that KDC; the file is made if need be."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "a+", encoding="ascii") as file:
+            file.seek(0)
+            # A person may have left the last line without its end.
+            begin = "" if file.read()[-1:] in ("", "\n") else "\n"
+            file.write(f"{begin}{line_for(host, port, fingerprint)}\n")
+    except OSError as error:
+        raise local_error(path, error) from None
+
+
+def look(host: str, port: int) -> str:
+    """Return the fingerprint that is shown there; nothing is sent, nothing is believed.
+
+    Raises `KDCUnreachable` and `WrongIdentity`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the person who is asked next decides
+    context.set_alpn_protocols([ALPN.decode()])
+    where = f"{host} port {port}"
+    try:
+        with (
+            socket.create_connection((host, port), _LOOK_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secured,
+        ):
+            certificate = secured.getpeercert(binary_form=True)
+    except ssl.SSLError:
+        raise KDCUnreachable(
+            f"what answers at {where} does not speak this protocol (TLS 1.3, kdp/1)",
+            hint="check the port",
+        ) from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name can look like that
+        raise KDCUnreachable(
+            f"no KDC answers at {where}: {getattr(error, 'strerror', None) or error}",
+            hint="is it running, and are address and port right?",
+        ) from None
+    if certificate is None:
+        raise KDCUnreachable(f"what answers at {where} shows no certificate")
+    return fingerprint_shown(certificate)

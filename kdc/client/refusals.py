@@ -1,0 +1,72 @@
+"""What a refusal of the KDC means for the person who asked."""
+
+from __future__ import annotations
+
+from kdc.errors import (
+    AuthenticationRefused,
+    KDCError,
+    KDCUnreachable,
+    NameTaken,
+    NotReceiving,
+    Refusal,
+    RefusedByPolicy,
+    TooBusy,
+    UnknownPeer,
+)
+from kdc.protocol.messages import Refused
+
+__all__ = ["error_of"]
+
+_REFUSALS: dict[Refusal, tuple[type[KDCError], str, str]] = {
+    Refusal.VERSION: (KDCUnreachable, "the KDC speaks another version", "update this program"),
+    Refusal.NOT_AUTHENTIC: (
+        AuthenticationRefused,
+        "wrong passphrase or key, or there is no such principal",
+        "check the name, the secret and the realm",
+    ),
+    Refusal.NAME_TAKEN: (
+        NameTaken,
+        "the name is registered already, with another secret",
+        "give the passphrase it was registered with, or choose another name",
+    ),
+    Refusal.INVITATION: (
+        AuthenticationRefused,
+        "this KDC does not register new names without a valid invitation",
+        "ask its operator for one: kdc admin invite NAME",
+    ),
+    Refusal.UNKNOWN_PRINCIPAL: (
+        UnknownPeer,
+        "the KDC knows nobody of that name",
+        "check the spelling; the peer has to register first",
+    ),
+    Refusal.NOT_RECEIVING: (
+        NotReceiving,
+        "the peer is registered, but not receiving now",
+        "start its receiver first",
+    ),
+    Refusal.NOT_ALLOWED: (
+        RefusedByPolicy,
+        "the KDC does not allow this",
+        "nobody may ask for a key to himself; otherwise it is the realm's policy",
+    ),
+    Refusal.INTERNAL: (
+        KDCUnreachable,
+        "the KDC could not do it now; nothing was changed",
+        "try again later; its log says why",
+    ),
+}
+
+
+def error_of(refused: Refused, what: str) -> KDCError:
+    """Return what to raise for ``refused``, which was the answer to ``what``."""
+    if refused.code is Refusal.RATE:
+        seconds = max(1, refused.retry_after)
+        return TooBusy(
+            f"{what}: the KDC limits how often this may be asked",
+            retry_after=seconds,
+            hint=f"try again in {seconds} s",
+        )
+    error, text, hint = _REFUSALS.get(
+        refused.code, (KDCUnreachable, "the KDC did not understand", "update this program")
+    )
+    return error(f"{what}: {text}", hint=hint)

@@ -1,0 +1,141 @@
+"""Who we are and which KDC is ours: what every client has to be told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from kdc.client import configuration, known_kdcs
+from kdc.client.secret import SecretSource
+from kdc.errors import ConfigurationError
+from kdc.net.tls import parse_fingerprint
+from kdc.protocol.names import check_realm, fold_name
+
+__all__ = ["ClientSettings", "absolute", "client_settings", "whole_number"]
+
+SYSTEM_CA = "system"
+
+
+@attrs.frozen
+class ClientSettings:
+    """One principal and its KDC; paths are absolute."""
+
+    name: str
+    host: str
+    port: int
+    realm: str = "LOCAL"
+    secret: SecretSource = attrs.field(factory=SecretSource)
+    fingerprint: str | None = None
+    ca: str | None = None  # a path, or "system"
+    known_kdcs: Path = attrs.field(factory=known_kdcs.default_path)
+    accept_new: bool = False
+
+    @property
+    def where(self) -> str:
+        return f"{self.host} port {self.port}"
+
+    @property
+    def on_loopback(self) -> bool:
+        return self.host.lower() in ("localhost", "::1") or self.host.startswith("127.")
+
+
+_SECRETS = ("passphrase-file", "passphrase-fd", "key-file")
+
+_IDENTITIES = ("kdc-fingerprint", "kdc-ca")
+
+_DEFAULTS = {"address": "127.0.0.1", "realm": "LOCAL"}
+
+
+def client_settings(options: Mapping[str, Any]) -> ClientSettings:
+    """Combine ``options`` (missing or None: not given) with the configuration file.
+
+    Raises `ConfigurationError` or `LocalIOError`.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    values = {
+        **_DEFAULTS,
+        **_fitting(configuration.load(absolute(given.get("config"))), given),
+        **given,
+    }
+    for group in (_SECRETS, _IDENTITIES):
+        if sum(key in values for key in group) > 1:
+            raise ConfigurationError(f"give one of {' and '.join('--' + key for key in group)}")
+    for key, what in (("name", "our name"), ("port", "the KDC's port")):
+        if not values.get(key):
+            raise ConfigurationError(
+                f"{what} is not known",
+                hint=f"give it with --{key}, or put it into {configuration.default_path()};"
+                " kdcclient init writes that from an invitation",
+            )
+    return _settings(values)
+
+
+def _fitting(defaults: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
+    """Drop the file's defaults that an option of the same kind replaces.
+
+    What is known of one KDC's identity says nothing of another's.
+    """
+    dropped: set[str] = set()
+    for group in (_SECRETS, _IDENTITIES):
+        if any(key in given for key in group):
+            dropped.update(group)
+    if _differs("name", given, defaults):
+        dropped.update(_SECRETS)
+    if any(_differs(key, given, defaults) for key in ("address", "port")):
+        dropped.update(_IDENTITIES)
+    return {key: value for key, value in defaults.items() if key not in dropped}
+
+
+def _differs(key: str, given: dict[str, Any], defaults: dict[str, str]) -> bool:
+    """Whether an option means another one than the file; capitals are no difference."""
+    return key in given and str(given[key]).lower() != defaults.get(key, "").lower()
+
+
+def _settings(values: dict[str, Any]) -> ClientSettings:
+    fd, ca, fingerprint = (values.get(k) for k in ("passphrase-fd", "kdc-ca", "kdc-fingerprint"))
+    try:
+        return ClientSettings(
+            name=fold_name(values["name"]),
+            host=_host(values["address"]),
+            port=whole_number(str(values["port"]), 1, 65535, "a port"),
+            realm=check_realm(values["realm"]),
+            secret=SecretSource(
+                absolute(values.get("passphrase-file")),
+                None if fd is None else whole_number(fd, 0, 65535, "a descriptor"),
+                absolute(values.get("key-file")),
+            ),
+            fingerprint=None if fingerprint is None else parse_fingerprint(fingerprint),
+            ca=ca if ca in (None, SYSTEM_CA) else str(absolute(ca)),
+            known_kdcs=absolute(values.get("known-kdcs")) or known_kdcs.default_path(),
+            accept_new=bool(values.get("accept-new")),
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _host(typed: str) -> str:
+    """Refuse what neither the resolver nor TLS could take for a host."""
+    try:
+        typed.encode("idna")
+    except UnicodeError:
+        raise ValueError(f"not a host: {typed[:80]!r}") from None
+    if typed[:1] in ("", "-") or any(map(str.isspace, typed)):
+        raise ValueError(f"not a host: {typed[:80]!r}")
+    return typed
+
+
+def absolute(path: str | Path | None) -> Path | None:
+    """Absolute now: a daemon changes its directory later."""
+    return None if not path else Path(os.path.abspath(os.path.expanduser(path)))
+
+
+def whole_number(text: str, low: int, high: int, what: str) -> int:
+    """Raises `ValueError` unless ``text`` is a number from ``low`` to ``high``."""
+    # Python refuses to read thousands of digits, and none of ours has more than ten.
+    if text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high:
+        return int(text)
+    raise ValueError(f"{what} is a number from {low} to {high}, not {text[:40]!r}")

@@ -1,0 +1,1 @@
+"""The command lines: what is typed becomes settings here, and nowhere below."""

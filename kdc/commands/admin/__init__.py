@@ -1,0 +1,1 @@
+"""``kdc admin``: the operator's tool."""

@@ -1,0 +1,195 @@
+"""The principal database as ``kdc admin`` reaches it: through the running KDC, or by its lock.
+
+What only one of the two ways needs is imported there: a command should start at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from kdc.admin.wire import ask, connect
+from kdc.errors import ConfigurationError, LocalIOError, local_error
+
+if TYPE_CHECKING:
+    from kdc.admin.principals import Answer, Context, Request
+    from kdc.store.flatfile.store import FlatFileStore
+
+__all__ = ["AdminStore", "Ask"]
+
+Ask: TypeAlias = "Callable[[Request], Iterator[Answer]]"
+
+_MAX_LINE = 1024
+# What may begin a database that is not there yet.  A mistyped path must not.
+_CREATING = ("add", "invite")
+
+
+@attrs.frozen
+class AdminStore:
+    """``given_realm`` counts for a database that is yet to be made.
+
+    ``output`` is where changes are noted that no running KDC can note.
+    """
+
+    path: Path
+    given_realm: str = "LOCAL"
+    output: Path | None = None
+    master_key: Path | None = None
+    generation: Path | None = None
+
+    @property
+    def companions(self) -> dict[str, Any]:
+        return {
+            "key_path": None if self.master_key is None else str(self.master_key),
+            "generation_path": None if self.generation is None else str(self.generation),
+        }
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything of a database here, if only what is left of one."""
+        return any(self.path.parent.glob(f"{glob.escape(self.path.name)}*"))
+
+    @property
+    def realm(self) -> str:
+        """The database's own, or for one that is yet to be made the one that was given."""
+        from kdc.store.flatfile.base import Header
+
+        try:
+            with self.path.open("rb") as file:
+                header = Header.parse(file.readline(_MAX_LINE))
+        except FileNotFoundError:
+            header = None
+        except OSError as error:
+            raise local_error(self.path, error) from None
+        return self.given_realm if header is None else header.realm
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the TLS key that the KDC has made, or nothing if it has made none."""
+        from kdc.server.certificate import TLSFiles
+
+        files = TLSFiles.beside(self.path)
+        return files.load().fingerprint if files.own.exists() else ""
+
+    def ask(self, request: Request) -> Iterator[Answer]:
+        """Have the running KDC do it, or do it ourselves.  Raises `KDCError`."""
+        connected = connect(self.path)
+        if connected is not None:
+            yield from ask(connected, request)
+            return
+        with self._by_lock(create=request["command"] in _CREATING) as answer:
+            yield from answer(request)
+
+    @contextlib.contextmanager
+    def asking(self, *, create: bool) -> Iterator[Ask]:
+        """Ask one thing after the other, of the running KDC or of a store that is opened once.
+
+        What has been done stays done if a later request fails.
+        """
+        connected = connect(self.path)
+        if connected is None:
+            with self._by_lock(create=create) as answer:
+                yield answer
+            return
+        connected.close()
+        yield self._ask_running
+
+    def _ask_running(self, request: Request) -> Iterator[Answer]:
+        connected = connect(self.path)
+        if connected is None:
+            raise LocalIOError(
+                "the KDC was stopped in the middle",
+                hint="what was done so far counts; the same command does the rest",
+            )
+        return ask(connected, request)
+
+    @contextlib.contextmanager
+    def _by_lock(self, *, create: bool) -> Iterator[Ask]:
+        """Do it ourselves, and hold the store from the first request on."""
+        from kdc.admin.principals import administer
+
+        with contextlib.ExitStack() as held:
+            store: FlatFileStore | None = None
+
+            def answer(request: Request) -> Iterator[Answer]:
+                nonlocal store
+                if store is None:
+                    if create and not self.exists:
+                        self._rehearse(request)
+                    store = held.enter_context(self.opened(create=create))
+                return administer(store, request, self._context(store.rotate_master_key))
+
+            yield answer
+
+    def _rehearse(self, request: Request) -> None:
+        """Raise what ``request`` is refused for, before a database is made for it."""
+        from kdc.admin.principals import administer
+        from kdc.store.memory import MemoryStore
+
+        context = attrs.evolve(self._context(lambda: None), audit=lambda *line: None)
+        for _ in administer(MemoryStore(self.realm), request, context):
+            pass
+
+    @contextlib.contextmanager
+    def opened(self, *, create: bool) -> Iterator[FlatFileStore]:
+        """Hold the store; raises `StoreError` if somebody else does, as a running KDC."""
+        from kdc.store.flatfile.store import FlatFileStore
+
+        self.check_owner()
+        if not create and not self.exists:
+            # Before a lock file is left where nothing ever was.
+            raise LocalIOError(f"there is no {self.path}", hint="check the path, or start the KDC")
+        store = FlatFileStore.open(self.path, realm=self.realm, create=create, **self.companions)
+        with contextlib.closing(store):
+            yield store
+
+    def check_owner(self) -> None:
+        """Refuse to make files that the KDC could not read: it is usually not root."""
+        try:
+            owner = self.path.stat().st_uid
+        except OSError:  # whoever opens it says why
+            return
+        if owner != os.geteuid():
+            raise ConfigurationError(
+                f"{self.path} belongs to another user (uid {owner})",
+                hint="the KDC could not read files made by us; do it as that user: runuser -u",
+            )
+
+    def audit(self, event: str, name: str, detail: str = "") -> None:
+        """Note a change that no running KDC has noted."""
+        from kdc.issuing.issuer import Audit
+        from kdc.server.audit_log import format_line
+        from kdc.terminal import say
+
+        path = self.output or self.path.with_name(f"{self.path.name}.audit")
+        line = Audit(event, name, "local", f"{detail} by uid {os.getuid()}".strip())
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            with os.fdopen(os.open(path, flags, 0o600), "w") as file:
+                file.write(format_line(line, time.time()) + "\n")
+        except OSError as error:
+            say(f"{local_error(path, error)}: the change is made, but not noted there")
+
+    def _context(self, rotate_master_key: Callable[[], None]) -> Context:
+        from kdc.admin.principals import Context
+
+        return Context(
+            now=int(time.time()),
+            random=os.urandom,
+            audit=self.audit,
+            where=lambda: ("", 0, self.fingerprint),
+            rotate_tls=self._rotate_tls,
+            rotate_master_key=rotate_master_key,
+        )
+
+    def _rotate_tls(self) -> str:
+        from kdc.server.certificate import TLSFiles
+
+        return TLSFiles.beside(self.path).renew().fingerprint

@@ -1,0 +1,134 @@
+"""The commands of ``kdc admin`` that work on the store's files: check, repair, backup; dump."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.python import usage
+
+from kdc.client.settings import absolute
+from kdc.commands.admin.database import AdminStore
+from kdc.commands.options import Command
+from kdc.errors import ExitStatus, LocalIOError
+from kdc.terminal import say
+
+__all__ = ["AdminCommand", "Backup", "Check", "Dump", "Repair"]
+
+
+class AdminCommand(Command):
+    """One command of ``kdc admin``."""
+
+    parent: Any
+
+    @property
+    def store(self) -> AdminStore:
+        store: AdminStore = self.parent.store
+        return store
+
+    def run(self) -> int:
+        raise NotImplementedError
+
+    def show(self, answer: dict[str, Any], line: str) -> None:
+        print(json.dumps(answer) if self.parent["json"] else line)
+
+
+class Check(AdminCommand):
+    """``check``"""
+
+    synopsis = "kdc admin check"
+    longdesc = "Look at every line of the database; say what is wrong, change nothing."
+
+    def run(self) -> int:
+        from kdc.store.flatfile.check import examine
+        from kdc.store.flatfile.opening import Paths
+
+        path = self.store.path
+        if not self.store.exists:
+            raise LocalIOError(f"there is no {path}", hint="check the path, or restore a backup")
+        found = examine(Paths.of(str(path), **self.store.companions))
+        for problem in found.problems:
+            self.show(
+                {
+                    "file": problem.file,
+                    "line": problem.line,
+                    "problem": problem.text,
+                    "harmless": problem.harmless,
+                },
+                str(problem),
+            )
+        if all(problem.harmless for problem in found.problems):
+            say(f"{path}: good")
+            return 0
+        say(
+            f"{path}: damaged; kdc admin repair keeps what is authentic"
+            if found.repairable
+            else f"{path}: cannot be opened nor repaired; put the right files in its place"
+        )
+        return int(ExitStatus.INTEGRITY)
+
+
+class Repair(AdminCommand):
+    """``repair``"""
+
+    synopsis = "kdc admin repair"
+    longdesc = "Keep every authentic line and put the others aside.  The KDC must be stopped."
+
+    def run(self) -> int:
+        from kdc.store.flatfile.repair import repair
+
+        self.store.check_owner()
+        done = repair(self.store.path, now=int(time.time()), **self.store.companions)
+        self.store.audit("admin-repaired", "", f"{done.kept} kept, {done.quarantined} aside")
+        self.show(
+            attrs.asdict(done),
+            f"kept {done.kept} principals; {done.quarantined} lines are in {done.quarantine}",
+        )
+        for name in done.reserved:
+            say(f"{name}: no line of it was authentic; the name is reserved by a tombstone")
+        return 0
+
+
+class Backup(AdminCommand):
+    """``backup DIRECTORY``"""
+
+    synopsis = "kdc admin backup DIRECTORY [--with-key]"
+    longdesc = "Copy the database to an existing directory and check the copy."
+    optFlags = [["with-key", None, "copy the master key too: the copy is then as precious"]]
+
+    def parseArgs(self, directory: str = "") -> None:
+        if not directory:
+            raise usage.UsageError("name the directory: backup DIRECTORY")
+        self["directory"] = directory
+
+    def run(self) -> int:
+        from kdc.store.flatfile.backup import backup
+
+        target = absolute(self["directory"]) or Path()
+        if not target.is_dir():
+            raise LocalIOError(f"{target} is not a directory", hint="make it first")
+        copies = backup(
+            self.store.path,
+            target,
+            with_key=bool(self["with-key"]),
+            key_path=self.store.companions["key_path"],
+        )
+        for copy in copies:
+            self.show({"file": copy}, copy)
+        return 0
+
+
+class Dump(AdminCommand):
+    """``dump``"""
+
+    synopsis = "kdc admin dump [--secrets]"
+    longdesc = "Write the database as portable text to standard output."
+    optFlags = [["secrets", None, "with the keys: whoever reads it can guess every passphrase"]]
+
+    def run(self) -> int:
+        for answer in self.store.ask({"command": "dump", "secrets": bool(self["secrets"])}):
+            print(answer["line"])
+        return 0

@@ -1,0 +1,1 @@
+"""``kdcclient`` and ``twistd kdcclient``."""

@@ -1,0 +1,195 @@
+"""``kdcclient doctor``: look at everything that has to be right, and say what to do.
+
+Each check is a function that returns what it found or raises a `KDCError`; the
+later ones need the earlier ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+
+from kdc.client import known_kdcs
+from kdc.client.settings import ClientSettings
+from kdc.errors import (
+    ConfigurationError,
+    ExitStatus,
+    KDCError,
+    KDCUnreachable,
+    LocalIOError,
+    PeerUnavailable,
+    UnknownIdentity,
+)
+from kdc.files.private import read_private
+from kdc.terminal import has_terminal
+
+__all__ = ["Finding", "examine", "seen_by_others"]
+
+_SECONDS = 5.0
+
+Connect = Callable[[tuple[str, int], float], Any]
+
+
+@attrs.frozen
+class Finding:
+    """One check: ``error`` is None if all is well."""
+
+    what: str
+    found: str
+    error: KDCError | None = None
+
+    @property
+    def status(self) -> ExitStatus:
+        return ExitStatus.DONE if self.error is None else self.error.exit_status
+
+
+def examine(
+    settings: ClientSettings, receiver_port: int, connect: Connect = socket.create_connection
+) -> Iterator[Finding]:
+    """Yield the findings that need no secret and no running reactor.  Blocking.
+
+    It stops at the first failure of which all others would be consequences.
+    """
+    checks: list[tuple[str, Callable[[ClientSettings], str]]] = [
+        ("who we are", lambda s: f"{s.name} in realm {s.realm}"),
+        ("secret", _secret),
+        ("name of the KDC", _resolves),
+        ("port of the KDC", _reachable),
+        ("identity of the KDC", _identity),
+    ]
+    for what, check in checks:
+        try:
+            yield Finding(what, check(settings))
+        except KDCError as error:
+            yield Finding(what, str(error), error)
+            if what != "secret":
+                break
+    yield Finding("clock", _clock(settings))
+    try:
+        yield Finding("receiver", _receiver(settings, receiver_port, connect))
+    except KDCError as error:
+        yield Finding("receiver", str(error), error)
+
+
+def seen_by_others(address: str, port: int) -> Finding:
+    """Whether our receiver is where the KDC sends others.  Blocking."""
+    what, where = "our receiver as others see it", f"{address} port {port}"
+    try:
+        socket.create_connection((address, port), _SECONDS).close()
+    except OSError as error:
+        unreachable = PeerUnavailable(
+            f"the KDC sends others to {where}, where nothing answers: {error.strerror or error}",
+            hint="is a firewall in between?  If it is the wrong address, start the receiver with"
+            " --advertise",
+        )
+        return Finding(what, str(unreachable), unreachable)
+    return Finding(what, f"the KDC sends others to {where}, which answers")
+
+
+def _secret(settings: ClientSettings) -> str:
+    secret = settings.secret
+    path = secret.key_file or secret.passphrase_file
+    if path is not None:
+        read_private(path)
+        return f"{path}, readable by its owner only"
+    if secret.passphrase_fd is not None:
+        return f"from descriptor {secret.passphrase_fd}"
+    if not has_terminal():
+        raise ConfigurationError(
+            "no secret is given, and there is no terminal to ask on",
+            hint="give --key-file or --passphrase-file",
+        )
+    return "will be asked for"
+
+
+def _resolves(settings: ClientSettings) -> str:
+    try:
+        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise KDCUnreachable(
+            f"{settings.host} is no address that can be found: {error.strerror}",
+            hint="check --address, or the configuration file",
+        ) from None
+    return ", ".join(sorted({str(entry[4][0]) for entry in found}))
+
+
+def _reachable(settings: ClientSettings) -> str:
+    try:
+        socket.create_connection((settings.host, settings.port), _SECONDS).close()
+    except OSError as error:
+        raise KDCUnreachable(
+            f"nothing answers at {settings.where}: {error.strerror or error}",
+            hint="is the KDC running, listening on more than loopback, and no firewall in between?",
+        ) from None
+    return f"{settings.where} answers"
+
+
+def _identity(settings: ClientSettings) -> str:
+    shown = known_kdcs.look(settings.host, settings.port)
+    if settings.fingerprint is not None:
+        return _same(settings, shown, settings.fingerprint, "--kdc-fingerprint")
+    if settings.ca is not None:
+        return f"{shown}; to be checked against {settings.ca}"
+    pin = known_kdcs.find(settings.known_kdcs, settings.host, settings.port)
+    if pin is not None:
+        return _same(settings, shown, pin.fingerprint, pin.source)
+    line = known_kdcs.line_for(settings.host, settings.port, shown)
+    raise UnknownIdentity(
+        f"the KDC shows {shown}, and nobody has vouched for that yet",
+        fingerprint=shown,
+        hint="if it is what the KDC prints when it starts, add this line to"
+        f" {settings.known_kdcs}:\n  {line}",
+    )
+
+
+def _same(settings: ClientSettings, shown: str, expected: str, source: str) -> str:
+    if shown != expected:
+        raise UnknownIdentity(
+            f"the KDC shows {shown}, but {source} says {expected}",
+            fingerprint=shown,
+            hint="somebody may be in between; ask the operator before you change the pin",
+        )
+    return f"{shown}, as {source} says"
+
+
+def _clock(settings: ClientSettings) -> str:
+    now = dt.datetime.fromtimestamp(time.time(), dt.UTC).isoformat(timespec="seconds")
+    if settings.ca is not None:
+        return f"{now}; the dates of the KDC's certificate are checked against it"
+    return f"{now}; nothing here depends on it"
+
+
+def _receiver(settings: ClientSettings, port: int, connect: Connect) -> str:
+    """Whether it can be reached where the KDC sees us; that it does not run is no fault."""
+    here = _our_address(settings, connect)
+    for host in filter(None, (here, "127.0.0.1", "::1")):
+        try:
+            connect((host, port), _SECONDS).close()
+        except OSError:
+            continue
+        if host == here or here is None:
+            return f"something listens on port {port} of {host}"
+        raise LocalIOError(
+            f"port {port} answers at {host}, but not at {here}, from where we reach the KDC",
+            hint=f"nobody else can send to it: start the receiver with --listen tcp:{port},"
+            " and look at the firewall",
+        )
+    return (
+        f"no receiver of ours: nothing listens on port {port} of this machine;"
+        " to receive, start one: kdcclient receive --inbox ."
+    )
+
+
+def _our_address(settings: ClientSettings, connect: Connect) -> str | None:
+    """The address of this machine on the way to the KDC, which is what the KDC tells senders."""
+    try:
+        with contextlib.closing(connect((settings.host, settings.port), _SECONDS)) as connection:
+            return str(connection.getsockname()[0])
+    except OSError:
+        return None

@@ -1,0 +1,59 @@
+"""What every client command has to know: who am I, which KDC, how do I know it."""
+
+from __future__ import annotations
+
+from kdc.commands.options import Command, whole_number
+
+__all__ = ["PROGRAM", "ClientOptions"]
+
+PROGRAM = "kdcclient"
+DEFAULT_LISTEN_PORT = 60_000
+LISTEN_OPTIONS = [
+    [
+        "listen",
+        None,
+        None,
+        (
+            "port or Twisted endpoint to listen on; by default port 60000,"
+            " on this machine only if the KDC is on it too"
+        ),
+    ],
+    ["advertise", None, "", "the address to tell peers, if it is not the one the KDC sees"],
+]
+
+
+class ClientOptions(Command):
+    """Options that all client commands share."""
+
+    optParameters = [
+        ["name", "n", None, "our name, as registered with the KDC"],
+        ["address", "a", None, "host name or address of the KDC; by default 127.0.0.1"],
+        ["port", "p", None, "port of the KDC"],
+        ["realm", None, None, "the realm, LOCAL by default; must be the same at the KDC"],
+        ["passphrase-file", None, None, "read the passphrase from this file (mode 0600)"],
+        ["passphrase-fd", None, None, "read the passphrase from this descriptor"],
+        ["key-file", None, None, "use this key file (see keygen) instead of a passphrase"],
+        ["kdc-fingerprint", None, None, "the KDC's identity: sha256:..., as it prints itself"],
+        [
+            "kdc-ca",
+            None,
+            None,
+            "PEM file of the CA of the KDC's certificate, or 'system' for the system's CAs",
+        ],
+        ["known-kdcs", None, None, "the file of KDCs met before, instead of the user's own"],
+        ["config", None, None, "the file with defaults for these, instead of the user's own"],
+    ]
+    optFlags = [
+        ["accept-new", None, "trust a KDC that was never met before, and remember it"],
+    ]
+
+
+def listen_endpoint(text: str | None, loopback: bool, ipv6: bool) -> str:
+    """The endpoint that was given, or its port on the interface that suits the KDC's address."""
+    if text is not None and ":" in text:
+        return text
+    port = DEFAULT_LISTEN_PORT if text is None else whole_number(text, 0, 65535, "a port")
+    kind = "tcp6" if ipv6 else "tcp"
+    if not loopback:
+        return f"{kind}:{port}"
+    return f"{kind}:{port}:interface=" + ("\\:\\:1" if ipv6 else "127.0.0.1")

@@ -1,0 +1,98 @@
+"""``twistd kdcclient receiver|sender``: options, settings, services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred
+from twisted.python import usage
+
+from kdc.client.membership import make_client
+from kdc.commands.client.options import PROGRAM
+from kdc.commands.client.receive import STDOUT, Receiver, check_places
+from kdc.commands.client.send import send
+from kdc.commands.client.transfer_options import (
+    ReceiverOptions,
+    SenderOptions,
+    receive_settings,
+    send_settings,
+)
+from kdc.commands.client.tunnel_options import TunnelOptions, tunnel_settings
+from kdc.commands.options import Command
+from kdc.commands.process_limits import set_limits
+from kdc.commands.twistd import ends_twistd, leave_twistd
+from kdc.errors import KDCError
+from kdc.net.background import background
+from kdc.net.exit_status import complain, run_to_end
+from kdc.tunnel.tunnels import Tunnels
+
+__all__ = ["Options", "makeService"]
+
+
+class Options(Command):
+    """Options of ``twistd kdcclient``."""
+
+    synopsis = "kdcclient receiver|sender|tunnel [options]"
+    subCommands = [
+        ["receiver", None, ReceiverOptions, "receive what others send"],
+        ["sender", None, SenderOptions, "send a file and end"],
+        ["tunnel", None, TunnelOptions, "expose local services to peers, and reach theirs"],
+    ]
+
+    def postOptions(self) -> None:
+        if self.subCommand is None:
+            raise usage.UsageError("what: receiver, sender or tunnel?")
+        if self.subCommand == "sender" and self.parent is not None:
+            # One-shot: it must neither daemonize nor mind the pid file of a
+            # receiver that was started in the same directory.
+            self.parent["nodaemon"] = True
+            self.parent["pidfile"] = ""
+
+
+class _ClientService(Service):
+    """A `Receiver` or `Tunnels` under twistd; ends the process when it cannot go on."""
+
+    def __init__(self, running: Receiver | Tunnels, reactor: Any) -> None:
+        self._work = running
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        background(self._run(), PROGRAM)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._work.close())
+
+    async def _run(self) -> None:
+        try:
+            status = await self._work.run()
+        except KDCError as error:
+            status = complain(PROGRAM, error)
+        except SystemExit as leaving:  # interrupted at a question
+            status = int(leaving.code or 0)
+        if self.running:
+            leave_twistd(self._reactor, status)
+
+
+def makeService(options: Any) -> IService:
+    """Ask what has to be asked now, while there is a terminal; a sender is done here."""
+    from twisted.internet import reactor
+
+    set_limits()
+    with ends_twistd(PROGRAM):
+        given = options.subOptions
+        if options.subCommand == "sender":
+            sending = send_settings(given)
+            client = make_client(reactor, sending.client)
+            raise SystemExit(run_to_end(PROGRAM, reactor, lambda: send(client, sending)))
+        if options.subCommand == "tunnel":
+            tunnel = tunnel_settings(given)
+            return _ClientService(Tunnels(make_client(reactor, tunnel.client), tunnel), reactor)
+        receiving = receive_settings(given)
+        if receiving.output == STDOUT:
+            raise usage.UsageError("a service has no standard output: use kdcclient receive -o -")
+        check_places(receiving)
+        receiver = Receiver(make_client(reactor, receiving.client), receiving)
+        return _ClientService(receiver, reactor)

@@ -1,0 +1,72 @@
+"""Options of tunnels, and the settings made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.python import usage
+
+from kdc.client.settings import client_settings
+from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint
+from kdc.commands.options import local_endpoint, name_of
+from kdc.tunnel.tunnels import Exposed, Forwarded, TunnelSettings
+
+__all__ = ["TunnelOptions", "exposed_of", "tunnel_settings"]
+
+
+class TunnelOptions(ClientOptions):
+    """Options of tunnels."""
+
+    synopsis = (
+        "kdcclient tunnel -n NAME -a HOST -p PORT [--expose SERVICE=ENDPOINT ...]"
+        " [--forward PEER/SERVICE=ENDPOINT ...] [options]"
+    )
+    longdesc = (
+        "Expose local services to peers, and reach theirs.  Endpoints are Twisted's, such as"
+        " tcp:127.0.0.1:5432 or unix:/run/service.sock."
+    )
+    optParameters = LISTEN_OPTIONS
+
+    def opt_expose(self, value: str) -> None:
+        """SERVICE=ENDPOINT: let peers connect to this endpoint as SERVICE; may be repeated"""
+        self["expose"] = (*self.get("expose", ()), exposed_of(value))
+
+    def opt_forward(self, value: str) -> None:
+        """PEER/SERVICE=ENDPOINT: listen here for a peer's service (a port alone: on this
+        machine only); may be repeated"""
+        far, _, near = value.partition("=")
+        peer, _, service = far.partition("/")
+        if not near:
+            raise usage.UsageError(f"--forward is PEER/SERVICE=ENDPOINT, not {value[:80]!r}")
+        self["forward"] = (
+            *self.get("forward", ()),
+            Forwarded(name_of(peer), name_of(service), local_endpoint(near)),
+        )
+
+    def opt_allow(self, value: str) -> None:
+        """who may use what is exposed: NAME[,NAME...]; may be repeated"""
+        self["allow"] = self.get("allow", frozenset()) | {name_of(n) for n in value.split(",")}
+
+
+def exposed_of(text: str) -> Exposed:
+    """Parse SERVICE=ENDPOINT; raises `usage.UsageError`."""
+    name, _, endpoint = text.partition("=")
+    if not endpoint:
+        raise usage.UsageError(f"what to expose is SERVICE=ENDPOINT, not {text[:80]!r}")
+    return Exposed(name_of(name), endpoint)
+
+
+def tunnel_settings(options: Any) -> TunnelSettings:
+    """Raises `usage.UsageError` or `KDCError`."""
+    client = client_settings(options)
+    settings = TunnelSettings(
+        client,
+        tuple(options.get("expose", ())),
+        tuple(options.get("forward", ())),
+        options.get("allow", frozenset()),
+        listen_endpoint(options.get("listen"), client.on_loopback, ":" in client.host),
+        options.get("advertise") or "",
+    )
+    if not settings.exposed and not settings.forwarded:
+        raise usage.UsageError("say what to expose or to forward")
+    return settings

@@ -1,0 +1,94 @@
+"""Who is there: of some principals, as the KDC says, or of all, as its directory does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+from twisted.internet.protocol import Factory
+
+from kdc.channel.endpoint import ChannelClientEndpoint
+from kdc.channel.query import Asking
+from kdc.client.client import KDCClient
+from kdc.errors import NotReceiving, PeerUnavailable, RefusedByPolicy, TooBusy, UnknownPeer
+from kdc.protocol.directory import MAX_ANSWER, SERVICE, Answer, Presence, decode_answer
+
+__all__ = ["Found", "everybody", "who"]
+
+
+@attrs.frozen
+class Found:
+    """``state``: receiving, registered, unknown or not allowed; where, if that is known."""
+
+    name: str
+    state: str
+    address: str = ""
+    port: int = 0
+
+    def __str__(self) -> str:
+        where = f" at {self.address} port {self.port}" if self.address else ""
+        return f"{self.name}: {self.state}{where}"
+
+
+async def who(client: KDCClient, names: Sequence[str]) -> list[Found]:
+    """What becomes of each of ``names``.
+
+    The KDC is asked for a key to each, which is thrown away: it tells this to
+    whoever may have one.
+    """
+    try:
+        return [await _state_of(client, name) for name in names]
+    finally:
+        client.close()
+
+
+async def _state_of(client: KDCClient, name: str) -> Found:
+    try:
+        grant = await client.grant(name)
+    except NotReceiving:
+        return Found(name, "registered")
+    except UnknownPeer:
+        return Found(name, "unknown")
+    except TooBusy:
+        raise
+    except RefusedByPolicy:
+        return Found(name, "not allowed")
+    return Found(name, "receiving", grant.reply.address, grant.reply.port)
+
+
+async def everybody(client: KDCClient, directory: str) -> tuple[list[Found], bool]:
+    """Everybody whom we may know of, and whether there are more of them.
+
+    Raises `PeerUnavailable` if there is no directory at this KDC.
+    """
+    try:
+        answer = await _ask(client, directory)
+    except (NotReceiving, UnknownPeer):
+        raise PeerUnavailable(
+            f"the KDC at {client.where} has no directory: nobody answers there as {directory}",
+            hint="name whom you mean: kdcclient who PEER...; a directory is the operator's to"
+            " start, with kdc --directory",
+        ) from None
+    finally:
+        client.close()
+    if answer.wait_seconds:
+        raise TooBusy(
+            "the directory limits how often it may be asked",
+            retry_after=answer.wait_seconds,
+            hint=f"try again in {answer.wait_seconds} s",
+        )
+    return list(map(_found, answer.presences)), answer.more
+
+
+async def _ask(client: KDCClient, directory: str) -> Answer:
+    # It is part of the KDC, and where that is we know better than it does.
+    address = (await client.link()).address
+    asking = Asking(b"", MAX_ANSWER)
+    endpoint = ChannelClientEndpoint(client, directory, SERVICE, address)
+    await endpoint.connect(Factory.forProtocol(lambda: asking))
+    return decode_answer(await asking.answer)
+
+
+def _found(presence: Presence) -> Found:
+    state = "receiving" if presence.receiving else "registered"
+    return Found(presence.name, state, presence.address, presence.port)

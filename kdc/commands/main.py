@@ -1,0 +1,155 @@
+"""The console commands ``kdc`` and ``kdcclient``."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from kdc.commands.process_limits import set_limits
+from kdc.errors import ExitStatus, KDCError, LocalIOError
+from kdc.terminal import complain, say
+
+if TYPE_CHECKING:
+    from kdc.commands.option_table import CommandTable
+
+__all__ = ["kdc_main", "kdc_table", "kdcclient_main"]
+
+
+def kdc_main() -> None:
+    """``kdc -p PORT -o out.txt -f pwd.txt``: the KDC in the foreground; or a word."""
+    argv = sys.argv[1:]
+    if argv[:1] == ["admin"]:
+        raise SystemExit(_guarded("kdc admin", _admin, argv[1:]))
+    if argv[:1] == ["completion"]:
+        raise SystemExit(_guarded("kdc completion", _completion, argv[1:]))
+    raise SystemExit(_guarded("kdc", _kdc, argv))
+
+
+def kdcclient_main() -> None:
+    """``kdcclient -n NAME -m R|S ...`` and the everyday forms."""
+    _leave(_guarded("kdcclient", _kdcclient, sys.argv[1:]))
+
+
+def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str]) -> int:
+    # What imports make is not garbage: looking for some all the time is a sixth of a start.
+    gc.set_threshold(50_000, 20, 20)
+    from twisted.python import usage
+
+    set_limits()
+    try:
+        try:
+            return command(argv)
+        finally:
+            # What goes wrong with this at the end of the process cannot be told any more.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except usage.UsageError as error:
+        where = " ".join(filter(None, (program, getattr(error, "command", None))))
+        say(f"{program}: {error}\n  see {where} --help")
+        return int(ExitStatus.USAGE)
+    except KDCError as error:
+        return complain(program, error)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # as head does when it has seen enough
+        _give_up_output()
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        _give_up_output()
+        return complain(program, LocalIOError(f"cannot write the answer: {error.strerror}"))
+
+
+def _leave(status: int) -> NoReturn:
+    """End now: Python would take all modules apart first, which is a sixth of a short command."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+    os._exit(status)
+
+
+def _give_up_output() -> None:
+    """Keep Python from trying again, and failing with a traceback, when it ends."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
+
+def _admin(argv: list[str]) -> int:
+    from kdc.commands.admin.subcommands import AdminOptions
+
+    return _obey(AdminOptions(), argv)  # type: ignore[no-untyped-call]
+
+
+def _completion(argv: list[str]) -> int:
+    from kdc.commands.completion import CompletionOptions
+
+    options = CompletionOptions("kdc", kdc_table)
+    options.parseOptions(argv)
+    return options.run()
+
+
+def kdc_table() -> CommandTable:
+    """All that can be typed behind ``kdc``, whose words `kdc_main` takes out itself."""
+    import attrs
+
+    from kdc.commands.admin.subcommands import AdminOptions
+    from kdc.commands.completion import CompletionOptions
+    from kdc.commands.option_table import table_of
+    from kdc.commands.tap import Options
+
+    admin = ("admin", "look after the principal database", table_of(AdminOptions))
+    shells = "completion for bash, zsh or fish"
+    completion = ("completion", shells, table_of(lambda: CompletionOptions("kdc", kdc_table)))
+    return attrs.evolve(table_of(Options), commands=(admin, completion))
+
+
+def _kdc(argv: list[str]) -> int:
+    from twisted.internet import reactor
+
+    from kdc.commands.tap import Options, settings_of
+    from kdc.net.exit_status import run_to_end, show_warnings
+    from kdc.server.service import KDCService
+
+    options = Options()
+    options.parseOptions(argv)
+    service = KDCService(settings_of(options), reactor, say, lambda: settings_of(options))
+    show_warnings("kdc")
+    service.privilegedStartService()
+    return run_to_end("kdc", reactor, lambda: _serve(service), serves=True)
+
+
+async def _serve(service: Any) -> int:
+    """Run a service until a signal cancels this."""
+    from twisted.internet.defer import Deferred
+
+    service.startService()
+    try:
+        await Deferred()
+    finally:
+        await service.stopService()
+    return 0
+
+
+def _kdcclient(argv: list[str]) -> int:
+    from kdc.commands.client.subcommands import Options
+
+    return _obey(Options(), argv)  # type: ignore[no-untyped-call]
+
+
+def _obey(options: Any, argv: list[str]) -> int:
+    """Do what was asked; a `usage.UsageError` leaves with the ``command`` that it is about."""
+    from twisted.python import usage
+
+    try:
+        options.parseOptions(argv)
+        status: int = options.run()
+    except usage.UsageError as error:
+        error.command = options.subCommand  # type: ignore[attr-defined]
+        raise
+    return status

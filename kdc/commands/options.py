@@ -1,0 +1,137 @@
+"""What the command lines of both programs have in common."""
+
+from __future__ import annotations
+
+import getopt
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from twisted.python import usage
+
+from kdc import __version__
+from kdc.client import settings
+from kdc.protocol.names import check_realm, fold_name
+
+__all__ = [
+    "Command",
+    "is_loopback",
+    "local_endpoint",
+    "name_of",
+    "realm_of",
+    "server_endpoints",
+    "whole_number",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Command(usage.Options):
+    """What every command of ours answers to besides its own options."""
+
+    synopsis: str
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """As usual; without sub-commands, options may stand behind arguments too."""
+        given = list(sys.argv[1:] if options is None else options)
+        if not getattr(self, "subCommands", None):
+            try:
+                found, arguments = getopt.gnu_getopt(given, self.shortOpt, self.longOpt)
+            except getopt.GetoptError as error:
+                raise usage.UsageError(self._explained(str(error))) from None
+            given = [word for name, value in found for word in self._words(name, value)]
+            given += ["--", *arguments]
+        try:
+            super().parseOptions(given)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            raise usage.UsageError(self._explained(str(error))) from None
+
+    def _explained(self, error: str) -> str:
+        """Name what was meant, where a slip of the fingers is likely."""
+        from difflib import get_close_matches  # which nobody else waits for
+
+        for pattern, words in (
+            (r"Unknown command: (\S+)", [name for name, *_ in getattr(self, "subCommands", ())]),
+            (r"option (--\S+) not recognized", [f"--{o.rstrip('=')}" for o in self.longOpt]),
+        ):
+            found = re.fullmatch(pattern, error)
+            near = get_close_matches(found[1], words, 1) if found else []
+            if near:
+                return f"{error}; did you mean {near[0]}?"
+        return error
+
+    def _words(self, name: str, value: str) -> list[str]:
+        """One option as it has to be typed again."""
+        if f"{name[2:]}=" in self.longOpt:
+            return [f"{name}={value}"]
+        return [name, value] if f"{name[1:]}:" in self.shortOpt else [name]
+
+    def getSynopsis(self) -> str:
+        """Each ``synopsis`` is a whole command line: its parents' are not put before it."""
+        top: Any = self
+        while top.parent is not None:
+            top = top.parent
+        program = "" if isinstance(top, Command) else "twistd [-n] "
+        return f"Usage: {program}{self.synopsis}"
+
+    def opt_version(self) -> None:
+        """show the version, and end"""
+        print(f"kdc {__version__}")
+        raise SystemExit(0)
+
+
+def realm_of(options: Any) -> str:
+    """The realm that was typed; raises `usage.UsageError`, as all of these do."""
+    return _understood(check_realm, options["realm"])
+
+
+def name_of(typed: str) -> str:
+    """The principal's name a person meant."""
+    return _understood(fold_name, typed)
+
+
+def whole_number(text: str, low: int, high: int, what: str) -> int:
+    """A number from ``low`` to ``high``; ``what`` says of what it is one."""
+    return _understood(settings.whole_number, text, low, high, what)
+
+
+def _understood(check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    try:
+        return check(*args, **kwargs)
+    except ValueError as error:
+        raise usage.UsageError(str(error)) from None
+
+
+def server_endpoints(text: str) -> str:
+    """A Twisted endpoint string for ``text``: itself, or a port number on loopback."""
+    if ":" in text:
+        return text
+    return f"tcp:{whole_number(text, 0, 65535, 'a port')}:interface=127.0.0.1"
+
+
+def local_endpoint(text: str) -> str:
+    """A Twisted endpoint string for a tunnel's near end.
+
+    Without an interface it is this machine's only, a unix socket its owner's
+    only: whoever can connect there acts in our name at the far end.
+    """
+    text = server_endpoints(text)
+    if text.startswith("unix:") and ":mode=" not in text:
+        return text + ":mode=600"
+    if text.startswith(("tcp:", "tcp6:")) and "interface=" not in text:
+        return text + (":interface=127.0.0.1" if text.startswith("tcp:") else ":interface=\\:\\:1")
+    return text
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether an endpoint string can be reached from this machine only."""
+    if endpoint.startswith("unix:"):
+        return True
+    if not endpoint.startswith(("tcp:", "tcp6:")):
+        return False
+    words = dict(part.partition("=")[::2] for part in endpoint.replace("\\:", "\0").split(":"))
+    return words.get("interface", "").replace("\0", ":") in _LOOPBACK

@@ -1,0 +1,207 @@
+"""``twistd kdc`` and the console command ``kdc``: options, settings, service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from kdc.client.settings import absolute
+from kdc.commands.options import Command, is_loopback, realm_of, server_endpoints, whole_number
+from kdc.commands.process_limits import set_limits
+from kdc.commands.twistd import ends_twistd
+from kdc.issuing.issuer import Enrolment, everybody
+from kdc.limits import Limits
+from kdc.net.exit_status import say
+from kdc.protocol.directory import DIRECTORY
+from kdc.protocol.names import fold_name
+from kdc.server.policy import LIMITS, Policy, read_policy
+from kdc.server.service import KDCService, KDCSettings
+
+__all__ = ["Options", "makeService", "settings_of"]
+
+DEFAULT_LIFETIME_SECONDS = 300
+
+
+class Options(Command):
+    """Options of the KDC."""
+
+    synopsis = (
+        "kdc -p PORT [-f pwd.txt] [-o out.txt] [options]\n       kdc admin --help\n"
+        "       kdc completion bash|zsh|fish"
+    )
+    longdesc = (
+        "The key distribution centre: keeps the registered principals and makes session"
+        " keys for pairs of them."
+    )
+    optParameters = [
+        ["file", "f", "pwd.txt", "the principal database; made if it is missing or empty"],
+        ["output", "o", None, "the activity log, e.g. out.txt; nothing secret in it"],
+        [
+            "config",
+            "c",
+            None,
+            (
+                "a TOML file with enrol, lifetime, limits and who may reach whom,"
+                " read again at SIGHUP; options given here count more"
+            ),
+        ],
+        ["realm", None, "LOCAL", "the realm; must be the same at the clients"],
+        [
+            "enrol",
+            None,
+            None,
+            (
+                "who may register a new name: open, invite or closed;"
+                " by default open if only this machine can reach the port, otherwise invite"
+            ),
+        ],
+        ["lifetime", None, None, "seconds in which a ticket must be used, 10 to 3600; 300"],
+        [
+            "tls-key",
+            None,
+            None,
+            (
+                "PEM file with the TLS key; by default one is made beside"
+                " the database at the first start"
+            ),
+        ],
+        ["tls-certificate", None, None, "PEM file with the certificate chain for --tls-key"],
+        [
+            "master-key",
+            None,
+            None,
+            "the key file that the database is sealed under; by default beside it",
+        ],
+        [
+            "generation-file",
+            None,
+            None,
+            (
+                "where to remember how new the database is, to notice"
+                " an old backup; by default beside it"
+            ),
+        ],
+        [
+            "directory",
+            None,
+            None,
+            (
+                "port on 127.0.0.1, or a Twisted endpoint such as tcp:12346, where clients may ask"
+                " who is registered and receives (kdcclient who); without it nobody can"
+            ),
+        ],
+        ["directory-name", None, DIRECTORY, "the name of the principal that answers there"],
+    ]
+    optFlags = [
+        ["accept-rollback", None, "start with a database that is older than the last one seen"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["port"] = []
+        self["host"] = []
+        self["limit"] = {}
+
+    def opt_port(self, value: str) -> None:
+        """port on 127.0.0.1, or a Twisted endpoint such as tcp:12345; may be repeated"""
+        self["port"].append(server_endpoints(value))
+
+    opt_p = opt_port
+
+    def opt_host(self, value: str) -> None:
+        """a name or address that a certificate made here is for; may be repeated"""
+        try:
+            if not value.encode("idna"):
+                raise ValueError
+        except ValueError:  # no certificate could be made for it
+            raise usage.UsageError(f"not a host: {value[:80]!r}") from None
+        self["host"].append(value)
+
+    def opt_limit(self, value: str) -> None:
+        """NAME=NUMBER sets one of the limits: see --help-limits; may be repeated"""
+        name, _, number = value.partition("=")
+        if name not in LIMITS:
+            raise usage.UsageError(f"no limit is called {name[:40]!r}: see --help-limits")
+        self["limit"][name] = whole_number(number, 1, 10**9, name)
+
+    def opt_help_limits(self) -> None:
+        """list the limits with their defaults"""
+        for name, field in LIMITS.items():
+            print(f"{name}={field.default:g}")
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        if not self["port"]:
+            raise usage.UsageError("no port: give one with --port")
+
+
+def settings_of(options: Options) -> KDCSettings:
+    """Combine options and configuration file; called again at SIGHUP.
+
+    Raises `usage.UsageError` or `KDCError`.
+    """
+    endpoints = tuple(options["port"])
+    store = absolute(options["file"])
+    if store is None:
+        raise usage.UsageError("--file must name the principal database")
+    policy = _policy(options)
+    local = all(map(is_loopback, endpoints))
+    return KDCSettings(
+        store=store,
+        endpoints=endpoints,
+        output=absolute(options["output"]),
+        realm=realm_of(options),
+        enrolment=policy.enrolment or (Enrolment.OPEN if local else Enrolment.INVITE),
+        lifetime_seconds=policy.lifetime_seconds or DEFAULT_LIFETIME_SECONDS,
+        limits=Limits(**policy.limits),
+        permits=policy.permits or everybody,
+        tls_key=absolute(options["tls-key"]),
+        tls_certificate=absolute(options["tls-certificate"]),
+        master_key=absolute(options["master-key"]),
+        generation=absolute(options["generation-file"]),
+        accept_rollback=bool(options["accept-rollback"]),
+        hosts=tuple(options["host"]),
+        directory=server_endpoints(options["directory"]) if options["directory"] else None,
+        directory_name=_name(options["directory-name"]),
+    )
+
+
+def _name(typed: str) -> str:
+    try:
+        return fold_name(typed)
+    except ValueError as error:
+        raise usage.UsageError(str(error)) from None
+
+
+def _policy(options: Options) -> Policy:
+    given: dict[str, Any] = {"limits": options["limit"]}
+    if options["enrol"] is not None:
+        given["enrol"] = options["enrol"]
+    if options["lifetime"] is not None:
+        given["lifetime"] = whole_number(options["lifetime"], 1, 10**9, "--lifetime")
+    policy = Policy.of(given)
+    # Made absolute once: a daemon has another directory when it reads it again.
+    path = options["config"] = absolute(options["config"])
+    return policy if path is None else policy.over(read_policy(path))
+
+
+class _Twistd(KDCService):
+    """Under twistd an error at the start must end it with its status, not with a traceback."""
+
+    twistd: Any = None
+
+    def privilegedStartService(self) -> None:
+        with ends_twistd("kdc", self.twistd):
+            super().privilegedStartService()
+
+
+def makeService(options: Any) -> IService:
+    from twisted.internet import reactor
+
+    set_limits()
+    with ends_twistd("kdc"):
+        service = _Twistd(settings_of(options), reactor, say, lambda: settings_of(options))
+    service.twistd = options.parent
+    return service

@@ -1,0 +1,17 @@
+"""When to try again, and why it failed."""
+
+from __future__ import annotations
+
+import random as _random
+
+__all__ = ["backoff", "reason_of"]
+
+
+def backoff(attempt: int, *, first: float = 0.1, most: float = 60.0) -> float:
+    """Seconds to wait before try ``attempt`` (from 0): growing, and never the same for two."""
+    return _random.SystemRandom().uniform(0.5, 1.0) * min(most, first * 2.0 ** min(attempt, 20))
+
+
+def reason_of(error: Exception) -> str:
+    text = str(error).strip().rstrip(".")
+    return text.partition(": ")[2].partition(": ")[2] or text

@@ -1,0 +1,1 @@
+"""The running KDC: connections, store writer, audit log, operators' socket, directory, service."""

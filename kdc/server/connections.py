@@ -1,0 +1,317 @@
+"""The KDC on the network: TLS connections in front of `kdc.issuing.issuer`.
+
+The issuer decides; this module reads frames, keeps the deadlines, waits for
+the store, and writes what was decided.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHandshakeListener,
+    IProtocolFactory,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kdc.errors import RemoteProtocolError
+from kdc.issuing.issuer import Issuer, Now, Output, Session, State, Write
+from kdc.limits import ConnectionLimiter, Limits
+from kdc.net import clock
+from kdc.net.background import background
+from kdc.net.sockets import host_of, notice_dead_peers
+from kdc.net.tls import ALPN, channel_binding
+from kdc.protocol.codec import MAX_FRAME, FrameBuffer
+from kdc.server.certificate import ServerTLS
+from kdc.server.store_writer import StoreWriter
+from kdc.store import Record, Result, StoreUnavailable
+
+__all__ = ["KDCFactory", "KDCProtocol", "system_now", "tls_factory"]
+
+_CLOSE_SECONDS = 5.0
+
+
+def system_now() -> Now:
+    return Now(clock.milliseconds(), int(time.time()))
+
+
+@implementer(IHandshakeListener, IPushProducer)
+class KDCProtocol(Protocol):
+    """One client, from TCP to the end."""
+
+    log = Logger()
+    factory: KDCFactory
+
+    def __init__(self, factory: KDCFactory, address: str) -> None:
+        self.factory = factory
+        self._address = address
+        self._frames = FrameBuffer(MAX_FRAME)
+        self._session: Session | None = None
+        self._deadline: IDelayedCall | None = None
+        self._counted = True
+        self._answers: list[bytes] = []
+        self._working = False
+        self._writing = False
+        self._choked = False
+        self._closing = False
+        self._last_frame = 0.0
+
+    def connectionMade(self) -> None:
+        notice_dead_peers(self.transport)
+        self._within(self.factory.limits.tls_seconds)
+
+    def handshakeCompleted(self) -> None:
+        transport = cast(Any, self.transport)
+        # A client that did not ask for this protocol may have been tricked into
+        # speaking another one to us.
+        if transport.negotiatedProtocol != ALPN:
+            self._late()
+            return
+        binding = channel_binding(transport.getHandle())
+        self._session = self.factory.issuer.connect(self._address, binding)
+        self.factory.attach(self._session, self)
+        # Who sends requests and reads no answers is not read from any more.
+        transport.registerProducer(self, True)
+        self._within(self.factory.limits.first_frame_seconds)
+
+    def pauseProducing(self) -> None:
+        """The client does not read what it asked for: ask it nothing more."""
+        self._choked = True
+        self._pace()
+
+    def resumeProducing(self) -> None:
+        self._choked = False
+        self._pace()
+        self._work()
+
+    def stopProducing(self) -> None:
+        """The connection is gone, and `connectionLost` will tell."""
+
+    def _pace(self) -> None:
+        """Read from the client, or not."""
+        if self._closing:
+            return
+        transport = cast(Any, self.transport)
+        if self._choked or self._writing:
+            transport.pauseProducing()
+        else:
+            transport.resumeProducing()
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._frames.feed(data)
+        self._work()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._closing = True
+        self._cancel_deadline()
+        self._identified()
+        if self._session is not None:
+            self.factory.detach(self._session)
+            self._session.closed()
+
+    def perform(self, output: Output) -> None:
+        """Do what the issuer decided."""
+        if output.write is not None:
+            self._writing = True
+            self._pace()
+            background(self._write(output.write), "answering a change")
+        if output.data and not self._closing:
+            self._answers.append(output.data)
+            if not self._working:
+                self._flush()
+        if output.others:
+            self.factory.perform(output.others)
+        if output.close:
+            self.close()
+
+    def close(self) -> None:
+        """Let what was written go out, but do not wait for ever for a peer that does not read."""
+        if self._closing:
+            return
+        self._flush()
+        self._closing = True
+        self._within(_CLOSE_SECONDS)
+        transport = cast(Any, self.transport)
+        if self._session is not None:
+            transport.unregisterProducer()
+        # The client's own goodbye has to be seen, or this takes until the deadline.
+        transport.resumeProducing()
+        transport.loseConnection()
+
+    def _work(self) -> None:
+        session = self._session
+        if session is None or self._working:
+            return
+        self._working = True
+        try:
+            self._answer(session)
+        finally:
+            self._working = False
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write all answers to what came together at once: that costs what one of them does."""
+        if self._answers:
+            answers, self._answers = self._answers, []
+            self.transport.write(b"".join(answers))  # type: ignore[union-attr]
+
+    def _answer(self, session: Session) -> None:
+        now, seconds = self.factory.now(), self.factory.clock.seconds()
+        while not (self._writing or self._choked or self._closing):
+            try:
+                body = self._frames.next()
+            except RemoteProtocolError as error:
+                self.perform(session.broken_frame(error.detail))
+                return
+            if body is None:
+                return
+            self._last_frame = seconds
+            self.perform(session.receive(body, now))
+            if self._counted and session.state is State.AUTHENTIC:
+                self._identified()
+                self._within(self.factory.limits.idle_seconds, self._idle)
+
+    async def _write(self, write: Write) -> None:
+        """Make a change durable, then answer; nothing else is taken from this client meanwhile."""
+        try:
+            result: Result | None = await self.factory.writer.submit(write.change)
+        except StoreUnavailable as error:
+            self.log.error("the store cannot write: {error}", error=str(error))
+            result = None
+        except Exception:
+            # A defect.  What became of the change nobody knows, so there is no answer; and a
+            # connection that waited on would be passed over when its principal is disabled.
+            self._cancel_deadline()
+            self._late()
+            raise
+        # Decided even if the client has gone meanwhile: others may depend on it.
+        output = write.then(result, self.factory.now())
+        self._writing = False
+        self.perform(output)
+        if self._counted and not self._closing:
+            # Registered, so now there is time to authenticate.  Nothing else gives a
+            # newcomer more: requests that are refused would keep it here for ever.
+            self._within(self.factory.limits.first_frame_seconds)
+        self._pace()
+        self._work()
+
+    def _idle(self) -> None:
+        """Close if nothing came for long, unless this is a receiver: it has nothing to say."""
+        silent = self.factory.clock.seconds() - self._last_frame
+        remaining = self.factory.limits.idle_seconds - silent
+        if self._session is not None and self._session.holds_epoch:
+            remaining = self.factory.limits.idle_seconds
+        if remaining > 0:
+            self._within(remaining, self._idle)
+        else:
+            self.close()
+
+    def _within(self, seconds: float, late: Callable[[], None] | None = None) -> None:
+        self._cancel_deadline()
+        self._deadline = self.factory.clock.callLater(seconds, late or self._late)
+
+    def _late(self) -> None:
+        self._deadline = None
+        self._closing = True
+        self.transport.abortConnection()  # type: ignore[union-attr]
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+    def _identified(self) -> None:
+        if self._counted:
+            self._counted = False
+            self.factory.limiter.release(self._address)
+
+
+class KDCFactory(Factory["KDCProtocol"]):
+    """All connections of one KDC."""
+
+    noisy = False
+
+    def __init__(
+        self,
+        issuer: Issuer,
+        writer: StoreWriter,
+        *,
+        clock: IReactorTime,
+        limits: Limits | None = None,
+        now: Callable[[], Now] = system_now,
+    ) -> None:
+        self.issuer = issuer
+        self.writer = writer
+        self.clock = clock
+        self.now = now
+        self.limits = Limits() if limits is None else limits
+        self.limiter = ConnectionLimiter(
+            self.limits.unauthenticated, self.limits.unauthenticated_per_address
+        )
+        self._protocols: dict[Session, KDCProtocol] = {}
+
+    def __len__(self) -> int:
+        return len(self._protocols)
+
+    def buildProtocol(self, addr: Any) -> KDCProtocol | None:
+        address = host_of(addr)
+        if not self.limiter.admit(address):
+            return None
+        return KDCProtocol(self, address)
+
+    def limit(self, limits: Limits) -> None:
+        """Use other limits from now on."""
+        self.limits = limits
+        self.limiter.allow(limits.unauthenticated, limits.unauthenticated_per_address)
+
+    def attach(self, session: Session, protocol: KDCProtocol) -> None:
+        self._protocols[session] = protocol
+
+    def detach(self, session: Session) -> None:
+        del self._protocols[session]
+
+    def perform(self, others: tuple[tuple[Session, Output], ...]) -> None:
+        """Do what a decision on one connection means for others."""
+        for session, output in others:
+            protocol = self._protocols.get(session)
+            if protocol is not None:
+                protocol.perform(output)
+
+    def record_changed(self, record: Record) -> None:
+        """Tell the issuer of a change of the store, whoever made it; in the reactor thread."""
+        self.perform(self.issuer.record_changed(record))
+
+    def close_all(self) -> None:
+        """End every connection: the KDC stops."""
+        for protocol in list(self._protocols.values()):
+            protocol.close()
+
+
+class _LimitedTLSFactory(TLSMemoryBIOFactory):
+    """TLS in front of a factory that may decline a connection."""
+
+    noisy = False
+    # Twisted's default gathers small writes, a turn of the reactor each; ours are gathered.
+    protocol = TLSMemoryBIOProtocol
+
+    def buildProtocol(self, addr: Any) -> Any:
+        inner = self.wrappedFactory.buildProtocol(addr)
+        if inner is None:
+            return None
+        return cast(Any, self.protocol)(self, inner)
+
+
+def tls_factory(factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> IProtocolFactory:
+    """Put TLS in front of ``factory``: what a listening port is given."""
+    return _LimitedTLSFactory(tls, False, factory, clock)

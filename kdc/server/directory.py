@@ -1,0 +1,317 @@
+"""The KDC's directory: who is registered and who receives, for whoever may know.
+
+The protocol has no message for that, and needs none: the directory is a
+receiver like any other, with a key of its own, that happens to live in the
+KDC's process.  It tells a client of those only whom the client may ask keys
+for, and of each only what such a key would have told, the name apart.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kdc.channel.listening import Listening
+from kdc.channel.services import Service
+from kdc.channel.transport import ChannelTransport
+from kdc.client.client import KDCClient
+from kdc.client.identity import ClientTLS, Pin
+from kdc.client.secret import SecretSource, write_key_file
+from kdc.errors import ConfigurationError, KDCError
+from kdc.issuing.issuer import Audit, Issuer
+from kdc.limits import Rate, TokenBuckets
+from kdc.net import clock
+from kdc.net.background import background
+from kdc.protocol.crypto import LongTermKeys, same
+from kdc.protocol.directory import (
+    DIRECTORY,
+    MAX_PRESENCES,
+    SERVICE,
+    Presence,
+    end_line,
+    lines_of,
+    wait_line,
+)
+from kdc.store import Create, Outcome, Record, Status, Store
+
+__all__ = ["Directory", "DirectorySettings"]
+
+ANSWER_SECONDS = 60.0
+# With 100,000 principals an answer costs the KDC some tenths of a second.
+_RATE = Rate(1, 2, 20)
+_NAMES_AT_ONCE = 500
+_MAX_OPEN = 256
+_MAX_OPEN_OF_ONE = 4
+Run = Callable[..., "Deferred[Any]"]
+
+
+@attrs.frozen
+class DirectorySettings:
+    """Where it listens (a Twisted endpoint string), its name, and its key file, made if missing."""
+
+    listen: str
+    key_file: Path
+    name: str = DIRECTORY
+
+
+@attrs.frozen
+class _OurOwn:
+    """The KDC's identity, for the KDC itself: whatever it shows at the moment."""
+
+    fingerprint: Callable[[], str]
+
+    def prepare(self, context: SSL.Context) -> None:
+        Pin("").prepare(context)
+
+    def check(self, connection: SSL.Connection) -> None:
+        Pin(self.fingerprint(), "the KDC that it is part of").check(connection)
+
+
+class Directory:
+    """``read`` runs a call in a thread where the store may be listed; ``fingerprint`` is ours."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: DirectorySettings,
+        reactor: Any,
+        *,
+        issuer: Issuer,
+        store: Store,
+        read: Run,
+        fingerprint: Callable[[], str],
+        say: Callable[[str], None],
+    ) -> None:
+        self.issuer = issuer
+        self.store = store
+        self.read = read
+        self.timers = reactor
+        self._settings = settings
+        self._reactor = reactor
+        self._fingerprint = fingerprint
+        self._say = say
+        self._rate = TokenBuckets(_RATE)
+        self._running: Deferred[None] | None = None
+        self.answers = _Answers(self)
+
+    def open(self, host: str, port: int, unix_seconds: int) -> None:
+        """Be registered, and take the port; the KDC's own is at ``host`` and ``port``.
+
+        Blocking.  Raises `KDCError`.
+        """
+        keys = self._keys()
+        self._register(keys, unix_seconds)
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        self._client = KDCClient(
+            reactor=self._reactor,
+            endpoint=kind(self._reactor, host, port),
+            tls=ClientTLS(_OurOwn(self._fingerprint), host),
+            keys=keys,
+            where=f"{host} port {port}",
+        )
+        self._listening = Listening(
+            self._client,
+            {SERVICE: Service(self.answers)},
+            self._settings.listen,
+            status=self._status,
+        )
+        # Whatever a port needs, it is bound, or not, before this returns.
+        binding = Deferred.fromCoroutine(self._listening.bind())
+        failed: list[Failure] = []
+        _ = binding.addErrback(failed.append)
+        if failed:
+            failed[0].raiseException()
+
+    def start(self) -> None:
+        """Be reachable from now on."""
+        self._running = Deferred.fromCoroutine(self._run())
+
+    async def stop(self) -> None:
+        """Leave the KDC, and break off the answers that are being given."""
+        await self._listening.close()
+        self._client.close()
+        self.answers.close_all()
+        if self._running is not None:
+            await self._running
+
+    def wait(self, client: str) -> int:
+        """Count a question of ``client``: 0, or after how many seconds it may be asked."""
+        return self._rate.take(client, clock.milliseconds())
+
+    def presence(self, client: str, name: str) -> Presence | None:
+        """What ``client`` may know of ``name``, who is registered; None: not even that."""
+        if name == self._settings.name:
+            return None  # who is asked need not say that it is there
+        if name != client and not self.issuer.permits(client, name):
+            return None
+        epoch = self.issuer.epoch_of(name)
+        return Presence(name) if epoch is None else Presence(name, True, epoch.address, epoch.port)
+
+    async def _run(self) -> None:
+        try:
+            await self._listening.run()
+        except KDCError as error:
+            self.log.error("the directory has ended: {error}", error=error)
+            self._status(f"has ended: {error}")
+            await self._listening.close()
+
+    def _status(self, line: str) -> None:
+        self._say(f"kdc: {self._settings.name}: {line}")
+
+    def _keys(self) -> LongTermKeys:
+        path = self._settings.key_file
+        if not os.path.lexists(path):
+            write_key_file(path)
+        return SecretSource(key_file=path).keys(self.issuer.realm, self._settings.name)
+
+    def _register(self, keys: LongTermKeys, unix_seconds: int) -> None:
+        """Straight into the store: what invitations are for is settled by whose process it is."""
+        name = self._settings.name
+        record = self.store.get(name)
+        if record is None:
+            new = Record(
+                name,
+                Status.ACTIVE,
+                verify_key=keys.verify_key,
+                reply_key=keys.reply_key,
+                changed_time=unix_seconds,
+            )
+            (result,) = self.store.apply([Create(new, os.urandom(16))])
+            if result.outcome is Outcome.DONE:
+                self.issuer.audit(Audit("registered", name, "local"))
+            record = result.record
+        own = record is not None and same(record.verify_key, keys.verify_key)
+        if record is None or record.status is not Status.ACTIVE or not own:
+            raise ConfigurationError(
+                f"the name {name} is not the directory's: it is another principal, deleted or"
+                f" disabled, or its key is not the one in {self._settings.key_file}",
+                hint=f"see kdc admin show {name}; free the name, or give --directory-name",
+            )
+
+
+class _Answers(Factory["_Answering"]):
+    """All who are asking at the moment."""
+
+    noisy = False
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._open: set[_Answering] = set()
+
+    def buildProtocol(self, addr: Any) -> _Answering | None:
+        own = sum(each.client == addr.name for each in self._open)
+        if own >= _MAX_OPEN_OF_ONE or len(self._open) >= _MAX_OPEN:
+            return None
+        return _Answering(self._directory, self._open, addr.name)
+
+    def close_all(self) -> None:
+        for each in list(self._open):
+            each.drop()
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class _Answering(Protocol):
+    """One client's question, which is empty, and the answer."""
+
+    def __init__(self, directory: Directory, among: set[_Answering], client: str) -> None:
+        self.client = client
+        self._directory = directory
+        self._among = among
+        self._gone = False
+        self._reads: Deferred[None] | None = None  # waited for while the client does not read
+        self._late: Any = None
+
+    @property
+    def _channel(self) -> ChannelTransport:
+        return cast(ChannelTransport, self.transport)
+
+    def connectionMade(self) -> None:
+        self._among.add(self)
+        self._late = self._directory.timers.callLater(ANSWER_SECONDS, self._too_late)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.drop()
+
+    def readConnectionLost(self) -> None:
+        background(self._answer(), "a question to the directory")
+
+    def writeConnectionLost(self) -> None:
+        """The client has it all."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
+        self._among.discard(self)
+        if self._late is not None:
+            self._late.cancel()
+        self.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        if self._reads is None and not self._gone:
+            self._reads = Deferred()
+
+    def resumeProducing(self) -> None:
+        reads, self._reads = self._reads, None
+        if reads is not None:
+            reads.callback(None)
+
+    def stopProducing(self) -> None:
+        """The connection is gone, and `connectionLost` will tell."""
+
+    def drop(self) -> None:
+        self._channel.abortConnection()
+
+    def _too_late(self) -> None:
+        self._late = None
+        self.drop()
+
+    async def _answer(self) -> None:
+        wait = self._directory.wait(self.client)
+        if wait:
+            self._channel.write(wait_line(wait))
+        else:
+            self._channel.registerProducer(self, True)
+            try:
+                await self._tell_all()
+            except KDCError as error:  # the store is damaged
+                log = self._directory.log
+                log.error("no answer to {name}: {error}", name=self.client, error=error)
+                self.drop()
+            self._channel.unregisterProducer()
+        self._channel.loseConnection()
+
+    async def _tell_all(self) -> None:
+        """Names come from the store in a thread; what is told of them is decided here."""
+        left = MAX_PRESENCES
+        names = await self._directory.read(_active, self._directory.store)
+        while not self._gone and (some := await self._directory.read(_next, names)):
+            found = [self._directory.presence(self.client, name) for name in some]
+            presences = [presence for presence in found if presence is not None]
+            self._channel.write(lines_of(presences[:left]))
+            left -= len(presences)
+            if left < 0:
+                break
+            if self._reads is not None:
+                await self._reads
+        self._channel.write(end_line(more=left < 0))
+
+
+def _active(store: Store) -> Iterator[str]:
+    return (record.name for record in store if record.status is Status.ACTIVE)
+
+
+def _next(names: Iterator[str]) -> list[str]:
+    return list(itertools.islice(names, _NAMES_AT_ONCE))

@@ -1,0 +1,133 @@
+"""What a KDC lets its clients do, and the file it is read from again at SIGHUP.
+
+TOML:
+
+    enrol = "invite"
+    lifetime = 300
+
+    [limits]
+    keys-per-second = 200
+
+    [permit]
+    "db-*" = ["app-*", "alice"]
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from kdc.errors import ConfigurationError, local_error
+from kdc.issuing.issuer import Enrolment
+from kdc.issuing.permits import Permits
+from kdc.limits import Limits
+from kdc.protocol.messages import LIFETIME_SECONDS
+
+__all__ = ["LIMITS", "Policy", "read_policy"]
+
+LIMITS = {field.name.replace("_", "-"): field for field in attrs.fields(Limits)}
+_MAX_BYTES = 65_536
+_HIGHEST = 10**9
+
+
+@attrs.frozen
+class Policy:
+    """What can change while the KDC runs; None: not said."""
+
+    enrolment: Enrolment | None = None
+    lifetime_seconds: int | None = None
+    limits: dict[str, int] = attrs.field(factory=dict)
+    permits: Permits | None = None
+
+    def over(self, other: Policy) -> Policy:
+        """Return this, and ``other`` where this says nothing."""
+        return Policy(
+            self.enrolment or other.enrolment,
+            self.lifetime_seconds or other.lifetime_seconds,
+            {**other.limits, **self.limits},
+            self.permits or other.permits,
+        )
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Policy:
+        """Check plain values; raises `ConfigurationError` naming the one that is wrong."""
+        unknown = values.keys() - {"enrol", "lifetime", "limits", "permit"}
+        if unknown:
+            raise ConfigurationError(
+                f"there is no setting {min(unknown)[:40]!r}",
+                hint="there are enrol, lifetime and the tables limits and permit",
+            )
+        lifetime, enrol = values.get("lifetime"), values.get("enrol")
+        if lifetime is not None:
+            lifetime = _number(
+                "lifetime", lifetime, LIFETIME_SECONDS.start, LIFETIME_SECONDS.stop - 1
+            )
+        return cls(
+            None if enrol is None else _enrolment(enrol),
+            lifetime,
+            _limits(values.get("limits")),
+            _permits(values.get("permit")),
+        )
+
+
+def read_policy(path: Path) -> Policy:
+    """Raises `ConfigurationError` or `LocalIOError`."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise local_error(path, error) from None
+    try:
+        if len(text) > _MAX_BYTES:
+            raise ValueError("it is too long")
+        return Policy.of(tomllib.loads(text.decode()))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}", hint=error.hint) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: {error}", hint="it must be TOML") from None
+
+
+def _enrolment(value: Any) -> Enrolment:
+    try:
+        return Enrolment(value)
+    except ValueError:
+        raise ConfigurationError("enrol is open, invite or closed") from None
+
+
+def _limits(values: Any) -> dict[str, int]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigurationError("limits is a table of numbers")
+    limits = {}
+    for name, value in values.items():
+        if name not in LIMITS:
+            raise ConfigurationError(
+                f"no limit is called {str(name)[:40]!r}", hint="see kdc --help-limits"
+            )
+        limits[LIMITS[name].name] = _number(name, value, 1, _HIGHEST)
+    return limits
+
+
+def _permits(values: Any) -> Permits | None:
+    if values is None:
+        return None
+    if not isinstance(values, dict) or not all(isinstance(each, list) for each in values.values()):
+        raise ConfigurationError(
+            "permit is a table of lists of clients", hint='such as "db-*" = ["app-*", "alice"]'
+        )
+    try:
+        return Permits(values)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"permit: {error}", hint="letters are small, and * stands for any of them"
+        ) from None
+
+
+def _number(name: str, value: Any, low: int, high: int) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ConfigurationError(f"{name} is a whole number from {low} to {high}")
+    return value

@@ -1,0 +1,396 @@
+"""The KDC as a Twisted service: store, certificate, log and ports, in order, and back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.python.threadpool import ThreadPool
+
+from kdc.admin.principals import READING, Context, Request, administer
+from kdc.admin.wire import SocketPath
+from kdc.errors import ConfigurationError, KDCError, LocalIOError, local_error
+from kdc.issuing.issuer import Audit, Enrolment, Issuer, Permit, everybody
+from kdc.limits import Limits
+from kdc.net.background import background
+from kdc.net.clock import use_monotonic_timers
+from kdc.net.sockets import listen_at
+from kdc.protocol.directory import DIRECTORY
+from kdc.server.audit_log import AuditLog
+from kdc.server.certificate import TLSFiles
+from kdc.server.connections import KDCFactory, tls_factory
+from kdc.server.operators import AdminFactory, More, lines_of
+from kdc.server.store_writer import StoreWriter
+from kdc.store import Record
+from kdc.store.flatfile.store import FlatFileStore
+
+if TYPE_CHECKING:
+    from kdc.server.directory import Directory
+
+__all__ = ["KDCService", "KDCSettings"]
+
+# A pwd.txt of this many principals is written in a few milliseconds.
+_FOLD_RECORDS = 10_000
+_FOLD_SECONDS = 1.0
+
+
+@attrs.frozen
+class KDCSettings:
+    """What a KDC is told; paths are absolute.
+
+    ``endpoints``: Twisted server endpoint strings.  ``hosts``: the names and
+    addresses that clients reach us by, besides this machine's own.
+    ``directory``: where the directory listens, if there is to be one.
+    """
+
+    store: Path
+    endpoints: tuple[str, ...]
+    output: Path | None = None
+    realm: str = "LOCAL"
+    enrolment: Enrolment = Enrolment.OPEN
+    lifetime_seconds: int = 300
+    limits: Limits = attrs.field(factory=Limits)
+    permits: Permit = everybody
+    tls_key: Path | None = None
+    tls_certificate: Path | None = None
+    master_key: Path | None = None
+    generation: Path | None = None
+    accept_rollback: bool = False
+    hosts: tuple[str, ...] = ()
+    directory: str | None = None
+    directory_name: str = DIRECTORY
+
+    @property
+    def tls(self) -> TLSFiles:
+        own = TLSFiles.beside(self.store).own
+        return TLSFiles(own, self.tls_key, self.tls_certificate, self.hosts)
+
+
+class KDCService(Service):
+    """One KDC.  Whatever stops it from starting is raised by ``privilegedStartService``."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        settings: KDCSettings,
+        reactor: Any,
+        say: Callable[[str], None] = lambda line: None,
+        read_again: Callable[[], KDCSettings] | None = None,
+    ) -> None:
+        use_monotonic_timers(reactor)
+        self.settings = settings
+        self._reactor = reactor
+        self._say = say
+        self._read_again = read_again or (lambda: settings)
+        self._ports: list[Any] = []
+        self._pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-store")
+        self._log_pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-log")
+        # Who lists a million principals must not keep registrations waiting.
+        self._reading_pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-reading")
+        self._admin = SocketPath(settings.store)
+        self._folding: IDelayedCall | None = None
+        self._unwatch: Callable[[], None] = lambda: None
+        self._directory: Directory | None = None
+        self._hangup_before: Any = signal.SIG_DFL
+
+    def privilegedStartService(self) -> None:
+        """Open the store, then the ports: who can connect is answered from a whole store."""
+        settings = self.settings
+        # Before all else: its lock keeps two of us from making the other files.
+        self.store = FlatFileStore.open(
+            settings.store,
+            realm=settings.realm,
+            key_path=_text(settings.master_key),
+            generation_path=_text(settings.generation),
+            accept_rollback=settings.accept_rollback,
+        )
+        try:
+            self.tls = settings.tls.load_or_make()
+            self._build()
+            self._listen()
+            self._directory = self._open_directory()
+            self._listen_for_operator()
+        except BaseException:
+            self._abandon()
+            raise
+
+    def startService(self) -> None:
+        if not self._ports:
+            self.privilegedStartService()
+        super().startService()  # type: ignore[no-untyped-call]
+        for pool in self._pools:
+            pool.start()
+        self._unwatch = self.store.watch(self._changed)
+        self.audit.add(Audit("started", "", "", f"{len(self.store)} principals"))
+        # SIGHUP would otherwise end twistd without stopService.  Before anybody is told that
+        # we are here, and may send it.
+        self._hangup_before = signal.signal(
+            signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload)
+        )
+        for line in (*self.store.notes, *self.greeting()):
+            self._say(line)
+        if self._directory is not None:
+            self._directory.start()
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    def reload(self) -> None:
+        """Read configuration and certificate again; begin a new log file if the old was moved.
+
+        What cannot be used leaves everything as it was.  Ports, realm and files
+        stay as they were at the start.
+        """
+        try:
+            settings = self._read_again()
+            tls = self.settings.tls.load()
+            self._open_log()
+        except KDCError as error:
+            self.log.error("not reloaded, the old state stays: {error}", error=error)
+            self.audit.add(Audit("reload-failed", "", "", str(error)))
+            return
+        self.tls.replace_by(tls)
+        self.factory.issuer.govern(
+            settings.enrolment, settings.lifetime_seconds, settings.limits, settings.permits
+        )
+        self.factory.limit(settings.limits)
+        self.audit.add(Audit("reloaded", "", "", self.tls.fingerprint))
+
+    def _open_log(self) -> None:
+        try:
+            self.audit.reopen()
+        except OSError as error:
+            raise local_error(self.settings.output or Path("-"), error) from None
+
+    def greeting(self) -> list[str]:
+        """What the operator sees first: where, who, and what a client has to type."""
+        lines = []
+        for port in self._ports:
+            where = port.getHost()
+            if not hasattr(where, "port"):
+                continue
+            host, number = getattr(where, "host", ""), getattr(where, "port", "")
+            lines.append(f"kdc: realm {self.settings.realm} listening on {host} port {number}")
+            shown = {"0.0.0.0": "THIS-HOST", "::": "THIS-HOST"}.get(host, host)  # noqa: S104
+            lines.append(
+                f"kdc: clients: kdcclient receive -n NAME --inbox . -a {shown} -p {number}"
+                f" --kdc-fingerprint {self.tls.fingerprint}"
+            )
+        lines.append(f"kdc: fingerprint {self.tls.fingerprint}")
+        lines.append(
+            f"kdc: {len(self.store)} principals in {self.settings.store};"
+            f" new names: {self.settings.enrolment.value}"
+        )
+        return lines
+
+    def _build(self) -> None:
+        settings, reactor = self.settings, self._reactor
+
+        def run_in(pool: ThreadPool) -> Callable[..., Deferred[Any]]:
+            return lambda call, *args: deferToThreadPool(reactor, pool, call, *args)
+
+        self.audit = AuditLog(settings.output, clock=reactor, run=run_in(self._log_pool))
+        self._open_log()
+        issuer = Issuer(
+            realm=settings.realm,
+            find=self.store.get,
+            audit=self.audit.add,
+            random=os.urandom,
+            enrolment=settings.enrolment,
+            lifetime_seconds=settings.lifetime_seconds,
+            limits=settings.limits,
+            permits=settings.permits,
+        )
+        self._in_store_thread = run_in(self._pool)
+        self._in_reading_thread = run_in(self._reading_pool)
+        self.writer = StoreWriter(self.store, self._in_store_thread)
+        self.factory = KDCFactory(issuer, self.writer, clock=reactor, limits=settings.limits)
+
+    def _listen(self) -> None:
+        factory = tls_factory(self.factory, self.tls, self._reactor)
+        hint = "is another program, or another KDC, using that port?"
+        for description in self.settings.endpoints:
+            listening = Deferred.fromCoroutine(listen_at(self._reactor, description, factory, hint))
+            failed: list[Failure] = []
+            _ = listening.addCallbacks(self._ports.append, failed.append)
+            if failed:
+                failed[0].raiseException()
+
+    def _listen_for_operator(self) -> None:
+        """Open the local socket of ``kdc admin``.
+
+        We hold the store's lock, so a socket that is there is a dead one of ours.
+        """
+        self.operators = AdminFactory(self._begin)
+        try:
+            self._admin.path.unlink(missing_ok=True)
+            port = self._reactor.listenUNIX(
+                self._admin.usable, self.operators, mode=0o600, wantPID=0
+            )
+        except (CannotListenError, OSError) as error:
+            raise LocalIOError(
+                f"cannot listen on {self._admin.path}: {_why(error)}",
+                hint="kdc admin needs that socket; check the permissions of the directory",
+            ) from None
+        self._ports.append(port)
+
+    def _open_directory(self) -> Directory | None:
+        """Open our own receiver that tells who is there, if one is wanted."""
+        settings = self.settings
+        if settings.directory is None:
+            return None
+        from kdc.server.directory import Directory, DirectorySettings  # the client's half of it all
+
+        name = settings.store.name
+        directory = Directory(
+            DirectorySettings(
+                settings.directory,
+                settings.store.with_name(f"{name}.directory"),
+                settings.directory_name,
+            ),
+            self._reactor,
+            issuer=self.factory.issuer,
+            store=self.store,
+            read=self._in_reading_thread,
+            fingerprint=lambda: self.tls.fingerprint,
+            say=self._say,
+        )
+        directory.open(*self._from_here(), int(time.time()))
+        return directory
+
+    def _from_here(self) -> tuple[str, int]:
+        """Where this process reaches itself."""
+        for port in self._ports:
+            where = port.getHost()
+            host, number = getattr(where, "host", ""), getattr(where, "port", 0)
+            if host and number:
+                return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), number  # noqa: S104
+        raise ConfigurationError("the directory needs a TCP port of the KDC")
+
+    def _begin(self, request: Request, uid: int) -> More:
+        """Begin what an operator asks for; the rest happens in a thread, some answers at a time."""
+        reads = str(request.get("command")) in READING
+        run = self._in_reading_thread if reads else self._in_store_thread
+        answers = administer(self.store, request, self._context(uid))
+        return lambda: run(lines_of, answers)
+
+    def _context(self, uid: int) -> Context:
+        """What an operator's command works with, in its thread.
+
+        It must never wait for the reactor, which waits for the thread when it stops.
+        """
+
+        def audit(event: str, name: str, detail: str) -> None:
+            line = Audit(event, name, "local", f"{detail} by uid {uid}".strip())
+            self._reactor.callFromThread(self.audit.add, line)
+
+        return Context(
+            now=int(time.time()),
+            random=os.urandom,
+            audit=audit,
+            where=self._where,
+            rotate_tls=self._renew_tls,
+            rotate_master_key=self.store.rotate_master_key,
+            more_stats=self._stats(),
+        )
+
+    def _where(self) -> tuple[str, int, str]:
+        """Where clients reach us, as far as we know."""
+        bound = self._ports[0].getHost()
+        host = self.settings.hosts[0] if self.settings.hosts else getattr(bound, "host", "")
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - any: that is no address to go to
+            host = ""
+        return host, getattr(bound, "port", 0), self.tls.fingerprint
+
+    def _renew_tls(self) -> str:
+        self.tls.replace_by(self.settings.tls.renew())
+        return self.tls.fingerprint
+
+    def _stats(self) -> dict[str, Any]:
+        return {
+            "connections": len(self.factory),
+            "receiving": len(self.factory.issuer.receiving),
+            "generation": self.store.generation,
+            "trouble": self.store.trouble,
+            "fingerprint": self.tls.fingerprint,
+        }
+
+    def _changed(self, record: Record) -> None:
+        """Called by the store, in its thread."""
+        self._reactor.callFromThread(self.factory.record_changed, record)
+        self._reactor.callFromThread(self._fold_soon)
+
+    def _fold_soon(self) -> None:
+        """Bring a small pwd.txt up to date for those who read it, once it is quiet."""
+        if self._folding is None and len(self.store) <= _FOLD_RECORDS:
+            self._folding = self._reactor.callLater(_FOLD_SECONDS, self._fold)
+
+    def _fold(self) -> None:
+        self._folding = None
+
+        async def fold() -> None:
+            await self._in_store_thread(self.store.fold)
+
+        background(fold(), "folding the journal")
+
+    @property
+    def _pools(self) -> tuple[ThreadPool, ...]:
+        return self._pool, self._reading_pool, self._log_pool
+
+    def _abandon(self) -> None:
+        """Give back what a start that failed has taken."""
+        if self._directory is not None:
+            background(self._directory.stop(), "giving up the directory's port")
+        while self._ports:
+            self._ports.pop().stopListening()
+        self._admin.close()
+        if hasattr(self, "audit"):
+            self.audit.close()
+        self.store.close()
+
+    async def _stop(self) -> None:
+        """Stop listening, let what was begun come to its end, then close everything."""
+        signal.signal(signal.SIGHUP, self._hangup_before)
+        while self._ports:
+            await maybeDeferred(self._ports.pop().stopListening)
+        self._admin.close()
+        self.operators.close_all()
+        if self._directory is not None:
+            await self._directory.stop()
+        self.factory.close_all()
+        await self.writer.drain()
+        for run in (self._in_store_thread, self._in_reading_thread):
+            # Behind whatever an operator has begun, and what that has to say to the log.
+            await run(lambda: None)
+        self._unwatch()
+        if self._folding is not None:
+            self._folding.cancel()
+        self.audit.add(Audit("stopped", "", ""))
+        await self.audit.flush()
+        for pool in self._pools:
+            pool.stop()
+        self.audit.close()
+        self.store.close()
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _why(error: BaseException) -> str:
+    cause = getattr(error, "socketError", error)
+    return getattr(cause, "strerror", None) or str(cause)

@@ -1,0 +1,1 @@
+"""Messages, files and directories over a channel."""

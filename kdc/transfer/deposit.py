@@ -1,0 +1,255 @@
+"""Where one transfer is stored: all of it, or nothing under its final name.
+
+Blocking; no Twisted.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import attrs
+
+from kdc.errors import Refusal, RemoteProtocolError, local_error
+from kdc.files.atomic import PartialFile, write_pieces
+from kdc.transfer.messages import Held, Item, Kind, Offer
+from kdc.transfer.resumable import free_bytes
+from kdc.transfer.stream import Content, ItemEvent
+
+__all__ = ["Arrival", "Deposit", "FileDeposit", "Recorded", "Sealed", "Stored", "StreamDeposit"]
+
+# So many files are made durable one by one; more of them together, which is much faster.
+_FEW = 32
+# What is less than this is not worth keeping for another attempt.
+_WORTH_KEEPING = 1 << 20
+
+
+@attrs.frozen
+class Sealed:
+    """Records as they came, for whoever keeps them."""
+
+    data: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class Stored:
+    """One top-level item, durable under ``path``; ``size`` and ``files`` of all in it.
+
+    ``again``: it was there already, and whoever was told of it then knows it.
+    """
+
+    kind: Kind
+    name: str
+    path: Path
+    size: int
+    files: int = 1
+    again: bool = False
+
+
+Arrival: TypeAlias = ItemEvent | Sealed
+
+
+class Deposit(abc.ABC):
+    """Takes what arrives of one transfer, and shows it when it is whole.
+
+    One call at a time, in a worker thread.  `prepare`, `take` and `show` raise
+    `LocalIOError` or `RemoteProtocolError`; after that, or when the sender is
+    gone, call `discard`.  ``key``: no two at a time should have the same.
+    """
+
+    key = ""
+
+    def prepare(self) -> list[Held]:
+        """Look whether it can be stored; return what is there of it already."""
+        return []
+
+    @abc.abstractmethod
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        """Store ``arrivals`` where nobody sees them."""
+
+    @abc.abstractmethod
+    def show(self) -> list[Stored]:
+        """Give everything its name, once all of it is durable; the stream must be whole."""
+
+    @abc.abstractmethod
+    def discard(self, *, keep: bool = False) -> bool:
+        """Leave nothing; or, with ``keep``, what another attempt can go on from.
+
+        Return whether there is something of that kind.
+        """
+
+    def settled(self) -> None:  # noqa: B027 - most have nothing to forget
+        """After `show`: the sender knows that it was stored, and will not come again with it."""
+
+
+class _Taking(Deposit):
+    """Splits what arrives into items."""
+
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        pieces: list[bytes] = []
+        for arrival in arrivals:
+            if isinstance(arrival, Content):
+                pieces.append(arrival.data)
+            elif not isinstance(arrival, Sealed):
+                self._flush(pieces)
+                pieces = []
+                if isinstance(arrival, Item):
+                    self._begin(arrival)
+                else:
+                    self._finish()
+        self._flush(pieces)
+
+    @abc.abstractmethod
+    def _begin(self, item: Item) -> None: ...
+
+    @abc.abstractmethod
+    def _write(self, pieces: list[bytes]) -> None: ...
+
+    @abc.abstractmethod
+    def _finish(self) -> None: ...
+
+    def _flush(self, pieces: list[bytes]) -> None:
+        if pieces:
+            self._write(pieces)
+
+
+def _only_one(offer: Offer) -> None:
+    if offer.total != 1:
+        raise RemoteProtocolError(Refusal.NOT_ALLOWED, "more than one item for one file")
+
+
+def _not_a_directory(item: Item) -> None:
+    if item.kind is Kind.DIRECTORY or item.start:
+        raise RemoteProtocolError(Refusal.NOT_ALLOWED, "a directory for one file")
+
+
+class FileDeposit(_Taking):
+    """One item, which replaces the file ``output``, whatever the sender calls it."""
+
+    def __init__(self, output: Path, offer: Offer) -> None:
+        self._output = output
+        self._offer = offer
+        self._file: PartialFile | None = None
+        self._item: Item | None = None
+
+    def prepare(self) -> list[Held]:
+        _only_one(self._offer)
+        self._file = PartialFile(self._output)
+        _check_room(self._output.parent, self._offer.size)
+        return []
+
+    def show(self) -> list[Stored]:
+        path = self._partial.show(replace=True)
+        item = self._item
+        if item is None:
+            raise RemoteProtocolError(Refusal.MALFORMED, "the sender sent nothing")
+        return [Stored(item.kind, item.name, path, self._partial.written)]
+
+    def discard(self, *, keep: bool = False) -> bool:
+        if self._file is not None:
+            self._file.discard()
+        return False
+
+    @property
+    def _partial(self) -> PartialFile:
+        if self._file is None:
+            raise RuntimeError("prepare() comes first")
+        return self._file
+
+    def _begin(self, item: Item) -> None:
+        _not_a_directory(item)
+        self._item = item
+
+    def _write(self, pieces: list[bytes]) -> None:
+        self._partial.write(pieces)
+
+    def _finish(self) -> None:
+        self._partial.finish()
+
+
+class StreamDeposit(_Taking):
+    """One item, as it comes, to a descriptor such as standard output.
+
+    Nothing can be taken back there: whether it was whole, only the end tells.
+    """
+
+    def __init__(self, fd: int, offer: Offer) -> None:
+        self._fd = fd
+        self._offer = offer
+        self._item: Item | None = None
+        self._written = 0
+
+    def prepare(self) -> list[Held]:
+        _only_one(self._offer)
+        return []
+
+    def show(self) -> list[Stored]:
+        if self._item is None:
+            raise RemoteProtocolError(Refusal.MALFORMED, "the sender sent nothing")
+        return [Stored(self._item.kind, self._item.name, Path("-"), self._written)]
+
+    def discard(self, *, keep: bool = False) -> bool:
+        return False
+
+    def _begin(self, item: Item) -> None:
+        _not_a_directory(item)
+        self._item = item
+
+    def _write(self, pieces: list[bytes]) -> None:
+        try:
+            self._written += write_pieces(self._fd, pieces)
+        except OSError as error:
+            raise local_error(Path("standard output"), error) from None
+
+    def _finish(self) -> None:
+        """It has left already."""
+
+
+class Recorded(Deposit):
+    """Another deposit, and the sealed records beside it in the file ``records``."""
+
+    def __init__(self, inner: Deposit, records: Path) -> None:
+        self.key = inner.key
+        self._inner = inner
+        self._records = records
+        self._file: PartialFile | None = None
+
+    def prepare(self) -> list[Held]:
+        self._file = PartialFile(self._records)
+        return self._inner.prepare()
+
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        if self._file is not None:
+            self._file.write([each.data for each in arrivals if isinstance(each, Sealed)])
+        self._inner.take(arrivals)
+
+    def show(self) -> list[Stored]:
+        if self._file is not None:
+            self._file.finish()
+            self._file.show(replace=True)
+        return self._inner.show()
+
+    def discard(self, *, keep: bool = False) -> bool:
+        if self._file is not None:
+            self._file.discard()
+        return self._inner.discard(keep=keep)
+
+    def settled(self) -> None:
+        self._inner.settled()
+
+
+def _check_room(directory: Path, size: int | None) -> None:
+    """Raises `LocalIOError` if there is no room for ``size`` bytes."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if size is not None and free_bytes(fd) < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise local_error(directory, error) from None

@@ -1,0 +1,327 @@
+"""What is said in a transfer: what a sender offers and sends, and what a receiver answers.
+
+Each message is a JSON object behind its length, docs/protocol.md section 6.4:
+
+    u16 length | JSON object
+
+The peer chooses all of it, so whatever is not exactly what it should be is
+refused.  Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import re
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
+
+import attrs
+
+from kdc.errors import malformed
+from kdc.protocol.records import AckStatus
+
+__all__ = [
+    "MAX_ITEMS",
+    "MAX_MESSAGE",
+    "MAX_NAMES",
+    "MAX_TEXT",
+    "SERVICE",
+    "Accept",
+    "Answer",
+    "Held",
+    "Item",
+    "Kind",
+    "Offer",
+    "Refuse",
+    "decode_answer",
+    "decode_item",
+    "decode_offer",
+    "escaped",
+    "safe_name",
+    "safe_path",
+]
+
+SERVICE = "kdc.send"
+MAX_MESSAGE = 16_384
+MAX_NAMES = 16
+MAX_ITEMS = 1_000_000
+MAX_TEXT = 1 << 20
+_MAX_DEPTH = 64
+_MAX_PATH_BYTES = 4096
+_MAX_NAME_BYTES = 231  # of 255: room for what is put around it while it is incomplete
+_MAX_SIZE = 1 << 62
+_MAX_REASON = 200
+_DIGEST = re.compile("[0-9a-f]{64}")
+T = TypeVar("T")
+
+
+class Kind(enum.Enum):
+    FILE = "file"
+    DIRECTORY = "directory"
+    TEXT = "text"
+
+
+def _component(name: str) -> str:
+    """One component of a path: nothing that leads elsewhere, or that a terminal would obey."""
+    if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES:
+        raise ValueError(f"a file name must have 1 to {_MAX_NAME_BYTES} bytes: {name[:80]!r}")
+    if name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
+        raise ValueError(f"not a safe file name: {name[:80]!r}")
+    return name
+
+
+def safe_name(name: str) -> str:
+    """Return ``name`` if it may appear in somebody's directory; raises `ValueError`.
+
+    One component, nothing hidden, nothing that a command would take for an
+    option where the shell expands ``*``.
+    """
+    if name.startswith((".", "-")):
+        raise ValueError(f"not a safe file name: {name[:80]!r}")
+    return _component(name)
+
+
+def safe_path(path: str) -> tuple[str, ...]:
+    """Return the components of a relative path that is safe to create; raises `ValueError`."""
+    if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:
+        raise ValueError(f"a path of more than {_MAX_PATH_BYTES} bytes: {path[:80]!r}")
+    top, *below = path.split("/")
+    if len(below) >= _MAX_DEPTH:
+        raise ValueError(f"more than {_MAX_DEPTH} directories deep: {path[:80]!r}")
+    return (safe_name(top), *map(_component, below))
+
+
+def escaped(text: str) -> str:
+    """``text`` for a terminal or a log: what is not printable is shown as what it is."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _message(fields: dict[str, Any]) -> bytes:
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return len(text).to_bytes(2, "big") + text
+
+
+@attrs.frozen
+class Item:
+    """One thing that is sent.  ``name`` is a relative path below its top-level name.
+
+    ``size`` in bytes, None if it is not known: then it goes on to the end of the
+    stream.  ``start``: so many bytes the receiver has already, and the rest follows.
+    """
+
+    kind: Kind
+    name: str
+    size: int | None = None
+    executable: bool = False
+    start: int = 0
+    parts: tuple[str, ...] = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "parts", safe_path(self.name))
+        if self.kind is Kind.DIRECTORY and (self.size != 0 or self.executable):
+            raise ValueError("a directory has no bytes of its own")
+        if self.kind is Kind.TEXT and not (
+            len(self.parts) == 1 and self.size is not None and self.size <= MAX_TEXT
+        ):
+            raise ValueError(f"a text has a known size of at most {MAX_TEXT} bytes")
+        if not 0 <= self.start <= (self.size or 0):
+            raise ValueError("it begins behind its end")
+
+    def encode(self) -> bytes:
+        return _message(
+            {
+                "kind": self.kind.value,
+                "name": self.name,
+                "size": self.size,
+                "executable": self.executable,
+                "from": self.start,
+            }
+        )
+
+
+@attrs.frozen
+class Offer:
+    """What a sender is about to send.  No more than that may follow.
+
+    ``names``: the first of the top-level names, in their order, and ``more`` how
+    many there are besides.  ``items`` and ``size`` (bytes of content) are None if
+    they are not known.  ``text``: it is one text.
+    """
+
+    names: tuple[str, ...]
+    more: int = 0
+    items: int | None = None
+    size: int | None = None
+    text: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        names = tuple(map(safe_name, self.names))
+        if not 1 <= len(names) <= MAX_NAMES or len(set(names)) != len(names):
+            raise ValueError(f"an offer has 1 to {MAX_NAMES} different names")
+        if self.more and len(names) < MAX_NAMES:
+            raise ValueError("more names than are named")
+        if self.text and (self.total != 1 or self.size is None or self.size > MAX_TEXT):
+            raise ValueError(f"a text stands alone and has at most {MAX_TEXT} bytes")
+
+    @property
+    def total(self) -> int:
+        """How many top-level names there are."""
+        return len(self.names) + self.more
+
+    def encode(self) -> bytes:
+        return _message(
+            {
+                "names": list(self.names),
+                "more": self.more,
+                "items": self.items,
+                "size": self.size,
+                "text": self.text,
+            }
+        )
+
+
+@attrs.frozen
+class Held:
+    """The receiver has the first ``size`` bytes of this, from a transfer that was cut."""
+
+    name: str = attrs.field(validator=lambda _, __, value: safe_path(value))
+    size: int
+    sha256: str
+
+    def encode(self) -> bytes:
+        return _message(
+            {"answer": "have", "name": self.name, "size": self.size, "sha256": self.sha256}
+        )
+
+
+@attrs.frozen
+class Accept:
+    """The receiver wants it."""
+
+    def encode(self) -> bytes:
+        return _message({"answer": "accept"})
+
+
+@attrs.frozen
+class Refuse:
+    """The receiver does not want it, or cannot go on.  ``reason`` is for people, or empty."""
+
+    status: AckStatus
+    reason: str = ""
+
+    def encode(self) -> bytes:
+        reason = escaped(self.reason)[:_MAX_REASON]
+        return _message({"answer": "refuse", "status": int(self.status), "reason": reason})
+
+
+Answer: TypeAlias = Held | Accept | Refuse
+
+
+def decode_offer(text: bytes) -> Offer:
+    """Raises `RemoteProtocolError`."""
+
+    def build(fields: dict[str, Any]) -> Offer:
+        _exactly(fields, "names", "more", "items", "size", "text")
+        names = fields["names"]
+        if not isinstance(names, list):
+            raise ValueError("names is not a list")
+        return Offer(
+            tuple(_text(name) for name in names[: MAX_NAMES + 1]),
+            _number(fields["more"]),
+            _number_or_none(fields["items"]),
+            _number_or_none(fields["size"]),
+            _truth(fields["text"]),
+        )
+
+    return _decoded("offer", text, build)
+
+
+def decode_item(text: bytes) -> Item:
+    """Raises `RemoteProtocolError`."""
+
+    def build(fields: dict[str, Any]) -> Item:
+        _exactly(fields, "kind", "name", "size", "executable", "from")
+        return Item(
+            Kind(_text(fields["kind"])),
+            _text(fields["name"]),
+            _number_or_none(fields["size"]),
+            _truth(fields["executable"]),
+            _number(fields["from"]),
+        )
+
+    return _decoded("item", text, build)
+
+
+def decode_answer(text: bytes) -> Answer:
+    """Raises `RemoteProtocolError`."""
+    return _decoded("answer", text, _answer)
+
+
+def _answer(fields: dict[str, Any]) -> Answer:
+    what = _text(fields.get("answer"))
+    if what == "accept":
+        _exactly(fields, "answer")
+        return Accept()
+    if what == "have":
+        _exactly(fields, "answer", "name", "size", "sha256")
+        digest = _text(fields["sha256"])
+        if not _DIGEST.fullmatch(digest):
+            raise ValueError("sha256 is not a digest")
+        return Held(_text(fields["name"]), _number(fields["size"]), digest)
+    if what == "refuse":
+        _exactly(fields, "answer", "status", "reason")
+        status, reason = AckStatus(_number(fields["status"])), _text(fields["reason"])
+        if status is AckStatus.STORED or len(reason) > _MAX_REASON or not reason.isprintable():
+            raise ValueError("a refusal has a status and a short reason")
+        return Refuse(status, reason)
+    raise ValueError("there is no such answer")
+
+
+def _decoded(what: str, text: bytes, build: Callable[[dict[str, Any]], T]) -> T:
+    try:
+        fields = json.loads(text.decode(), object_pairs_hook=_distinct)
+        if not isinstance(fields, dict):
+            raise ValueError("it is not an object")
+        return build(fields)
+    except (ValueError, RecursionError) as error:
+        raise malformed(f"{what}: {escaped(str(error)[:200])}") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Two members of one name could be read in two ways."""
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a member that stands there twice")
+    return fields
+
+
+def _exactly(fields: dict[str, Any], *names: str) -> None:
+    if fields.keys() != set(names):
+        raise ValueError(f"it must have {', '.join(names)}, and nothing else")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a text where one should be")
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("neither true nor false")
+    return value
+
+
+def _number(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= _MAX_SIZE:
+        raise ValueError("not a number of bytes or items")
+    return value
+
+
+def _number_or_none(value: Any) -> int | None:
+    return None if value is None else _number(value)

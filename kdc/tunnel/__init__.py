@@ -1,0 +1,1 @@
+"""Other programs' TCP and unix connections through channels."""

@@ -1,0 +1,1 @@
+"""One principal and its KDC, in memory."""

@@ -1,0 +1,216 @@
+"""Where a principal's secret comes from, and that it goes nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import os
+import resource
+import signal
+import stat
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc import terminal
+from kdc.client import secret
+from kdc.client.secret import SecretSource, write_key_file
+from kdc.errors import ConfigurationError, KDCError, LocalIOError
+from kdc.files.private import read_private
+from kdc.protocol.crypto import Digest, digest_of_passphrase, long_term_keys
+
+PASSPHRASE = "correct horse battery staple"
+
+
+class SecretTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        # What Argon2id does is tested elsewhere; here it takes no time.
+        self.derived: list[bytes] = []
+        self.patch(secret, "digest_of_passphrase", self.derive)
+
+    def derive(self, passphrase: bytes, realm: str, name: str) -> Digest:
+        self.derived.append(passphrase)
+        return Digest(passphrase.ljust(32, b"\0")[:32])
+
+    def file(self, content: bytes, mode: int = 0o600) -> Path:
+        self.path.write_bytes(content)
+        self.path.chmod(mode)
+        return self.path
+
+    def refused(self, source: SecretSource, expected: type[KDCError] = ConfigurationError) -> str:
+        """The text of the error; it never quotes the secret."""
+        error = self.assertRaises(expected, source.keys, "LOCAL", "alice")
+        text = f"{error} {error.hint} {error!r}"
+        self.assertNotIn("horse", text)
+        return text
+
+    def test_passphrase_file(self) -> None:
+        """One line break at the end is the editor's; everything else is the passphrase."""
+        for content in (b"%s", b"%s\n", b"%s\r\n"):
+            path = self.file(content % PASSPHRASE.encode())
+            SecretSource(passphrase_file=path).keys("LOCAL", "alice")
+        SecretSource(passphrase_file=self.file(b"  spaces \n")).keys("LOCAL", "alice")
+        self.assertEqual(self.derived, [PASSPHRASE.encode()] * 3 + [b"  spaces "])
+
+    def test_real_derivation(self) -> None:
+        """The keys are those of the passphrase, the realm and the name."""
+        self.patch(secret, "digest_of_passphrase", digest_of_passphrase)
+        path = self.file(PASSPHRASE.encode())
+        keys = SecretSource(passphrase_file=path).keys("LOCAL", "alice")
+        digest = digest_of_passphrase(PASSPHRASE.encode(), "LOCAL", "alice")
+        self.assertEqual(keys.verify_key, long_term_keys(digest, "LOCAL", "alice").verify_key)
+
+    def test_descriptor(self) -> None:
+        """A passphrase from a descriptor is read to its end, and the descriptor closed."""
+        reading, writing = os.pipe()
+        os.write(writing, PASSPHRASE.encode() + b"\n")
+        os.close(writing)
+        SecretSource(passphrase_fd=reading).keys("LOCAL", "alice")
+        self.assertEqual(self.derived, [PASSPHRASE.encode()])
+        self.assertRaises(OSError, os.fstat, reading)
+        self.assertIn(str(reading), self.refused(SecretSource(passphrase_fd=reading)))
+
+    def test_not_a_passphrase(self) -> None:
+        """Nothing, too much, control characters and what is not UTF-8 are refused."""
+        for content in (b"", b"\n", b"horse\tbattery", b"horse\nbattery\n", b"horse\xff"):
+            self.assertIn(str(self.path), self.refused(SecretSource(self.file(content))))
+        self.refused(SecretSource(self.file(b"horse" * 205)))
+        self.assertIn("too long", self.refused(SecretSource(self.file(b"horse" * 1000))))
+
+    def test_readable_by_others(self) -> None:
+        """A secret that anybody but its owner can read is refused, with what to do."""
+        for mode in (0o640, 0o604, 0o660, 0o601, 0o644, 0o777):
+            path = self.file(PASSPHRASE.encode(), mode)
+            text = self.refused(SecretSource(passphrase_file=path))
+            self.assertIn(f"chmod 600 {path}", text)
+            self.assertIn("chmod", self.refused(SecretSource(key_file=path)))
+        self.assertEqual(read_private(self.file(b"x", 0o400)), b"x")
+
+    def test_missing(self) -> None:
+        """A file that is not there, or is a directory, is named."""
+        missing = Path(self.mktemp())
+        self.assertIn(str(missing), self.refused(SecretSource(missing), LocalIOError))
+        missing.mkdir(mode=0o700)
+        self.assertIn(str(missing), self.refused(SecretSource(missing), LocalIOError))
+
+    def test_systemd_credentials(self) -> None:
+        """A credential of the service may be readable by its group, and no further."""
+        path = self.file(b"x", 0o440)
+        self.patch(os, "environ", {**os.environ, "CREDENTIALS_DIRECTORY": str(path.parent)})
+        self.assertEqual(read_private(path), b"x")
+        path.chmod(0o444)
+        self.assertRaises(ConfigurationError, read_private, path)
+
+    def test_key_file(self) -> None:
+        """A key file is new, random, its owner's alone, and is not overwritten."""
+        write_key_file(self.path)
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
+        first = SecretSource(key_file=self.path).keys("LOCAL", "alice")
+        self.assertEqual(self.derived, [])
+        again = SecretSource(key_file=self.path).keys("LOCAL", "alice")
+        self.assertEqual(first.verify_key, again.verify_key)
+        self.assertRaises(LocalIOError, write_key_file, self.path)
+        other = Path(self.mktemp())
+        write_key_file(other)
+        self.assertNotEqual(other.read_bytes(), self.path.read_bytes())
+
+    def test_key_file_is_durable(self) -> None:
+        """File and name survive a power cut: a name registered with a lost key is lost, too."""
+        synced: list[str] = []
+        sync = os.fsync
+
+        def fsync(fd: int) -> None:
+            synced.append(os.readlink(f"/proc/self/fd/{fd}"))
+            sync(fd)
+
+        self.patch(os, "fsync", fsync)
+        write_key_file(self.path)
+        self.assertEqual(synced, [str(self.path.absolute()), str(self.path.parent.absolute())])
+
+    def test_no_room_for_a_key_file(self) -> None:
+        """Where it cannot be written nothing is left, and there is room for another try."""
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+        try:
+            self.assertRaises(LocalIOError, write_key_file, self.path)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        self.assertFalse(self.path.exists())
+        write_key_file(self.path)
+
+    def test_no_link(self) -> None:
+        """A key file is not written through a symbolic link."""
+        self.path.symlink_to("nowhere")
+        self.assertRaises(LocalIOError, write_key_file, self.path)
+        self.assertFalse((self.path.parent / "nowhere").exists())
+
+    def test_not_a_key_file(self) -> None:
+        """What is not exactly a key file is refused."""
+        key = base64.b64encode(bytes(32))
+        for content in (
+            b"",
+            PASSPHRASE.encode(),
+            b"kdc-key:1:",
+            b"kdc-key:2:" + key,
+            b"kdc-key:1:" + key[:-4],
+            b"kdc-key:1:" + base64.b64encode(bytes(33)),
+            b"kdc-key:1:" + key + b"!",
+        ):
+            self.assertIn("keygen", self.refused(SecretSource(key_file=self.file(content))))
+
+    def test_asking(self) -> None:
+        """Without any of them a person is asked, and the prompt says for whom."""
+        asked: list[str] = []
+        self.patch(terminal, "has_terminal", lambda: True)
+
+        def ask(prompt: str) -> str:
+            asked.append(prompt)
+            return PASSPHRASE
+
+        self.patch(getpass, "getpass", ask)
+        self.assertTrue(SecretSource().asks)
+        SecretSource().keys("LOCAL", "alice")
+        SecretSource().keys("LOCAL", "alice", "once more: ")
+        self.assertEqual(asked, ["passphrase of alice: ", "once more: "])
+        self.assertEqual(self.derived, [PASSPHRASE.encode()] * 2)
+
+    def test_nobody_to_ask(self) -> None:
+        """Without a terminal the error names the options."""
+        self.patch(terminal, "has_terminal", lambda: False)
+        self.assertIn("--key-file", self.refused(SecretSource()))
+
+    def test_nothing_typed(self) -> None:
+        """An end of input instead of a passphrase is an error, not a traceback."""
+
+        def ended(prompt: str) -> str:
+            raise EOFError
+
+        self.patch(terminal, "has_terminal", lambda: True)
+        self.patch(getpass, "getpass", ended)
+        self.assertIn("no passphrase", self.refused(SecretSource()))
+
+    def test_typed_in_another_encoding(self) -> None:
+        """What is typed and is no text is an error that does not quote it, not a traceback."""
+
+        def typed(prompt: str) -> str:
+            return b"horse\xe9".decode()
+
+        self.patch(terminal, "has_terminal", lambda: True)
+        self.patch(getpass, "getpass", typed)
+        self.assertIn("UTF-8", self.refused(SecretSource()))
+
+    def test_interrupted(self) -> None:
+        """Ctrl-C and SIGTERM at the question end the program with 130 and 143."""
+        self.patch(terminal, "has_terminal", lambda: True)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+
+            def interrupted(prompt: str, number: int = number) -> str:
+                signal.raise_signal(number)
+                return PASSPHRASE
+
+            self.patch(getpass, "getpass", interrupted)
+            error = self.assertRaises(SystemExit, SecretSource().keys, "LOCAL", "alice")
+            self.assertEqual(error.code, 128 + number)
+            self.assertIs(signal.getsignal(number), before)

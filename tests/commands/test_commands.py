@@ -1,0 +1,131 @@
+"""What is typed wrong, and what is said about it; places that cannot be used are known at once."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc.client.settings import ClientSettings
+from kdc.commands import main as main_module
+from kdc.commands.client.receive import STDOUT, ReceiveSettings, check_places
+from kdc.errors import ConfigurationError, ExitStatus, LocalIOError
+from tests.support.processes import ProgramTestCase
+
+
+class MistypedTests(SynchronousTestCase):
+    """Command lines with a mistake in them, up to where they are turned down."""
+
+    def said(self, program: str, line: str) -> str:
+        self.patch(os, "environ", {"HOME": "/nonexistent"})
+        stderr = io.StringIO()
+        self.patch(sys, "stderr", stderr)
+        self.patch(sys, "argv", [program, *line.split()])
+        self.patch(os, "_exit", sys.exit)  # kdcclient ends at once
+        main = {"kdc": main_module.kdc_main, "kdcclient": main_module.kdcclient_main}[program]
+        ended = self.assertRaises(SystemExit, main)
+        self.assertEqual(ended.code, ExitStatus.USAGE, line)
+        return stderr.getvalue()
+
+    def test_slips(self) -> None:
+        """A command or an option that is nearly one is named."""
+        for program, line, meant in (
+            ("kdcclient", "sned bob f", "Unknown command: sned; did you mean send?"),
+            ("kdcclient", "recieve", "Unknown command: recieve; did you mean receive?"),
+            ("kdcclient", "send --txt hi bob", "--txt not recognized; did you mean --text?"),
+            ("kdcclient", "-m R --otput x", "--otput not recognized; did you mean --output?"),
+            ("kdc", "admin lst", "Unknown command: lst; did you mean list?"),
+            ("kdc", "-p 1 --enroll open", "--enroll not recognized; did you mean --enrol?"),
+        ):
+            self.assertIn(meant, self.said(program, line))
+
+    def test_no_guess(self) -> None:
+        """What is near to nothing is left alone."""
+        for line in ("frobnicate", "send --zzz bob f", "send bob"):
+            self.assertNotIn("did you mean", self.said("kdcclient", line), line)
+
+    def test_where_to_read(self) -> None:
+        """The help that is pointed to is that of the command which was meant."""
+        for program, line, where in (
+            ("kdcclient", "", "kdcclient"),
+            ("kdcclient", "sned", "kdcclient"),
+            ("kdcclient", "send", "kdcclient send"),
+            ("kdcclient", "receive --max-size huge --inbox . -n bob -p 1", "kdcclient receive"),
+            ("kdcclient", "completion tcsh", "kdcclient completion"),
+            ("kdc", "", "kdc"),
+            ("kdc", "admin", "kdc admin"),
+            ("kdc", "admin show", "kdc admin show"),
+            ("kdc", "completion", "kdc completion"),
+        ):
+            self.assertIn(f"\n  see {where} --help\n", self.said(program, line))
+
+    def test_what_to_send(self) -> None:
+        """What is wrong with the thing itself is said before anybody is asked for it."""
+        for line, said in (
+            ("send bob f.txt --text x", "files or --text, not both"),
+            ("send bob - --as ../x", "not a safe file name: '../x'"),
+            ("send bob --text x --as .x", "not a safe file name: '.x'"),
+            ("send bob f g --as x", "--as is for one thing"),
+        ):
+            self.assertIn(said, self.said("kdcclient", f"{line} -n alice -p 1"))
+
+
+class PlacesTests(SynchronousTestCase):
+    """Where received things are to go."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.file = self.directory / "file"
+        self.file.touch()
+
+    def check(self, **places: Any) -> None:
+        client = ClientSettings("bob", "127.0.0.1", 1)
+        check_places(ReceiveSettings(client, "tcp:0", **places))
+
+    def test_good(self) -> None:
+        """A directory, a file that is there or not yet, a pipe, a command with its words."""
+        self.check(inbox=self.directory, hook=("true", "--option"))
+        self.check(output=self.file, records=self.directory / "new")
+        self.check(output=STDOUT)
+
+    def test_not_good(self) -> None:
+        """What is missing, or something else, is named."""
+        missing = self.directory / "missing"
+        for places, why in (
+            ({"inbox": missing}, "missing: No such file or directory"),
+            ({"inbox": self.file}, "file: Not a directory"),
+            ({"output": missing / "x"}, "missing/x: No such file or directory"),
+            ({"output": self.file / "x"}, "file/x: Not a directory"),
+            ({"output": self.directory}, "Is a directory"),
+            ({"output": self.file, "records": missing / "x"}, "missing/x: No such file"),
+        ):
+            error = self.assertRaises(LocalIOError, self.check, **places)
+            self.assertIn(why, str(error))
+
+    def test_not_ours(self) -> None:
+        """A directory that we may not write to."""
+        self.patch(os, "access", lambda path, mode: False)
+        error = self.assertRaises(LocalIOError, self.check, inbox=self.directory)
+        self.assertIn("Permission denied", str(error))
+
+    def test_hook(self) -> None:
+        """A command that is not there, or no program."""
+        for hook in ("/no/such/program", str(self.file), "no-such-command-anywhere"):
+            error = self.assertRaises(
+                ConfigurationError, self.check, inbox=self.directory, hook=(hook,)
+            )
+            self.assertIn(repr(hook), str(error))
+
+
+class StartTests(ProgramTestCase):
+    def test_before_anything_else(self) -> None:
+        """No KDC is asked and no passphrase, under twistd neither."""
+        who = ("-n", "bob", "-a", "192.0.2.1", "-p", "1", "--inbox", "missing")
+        self.assert_brief(self.client("receive", *who), 7, "missing: No such file or directory")
+        service = self.twistd("-n", "kdcclient", "receiver", *who)
+        self.assert_ends(service, 7, "kdcclient: .*missing: No such file or directory")

@@ -1,0 +1,64 @@
+"""What `kdc.commands.client.doctor` says of a receiver, which depends on where it listens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc.client.settings import ClientSettings
+from kdc.commands.client.doctor import Finding, examine
+from kdc.errors import ExitStatus
+
+HERE = "192.0.2.7"
+
+
+class _Connection:
+    def getsockname(self) -> tuple[str, int]:
+        return HERE, 40_000
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class ReceiverTests(SynchronousTestCase):
+    """A KDC on this machine, which sees us at another address."""
+
+    def finding(self, answers: Iterable[str], kdc: bool = True) -> Finding:
+        def connect(address: tuple[str, int], seconds: float) -> Any:
+            there = kdc if address == ("127.0.0.1", 1) else address[0] in answers
+            if not there:
+                raise ConnectionRefusedError(111, "Connection refused")
+            return _Connection()
+
+        # Nothing listens on its port, so the checks in between end at once.
+        found = examine(ClientSettings("bob", "127.0.0.1", 1), 60_000, connect)
+        return next(each for each in found if each.what == "receiver")
+
+    def test_reachable(self) -> None:
+        """It answers where the KDC sees us."""
+        finding = self.finding([HERE, "127.0.0.1"])
+        self.assertIsNone(finding.error)
+        self.assertEqual(finding.found, f"something listens on port 60000 of {HERE}")
+
+    def test_loopback_only(self) -> None:
+        """It answers this machine, and nobody else: that is a fault, and it is said what to do."""
+        for host in ("127.0.0.1", "::1"):
+            finding = self.finding([host])
+            self.assertIs(finding.status, ExitStatus.LOCAL_IO)
+            self.assertIn(f"answers at {host}, but not at {HERE}", finding.found)
+            assert finding.error is not None
+            self.assertIn("--listen tcp:60000", finding.error.hint)
+
+    def test_none(self) -> None:
+        """None at all is no fault: not everybody receives."""
+        finding = self.finding([])
+        self.assertIsNone(finding.error)
+        self.assertIn("no receiver of ours", finding.found)
+
+    def test_no_kdc(self) -> None:
+        """Without a KDC nobody says where we are: then what this machine says has to do."""
+        finding = self.finding(["127.0.0.1"], kdc=False)
+        self.assertIsNone(finding.error)
+        self.assertIn("port 60000 of 127.0.0.1", finding.found)

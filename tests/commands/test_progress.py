@@ -1,0 +1,87 @@
+"""How far a transfer has got: on a terminal, and nowhere else."""
+
+from __future__ import annotations
+
+import io
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc.commands.client.progress import Progress
+from kdc.terminal import amount
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class ProgressTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.time = 100.0
+        self.terminal = Terminal()
+
+    def progress(self, total: int | None, stream: io.StringIO | None = None) -> Progress:
+        stream = self.terminal if stream is None else stream
+        return Progress("to bob:", total, stream, lambda: self.time)
+
+    def last(self) -> str:
+        return self.terminal.getvalue().rpartition("\x1b[K")[2]
+
+    def test_amount(self) -> None:
+        """Bytes as people read them."""
+        for count, text in (
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (5 << 20, "5.0 MiB"),
+            (3 << 30, "3.0 GiB"),
+            (5 << 40, "5.0 TiB"),
+            (5 << 50, "5120.0 TiB"),
+        ):
+            self.assertEqual(amount(count), text)
+
+    def test_line(self) -> None:
+        """What, how far, how fast, how long still; one line, drawn over."""
+        progress = self.progress(100 << 20)
+        self.time += 10
+        progress.update(50 << 20)
+        for text in ("to bob:", " 50%", "[############            ]", "50.0 MiB of 100.0 MiB"):
+            self.assertIn(text, self.last())
+        self.assertIn("5.0 MiB/s", self.last())
+        self.assertIn("0:10 left", self.last())
+        self.assertNotIn("\n", self.terminal.getvalue())
+        progress.close()
+        self.assertTrue(self.terminal.getvalue().endswith("\r\x1b[K"))
+
+    def test_not_too_often(self) -> None:
+        """The line is drawn five times a second at most."""
+        progress = self.progress(3000)
+        for done in range(3000):
+            self.time += 0.001
+            progress.update(done)
+        self.assertIn(self.terminal.getvalue().count("\r"), range(8, 12))
+
+    def test_short(self) -> None:
+        """What is over within a second draws nothing."""
+        progress = self.progress(10)
+        self.time += 0.9
+        progress.update(10)
+        progress.close()
+        self.assertEqual(self.terminal.getvalue(), "")
+
+    def test_odd_totals(self) -> None:
+        """Unknown, zero, exceeded, and no time passed: a line all the same."""
+        for total, done in ((None, 5), (0, 0), (10, 20), (10, 0)):
+            progress = self.progress(total)
+            self.time += 1
+            progress.update(done)
+            self.assertIn("to bob:", self.last())
+
+    def test_pipe(self) -> None:
+        """In a pipe there is silence."""
+        pipe = io.StringIO()
+        progress = self.progress(1000, pipe)
+        self.time += 10
+        progress.update(500)
+        progress.close()
+        self.assertEqual(pipe.getvalue(), "")

@@ -1,0 +1,246 @@
+"""The activity log: what stands in it, that it is bounded, and that it never stops the service."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc.issuing.issuer import Audit
+from kdc.server.audit_log import AuditLog, format_line
+from tests.support.core import PROPERTY
+
+LINE = Audit("issued", "alice", "192.0.2.1", "bob")
+REFUSED = Audit("refused", "", "198.51.100.1", "MALFORMED", unproven=True)
+
+
+class FormatTests(SynchronousTestCase):
+    def test_line(self) -> None:
+        """Time in UTC to the millisecond, event, who, from where, and what."""
+        self.assertEqual(
+            format_line(LINE, 1795410735.1239),
+            "2026-11-23T05:12:15.123Z issued client=alice address=192.0.2.1 bob",
+        )
+        self.assertTrue(format_line(Audit("started", "", ""), 0).endswith("client=- address=-"))
+
+    @PROPERTY
+    @given(st.text(), st.text(), st.text(), st.floats(0, 4e9))
+    def test_one_line(self, principal: str, address: str, detail: str, when: float) -> None:
+        """Whatever gets into it, a line is one line of printable ASCII, and not long."""
+        line = format_line(Audit("refused", principal[:64], address[:64], detail), when)
+        self.assertTrue(line.isascii() and line.isprintable())
+        self.assertLess(len(line), 4000)
+
+    def test_no_forged_lines(self) -> None:
+        """A detail with a line break or an escape does not make a line of its own."""
+        forged = "x\n2026-11-23T05:12:15.123Z issued client=mallory"
+        self.assertNotIn("\n", format_line(Audit("refused", "", "", forged), 0))
+        self.assertNotIn("\x1b", format_line(Audit("refused", "", "", "\x1b[2J"), 0))
+
+
+class AuditLogTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.clock = Clock()
+        self.time = 1_700_000_000.0
+        self.log = AuditLog(self.path, clock=self.clock, run=self.run_now, now=lambda: self.time)
+        self.log.open()
+        self.addCleanup(self.log.close)
+        self.batches = 0
+
+    def run_now(self, call: Any, *args: Any) -> Deferred[Any]:
+        self.batches += 1
+        return maybeDeferred(call, *args)
+
+    def lines(self) -> list[str]:
+        return self.path.read_text().splitlines()
+
+    def test_batches(self) -> None:
+        """Lines are written a moment later, together, in order."""
+        for name in ("a", "b", "c"):
+            self.log.add(Audit("authenticated", name, "192.0.2.1"))
+        self.assertEqual(self.lines(), [])
+        self.clock.advance(0.2)
+        self.assertEqual(
+            [line.split()[2] for line in self.lines()], ["client=a", "client=b", "client=c"]
+        )
+        self.assertEqual(self.batches, 1)
+        self.log.add(LINE)
+        self.clock.advance(0.2)
+        self.assertEqual(len(self.lines()), 4)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_at_the_end(self) -> None:
+        """What was added last is written when the service stops."""
+        self.log.add(LINE)
+        self.successResultOf(Deferred.fromCoroutine(self.log.flush()))
+        self.assertEqual(len(self.lines()), 1)
+        self.clock.advance(1)
+        self.assertEqual(len(self.lines()), 1)
+
+    def test_private(self) -> None:
+        """Only its owner can read it, and an old one goes on."""
+        self.assertEqual(stat.S_IMODE(self.path.stat().st_mode), 0o600)
+        self.path.write_text("before\n")
+        again = AuditLog(self.path, clock=self.clock, run=self.run_now)
+        again.open()
+        self.addCleanup(again.close)
+        again.add(LINE)
+        self.clock.advance(0.2)
+        self.assertEqual(self.lines()[0], "before")
+        self.assertEqual(len(self.lines()), 2)
+
+    def test_no_link(self) -> None:
+        """A symbolic link in its place is not followed."""
+        link = Path(self.mktemp())
+        link.symlink_to(self.path)
+        log = AuditLog(link, clock=self.clock, run=self.run_now)
+        error = self.assertRaises(OSError, log.open)
+        self.assertEqual(error.errno, errno.ELOOP)
+
+    def test_floods(self) -> None:
+        """Lines that anybody can cause are limited, and their number is told."""
+        for _ in range(1000):
+            self.log.add(REFUSED)
+        for _ in range(1000):
+            self.log.add(LINE)
+        self.clock.advance(0.2)
+        events = [line.split()[1] for line in self.lines()]
+        self.assertEqual(events.count("refused"), 200)
+        self.assertEqual(events.count("issued"), 1000)
+        self.assertIn("800 lines", self.lines()[-1])
+        self.clock.advance(10)
+        for _ in range(1000):
+            self.log.add(REFUSED)
+        self.clock.advance(0.2)
+        self.assertEqual(len([line for line in self.lines() if " refused " in line]), 302)
+
+    def test_one_principal(self) -> None:
+        """Nor does one who has proved who he is fill the disk; others are not silenced by him."""
+        noisy = [
+            Audit("refused", "mallory", "198.51.100.1", "RATE bob"),
+            Audit("epoch-begun", "mallory", "198.51.100.1", "198.51.100.1 1"),
+            Audit("superseded", "mallory", "198.51.100.1"),
+            Audit("epoch-ended", "mallory", "198.51.100.1", "disconnected"),
+            Audit("authenticated", "mallory", "198.51.100.1"),
+        ]
+        for _ in range(1000):
+            for line in noisy:
+                self.log.add(line)
+        self.log.add(Audit("refused", "alice", "192.0.2.1", "NOT_RECEIVING bob"))
+        self.log.add(REFUSED)
+        self.log.add(Audit("changed", "mallory", "198.51.100.1"))
+        self.clock.advance(0.2)
+        self.assertEqual(len([line for line in self.lines() if "=mallory" in line]), 501)
+        self.assertIn("4500 lines", self.lines()[-1])
+        for part in ("client=alice", "MALFORMED", "changed client=mallory"):
+            self.assertEqual(len([line for line in self.lines() if part in line]), 1, part)
+
+    def test_the_wall_clock_steps_back(self) -> None:
+        """A step of the wall clock does not silence the log."""
+        for _ in range(300):
+            self.log.add(REFUSED)
+        self.clock.advance(1)
+        self.time -= 100_000_000
+        self.clock.advance(60)
+        before = len(self.lines())
+        for _ in range(100):
+            self.log.add(REFUSED)
+        self.clock.advance(1)
+        self.assertEqual(len(self.lines()), before + 100)
+
+    def test_a_disk_that_hangs(self) -> None:
+        """While nothing can be written, memory stays bounded."""
+        self.clock = Clock()
+        never: Deferred[Any] = Deferred()
+        log = AuditLog(self.path, clock=self.clock, run=lambda *_: never, now=lambda: 0.0)
+        log.add(LINE)
+        self.clock.advance(1)
+        for _ in range(200_100):
+            log.add(LINE)
+        self.clock.advance(1)
+        for _ in range(100):
+            log.add(LINE)
+        self.assertEqual(len(log._waiting), 200_000)
+
+    def test_a_slow_disk(self) -> None:
+        """What is added while the disk is busy is written after that, in order."""
+        writes: list[tuple[Deferred[Any], Any]] = []
+
+        def run(call: Any, *args: Any) -> Deferred[Any]:
+            writes.append((Deferred(), lambda: call(*args)))
+            return writes[-1][0]
+
+        log = AuditLog(self.path, clock=self.clock, run=run, now=lambda: 0.0)
+        log.open()
+        self.addCleanup(log.close)
+        for number in range(3):
+            log.add(Audit("issued", f"c{number}", ""))
+            self.clock.advance(10)
+        self.assertEqual(len(writes), 1)
+        for _ in range(2):
+            done, work = writes.pop()
+            done.callback(work())
+            self.clock.advance(0.2)
+        self.assertEqual(writes, [])
+        self.assertEqual(
+            [line.split()[2] for line in self.lines()], [f"client=c{n}" for n in range(3)]
+        )
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_full_disk(self) -> None:
+        """A full disk is told once, and when there is room again the log goes on."""
+        write = os.write
+
+        def full(fd: int, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with capturedLogs() as captured:
+            self.patch(os, "write", full)
+            for _ in range(3):
+                self.log.add(LINE)
+                self.clock.advance(0.2)
+            self.patch(os, "write", write)
+            self.log.add(LINE)
+            self.clock.advance(0.2)
+        told = [event for event in captured if "cannot write" in event["log_format"]]
+        self.assertEqual(len(told), 1)
+        self.assertEqual(len(self.lines()), 1)
+
+    def test_short_writes(self) -> None:
+        """The system may take less than it was given: the rest follows."""
+        write = os.write
+        self.patch(os, "write", lambda fd, data: write(fd, data[:7]))
+        self.log.add(LINE)
+        self.clock.advance(0.2)
+        self.assertTrue(self.lines()[0].endswith("bob"))
+
+    def test_reopen(self) -> None:
+        """After the file was moved away, a new one begins; the old one is whole."""
+        self.log.add(LINE)
+        self.clock.advance(0.2)
+        moved = self.path.rename(self.path.with_suffix(".1"))
+        self.log.reopen()
+        self.log.add(Audit("authenticated", "bob", ""))
+        self.clock.advance(0.2)
+        self.assertIn("issued", moved.read_text())
+        self.assertEqual(len(self.lines()), 1)
+        self.assertIn("authenticated", self.lines()[0])
+
+    def test_none(self) -> None:
+        """Without a path nothing is written, and nothing piles up."""
+        log = AuditLog(None, clock=self.clock, run=self.run_now)
+        log.open()
+        log.add(LINE)
+        self.clock.advance(0.2)
+        self.assertEqual(log._waiting, [])
+        log.close()

@@ -1,0 +1,405 @@
+"""The KDC's directory, on a network in memory, and what its clients learn of others."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import capturedLogs
+from twisted.protocols.wire import Echo
+
+from kdc.channel.services import Service
+from kdc.client.client import KDCClient
+from kdc.commands.client.who import Found, everybody, who
+from kdc.errors import (
+    ConfigurationError,
+    IntegrityError,
+    LocalIOError,
+    PeerUnavailable,
+    RefusedByPolicy,
+    RemoteProtocolError,
+    TooBusy,
+)
+from kdc.protocol.directory import DIRECTORY, SERVICE
+from kdc.server import directory as directory_module
+from kdc.server.certificate import ServerTLS
+from kdc.server.directory import Directory, DirectorySettings
+from kdc.store import Create, Delete, Record, Replace, Status
+from tests.channel.test_api import ListeningHost
+from tests.support.edge import (
+    KDC_HOST,
+    KDC_PORT,
+    EdgeTestCase,
+    HalfRecorder,
+    Recorder,
+    certificate,
+    factory_of,
+)
+
+PORT = 89
+
+
+class DirectoryTestCase(EdgeTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.key_file = Path(self.mktemp()).absolute()
+        self.said: list[str] = []
+        self.clients: list[KDCClient] = []
+        self.directory = self.new_directory()
+
+    def known_client(self, name: str, **options: Any) -> KDCClient:
+        self.clients.append(super().known_client(name, **options))
+        return self.clients[-1]
+
+    def new_directory(self, **settings: Any) -> Directory:
+        given = {"listen": f"tcp:{PORT}", "key_file": self.key_file, **settings}
+        return Directory(
+            DirectorySettings(**given),
+            ListeningHost(self.network, KDC_HOST),
+            issuer=self.kdc.issuer,
+            store=self.kdc.store,
+            read=self.read,
+            fingerprint=lambda: self.kdc.tls.fingerprint,
+            say=self.said.append,
+        )
+
+    def read(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+        return succeed(call(*args))
+
+    def open(self, directory: Directory | None = None) -> None:
+        (directory or self.directory).open(KDC_HOST, KDC_PORT, 1_700_000_000)
+
+    def start(self) -> None:
+        self.open()
+        self.directory.start()
+        self.network.settle()
+        self.assertEqual(self.said, [f"kdc: directory: receiving on {KDC_HOST} port {PORT}"])
+
+    def stop(self) -> None:
+        self.do(self.directory.stop())
+
+    def ask(self, name: str) -> list[Found]:
+        found, more = self.do(everybody(self.known_client(name), DIRECTORY))
+        self.assertFalse(more)
+        return found
+
+    def refused(self, expected: type[Exception], name: str) -> Any:
+        return self.failure(expected, everybody(self.known_client(name), DIRECTORY))
+
+
+class WhoTests(DirectoryTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def tearDown(self) -> None:
+        """In the end nothing is left of it all."""
+        self.stop()
+        for client in self.clients:
+            client.close()
+        self.network.settle()
+        self.assertEqual((self.network.wires, self.network.getDelayedCalls()), ([], []))
+
+    def test_who_is_there(self) -> None:
+        """Who is registered, who receives and where, ourselves too; in order; not the directory."""
+        reception, *_ = self.receive("bob", Service(factory_of(Echo())))
+        self.kdc.add("alan")
+        address = reception._client.reactor.address
+        self.assertEqual(
+            self.ask("alice"),
+            [
+                Found("alan", "registered"),
+                Found("alice", "registered"),
+                Found("bob", "receiving", address, 60000),
+            ],
+        )
+        reception.stop()
+        self.network.settle()
+        self.assertEqual(self.ask("bob")[-1], Found("bob", "registered"))
+
+    def test_the_same_as_by_name(self) -> None:
+        """It says nothing that asking for a key to each would not."""
+        reception, *_ = self.receive("bob", Service(factory_of(Echo())))
+        self.kdc.add("carol")
+        listed = [each for each in self.ask("alice") if each.name != "alice"]
+        self.assertEqual(self.do(who(self.known_client("alice"), ["bob", "carol"])), listed)
+        reception.stop()
+
+    def test_policy(self) -> None:
+        """Whom the realm's policy keeps a client from asking keys for, it does not hear of."""
+        for name in ("alice", "bob", "carol"):
+            self.kdc.add(name)
+        forbidden = {("alice", "carol"), ("carol", "carol")}
+        self.kdc.issuer.permits = lambda client, receiver: (client, receiver) not in forbidden
+        self.assertEqual([each.name for each in self.ask("alice")], ["alice", "bob"])
+        self.assertEqual([each.name for each in self.ask("bob")], ["alice", "bob", "carol"])
+        self.assertEqual([each.name for each in self.ask("carol")], ["alice", "bob", "carol"])
+
+    def test_policy_keeps_from_the_directory(self) -> None:
+        """Who may not ask for a key to the directory learns nothing of anybody."""
+        self.kdc.issuer.permits = lambda client, receiver: receiver != DIRECTORY
+        self.refused(RefusedByPolicy, "alice")
+
+    def test_not_active(self) -> None:
+        """Names that are invited, disabled or deleted are nobody's business."""
+        for name in ("disabled", "deleted"):
+            record = self.kdc.add(name)
+            if name == "deleted":
+                self.kdc.apply(Delete(name, record.generation))
+            else:
+                self.kdc.apply(
+                    Replace(
+                        Record(
+                            name,
+                            Status.DISABLED,
+                            verify_key=record.verify_key,
+                            reply_key=record.reply_key,
+                        ),
+                        record.generation,
+                    )
+                )
+        invited = Record("invited", Status.INVITED, invitation=bytes(16), invitation_end_time=1)
+        self.kdc.apply(Create(invited, bytes(16)))
+        self.assertEqual([each.name for each in self.ask("alice")], ["alice"])
+
+    def test_more_than_is_told(self) -> None:
+        """An answer is bounded, in pieces however it comes, and says when it is not all."""
+        for number in range(7):
+            self.kdc.add(f"n{number}")
+        self.patch(directory_module, "_NAMES_AT_ONCE", 2)
+        self.assertEqual(len(self.ask("alice")), 8)
+        for most in (1, 2, 3, 7):
+            self.patch(directory_module, "MAX_PRESENCES", most)
+            found, more = self.do(everybody(self.known_client("alice"), DIRECTORY))
+            self.assertEqual((len(found), more), (most, True))
+        self.patch(directory_module, "MAX_PRESENCES", 8)
+        self.assertEqual(len(self.ask("alice")), 8)
+
+    def test_too_often(self) -> None:
+        """Who keeps asking is told when to come again; others are not kept waiting by that."""
+        for _ in range(20):
+            self.ask("alice")
+        error = self.refused(TooBusy, "alice")
+        self.assertEqual((error.retry_after, error.hint), (2, "try again in 2 s"))
+        self.ask("bob")
+        self.network.advance(2)
+        self.ask("alice")
+        self.refused(TooBusy, "alice")
+
+    def test_a_question_is_empty(self) -> None:
+        """Who says something is cut off."""
+        asking = HalfRecorder()
+        self.connect("alice", DIRECTORY, asking, SERVICE)
+        asking.out.write(b"?")
+        self.network.settle()
+        self.assertIsInstance(asking.lost, IntegrityError)
+        self.ask("alice")
+
+    def test_says_nothing(self) -> None:
+        """Who opens a channel and does not ask loses it, and holds a few at a time only."""
+        idle = [HalfRecorder() for _ in range(5)]
+        for each in idle[:4]:
+            self.successResultOf(self.connect("alice", DIRECTORY, each, SERVICE))
+        self.failureResultOf(self.connect("alice", DIRECTORY, idle[4], SERVICE), RefusedByPolicy)
+        self.ask("bob")
+        self.network.advance(directory_module.ANSWER_SECONDS)
+        self.assertEqual([type(each.lost) for each in idle[:4]], [IntegrityError] * 4)
+        self.ask("alice")
+
+    def test_too_many(self) -> None:
+        """Nor do many together keep more than so many open."""
+        self.patch(directory_module, "_MAX_OPEN", 2)
+        for name in ("alice", "bob"):
+            self.successResultOf(self.connect(name, DIRECTORY, HalfRecorder(), SERVICE))
+        self.refused(RefusedByPolicy, "carol")
+        self.network.advance(directory_module.ANSWER_SECONDS)
+        self.ask("carol")
+
+    def test_does_not_read(self) -> None:
+        """For who does not read no more is prepared than fits between us, and not for ever."""
+        record = Record("n", Status.ACTIVE, verify_key=bytes(32), reply_key=bytes(32))
+        for number in range(20_000):
+            name = f"n{number:05}"
+            self.kdc.store._records[name] = attrs.evolve(record, name=name)
+        self.patch(directory_module, "_NAMES_AT_ONCE", 100)
+        reads: list[Any] = []
+        self.directory.read = lambda call, *args: succeed(reads.append(call) or call(*args))  # type: ignore[func-returns-value]
+        asking = HalfRecorder()
+        self.successResultOf(self.connect("alice", DIRECTORY, asking, SERVICE))
+        asking.out.pauseProducing()
+        asking.out.loseWriteConnection()
+        self.network.settle()
+        self.assertLess(len(reads), 80)
+        prepared = len(reads)
+        self.network.advance(directory_module.ANSWER_SECONDS)
+        self.assertLessEqual(len(reads), prepared + 1)
+        self.assertIsInstance(asking.lost, Exception)
+        self.assertEqual(len(self.ask("bob")), 20_002)
+
+    def test_other_services(self) -> None:
+        """It offers nothing else."""
+        failed = self.connect("alice", DIRECTORY, Recorder(), "kdc.send")
+        self.failureResultOf(failed, RefusedByPolicy)
+
+    def test_wherever_the_kdc_is(self) -> None:
+        """It is looked for where we reach the KDC, whatever the KDC takes for its own address."""
+        epoch = self.kdc.issuer.epoch_of(DIRECTORY)
+        self.assertEqual((epoch.address, epoch.port), (KDC_HOST, PORT))  # type: ignore[union-attr]
+        object.__setattr__(epoch, "address", "127.0.0.1")
+        self.assertEqual([each.name for each in self.ask("alice")], ["alice"])
+
+    def test_renewed_certificate(self) -> None:
+        """After the KDC has taken another TLS key it comes back, to the KDC that it is part of."""
+        self.kdc.tls.replace_by(ServerTLS(*certificate("renewed")))
+        for wire in list(self.network.wires):
+            if wire.host.port == KDC_PORT:
+                wire.abortConnection()
+        self.network.advance(2)
+        self.assertRegex(self.said[-2], "the connection to the KDC .* was lost; trying again in")
+        self.assertIn("receiving on", self.said[-1])
+        self.ask("alice")
+
+    def test_disabled_meanwhile(self) -> None:
+        """An operator who disables it ends it, which is said; the KDC goes on."""
+        record = self.kdc.store.get(DIRECTORY)
+        if record is None:
+            self.fail("not registered")
+        disabled = Record(
+            DIRECTORY,
+            Status.DISABLED,
+            verify_key=record.verify_key,
+            reply_key=record.reply_key,
+        )
+        with capturedLogs() as events:
+            self.kdc.apply(Replace(disabled, record.generation))
+            self.network.advance(2)
+        self.assertRegex(self.said[-1], "directory: has ended: ")
+        self.assertEqual([e["log_namespace"] for e in events], ["kdc.server.directory.Directory"])
+        self.assertNotIn((KDC_HOST, PORT), self.network.ports)
+        self.refused(PeerUnavailable, "alice")
+        self.assert_well()
+
+    def test_stopped_in_the_middle(self) -> None:
+        """Answers that are being given are broken off, and are seen to be."""
+        waiting: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+
+        def slow(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            done: Deferred[Any] = Deferred()
+            waiting.append((done, lambda: call(*args)))
+            return done
+
+        self.directory.read = slow
+        asking = self.begin(everybody(self.known_client("alice"), DIRECTORY))
+        self.assertNoResult(asking)
+        self.stop()
+        self.failureResultOf(asking, IntegrityError)
+        ((done, call),) = waiting
+        done.callback(call())  # the thread comes to its end, too
+        self.assertEqual(len(waiting), 1)
+
+
+class NoDirectoryTests(DirectoryTestCase):
+    """It was not started, or somebody else has its name."""
+
+    def test_none(self) -> None:
+        """It is said so, with what to do, whether the name is unknown or does not receive."""
+        for _ in range(2):
+            error = self.refused(PeerUnavailable, "alice")
+            self.assertRegex(str(error), "has no directory: nobody answers there as directory")
+            self.assertIn("kdcclient who PEER", error.hint)
+            self.assertIn("kdc --directory", error.hint)
+            self.kdc.add(DIRECTORY)
+
+    def test_elsewhere(self) -> None:
+        """Who has taken its name on another host is not even looked for."""
+        answering = HalfRecorder()
+        reception, *_ = self.receive(DIRECTORY, {SERVICE: Service(factory_of(answering))})
+        error = self.refused(PeerUnavailable, "alice")
+        self.assertIn(f"cannot be reached at {KDC_HOST} port 60000", str(error))
+        self.assertEqual(answering.made, 0)
+        reception.stop()
+
+    def test_junk(self) -> None:
+        """What is no answer is refused, and nothing of it is shown."""
+        answering = HalfRecorder()
+        services = {SERVICE: Service(factory_of(answering))}
+        reception, listener, _ = self.receive(DIRECTORY, services)
+        self.network.listen(KDC_HOST, 60000, listener)
+        asking = self.begin(everybody(self.known_client("alice"), DIRECTORY))
+        answering.out.write(b'{"name":"\\u001b[2J","receiving":false,"address":"","port":0}\n')
+        answering.out.loseConnection()
+        self.network.settle()
+        error = self.failureResultOf(asking, RemoteProtocolError).value
+        self.assertTrue(str(error).isprintable(), str(error))
+        reception.stop()
+
+
+class StartTests(DirectoryTestCase):
+    """Its key, its name, its port."""
+
+    def refuses(self, expected: type[Exception], pattern: str, **settings: Any) -> Any:
+        error = self.assertRaises(expected, self.open, self.new_directory(**settings))
+        self.assertRegex(str(error), pattern)
+        return error
+
+    def test_first_start(self) -> None:
+        """A key of its own, private; registered in the store; the same one the next time."""
+        self.start()
+        self.assertEqual(stat.S_IMODE(self.key_file.stat().st_mode), 0o600)
+        self.assertEqual(self.kdc.events()[0], "registered")
+        key, record = self.key_file.read_bytes(), self.kdc.store.get(DIRECTORY)
+        self.stop()
+        self.network.settle()
+        self.directory = self.new_directory()
+        self.said.clear()
+        self.start()
+        self.assertEqual(self.key_file.read_bytes(), key)
+        self.assertEqual(self.kdc.store.get(DIRECTORY), record)
+        self.stop()
+
+    def test_another_name(self) -> None:
+        """For a realm that has a principal called so already."""
+        self.kdc.add(DIRECTORY)
+        error = self.refuses(ConfigurationError, "the name directory is not the directory's")
+        self.assertIn("--directory-name", error.hint)
+        directory = self.new_directory(name="who-is-who")
+        self.open(directory)
+        directory.start()
+        found, _ = self.do(everybody(self.known_client("alice"), "who-is-who"))
+        self.assertEqual([each.name for each in found], ["alice", "directory"])
+        self.do(directory.stop())
+
+    def test_name_not_usable(self) -> None:
+        """Its key lost, its record disabled or deleted: nothing is put in the place of that."""
+        self.open()
+        self.stop()
+        record = self.kdc.store.get(DIRECTORY)
+        if record is None:
+            self.fail("not registered")
+        self.key_file.rename(self.key_file.with_suffix(".lost"))
+        self.refuses(ConfigurationError, "its key is not the one in")
+        self.key_file.with_suffix(".lost").rename(self.key_file)
+        self.kdc.apply(Delete(DIRECTORY, record.generation))
+        self.refuses(ConfigurationError, "deleted or disabled")
+        self.assertIs(self.kdc.store.get(DIRECTORY).status, Status.DELETED)  # type: ignore[union-attr]
+
+    def test_key_file(self) -> None:
+        """One that others can read, or that is none, is not used."""
+        self.open()
+        self.stop()
+        self.key_file.chmod(0o640)
+        self.refuses(ConfigurationError, "can be read by others")
+        self.key_file.chmod(0o600)
+        self.key_file.write_text("nothing")
+        self.refuses(ConfigurationError, "is not a key file")
+        self.refuses(LocalIOError, "Not a directory", key_file=self.key_file / "no" / "key")
+
+    def test_port(self) -> None:
+        """One that is taken is known before the KDC runs."""
+        self.network.listen(KDC_HOST, PORT, factory_of())
+        self.refuses(LocalIOError, "cannot listen on tcp:89")
+        self.refuses(ConfigurationError, "not an endpoint", listen="tcp:x")

@@ -1,0 +1,102 @@
+"""Changes to the store: in order, together, and each answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc.server.store_writer import StoreWriter
+from kdc.store import Change, Create, Outcome, Record, Result, Status, StoreUnavailable
+from kdc.store.memory import MemoryStore
+
+
+def create(name: str) -> Create:
+    keys = bytes(32)
+    return Create(Record(name, Status.ACTIVE, verify_key=keys, reply_key=keys), bytes(16))
+
+
+class StoreWriterTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.store = MemoryStore()
+        self.batches: list[Sequence[Change]] = []
+        self.pending: list[Deferred[Any]] = []
+        self.writer = StoreWriter(self.store, self.run_later)
+
+    def run_later(self, call: Any, changes: Sequence[Change]) -> Deferred[list[Result]]:
+        """A worker thread that the test controls."""
+        self.batches.append(changes)
+        done: Deferred[Any] = Deferred()
+        _ = done.addCallback(lambda _: call(changes))
+        self.pending.append(done)
+        return done
+
+    def work(self) -> None:
+        self.pending.pop(0).callback(None)
+
+    def test_answered_when_done(self) -> None:
+        """Nobody is told of a change before the store has it."""
+        done = self.writer.submit(create("alice"))
+        self.assertNoResult(done)
+        self.work()
+        self.assertIs(self.successResultOf(done).outcome, Outcome.DONE)
+        self.assertIsNotNone(self.store.get("alice"))
+
+    def test_together(self) -> None:
+        """What comes while the disk is busy waits, and goes in one batch, in order."""
+        first = self.writer.submit(create("a"))
+        rest = [self.writer.submit(create(name)) for name in ("b", "c", "b")]
+        self.assertEqual([len(batch) for batch in self.batches], [1])
+        self.work()
+        self.successResultOf(first)
+        self.assertEqual([len(batch) for batch in self.batches], [1, 3])
+        self.assertNoResult(rest[0])
+        self.work()
+        outcomes = [self.successResultOf(each).outcome for each in rest]
+        self.assertEqual(outcomes, [Outcome.DONE] * 3, "the same token again is the same change")
+        self.assertEqual(self.pending, [])
+
+    def test_batches_are_bounded(self) -> None:
+        """A batch has a thousand changes at most."""
+        done = [self.writer.submit(create(f"user{n}")) for n in range(2500)]
+        for _ in range(4):
+            self.work()
+        self.assertEqual([len(batch) for batch in self.batches], [1, 1000, 1000, 499])
+        self.assertEqual(len([self.successResultOf(each) for each in done]), 2500)
+
+    def test_a_failed_batch(self) -> None:
+        """Each who waits is told that the store is not available; the next batch is tried anew."""
+        done = [self.writer.submit(create(name)) for name in ("a", "b", "c")]
+        self.pending.pop(0).errback(StoreUnavailable("no space"))
+        self.failureResultOf(done[0], StoreUnavailable)
+        self.assertNoResult(done[1])
+        self.pending.pop(0).errback(StoreUnavailable("no space"))
+        for each in done[1:]:
+            self.failureResultOf(each, StoreUnavailable)
+        later = self.writer.submit(create("d"))
+        self.work()
+        self.assertIs(self.successResultOf(later).outcome, Outcome.DONE)
+
+    def test_drain(self) -> None:
+        """Who waits for the end waits for all that was begun, and for no longer."""
+        idle = Deferred.fromCoroutine(self.writer.drain())
+        self.successResultOf(idle)
+        done = [self.writer.submit(create(name)) for name in ("a", "b")]
+        waiting = [Deferred.fromCoroutine(self.writer.drain()) for _ in range(2)]
+        self.work()
+        self.assertNoResult(waiting[0])
+        self.work()
+        for each in waiting:
+            self.successResultOf(each)
+        self.assertEqual(len([self.successResultOf(each) for each in done]), 2)
+
+    def test_from_an_answer(self) -> None:
+        """A change may be the answer to another."""
+        first = self.writer.submit(create("a"))
+        second: list[Deferred[Result]] = []
+        _ = first.addCallback(lambda _: second.append(self.writer.submit(create("b"))))
+        self.work()
+        self.work()
+        self.assertIs(self.successResultOf(second[0]).outcome, Outcome.DONE)

@@ -1,0 +1,544 @@
+"""Where a transfer is stored: all of it, or nothing under its final name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc.errors import LocalIOError, Refusal, RemoteProtocolError
+from kdc.files import tree as tree_module
+from kdc.transfer import inbox as inbox_module
+from kdc.transfer import resumable as resumable_module
+from kdc.transfer.deposit import Arrival, Deposit, FileDeposit, Recorded, Sealed, StreamDeposit
+from kdc.transfer.inbox import InboxDeposit
+from kdc.transfer.messages import Held, Item, Kind, Offer
+from kdc.transfer.stream import Content, Finished
+from tests.support.core import PROPERTY
+
+MIB = 1 << 20
+
+
+def file_of(name: str, *pieces: bytes, start: int = 0, **fields: Any) -> list[Arrival]:
+    size = start + sum(map(len, pieces))
+    item = Item(Kind.FILE, name, size, start=start, **fields)
+    return [item, *map(Content, pieces), Finished()]
+
+
+def directory(name: str) -> list[Arrival]:
+    return [Item(Kind.DIRECTORY, name, 0), Finished()]
+
+
+class DepositTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+
+    def listing(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.directory)): path.read_bytes()
+            for path in self.directory.rglob("*")
+            if path.is_file() or path.is_symlink()
+        }
+
+    def inbox(self, *names: str, sender: str = "alice", **fields: Any) -> InboxDeposit:
+        how = {"force": fields.pop("force", False)}
+        offer = Offer(names or ("a",), **fields)
+        deposit = InboxDeposit(self.directory, sender, offer, **how)
+        self.addCleanup(deposit.discard)
+        return deposit
+
+    def stored(self, deposit: Deposit, *arrivals: Arrival) -> list[str]:
+        """Prepare, take, show; return the names under which it appeared."""
+        deposit.prepare()
+        deposit.take(arrivals)
+        return [each.path.name for each in deposit.show()]
+
+
+class FileDepositTests(DepositTestCase):
+    """``-o FILE`` and ``-o -``."""
+
+    def test_one_file(self) -> None:
+        """The file is replaced, whatever the sender called it, and not before the end."""
+        path = self.directory / "outfile"
+        path.write_bytes(b"old")
+        deposit = FileDeposit(path, Offer(("in.txt",)))
+        self.assertEqual(deposit.prepare(), [])
+        deposit.take(file_of("in.txt", b"new ", b"content"))
+        self.assertEqual(path.read_bytes(), b"old")
+        (stored,) = deposit.show()
+        self.assertEqual((stored.path, stored.size, stored.name), (path, 11, "in.txt"))
+        self.assertEqual(self.listing(), {"outfile": b"new content"})
+
+    def test_no_place_for_it(self) -> None:
+        """Several things, and directories, do not fit into one file."""
+        for make in (
+            lambda offer: FileDeposit(self.directory / "outfile", offer),
+            lambda offer: StreamDeposit(1, offer),
+        ):
+            many = self.assertRaises(RemoteProtocolError, make(Offer(("a", "b"))).prepare)
+            self.assertIs(many.refusal, Refusal.NOT_ALLOWED)
+            deposit = make(Offer(("d",)))
+            deposit.prepare()
+            error = self.assertRaises(RemoteProtocolError, deposit.take, directory("d"))
+            self.assertIs(error.refusal, Refusal.NOT_ALLOWED)
+            deposit.discard()
+        self.assertEqual(self.listing(), {})
+
+    def test_known_before(self) -> None:
+        """What cannot be stored is known before the sender is told to go on."""
+        for path, size in (
+            (self.directory / "missing" / "outfile", 1),
+            (self.directory, 1),
+            (self.directory / "outfile", 1 << 60),
+        ):
+            deposit = FileDeposit(path, Offer(("a",), size=size))
+            self.assertRaises(LocalIOError, deposit.prepare)
+            deposit.discard()
+        self.assertEqual(self.listing(), {})
+
+    def test_stream(self) -> None:
+        """Standard output gets the bytes as they come, and an error if nobody reads."""
+        reading, writing = os.pipe()
+        deposit = StreamDeposit(writing, Offer(("a",)))
+        deposit.prepare()
+        deposit.take(file_of("a", b"one", b"two")[:-1])
+        self.assertEqual(os.read(reading, 100), b"onetwo")
+        os.close(reading)
+        self.assertRaises(LocalIOError, deposit.take, [Content(b"three")])
+        os.close(writing)
+
+    def test_records(self) -> None:
+        """The sealed records are kept beside it, each byte in its order, and go with it."""
+        for whole in (True, False):
+            inner = FileDeposit(self.directory / "outfile", Offer(("a",)))
+            deposit = Recorded(inner, self.directory / "outenc")
+            deposit.prepare()
+            item, one, end = file_of("a", b"plain")
+            deposit.take([Sealed(b"first "), item, Sealed(b"second "), one])
+            deposit.take([Sealed(b"third"), end])
+            if not whole:
+                deposit.discard()
+                self.assertEqual(self.listing(), {})
+                continue
+            deposit.show()
+            expected = {"outfile": b"plain", "outenc": b"first second third"}
+            self.assertEqual(self.listing(), expected)
+            for path in self.directory.iterdir():
+                path.unlink()
+
+
+class InboxTests(DepositTestCase):
+    """``--inbox DIR``."""
+
+    def test_many(self) -> None:
+        """Each thing gets its own name, in however many pieces it came."""
+        deposit = self.inbox("a", "empty", "d")
+        deposit.prepare()
+        arrivals = file_of("a", b"1", b"2") + file_of("empty") + directory("d")
+        for each in [*arrivals, *directory("d/e"), *file_of("d/e/x", b"3", executable=True)]:
+            deposit.take([each])
+        self.assertEqual(os.listdir(self.directory), [resumable_module.DIRECTORY])
+        stored = deposit.show()
+        self.assertEqual([each.path.name for each in stored], ["a", "empty", "d"])
+        self.assertEqual([(each.size, each.files) for each in stored], [(2, 1), (0, 1), (1, 1)])
+        self.assertEqual(self.listing(), {"a": b"12", "empty": b"", "d/e/x": b"3"})
+        self.assertEqual(sorted(os.listdir(self.directory)), ["a", "d", "empty"])
+
+    def test_modes(self) -> None:
+        """What arrives is its receiver's alone; executable if the sender's was, never more."""
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        self.stored(
+            self.inbox("d"),
+            *(*directory("d"), *file_of("d/x", b"1"), *file_of("d/y", b"1", executable=True)),
+        )
+        for name, mode in (("d", 0o700), ("d/x", 0o600), ("d/y", 0o700)):
+            found = stat.S_IMODE((self.directory / name).stat().st_mode)
+            self.assertEqual(found, mode, name)
+
+    def test_nothing_is_overwritten(self) -> None:
+        """A name that is taken, by whatever it may be, is left alone; the next free one is used."""
+        for with_system_call in (True, False):
+            if not with_system_call:
+                self.patch(tree_module, "_renameat2", lambda *_: False)
+                self.directory = self.directory / "again"
+                self.directory.mkdir()
+            (self.directory / "a").write_bytes(b"mine")
+            (self.directory / "a.1").symlink_to("nowhere")
+            (self.directory / "d").mkdir()
+            (self.directory / "d" / "precious").write_bytes(b"mine")
+            deposit = self.inbox("a", "d")
+            arrivals = [*file_of("a", b"1"), *directory("d"), *file_of("d/x", b"2")]
+            self.assertEqual(self.stored(deposit, *arrivals), ["a.2", "d.1"])
+            self.assertEqual((self.directory / "a").read_bytes(), b"mine")
+            self.assertEqual(os.listdir(self.directory / "d"), ["precious"])
+            self.assertEqual((self.directory / "d.1" / "x").read_bytes(), b"2")
+            self.assertFalse((self.directory / "nowhere").exists())
+
+    def test_force(self) -> None:
+        """With ``--force`` it takes the place of what is there; links are not followed."""
+        outside = self.directory / "outside"
+        outside.write_bytes(b"precious")
+        (self.directory / "a").symlink_to(outside)
+        (self.directory / "d").mkdir()
+        (self.directory / "d" / "old").write_bytes(b"old")
+        (self.directory / "f").write_bytes(b"old")
+        deposit = self.inbox("a", "d", "f", "new", force=True)
+        arrivals = [*file_of("a", b"1"), *directory("d"), *file_of("d/x", b"2")]
+        arrivals += [*file_of("f", b"3"), *file_of("new", b"4")]
+        self.assertEqual(self.stored(deposit, *arrivals), ["a", "d", "f", "new"])
+        expected = {"outside": b"precious", "a": b"1", "d/x": b"2", "f": b"3", "new": b"4"}
+        self.assertEqual(self.listing(), expected)
+
+    def test_durable_first(self) -> None:
+        """Before a name appears, the content of everything is on the disk."""
+        seen: list[str] = []
+
+        def watch(where: Any, name: str) -> None:
+            original = getattr(where, name)
+
+            def call(*args: Any, **named: Any) -> Any:
+                seen.append(name)
+                return original(*args, **named)
+
+            self.patch(where, name, call)
+
+        watch(os, "fsync")
+        watch(tree_module, "_renameat2")
+        deposit = self.inbox("a", "b")
+        deposit.prepare()
+        deposit.take(file_of("a", b"1") + file_of("b", b"2"))
+        self.assertEqual(seen, ["fsync"] * 2)
+        deposit.show()
+        self.assertEqual(seen[2:], ["fsync", "_renameat2", "_renameat2", "fsync"])
+
+    def test_many_durable_at_once(self) -> None:
+        """Any number of files takes no descriptors with it, and one call makes them durable."""
+        for has_syncfs in (True, False):
+            if not has_syncfs:
+                self.patch(tree_module, "_LIBC", object())
+            seen: list[tree_module.Tree] = []
+
+            def watched(tree: tree_module.Tree, seen: list[tree_module.Tree] = seen) -> None:
+                seen.append(tree)
+                tree_module.sync_all(tree)
+
+            self.patch(inbox_module, "sync_all", watched)
+            deposit = self.inbox("d")
+            deposit.prepare()
+            before = len(os.listdir("/proc/self/fd"))
+            deposit.take(
+                [*directory("d"), *(x for n in range(300) for x in file_of(f"d/{n}", b"x"))]
+            )
+            self.assertLessEqual(len(os.listdir("/proc/self/fd")), before + 1)
+            (stored,) = deposit.show()
+            self.assertEqual((stored.files, len(list(stored.path.iterdir()))), (300, 300))
+            self.assertEqual(len(seen), 1)
+
+    def test_all_or_nothing(self) -> None:
+        """If the last thing cannot be given its name, the ones before it disappear again."""
+        rename, given = tree_module._renameat2, []
+
+        def full(source_fd: int, source: str, *rest: Any) -> bool:
+            if source == "c":
+                raise OSError(errno.ENOSPC, "no space")
+            given.append(source)
+            return rename(source_fd, source, *rest)
+
+        self.patch(tree_module, "_renameat2", full)
+        (self.directory / "a").write_bytes(b"mine")
+        deposit = self.inbox("a", "b", "c")
+        deposit.prepare()
+        deposit.take(file_of("a", b"1") + file_of("b", b"2") + file_of("c", b"3"))
+        self.assertRaises(LocalIOError, deposit.show)
+        self.assertEqual(given, ["a", "a", "b"])
+        deposit.discard()
+        self.assertEqual(self.listing(), {"a": b"mine"})
+        self.assertEqual(os.listdir(self.directory), ["a"])
+
+    def test_discard(self) -> None:
+        """What is discarded leaves nothing, however far it had come."""
+        stream = [*directory("d"), *file_of("d/a", b"1"), *file_of("b", b"2")]
+        for length in range(len(stream)):
+            deposit = self.inbox("d", "b")
+            deposit.prepare()
+            deposit.take(stream[:length])
+            self.assertFalse(deposit.discard())
+            self.assertEqual(os.listdir(self.directory), [])
+
+    def test_twice(self) -> None:
+        """One name twice, and something below what is no directory, are malformed."""
+        for arrivals in (
+            file_of("a", b"1") * 2,
+            [*directory("d"), *directory("d")],
+            [*file_of("a", b"1"), *file_of("a/b", b"2")],
+            file_of("d/b", b"2"),
+        ):
+            deposit = self.inbox("a", "d")
+            deposit.prepare()
+            self.assertRaises((RemoteProtocolError, LocalIOError), deposit.take, arrivals)
+            deposit.discard()
+            self.assertEqual(os.listdir(self.directory), [])
+
+    def test_no_room(self) -> None:
+        """What cannot fit is refused before it comes; a missing inbox, too."""
+        deposit = self.inbox("a", size=1 << 60)
+        error = self.assertRaises(LocalIOError, deposit.prepare)
+        self.assertIn("No space", str(error))
+        deposit.discard()
+        missing = InboxDeposit(self.directory / "missing", "alice", Offer(("a",)))
+        self.assertRaises(LocalIOError, missing.prepare)
+        missing.discard()
+        self.assertEqual(os.listdir(self.directory), [])
+
+
+class PlantedTests(DepositTestCase):
+    """Somebody else can write where things arrive."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.outside = Path(self.mktemp())
+        self.outside.mkdir()
+
+    def attempt(self) -> Path:
+        """Where the transfer that is under way is put together."""
+        (found,) = self.directory.glob(f"{resumable_module.DIRECTORY}/*/1")
+        return found
+
+    def test_link_during_the_transfer(self) -> None:
+        """A link in the place of a directory leads nowhere: nothing is written outside."""
+        for warm in (True, False):
+            deposit = self.inbox("d", "z")
+            deposit.prepare()
+            deposit.take([*directory("d"), *directory("d/e")])
+            if warm:
+                deposit.take(file_of("d/e/0", b"0"))
+            else:
+                deposit.take(directory("d/other"))
+            place = self.attempt() / "d"
+            place.rename(self.attempt() / "moved")
+            (self.attempt() / "d").symlink_to(self.outside.absolute())
+            (self.outside / "e").mkdir(exist_ok=True)
+            arrivals = [*file_of("z", b"1"), *file_of("d/e/x", b"secret")]
+            self.assertRaises((LocalIOError, RemoteProtocolError), deposit.take, arrivals)
+            self.assertEqual(os.listdir(self.outside / "e"), [])
+            deposit.discard()
+
+    @PROPERTY
+    @given(st.permutations(range(6)), st.integers(0, 5))
+    def test_links_anywhere(self, order: list[int], at: int) -> None:
+        """Whatever is replaced by a link, and when: no byte gets outside, no link is followed."""
+        paths = ["d", "d/a", "d/a/b", "d/a/b/c", "e", "e/f"]
+        self.directory = Path(self.mktemp())
+        self.directory.mkdir()
+        deposit = self.inbox("d", "e")
+        deposit.prepare()
+        try:
+            for number, path in enumerate(paths):
+                deposit.take(directory(path))
+                deposit.take(file_of(f"{path}/x", b"secret"))
+                if number == at:
+                    for victim in order:
+                        place = self.attempt() / paths[victim]
+                        if place.is_dir() and not place.is_symlink():
+                            place.rename(self.attempt() / f"moved-{victim}")
+                            place.symlink_to(self.outside.absolute())
+                            break
+            deposit.show()
+        except (LocalIOError, RemoteProtocolError):
+            deposit.discard()
+        self.assertEqual(os.listdir(self.outside), [])
+
+    def test_shared_partials(self) -> None:
+        """A place for partial files that others can look into, or a link to one, is refused."""
+        (self.directory / resumable_module.DIRECTORY).mkdir()
+        (self.directory / resumable_module.DIRECTORY).chmod(0o777)
+        self.assertIn("open to others", str(self.assertRaises(LocalIOError, self.inbox().prepare)))
+        (self.directory / resumable_module.DIRECTORY).rmdir()
+        (self.directory / resumable_module.DIRECTORY).symlink_to(self.outside.absolute())
+        self.assertRaises(LocalIOError, self.inbox().prepare)
+        self.assertEqual(os.listdir(self.outside), [])
+
+    def test_reopened(self) -> None:
+        """What is gone on with is an ordinary file of one name, even at the last moment."""
+        (self.outside / "precious").write_bytes(b"1")
+        (self.outside / "other").write_bytes(b"1")
+        (self.directory / "link").symlink_to((self.outside / "other").absolute())
+        os.link(self.outside / "precious", self.directory / "second")
+        os.mkfifo(self.directory / "pipe")
+        tree = tree_module.Tree(os.open(self.directory, os.O_RDONLY))
+        self.addCleanup(tree.close)
+        for name in ("link", "second", "pipe"):
+            self.assertRaises(OSError, tree.reopen, (name,))
+
+    def test_links_that_are_held(self) -> None:
+        """A link, or a file with a second name, among partial files is not gone on with."""
+        precious = self.outside / "precious"
+        precious.write_bytes(bytes(2 * MIB))
+        first = self.inbox("a")
+        first.prepare()
+        first.take(file_of("a", bytes(2 * MIB))[:-1])
+        for plant in (os.symlink, os.link):
+            place = self.attempt() / "a"
+            place.unlink()
+            plant(precious.absolute(), place)
+            self.assertTrue(first.discard(keep=True))
+            again = self.inbox("a")
+            self.assertEqual(again.prepare(), [])
+            again.discard()
+            self.assertEqual(precious.read_bytes(), bytes(2 * MIB))
+            first = self.inbox("a")
+            first.prepare()
+            first.take(file_of("a", bytes(2 * MIB))[:-1])
+
+
+class ResumeTests(DepositTestCase):
+    """What was cut is gone on with."""
+
+    def cut(self, *arrivals: Arrival, keep: bool = True, **fields: Any) -> bool:
+        deposit = self.inbox("a", "d", **fields)
+        deposit.prepare()
+        deposit.take(arrivals)
+        return deposit.discard(keep=keep)
+
+    def test_goes_on(self) -> None:
+        """What is there is told, by name, size and digest; the rest is appended."""
+        whole, half = bytes(range(256)) * 8192, os.urandom(MIB)
+        files = [*file_of("a", whole), *directory("d"), *file_of("d/x", half)[:-1]]
+        self.assertTrue(self.cut(*files))
+        self.assertEqual(os.listdir(self.directory), [resumable_module.DIRECTORY])
+
+        deposit = self.inbox("a", "d")
+        held = {each.name: each for each in deposit.prepare()}
+        digest = hashlib.sha256(half).hexdigest()
+        self.assertEqual(held["d/x"], Held("d/x", MIB, digest))
+        deposit.take([*file_of("a", start=len(whole)), *directory("d")])
+        deposit.take(file_of("d/x", b"the rest", start=MIB))
+        stored = deposit.show()
+        self.assertEqual([each.size for each in stored], [len(whole), MIB + 8])
+        self.assertEqual(self.listing(), {"a": whole, "d/x": half + b"the rest"})
+
+    def test_leftovers_never_appear(self) -> None:
+        """What is not sent again is not shown, nor is a tail that the sender does not want."""
+        many = [*directory("d"), *file_of("d/old", bytes(MIB)), *file_of("d/x", b"12345")]
+        self.assertTrue(self.cut(*file_of("a", b"old"), *many))
+        deposit = self.inbox("a", "d")
+        deposit.prepare()
+        arrivals = [*file_of("a", b"new"), *directory("d"), *file_of("d/x", start=3)]
+        self.assertEqual(self.stored_again(deposit, arrivals), {"a": b"new", "d/x": b"123"})
+
+    def stored_again(self, deposit: Deposit, arrivals: list[Arrival]) -> dict[str, bytes]:
+        deposit.take(arrivals)
+        deposit.show()
+        return self.listing()
+
+    def test_cut_many_times(self) -> None:
+        """Each attempt goes on from all the earlier ones, the newest first."""
+        content = os.urandom(8 * MIB)
+        for number in range(7):
+            deposit = self.inbox("a", "d")
+            have = sum(each.size for each in deposit.prepare())
+            self.assertEqual(have, number * MIB)
+            item = Item(Kind.FILE, "a", len(content), start=have)
+            deposit.take([item, Content(content[have : have + MIB])])
+            self.assertTrue(deposit.discard(keep=True))
+        deposit = self.inbox("a", "d")
+        (held,) = deposit.prepare()
+        arrivals = [*file_of("a", content[held.size :], start=held.size), *directory("d")]
+        deposit.take(arrivals)
+        deposit.show()
+        self.assertEqual(self.listing(), {"a": content})
+        self.assertNotIn(resumable_module.DIRECTORY, os.listdir(self.directory))
+
+    def test_more_than_is_held(self) -> None:
+        """Who claims that more is here than there is, is refused."""
+        self.cut(*file_of("a", bytes(MIB))[:-1])
+        for name, start in (("a", MIB + 1), ("b", 1)):
+            deposit = self.inbox("a", "d")
+            deposit.prepare()
+            self.assertRaises(RemoteProtocolError, deposit.take, file_of(name, b"x", start=start))
+            deposit.discard(keep=True)
+
+    def test_twice(self) -> None:
+        """What has come anew is not replaced by what was held under the same name."""
+        self.cut(*file_of("a", bytes(MIB))[:-1])
+        deposit = self.inbox("a", "d")
+        deposit.prepare()
+        deposit.take(file_of("a", b"new"))
+        self.assertRaises(RemoteProtocolError, deposit.take, file_of("a", start=MIB))
+
+    def test_not_worth_it(self) -> None:
+        """Little, what was wrong, and what has no size are not kept."""
+        self.assertFalse(self.cut(*file_of("a", bytes(1000))[:-1]))
+        self.assertFalse(self.cut(*file_of("a", bytes(MIB))[:-1], keep=False))
+        self.assertFalse(self.cut(Item(Kind.FILE, "a", None), Content(bytes(MIB))))
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_others(self) -> None:
+        """Another sender, or another offer, finds nothing."""
+        self.assertTrue(self.cut(*file_of("a", bytes(MIB))[:-1]))
+        for sender, names in (("mallory", ("a", "d")), ("alice", ("a",)), ("alice", ("a", "e"))):
+            deposit = self.inbox(*names, sender=sender)
+            self.assertEqual(deposit.prepare(), [])
+            deposit.discard()
+        self.assertEqual(len(self.inbox("a", "d").prepare()), 1)
+
+    def test_at_the_same_time(self) -> None:
+        """Two of the same do not get into each other's way; the second keeps nothing."""
+        first, second = self.inbox("a"), self.inbox("a")
+        first.prepare()
+        second.prepare()
+        for each, content in ((first, b"1"), (second, b"2")):
+            each.take(file_of("a", content * MIB))
+        self.assertEqual([each.path.name for each in first.show()], ["a"])
+        self.assertFalse(second.discard(keep=True))
+        third = self.inbox("a")
+        self.assertEqual(third.prepare(), [])
+        third.discard()
+        self.assertEqual(os.listdir(self.directory), ["a"])
+
+    def test_tidy(self) -> None:
+        """After a week it is gone, and of one sender no more than a few are kept."""
+        for number in range(resumable_module._MAX_KEPT_OF_ONE_SENDER + 3):
+            deposit = self.inbox(f"file{number}")
+            deposit.prepare()
+            deposit.take(file_of(f"file{number}", bytes(MIB))[:-1])
+            self.assertTrue(deposit.discard(keep=True))
+        partials = self.directory / resumable_module.DIRECTORY
+        fd = os.open(self.directory, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        resumable_module.tidy(fd, "bob")
+        self.assertEqual(len(os.listdir(partials)), resumable_module._MAX_KEPT_OF_ONE_SENDER + 1)
+        resumable_module.tidy(fd, "alice")
+        self.assertEqual(len(os.listdir(partials)), resumable_module._MAX_KEPT_OF_ONE_SENDER)
+        busy = self.inbox("file7")
+        self.assertEqual(len(busy.prepare()), 1)
+        resumable_module.tidy(fd, now=time.time() + resumable_module.KEEP_SECONDS + 60)
+        self.assertEqual(len(os.listdir(partials)), 1)
+
+    def test_room_is_made(self) -> None:
+        """What is kept gives way to what comes, the oldest first."""
+        for number in range(3):
+            deposit = self.inbox(f"file{number}")
+            deposit.prepare()
+            deposit.take(file_of(f"file{number}", bytes(MIB))[:-1])
+            deposit.discard(keep=True)
+            (place,) = self.directory.glob(f"{resumable_module.DIRECTORY}/{deposit.key}")
+            os.utime(place, (1000 * number, time.time() - 1000 + number))
+        fd = os.open(self.directory, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        free = iter([5, 15, 15])
+        self.patch(resumable_module, "free_bytes", lambda _: next(free))
+        resumable_module.make_room(fd, 10)
+        self.assertEqual(len(os.listdir(self.directory / resumable_module.DIRECTORY)), 2)
+        left = os.listdir(self.directory / resumable_module.DIRECTORY)
+        self.assertNotIn(self.inbox("file0").key, left)

@@ -1,0 +1,493 @@
+"""Both ends of a transfer over a channel in memory: offer, answer, content, acknowledgement."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from zope.interface.verify import verifyObject
+
+from kdc.channel.sender import SenderChannel
+from kdc.channel.services import Service
+from kdc.channel.transport import IStreamProtocol
+from kdc.errors import (
+    IntegrityError,
+    KDCError,
+    LocalIOError,
+    PeerUnavailable,
+    RefusedByPolicy,
+    RemoteProtocolError,
+)
+from kdc.net import batching as batching_module
+from kdc.protocol.records import AckStatus
+from kdc.transfer import receiver as receiver_module
+from kdc.transfer import sender as sender_module
+from kdc.transfer import source as source_module
+from kdc.transfer.deposit import Deposit, FileDeposit, Stored
+from kdc.transfer.inbox import InboxDeposit
+from kdc.transfer.messages import SERVICE, Accept, Held, Item, Kind, Offer, Refuse
+from kdc.transfer.receiver import Broken, Inbox
+from kdc.transfer.sender import Delivery, Interrupted, SendProtocol, Unconfirmed
+from kdc.transfer.source import Outgoing
+from kdc.transfer.survey import Thing, survey
+from tests.support.core import PROPERTY
+from tests.support.edge import ChannelTestCase, StreamRecorder, Wire
+
+
+def at_once(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+    return maybeDeferred(call, *args)
+
+
+class TransferTestCase(ChannelTestCase):
+    """Alice sends to bob."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.here, self.there = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
+        self.here.mkdir()
+        self.there.mkdir()
+        self.received: list[tuple[str, Stored]] = []
+        self.broken: list[Broken] = []
+        self.progress: list[int] = []
+        self.inbox = self.receive()
+
+    def receive(self, **options: Any) -> Inbox:
+        """Have bob take things, as ``options`` say."""
+        settings: dict[str, Any] = {
+            "run": at_once,
+            "timers": self.network,
+            "deposit": lambda sender, offer: InboxDeposit(self.there, sender, offer),
+            "received": lambda sender, stored: self.received.append((sender, stored)),
+            "broken": self.broken.append,
+        }
+        inbox = Inbox(**{**settings, **options})
+        self.services[SERVICE] = Service(inbox)
+        return inbox
+
+    def file(self, name: str, content: bytes) -> Thing:
+        path = self.here / name
+        path.write_bytes(content)
+        return Thing(name, path)
+
+    def send(self, *things: Thing, settle: bool = True) -> tuple[SendProtocol, SenderChannel, Wire]:
+        surveyed = survey(things)
+
+        def open_stream(held: Mapping[str, Held]) -> Outgoing:
+            return Outgoing(things, surveyed, held)
+
+        protocol = SendProtocol(
+            surveyed.offer,
+            open_stream,
+            run=at_once,
+            timers=self.network,
+            progress=self.progress.append,
+        )
+        channel = self.sender(protocol, SERVICE)
+        wire = self.dial(channel)
+        if settle:
+            self.network.settle()
+        return protocol, channel, wire
+
+    def delivered(self, *things: Thing) -> Delivery:
+        protocol, _, _ = self.send(*things)
+        return self.successResultOf(protocol.done)
+
+    def failed(self, expected: type[KDCError], protocol: SendProtocol) -> Any:
+        return self.failureResultOf(protocol.done, expected).value
+
+    def step_until(self, true: Callable[[], bool]) -> None:
+        """Let the network work until then, and no longer."""
+        while not true():
+            for each in list(self.network.wires):
+                each.step()
+
+    def arrived(self) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.there)): path.read_bytes()
+            for path in self.there.rglob("*")
+            if path.is_file()
+        }
+
+    def talk(self, *pieces: bytes, end: bool = False) -> StreamRecorder:
+        """What a sender hears who says just this."""
+        alice = StreamRecorder()
+        alice.stored.callback(AckStatus.STORED)
+        channel = self.sender(alice, SERVICE)
+        self.dial(channel)
+        self.network.settle()
+        self.successResultOf(channel.opened)
+        for piece in pieces:
+            alice.out.write(piece)
+            self.network.advance(batching_module.PILE_SECONDS)
+        if end:
+            alice.out.loseWriteConnection()
+            self.network.settle()
+        return alice
+
+    def answer(self, *pieces: bytes) -> tuple[SendProtocol, StreamRecorder]:
+        """What a sender makes of a receiver that says just this."""
+        bob = StreamRecorder()
+        self.offer(bob, SERVICE)
+        protocol, _, _ = self.send(self.file("a", b"12345"))
+        for piece in pieces:
+            bob.out.write(piece)
+            self.network.settle()
+        return protocol, bob
+
+
+class TransferTests(TransferTestCase):
+    @PROPERTY
+    @given(st.lists(st.binary(max_size=200_000), min_size=1, max_size=4), st.integers(1, 1 << 18))
+    def test_equal(self, contents: list[bytes], chunk: int) -> None:
+        """What arrives is what was sent, however it is cut."""
+        self.setUp()
+        self.patch(source_module, "CHUNK_BYTES", chunk)
+        things = [self.file(f"file{n}", content) for n, content in enumerate(contents)]
+        total = sum(map(len, contents))
+        self.assertEqual(self.delivered(*things), Delivery("bob", total))
+        expected = {f"file{n}": content for n, content in enumerate(contents)}
+        self.assertEqual(self.arrived(), expected)
+        self.assertEqual([stored.name for _, stored in self.received], list(expected))
+        self.assert_quiet()
+
+    def test_tree(self) -> None:
+        """A directory arrives as it is: empty directories, hidden files below, executables."""
+        for path in ("d/empty", "d/.git", "d/deep/er"):
+            (self.here / path).mkdir(parents=True)
+        (self.here / "d/.git/config").write_bytes(b"[core]")
+        (self.here / "d/deep/er/run").write_bytes(b"#!/bin/sh")
+        (self.here / "d/deep/er/run").chmod(0o755)
+        self.delivered(Thing("d", self.here / "d"))
+        self.assertEqual(
+            self.arrived(), {"d/.git/config": b"[core]", "d/deep/er/run": b"#!/bin/sh"}
+        )
+        self.assertTrue((self.there / "d/empty").is_dir())
+        self.assertTrue(os.access(self.there / "d/deep/er/run", os.X_OK))
+        ((sender, stored),) = self.received
+        self.assertEqual((sender, stored.kind, stored.files), ("alice", Kind.DIRECTORY, 2))
+
+    def test_progress(self) -> None:
+        """Progress never goes back, and ends with all of it."""
+        self.delivered(self.file("a", bytes(1_000_000)), self.file("b", bytes(5)))
+        self.assertEqual(self.progress, sorted(self.progress))
+        self.assertEqual(self.progress[-1], 1_000_005)
+
+    def test_interfaces(self) -> None:
+        """Both ends are what the channel expects of a protocol that stores a stream."""
+        protocol, _, _ = self.send(self.file("a", b"1"))
+        self.assertTrue(verifyObject(IStreamProtocol, protocol))
+        self.successResultOf(protocol.done)
+
+    def test_slow_reader(self) -> None:
+        """While the receiver does not read, only little is taken from the disk."""
+        protocol, _, wire = self.send(self.file("a", bytes(8 << 20)), settle=False)
+        self.step_until(lambda: bool(self.progress))
+        wire.stalled = True
+        self.network.settle()
+        self.assertLessEqual(max(self.progress), 2 * source_module.CHUNK_BYTES)
+        self.assertLess(len(wire.sent), 1 << 20)
+        wire.stalled = False
+        self.network.settle()
+        self.successResultOf(protocol.done)
+
+
+class AnswerTests(TransferTestCase):
+    """What is wanted, and what is not."""
+
+    def test_nothing_before_the_answer(self) -> None:
+        """While a person thinks, however long, no content is on its way; then all of it is."""
+        thinking: Deferred[None] = Deferred()
+
+        async def think(sender: str, offer: Offer) -> None:
+            self.assertEqual((sender, offer), ("alice", Offer(("a",), 0, 1, 300_000)))
+            await thinking
+
+        self.receive(consent=think)
+        protocol, _, wire = self.send(self.file("a", bytes(300_000)))
+        self.network.advance(1800)
+        self.assertLess(len(wire.sent), 5000)
+        self.assertNoResult(protocol.done)
+        thinking.callback(None)
+        self.network.settle()
+        self.successResultOf(protocol.done)
+
+    def test_refused(self) -> None:
+        """A no reaches the sender with its reason, and nothing was stored."""
+        for error, status, text in (
+            (RefusedByPolicy("somebody\x1b said no"), 8, "did not accept it: somebody.x1b said no"),
+            (LocalIOError("/secret/path: full"), 8, "could not store it"),
+        ):
+
+            async def refuse(sender: str, offer: Offer, error: KDCError = error) -> None:
+                raise error
+
+            self.receive(consent=refuse)
+            protocol, _, _ = self.send(self.file("a", b"1"))
+            told = self.failed(RefusedByPolicy, protocol)
+            self.assertRegex(str(told), text)
+            self.assertNotIn("secret", f"{told} {told.hint}")
+            self.assertEqual(told.exit_status, status)
+            self.assertEqual(self.broken.pop(), Broken("alice", error, False, False))
+        self.assertEqual(self.arrived(), {})
+        self.assert_quiet()
+
+    def test_too_large(self) -> None:
+        """What is more than is taken is refused by its offer."""
+        self.receive(max_bytes=10)
+        protocol, _, _ = self.send(self.file("a", bytes(11)))
+        self.assertIn("does not accept so much", str(self.failed(RefusedByPolicy, protocol)))
+        self.delivered(self.file("a", bytes(10)))
+
+    def test_the_sender_leaves(self) -> None:
+        """Nobody is asked any more about what a sender wanted that has gone."""
+        cancelled: list[Any] = []
+
+        async def think(sender: str, offer: Offer) -> None:
+            await Deferred(cancelled.append)
+
+        self.receive(consent=think)
+        protocol, _, wire = self.send(self.file("a", b"1"))
+        wire.abortConnection()
+        self.network.settle()
+        self.failed(Interrupted, protocol)
+        self.assertEqual(len(cancelled), 1)
+        self.assertFalse(self.broken[0].accepted)
+        self.assert_quiet()
+
+    def test_never_answers(self) -> None:
+        """A receiver that says nothing costs the sender an hour."""
+        protocol, _ = self.answer()
+        self.network.advance(sender_module.ANSWER_SECONDS + 1)
+        self.failed(PeerUnavailable, protocol)
+        self.assert_quiet()
+
+    def test_never_confirms(self) -> None:
+        """So does one that takes everything and does not confirm it; what became of it is open."""
+        protocol, _ = self.answer(Accept().encode())
+        self.network.advance(sender_module.ACK_SECONDS + 1)
+        error = self.failed(PeerUnavailable, protocol)
+        self.assertIn("may have been stored or not", error.hint)
+
+    def test_refuses_later(self) -> None:
+        """A receiver may give up at any time, and the sender stops."""
+        protocol, _ = self.answer(
+            Accept().encode(), Refuse(AckStatus.STORAGE_FAILED, "disk gone").encode()
+        )
+        self.assertIn("disk gone", str(self.failed(RefusedByPolicy, protocol)))
+
+    def test_nonsense(self) -> None:
+        """A receiver that says what it should not is left, and nothing is taken for delivered."""
+        for pieces in (
+            (b"\0\2{}",),
+            (b"\0\0",),
+            (b"\xff\xff",),
+            (Accept().encode(), Accept().encode()),
+            (Accept().encode(), Held("a", 1, "0" * 64).encode()),
+        ):
+            protocol, _ = self.answer(*pieces)
+            self.failed(KDCError, protocol)
+            self.assert_quiet()
+
+    def test_lies_about_what_it_has(self) -> None:
+        """Whatever a receiver claims to have, what it has not proved is sent."""
+        for held in (Held("a", 5, "0" * 64), Held("a", 6, "0" * 64), Held("b", 5, "0" * 64)):
+            protocol, bob = self.answer(held.encode(), Accept().encode())
+            self.assertTrue(bytes(bob.received).endswith(b"12345"))
+            self.assertIn(b'"from":0', bob.received)
+            self.network.advance(sender_module.ACK_SECONDS + 1)
+            self.failed(PeerUnavailable, protocol)
+
+
+class HostileSenderTests(TransferTestCase):
+    """Who is allowed to send may say anything."""
+
+    def refused(self, *pieces: bytes, end: bool = False) -> None:
+        self.broken.clear()
+        alice = self.talk(*pieces, end=end)
+        self.assertIn(b'"answer":"refuse"', bytes(alice.received))
+        self.network.advance(receiver_module.REFUSED_SECONDS + 1)
+        self.assertEqual(len(self.broken), 1)
+        self.assertEqual(os.listdir(self.there), [])
+        self.assertNotIn(AckStatus.STORED, alice.acknowledgements)
+        self.assert_quiet()
+
+    def test_before_the_answer(self) -> None:
+        """Content that nobody has agreed to is refused."""
+
+        async def think(sender: str, offer: Offer) -> None:
+            await Deferred()
+
+        self.receive(consent=think)
+        self.refused(Offer(("a",)).encode(), Item(Kind.FILE, "a", 1).encode())
+
+    def test_not_the_offer(self) -> None:
+        """What was not offered, what is cut, and what is no message at all."""
+        offer = Offer(("a",), size=1).encode()
+        for pieces in (
+            (offer, Item(Kind.FILE, "a", 2).encode()),
+            (offer, Item(Kind.FILE, "b", 1).encode()),
+            (offer, Item(Kind.FILE, "a", 1, start=1).encode()),
+            (b"\0\2{}",),
+            (b"\0\0",),
+        ):
+            self.refused(*pieces)
+        for cut in ((), (offer,), (offer, Item(Kind.FILE, "a", 1).encode())):
+            self.refused(*cut, end=True)
+
+    def test_silence(self) -> None:
+        """Who opens a channel and offers nothing is shown the door."""
+        alice = self.talk()
+        self.network.advance(receiver_module.OFFER_SECONDS + 1)
+        self.assertIsNotNone(alice.lost)
+        self.assert_quiet()
+
+    def test_names(self) -> None:
+        """No name leads out of the inbox."""
+        for name in ("../x", "/x", "a/../../x", ".x", "a/.."):
+            text = Offer(("a",)).encode()[2:].replace(b'"a"', f'"{name}"'.encode())
+            self.refused(len(text).to_bytes(2, "big") + text)
+            item = Item(Kind.DIRECTORY, "a", 0).encode()
+            text = item[2:].replace(b'"a"', f'"{name}"'.encode())
+            self.refused(Offer(("a",)).encode(), len(text).to_bytes(2, "big") + text)
+        self.assertEqual(os.listdir(self.there.parent), [self.there.name])
+
+
+class CutTests(TransferTestCase):
+    """Networks that end in the middle."""
+
+    def test_anywhere(self) -> None:
+        """Cut after any number of bytes: all of it is there, or nothing; and then it goes on."""
+        content = os.urandom(3 << 20)
+        thing = self.file("a", content)
+        _, _, whole = self.send(thing)
+        total = len(whole.sent)
+        (self.there / "a").unlink()
+        for share in (0.1, 0.4, 0.2, 0.2):
+            protocol, _, wire = self.send(thing, settle=False)
+            wire.cut_after = int(total * share)
+            self.network.settle()
+            self.failed(IntegrityError, protocol)
+            self.assertNotIn("a", os.listdir(self.there))
+        self.progress.clear()
+        _, _, wire = self.send(thing)
+        self.assertEqual(self.arrived(), {"a": content})
+        self.assertLess(len(wire.sent), 0.3 * total)
+        self.assertTrue(self.broken[-1].kept)
+
+    def test_changed_in_between(self) -> None:
+        """A file that is another one by now is sent from its beginning."""
+        first, second = os.urandom(3 << 20), os.urandom(3 << 20)
+        protocol, _, wire = self.send(self.file("a", first), settle=False)
+        wire.cut_after = 2 << 20
+        self.network.settle()
+        self.failed(IntegrityError, protocol)
+        self.delivered(self.file("a", second))
+        self.assertEqual(self.arrived(), {"a": second})
+
+    def test_is_it_known(self) -> None:
+        """Before the end nothing is stored; after it nobody knows, and the error says so."""
+        protocol, _, wire = self.send(self.file("a", bytes(4 << 20)), settle=False)
+        wire.cut_after = 1 << 20
+        self.network.settle()
+        error = self.failed(Interrupted, protocol)
+        self.assertNotIsInstance(error, Unconfirmed)
+        self.assertIn("nothing of it is to be seen", error.hint)
+        protocol, _ = self.answer(Accept().encode())
+        (wire,) = [each for each in self.network.wires if each.host.host == "192.0.2.1"]
+        wire.abortConnection()
+        self.network.settle()
+        error = self.failed(Unconfirmed, protocol)
+        self.assertIn("stored all of it or nothing", error.hint)
+
+    def test_ghost(self) -> None:
+        """Who lost its connection goes on where it was, though the receiver has not noticed."""
+        content = os.urandom(4 << 20)
+        thing = self.file("a", content)
+        lost, _, ghost = self.send(thing, settle=False)
+        self.step_until(lambda: len(self.progress) > 8)
+        ghost.stalled = True
+        self.network.settle()
+        # No word of it ever arrives: as if the cable were out.
+        ghost.peer.stalled = True
+        _, _, wire = self.send(thing)
+        self.network.advance(receiver_module.SILENT_SECONDS + 1)
+        self.assertEqual(self.arrived(), {"a": content})
+        self.assertLess(len(wire.sent), len(content) - (1 << 20))
+        self.failed(Interrupted, lost)
+
+    def test_not_a_ghost(self) -> None:
+        """Two of the same at the same time both arrive."""
+        content = os.urandom(4 << 20)
+        thing = self.file("a", content)
+        first, _, wire = self.send(thing, settle=False)
+        self.step_until(lambda: len(self.progress) > 8)
+        wire.stalled = True
+        second, _, _ = self.send(thing)
+        wire.stalled = False
+        self.network.settle()
+        self.network.advance(receiver_module.SILENT_SECONDS + 1)
+        for protocol in (first, second):
+            self.successResultOf(protocol.done)
+        self.assertEqual(self.arrived(), {"a": content, "a.1": content})
+
+    def test_local_trouble(self) -> None:
+        """A sender that cannot go on stops; the receiver keeps nothing under its name."""
+        thing = self.file("a", bytes(4 << 20))
+        protocol, _, _ = self.send(thing, settle=False)
+        self.step_until(lambda: bool(self.progress))
+        os.truncate(self.here / "a", 1000)
+        self.network.settle()
+        self.assertIn("became shorter", str(self.failed(LocalIOError, protocol)))
+        self.assertNotIn("a", os.listdir(self.there))
+
+    def test_full_disk(self) -> None:
+        """A receiver whose disk is full says so at once, and leaves nothing."""
+
+        def failing(sender: str, offer: Offer) -> Deposit:
+            deposit = FileDeposit(self.there / "a", offer)
+
+            def full(pieces: list[bytes]) -> None:
+                raise LocalIOError("/inbox/a: No space left on device")
+
+            deposit._write = full  # type: ignore[method-assign]
+            return deposit
+
+        self.receive(deposit=failing)
+        protocol, _, wire = self.send(self.file("a", bytes(8 << 20)))
+        error = self.failed(RefusedByPolicy, protocol)
+        self.assertIn("could not store it", str(error))
+        self.assertNotIn("inbox", str(error))
+        self.assertLess(len(wire.sent), 4 << 20)
+        self.assertEqual(os.listdir(self.there), [])
+        self.assert_quiet()
+
+    def test_a_record_that_does_not_open(self) -> None:
+        """What was changed on its way is not kept for another attempt either."""
+        protocol, _, wire = self.send(self.file("a", bytes(4 << 20)), settle=False)
+        seen = [0]
+
+        def flip(data: bytes) -> bytes:
+            seen[0] += len(data)
+            return data if seen[0] < 2 << 20 else bytes([data[0], data[1], data[2] ^ 1]) + data[3:]
+
+        wire.tamper = flip
+        self.network.settle()
+        self.failed(Interrupted, protocol)
+        self.assertIsInstance(self.broken[0].error, RemoteProtocolError)
+        self.assertEqual(os.listdir(self.there), [])
+
+    def test_given_up(self) -> None:
+        """A sender that is cancelled leaves nothing behind."""
+        protocol, _, wire = self.send(self.file("a", bytes(4 << 20)), settle=False)
+        self.step_until(lambda: bool(self.progress))
+        protocol.done.cancel()
+        self.failureResultOf(protocol.done, CancelledError)
+        self.network.settle()
+        self.assertFalse(wire.connected)
+        self.assert_quiet()
+        self.assertTrue(self.broken[0].accepted)

@@ -16,16 +16,20 @@ import attrs
 
 from kdc.errors import Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import PartialFile, write_pieces
+from kdc.transfer._framing import Content, ItemEvent
+from kdc.transfer._partials import free_bytes
 from kdc.transfer.messages import Held, Item, Kind, Offer
-from kdc.transfer.resumable import free_bytes
-from kdc.transfer.stream import Content, ItemEvent
 
-__all__ = ["Arrival", "Deposit", "FileDeposit", "Recorded", "Sealed", "Stored", "StreamDeposit"]
-
-# So many files are made durable one by one; more of them together, which is much faster.
-_FEW = 32
-# What is less than this is not worth keeping for another attempt.
-_WORTH_KEEPING = 1 << 20
+__all__ = [
+    "Arrival",
+    "Deposit",
+    "FileDeposit",
+    "ItemDeposit",
+    "Recorded",
+    "Sealed",
+    "Stored",
+    "StreamDeposit",
+]
 
 
 @attrs.frozen
@@ -86,8 +90,8 @@ class Deposit(abc.ABC):
         """After `show`: the sender knows that it was stored, and will not come again with it."""
 
 
-class _Taking(Deposit):
-    """Splits what arrives into items."""
+class ItemDeposit(Deposit):
+    """One that takes items one after the other: it splits what arrives into them."""
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
         pieces: list[bytes] = []
@@ -127,7 +131,7 @@ def _not_a_directory(item: Item) -> None:
         raise RemoteProtocolError(Refusal.NOT_ALLOWED, "a directory for one file")
 
 
-class FileDeposit(_Taking):
+class FileDeposit(ItemDeposit):
     """One item, which replaces the file ``output``, whatever the sender calls it."""
 
     def __init__(self, output: Path, offer: Offer) -> None:
@@ -171,7 +175,7 @@ class FileDeposit(_Taking):
         self._partial.finish()
 
 
-class StreamDeposit(_Taking):
+class StreamDeposit(ItemDeposit):
     """One item, as it comes, to a descriptor such as standard output.
 
     Nothing can be taken back there: whether it was whole, only the end tells.

@@ -11,14 +11,19 @@ import attrs
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import write_pieces
 from kdc.files.tree import Tree, exchange, move_to_free_name, sync_all
-from kdc.transfer.deposit import _FEW, _WORTH_KEEPING, Stored, _Taking
+from kdc.transfer._partials import Place, key_of, make_room, tidy
+from kdc.transfer.deposit import ItemDeposit, Stored
 from kdc.transfer.messages import Held, Item, Kind, Offer
-from kdc.transfer.resumable import Place, key_of, make_room, tidy
 
 __all__ = ["InboxDeposit"]
 
+# So many files are made durable one by one; more of them together, which is much faster.
+_FEW = 32
+# What is less than this is not worth keeping for another attempt.
+_WORTH_KEEPING = 1 << 20
 
-class InboxDeposit(_Taking):
+
+class InboxDeposit(ItemDeposit):
     """Everything under its own name in ``inbox``, or the next free one.
 
     ``force``: what has that name is replaced.

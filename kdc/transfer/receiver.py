@@ -27,9 +27,9 @@ from kdc.errors import (
 from kdc.net.background import background
 from kdc.net.batching import Handover
 from kdc.protocol.records import AckStatus
+from kdc.transfer._framing import ItemReader
 from kdc.transfer.deposit import Arrival, Deposit, Sealed, Stored
 from kdc.transfer.messages import Accept, Held, Offer, Refuse
-from kdc.transfer.stream import ItemReader
 
 __all__ = ["Broken", "Inbox"]
 

@@ -27,11 +27,11 @@ import attrs
 from kdc.errors import IntegrityError, LocalIOError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import sha256_of
 from kdc.files.tree import Tree
+from kdc.transfer._framing import Content, Finished
+from kdc.transfer._partials import forget
 from kdc.transfer.deposit import Arrival, Stored
 from kdc.transfer.inbox import InboxDeposit
 from kdc.transfer.messages import MAX_MESSAGE, Held, Item, Kind, Offer
-from kdc.transfer.resumable import forget
-from kdc.transfer.stream import Content, Finished
 
 __all__ = ["OnceDeposit"]
 

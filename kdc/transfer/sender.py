@@ -29,8 +29,8 @@ from kdc.errors import (
 )
 from kdc.net.background import background
 from kdc.protocol.records import EVEN_DATA, AckStatus
+from kdc.transfer._framing import AnswerReader
 from kdc.transfer.messages import Accept, Held, Offer, Refuse
-from kdc.transfer.stream import AnswerReader
 
 __all__ = ["Delivery", "Interrupted", "SendProtocol", "Stream", "Unconfirmed", "send_factory"]
 

@@ -20,7 +20,7 @@ NOT_TO_SEND = """
     kdc.commands.client.tunnel_commands kdc.commands.client.who kdc.commands.completion
     kdc.commands.option_table kdc.commands.tap kdc.files.tree kdc.issuing.issuer
     kdc.server.connections kdc.server.service kdc.store kdc.transfer.consent kdc.transfer.deposit
-    kdc.transfer.hook kdc.transfer.receiver kdc.transfer.resumable kdc.tunnel.splice
+    kdc.transfer.hook kdc.transfer.receiver kdc.transfer._partials kdc.tunnel.splice
     kdc.tunnel.tunnels
     hypothesis importlib.metadata pkg_resources setuptools sqlite3
     twisted.application twisted.conch twisted.mail twisted.names

@@ -16,12 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError
 from kdc.files import tree as tree_module
+from kdc.transfer import _partials as partials_module
 from kdc.transfer import inbox as inbox_module
-from kdc.transfer import resumable as resumable_module
+from kdc.transfer._framing import Content, Finished
 from kdc.transfer.deposit import Arrival, Deposit, FileDeposit, Recorded, Sealed, StreamDeposit
 from kdc.transfer.inbox import InboxDeposit
 from kdc.transfer.messages import Held, Item, Kind, Offer
-from kdc.transfer.stream import Content, Finished
 from tests.support.core import PROPERTY
 
 MIB = 1 << 20
@@ -146,7 +146,7 @@ class InboxTests(DepositTestCase):
         arrivals = file_of("a", b"1", b"2") + file_of("empty") + directory("d")
         for each in [*arrivals, *directory("d/e"), *file_of("d/e/x", b"3", executable=True)]:
             deposit.take([each])
-        self.assertEqual(os.listdir(self.directory), [resumable_module.DIRECTORY])
+        self.assertEqual(os.listdir(self.directory), [partials_module.DIRECTORY])
         stored = deposit.show()
         self.assertEqual([each.path.name for each in stored], ["a", "empty", "d"])
         self.assertEqual([(each.size, each.files) for each in stored], [(2, 1), (0, 1), (1, 1)])
@@ -311,7 +311,7 @@ class PlantedTests(DepositTestCase):
 
     def attempt(self) -> Path:
         """Where the transfer that is under way is put together."""
-        (found,) = self.directory.glob(f"{resumable_module.DIRECTORY}/*/1")
+        (found,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/1")
         return found
 
     def test_link_during_the_transfer(self) -> None:
@@ -360,11 +360,11 @@ class PlantedTests(DepositTestCase):
 
     def test_shared_partials(self) -> None:
         """A place for partial files that others can look into, or a link to one, is refused."""
-        (self.directory / resumable_module.DIRECTORY).mkdir()
-        (self.directory / resumable_module.DIRECTORY).chmod(0o777)
+        (self.directory / partials_module.DIRECTORY).mkdir()
+        (self.directory / partials_module.DIRECTORY).chmod(0o777)
         self.assertIn("open to others", str(self.assertRaises(LocalIOError, self.inbox().prepare)))
-        (self.directory / resumable_module.DIRECTORY).rmdir()
-        (self.directory / resumable_module.DIRECTORY).symlink_to(self.outside.absolute())
+        (self.directory / partials_module.DIRECTORY).rmdir()
+        (self.directory / partials_module.DIRECTORY).symlink_to(self.outside.absolute())
         self.assertRaises(LocalIOError, self.inbox().prepare)
         self.assertEqual(os.listdir(self.outside), [])
 
@@ -415,7 +415,7 @@ class ResumeTests(DepositTestCase):
         whole, half = bytes(range(256)) * 8192, os.urandom(MIB)
         files = [*file_of("a", whole), *directory("d"), *file_of("d/x", half)[:-1]]
         self.assertTrue(self.cut(*files))
-        self.assertEqual(os.listdir(self.directory), [resumable_module.DIRECTORY])
+        self.assertEqual(os.listdir(self.directory), [partials_module.DIRECTORY])
 
         deposit = self.inbox("a", "d")
         held = {each.name: each for each in deposit.prepare()}
@@ -457,7 +457,7 @@ class ResumeTests(DepositTestCase):
         deposit.take(arrivals)
         deposit.show()
         self.assertEqual(self.listing(), {"a": content})
-        self.assertNotIn(resumable_module.DIRECTORY, os.listdir(self.directory))
+        self.assertNotIn(partials_module.DIRECTORY, os.listdir(self.directory))
 
     def test_more_than_is_held(self) -> None:
         """Who claims that more is here than there is, is refused."""
@@ -508,21 +508,21 @@ class ResumeTests(DepositTestCase):
 
     def test_tidy(self) -> None:
         """After a week it is gone, and of one sender no more than a few are kept."""
-        for number in range(resumable_module._MAX_KEPT_OF_ONE_SENDER + 3):
+        for number in range(partials_module._MAX_KEPT_OF_ONE_SENDER + 3):
             deposit = self.inbox(f"file{number}")
             deposit.prepare()
             deposit.take(file_of(f"file{number}", bytes(MIB))[:-1])
             self.assertTrue(deposit.discard(keep=True))
-        partials = self.directory / resumable_module.DIRECTORY
+        partials = self.directory / partials_module.DIRECTORY
         fd = os.open(self.directory, os.O_RDONLY)
         self.addCleanup(os.close, fd)
-        resumable_module.tidy(fd, "bob")
-        self.assertEqual(len(os.listdir(partials)), resumable_module._MAX_KEPT_OF_ONE_SENDER + 1)
-        resumable_module.tidy(fd, "alice")
-        self.assertEqual(len(os.listdir(partials)), resumable_module._MAX_KEPT_OF_ONE_SENDER)
+        partials_module.tidy(fd, "bob")
+        self.assertEqual(len(os.listdir(partials)), partials_module._MAX_KEPT_OF_ONE_SENDER + 1)
+        partials_module.tidy(fd, "alice")
+        self.assertEqual(len(os.listdir(partials)), partials_module._MAX_KEPT_OF_ONE_SENDER)
         busy = self.inbox("file7")
         self.assertEqual(len(busy.prepare()), 1)
-        resumable_module.tidy(fd, now=time.time() + resumable_module.KEEP_SECONDS + 60)
+        partials_module.tidy(fd, now=time.time() + partials_module.KEEP_SECONDS + 60)
         self.assertEqual(len(os.listdir(partials)), 1)
 
     def test_room_is_made(self) -> None:
@@ -532,13 +532,13 @@ class ResumeTests(DepositTestCase):
             deposit.prepare()
             deposit.take(file_of(f"file{number}", bytes(MIB))[:-1])
             deposit.discard(keep=True)
-            (place,) = self.directory.glob(f"{resumable_module.DIRECTORY}/{deposit.key}")
+            (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/{deposit.key}")
             os.utime(place, (1000 * number, time.time() - 1000 + number))
         fd = os.open(self.directory, os.O_RDONLY)
         self.addCleanup(os.close, fd)
         free = iter([5, 15, 15])
-        self.patch(resumable_module, "free_bytes", lambda _: next(free))
-        resumable_module.make_room(fd, 10)
-        self.assertEqual(len(os.listdir(self.directory / resumable_module.DIRECTORY)), 2)
-        left = os.listdir(self.directory / resumable_module.DIRECTORY)
+        self.patch(partials_module, "free_bytes", lambda _: next(free))
+        partials_module.make_room(fd, 10)
+        self.assertEqual(len(os.listdir(self.directory / partials_module.DIRECTORY)), 2)
+        left = os.listdir(self.directory / partials_module.DIRECTORY)
         self.assertNotIn(self.inbox("file0").key, left)

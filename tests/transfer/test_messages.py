@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import Refusal, RemoteProtocolError, TooLarge
 from kdc.protocol.records import AckStatus
+from kdc.transfer._framing import AnswerReader, Content, Finished, ItemReader
 from kdc.transfer.messages import (
     MAX_MESSAGE,
     MAX_TEXT,
@@ -28,7 +29,6 @@ from kdc.transfer.messages import (
     safe_name,
     safe_path,
 )
-from kdc.transfer.stream import AnswerReader, Content, Finished, ItemReader
 from tests.support.core import PROPERTY
 
 

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from kdc.errors import IntegrityError, LocalIOError, RefusedByPolicy, RemoteProtocolError
+from kdc.transfer import _partials as partials_module
 from kdc.transfer import inbox as inbox_module
 from kdc.transfer import receiver as receiver_module
-from kdc.transfer import resumable as resumable_module
 from kdc.transfer import sender as sender_module
+from kdc.transfer._framing import Content, Finished
 from kdc.transfer.deposit import Stored
 from kdc.transfer.messages import Item, Kind, Offer
 from kdc.transfer.redelivery import OnceDeposit
 from kdc.transfer.sender import SendProtocol, Unconfirmed
-from kdc.transfer.stream import Content, Finished
 from kdc.transfer.survey import Thing
 from tests.support.core import PROPERTY
 from tests.support.edge import Wire
@@ -69,7 +69,7 @@ class OnceTestCase(TransferTestCase):
         self.assertLess(len(wire.sent), 3000)
         self.assertEqual(self.arrived().keys(), before)
         self.assertEqual(self.received[-1][1].again, again)
-        self.assertFalse((self.there / resumable_module.DIRECTORY).exists())
+        self.assertFalse((self.there / partials_module.DIRECTORY).exists())
         self.assert_quiet()
         return self.received[-1][1]
 
@@ -77,7 +77,7 @@ class OnceTestCase(TransferTestCase):
         """It is stored as something new, and nothing is left but what is shown."""
         self.delivered(*things)
         self.assertFalse(self.received[-1][1].again)
-        self.assertFalse((self.there / resumable_module.DIRECTORY).exists())
+        self.assertFalse((self.there / partials_module.DIRECTORY).exists())
 
 
 class OnceTests(OnceTestCase):
@@ -253,7 +253,7 @@ class InboxTests(OnceTestCase):
 
     def test_too_late(self) -> None:
         """After an hour it is something new; so it is when the clock was set."""
-        for seconds in (resumable_module.NOTE_SECONDS + 60, -resumable_module.NOTE_SECONDS - 60):
+        for seconds in (partials_module.NOTE_SECONDS + 60, -partials_module.NOTE_SECONDS - 60):
             (note,) = self.there.glob(".kdc-partial/*/shown")
             then = time.time() - seconds
             os.utime(note, (then, then))
@@ -364,7 +364,7 @@ class WhileTests(OnceTestCase):
         ghost.abortConnection()
         self.network.settle()
         self.failed(Unconfirmed, first)
-        self.assertFalse((self.there / resumable_module.DIRECTORY).exists())
+        self.assertFalse((self.there / partials_module.DIRECTORY).exists())
 
     def test_farewell(self) -> None:
         """A sender that has the acknowledgement tells of it soon, though the rest never comes."""

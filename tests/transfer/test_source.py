@@ -17,9 +17,9 @@ from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.protocol.records import EVEN_DATA
 from kdc.transfer import source as source_module
 from kdc.transfer import survey as survey_module
+from kdc.transfer._framing import Content, ItemReader
 from kdc.transfer.messages import Held, Item, Kind, Offer
 from kdc.transfer.source import CHUNK_BYTES, Outgoing
-from kdc.transfer.stream import Content, ItemReader
 from kdc.transfer.survey import Thing, skipped_lines, survey, things_of
 from tests.support.core import PROPERTY
 

@@ -173,7 +173,7 @@ class Place:
                 shutil.rmtree(self._name, dir_fd=self._root)
         os.close(self._fd)
         os.close(self._root)
-        with contextlib.suppress(OSError):  # the last one puts out the light
+        with contextlib.suppress(OSError):  # others may still use it: then it is not empty
             os.rmdir(DIRECTORY, dir_fd=self._inbox)
 
     def _claim(self, name: str) -> bool:

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from kdc.errors import LocalIOError
 from kdc.files.atomic import sha256_of
 from kdc.files.tree import Tree
-from kdc.transfer.messages import MAX_MESSAGE, Held, Offer, safe_path
+from kdc.transfer.messages import Held, Offer
 
 __all__ = ["DIRECTORY", "Place", "forget", "free_bytes", "key_of", "make_room", "tidy"]
 
@@ -99,14 +99,13 @@ class Place:
                     found[parts] = size, tree
         listed, length = [], 0
         for parts, (size, tree) in sorted(found.items(), key=lambda each: -each[1][0]):
-            length += min(len("/".join(parts)) * 2 + 150, MAX_MESSAGE)
-            if length > _MAX_LISTED_BYTES:
-                break
-            with contextlib.suppress(ValueError):
-                safe_path("/".join(parts))
-                digest = _digest(tree, parts, size)
-                if digest is not None:
-                    listed.append(Held("/".join(parts), size, digest))
+            digest = _digest(tree, parts, size)
+            if digest is not None:
+                held = Held("/".join(parts), size, digest)
+                length += len(held.encode())
+                if length > _MAX_LISTED_BYTES:
+                    break
+                listed.append(held)
         return listed
 
     def take_up(self, parts: tuple[str, ...], size: int, *, executable: bool) -> int:

@@ -7,6 +7,7 @@ final name.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
@@ -30,16 +31,26 @@ from kdc.errors import (
 from kdc.net.background import background
 from kdc.protocol.records import EVEN_DATA, AckStatus
 from kdc.transfer._framing import AnswerReader
-from kdc.transfer.messages import Accept, Held, Offer, Refuse
+from kdc.transfer._held import HeldByReceiver
+from kdc.transfer.messages import Accept, Answer, Held, Offer, Refuse
 
-__all__ = ["Delivery", "Interrupted", "SendProtocol", "Stream", "Unconfirmed", "send_factory"]
+__all__ = [
+    "TRANSITIONS",
+    "Delivery",
+    "Interrupted",
+    "Phase",
+    "SendProtocol",
+    "Step",
+    "Stream",
+    "Unconfirmed",
+    "send_factory",
+]
 
 # A person may have to be asked, and the receiver may have much to look through.
 ANSWER_SECONDS = 3600.0
 # That the receiver is alive, the channel's own pings show; a disk may be slow.
 ACK_SECONDS = 3600.0
 FAREWELL_SECONDS = 3.0
-_MAX_HELD = 100_000
 # Sealed and sent at a time: larger pieces miss the cache, and cost more.
 _PIECE_BYTES = 4 * EVEN_DATA
 Run = Callable[..., "Deferred[Any]"]
@@ -76,6 +87,41 @@ class Unconfirmed(Interrupted):
     """
 
 
+class Phase(enum.Enum):
+    """How far a sender is."""
+
+    OFFERED = enum.auto()
+    SENDING = enum.auto()
+    SENT = enum.auto()
+    DELIVERED = enum.auto()
+    FAILED = enum.auto()
+
+
+class Step(enum.Enum):
+    """What happens to it: answers, our own end, and the acknowledgement of that."""
+
+    HAVE = enum.auto()
+    ACCEPT = enum.auto()
+    REFUSE = enum.auto()
+    ALL_SENT = enum.auto()
+    STORED = enum.auto()
+    NOT_STORED = enum.auto()
+
+
+# Every step there is; whatever else a receiver says ends in FAILED.
+TRANSITIONS: dict[tuple[Phase, Step], Phase] = {
+    (Phase.OFFERED, Step.HAVE): Phase.OFFERED,
+    (Phase.OFFERED, Step.ACCEPT): Phase.SENDING,
+    (Phase.OFFERED, Step.REFUSE): Phase.FAILED,
+    (Phase.SENDING, Step.REFUSE): Phase.FAILED,
+    (Phase.SENDING, Step.ALL_SENT): Phase.SENT,
+    (Phase.SENT, Step.REFUSE): Phase.FAILED,
+    (Phase.SENT, Step.STORED): Phase.DELIVERED,
+    (Phase.SENT, Step.NOT_STORED): Phase.FAILED,
+}
+_STEPS: dict[type[Answer], Step] = {Held: Step.HAVE, Accept: Step.ACCEPT, Refuse: Step.REFUSE}
+
+
 @implementer(IStreamProtocol, IPushProducer)
 class SendProtocol(TwistedProtocol):
     """Sends ``offer`` and, when it is accepted, the stream behind it.
@@ -98,20 +144,17 @@ class SendProtocol(TwistedProtocol):
         progress: Callable[[int], None],
     ) -> None:
         self.done: Deferred[Delivery] = Deferred(lambda _: self._channel.abortConnection())
+        self.phase = Phase.OFFERED
         self._offer = offer
         self._open_stream = open_stream
         self._run = run
         self._timers = timers
         self._progress = progress
         self._answers = AnswerReader()
-        self._held: dict[str, Held] = {}
-        self._accepted = False
-        self._ended = False
+        self._held = HeldByReceiver(offer)
         self._stream: Stream | None = None
         self._resumed: Deferred[None] | None = None
-        self._failed: KDCError | None = None
-        self._stopped = False
-        self._delivery: Delivery | None = None
+        self._error: KDCError | None = None
         self._late: Any = None
 
     @property
@@ -124,23 +167,14 @@ class SendProtocol(TwistedProtocol):
         self._within(ANSWER_SECONDS, "did not say whether it wants it")
 
     def dataReceived(self, data: bytes) -> None:
-        if self._failed is not None:
-            return
         try:
+            if self.phase is Phase.OFFERED:
+                self._held.arrived(len(data))
             for answer in self._answers.feed(data):
-                if isinstance(answer, Refuse):
-                    self._fail(self._refusal(answer))
+                if self.phase is Phase.FAILED:
                     return
-                if self._accepted:
-                    self._fail(IntegrityError("the receiver says more than was asked"))
-                    return
-                if isinstance(answer, Accept):
-                    self._accepted = True
-                    self._cancel()
-                    background(self._send(), "sending")
-                elif len(self._held) < _MAX_HELD:
-                    self._held[answer.name] = answer
-        except RemoteProtocolError as error:
+                self._answered(answer)
+        except KDCError as error:
             self._fail(error)
 
     async def endReceived(self) -> AckStatus:
@@ -153,11 +187,15 @@ class SendProtocol(TwistedProtocol):
         """`acknowledged` tells more."""
 
     def acknowledged(self, status: AckStatus) -> None:
+        try:
+            self._step(Step.STORED if status is AckStatus.STORED else Step.NOT_STORED)
+        except IntegrityError as error:
+            self._fail(error)
+            return
         self._cancel()
-        if status is not AckStatus.STORED:
+        if self.phase is Phase.FAILED:
             self._fail(self._refusal(Refuse(status)))
             return
-        self._delivery = Delivery(self._channel.principal, self._sent)
         # The receiver is still to hear that we know; then it may forget it.
         self._late = self._timers.callLater(FAREWELL_SECONDS, self._delivered)
         self._channel.loseConnection()
@@ -165,16 +203,10 @@ class SendProtocol(TwistedProtocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._cancel()
         self.stopProducing()
-        if self._delivery is not None:
+        if self.phase is Phase.DELIVERED:
             self._delivered()
-            return
-        if self.done.called:
-            return
-        error = self._failed or reason.value
-        cut = isinstance(error, IntegrityError | PeerUnavailable | RemoteProtocolError)
-        if self._failed is None and (cut or reason.check(ConnectionDone)):
-            error = self._cut()
-        self.done.errback(error)
+        elif not self.done.called:
+            self.done.errback(self._error or self._why_lost(reason))
 
     def pauseProducing(self) -> None:
         if self._resumed is None:
@@ -186,18 +218,35 @@ class SendProtocol(TwistedProtocol):
             resumed.callback(None)
 
     def stopProducing(self) -> None:
-        self._stopped = True
         if self._stream is not None:
             self._stream.stop()
+        if self.phase in (Phase.OFFERED, Phase.SENDING):
+            self.phase = Phase.FAILED
         self.resumeProducing()
 
     @property
     def _sent(self) -> int:
         return 0 if self._stream is None else self._stream.done
 
+    def _answered(self, answer: Answer) -> None:
+        self._step(_STEPS[type(answer)])
+        if isinstance(answer, Held):
+            self._held.add(answer)
+        elif isinstance(answer, Refuse):
+            self._fail(self._refusal(answer))
+        else:
+            self._cancel()
+            background(self._send(), "sending")
+
+    def _step(self, step: Step) -> None:
+        after = TRANSITIONS.get((self.phase, step))
+        if after is None:
+            raise IntegrityError("the receiver says more than was asked")
+        self.phase = after
+
     async def _send(self) -> None:
         try:
-            self._stream = await self._run(self._open_stream, self._held)
+            self._stream = await self._run(self._open_stream, self._held.of)
             await self._send_all(self._stream)
         except KDCError as error:
             self._fail(error)
@@ -206,7 +255,7 @@ class SendProtocol(TwistedProtocol):
 
     async def _send_all(self, stream: Stream) -> None:
         reading = self._run(stream.read)
-        while (chunk := await reading) and not self._stopped:
+        while (chunk := await reading) and self.phase is Phase.SENDING:
             # The next one is read while this is sealed and sent.
             reading = self._run(stream.read)
             for at in range(0, len(chunk), _PIECE_BYTES):
@@ -214,17 +263,17 @@ class SendProtocol(TwistedProtocol):
                 self._progress(stream.done)
                 if self._resumed is not None:
                     await self._resumed
-        if self._stopped:
+        if self.phase is not Phase.SENDING:
             return
-        self._ended = True
+        self._step(Step.ALL_SENT)
         self._channel.unregisterProducer()
         self._channel.loseWriteConnection()
         self._within(ACK_SECONDS, "was sent everything, but did not confirm it")
 
     def _delivered(self) -> None:
         self._late = None
-        if self._delivery is not None and not self.done.called:
-            self.done.callback(self._delivery)
+        if not self.done.called:
+            self.done.callback(Delivery(self._channel.principal, self._sent))
 
     def _refusal(self, refuse: Refuse) -> KDCError:
         peer = self._channel.principal
@@ -237,11 +286,16 @@ class SendProtocol(TwistedProtocol):
         )
         return RefusedByPolicy(f"{peer} {what}{told}", hint=hint)
 
+    def _why_lost(self, reason: Failure) -> BaseException:
+        error = cast(BaseException, reason.value)
+        cut = isinstance(error, IntegrityError | PeerUnavailable | RemoteProtocolError)
+        return self._cut() if cut or reason.check(ConnectionDone) else error
+
     def _cut(self) -> KDCError:
         text = (
             f"the connection to {self._channel.principal} was cut before it confirmed what it got"
         )
-        if self._ended:
+        if self.phase is Phase.SENT:
             return Unconfirmed(
                 text,
                 hint="it has stored all of it or nothing; send it again: an inbox keeps it once",
@@ -261,8 +315,9 @@ class SendProtocol(TwistedProtocol):
         self._late = self._timers.callLater(seconds, late)
 
     def _fail(self, error: KDCError) -> None:
-        if self._failed is None:
-            self._failed = error
+        if self.phase is not Phase.DELIVERED:  # what was confirmed stays so
+            self._error = self._error or error
+            self.phase = Phase.FAILED
         self._channel.abortConnection()
 
     def _cancel(self) -> None:

@@ -20,7 +20,7 @@ from kdc.transfer._framing import Content, Finished
 from kdc.transfer.deposit import Stored
 from kdc.transfer.messages import Item, Kind, Offer
 from kdc.transfer.redelivery import OnceDeposit
-from kdc.transfer.sender import SendProtocol, Unconfirmed
+from kdc.transfer.sender import Phase, SendProtocol, Unconfirmed
 from kdc.transfer.survey import Thing
 from tests.support.core import PROPERTY
 from tests.support.edge import Wire
@@ -46,7 +46,7 @@ class OnceTestCase(TransferTestCase):
     def send_unheard(self, *things: Thing) -> tuple[SendProtocol, Wire]:
         """Send everything; what the receiver says to that does not arrive."""
         protocol, _, wire = self.send(*things, settle=False)
-        self.step_until(lambda: protocol._accepted)
+        self.step_until(lambda: protocol.phase is not Phase.OFFERED)
         wire.peer.stalled = True
         self.network.settle()
         self.assertNoResult(protocol.done)
@@ -369,7 +369,7 @@ class WhileTests(OnceTestCase):
     def test_farewell(self) -> None:
         """A sender that has the acknowledgement tells of it soon, though the rest never comes."""
         protocol, _, wire = self.send(self.file("a", CONTENT), settle=False)
-        self.step_until(lambda: protocol._delivery is not None)
+        self.step_until(lambda: protocol.phase is Phase.DELIVERED)
         wire.peer.stalled = wire.stalled = True
         self.network.settle()
         self.network.advance(sender_module.FAREWELL_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,11 +29,20 @@ from kdc.protocol.records import AckStatus
 from kdc.transfer import receiver as receiver_module
 from kdc.transfer import sender as sender_module
 from kdc.transfer import source as source_module
+from kdc.transfer._held import MAX_ANSWER_BYTES
 from kdc.transfer.deposit import Deposit, FileDeposit, Stored
 from kdc.transfer.inbox import InboxDeposit
 from kdc.transfer.messages import SERVICE, Accept, Held, Item, Kind, Offer, Refuse
 from kdc.transfer.receiver import Broken, Inbox
-from kdc.transfer.sender import Delivery, Interrupted, SendProtocol, Unconfirmed
+from kdc.transfer.sender import (
+    TRANSITIONS,
+    Delivery,
+    Interrupted,
+    Phase,
+    SendProtocol,
+    Step,
+    Unconfirmed,
+)
 from kdc.transfer.source import Outgoing
 from kdc.transfer.survey import Thing, survey
 from tests.support.core import PROPERTY
@@ -45,6 +55,8 @@ def at_once(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
 
 class TransferTestCase(ChannelTestCase):
     """Alice sends to bob."""
+
+    work = staticmethod(at_once)
 
     def setUp(self) -> None:
         super().setUp()
@@ -83,7 +95,7 @@ class TransferTestCase(ChannelTestCase):
         protocol = SendProtocol(
             surveyed.offer,
             open_stream,
-            run=at_once,
+            run=self.work,
             timers=self.network,
             progress=self.progress.append,
         )
@@ -301,6 +313,82 @@ class AnswerTests(TransferTestCase):
             self.assertIn(b'"from":0', bob.received)
             self.network.advance(sender_module.ACK_SECONDS + 1)
             self.failed(PeerUnavailable, protocol)
+
+
+class SenderTableTests(TransferTestCase):
+    """Every state of a sender with everything that a receiver can say."""
+
+    def reach(self, phase: Phase) -> tuple[SendProtocol, StreamRecorder]:
+        """A sender in ``phase``, and its receiver."""
+        stuck = phase is Phase.SENDING
+        self.patch(self, "work", (lambda *_: Deferred()) if stuck else at_once)
+        protocol, bob = self.answer(*([Accept().encode()] if phase is not Phase.OFFERED else []))
+        if phase is Phase.DELIVERED:
+            protocol.acknowledged(AckStatus.STORED)
+        if phase is Phase.FAILED:
+            protocol.acknowledged(AckStatus.STORAGE_FAILED)
+        self.assertIs(protocol.phase, phase)
+        return protocol, bob
+
+    def test_every_step(self) -> None:
+        """What is in the table happens; anything else fails, and takes nothing confirmed back."""
+        says: dict[Step, Any] = {
+            Step.HAVE: Held("a", 1, "0" * 64),
+            Step.ACCEPT: Accept(),
+            Step.REFUSE: Refuse(AckStatus.NOT_ALLOWED, "no"),
+            Step.STORED: AckStatus.STORED,
+            Step.NOT_STORED: AckStatus.STORAGE_FAILED,
+        }
+        for phase, (step, said) in itertools.product(Phase, says.items()):
+            protocol, bob = self.reach(phase)
+            self.patch(self, "work", lambda *_: Deferred())
+            protocol._run = self.work
+            if isinstance(said, AckStatus):
+                protocol.acknowledged(said)
+            else:
+                bob.out.write(said.encode())
+                self.network.settle()
+            kept = phase is Phase.DELIVERED
+            expected = TRANSITIONS.get((phase, step), phase if kept else Phase.FAILED)
+            self.assertIs(protocol.phase, expected, (phase, step))
+            bob.out.abortConnection()
+            self.network.advance(sender_module.FAREWELL_SECONDS)
+            if expected is Phase.DELIVERED:
+                self.successResultOf(protocol.done)
+            else:
+                self.failureResultOf(protocol.done, KDCError)
+            self.assert_quiet()
+
+    def test_our_own_end(self) -> None:
+        """That all is sent is said by nothing but sending it all."""
+        steps = {key for key in TRANSITIONS if key[1] is Step.ALL_SENT}
+        self.assertEqual(steps, {(Phase.SENDING, Step.ALL_SENT)})
+
+
+class HostileReceiverTests(TransferTestCase):
+    """Whoever is sent something may say anything."""
+
+    def test_more_held_than_offered(self) -> None:
+        """Of what the receiver claims to have only so much is kept as can have been offered."""
+        claims = [Held(f"a/{n}", 1, "0" * 64).encode() for n in range(5000)]
+        protocol, _ = self.answer(b"".join(claims))
+        self.assertIs(protocol.phase, Phase.OFFERED)
+        self.assertLessEqual(len(protocol._held.of), 1)
+        protocol, _ = self.answer(Held("b", 1, "0" * 64).encode())
+        self.assertEqual(len(protocol._held.of), 0)
+
+    def test_endless(self) -> None:
+        """Who goes on and on about what it has is left."""
+        claim = Held("a", 1, "0" * 64).encode()[2:]
+        padded = claim + b" " * (16_384 - len(claim))
+        message = len(padded).to_bytes(2, "big") + padded
+        protocol, bob = self.answer()
+        for _ in range(MAX_ANSWER_BYTES // len(message) // 64 + 1):
+            self.assertIs(protocol.phase, Phase.OFFERED)
+            bob.out.write(message * 64)
+            self.network.settle()
+        self.assertIn("bytes about what is there", str(self.failed(RemoteProtocolError, protocol)))
+        self.assert_quiet()
 
 
 class HostileSenderTests(TransferTestCase):

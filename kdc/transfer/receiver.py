@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -31,8 +32,67 @@ from kdc.transfer._framing import ItemReader
 from kdc.transfer.deposit import Arrival, Deposit, Sealed, Stored
 from kdc.transfer.messages import Accept, Held, Offer, Refuse
 
-__all__ = ["Broken", "Inbox"]
+__all__ = ["TRANSITIONS", "Broken", "Inbox", "Phase", "Step"]
 
+
+class Phase(enum.Enum):
+    """How far one transfer is at its receiver."""
+
+    AWAITING_OFFER = enum.auto()
+    DECIDING = enum.auto()
+    TAKING = enum.auto()
+    REFUSED = enum.auto()  # the sender is told, and has to leave
+    STORING = enum.auto()  # all has come
+    CUT = enum.auto()  # what has come is still taken, and may be kept
+    CLEANING = enum.auto()
+    STORED = enum.auto()
+    OVER = enum.auto()
+
+
+class Step(enum.Enum):
+    """What happens to it."""
+
+    OFFER = enum.auto()
+    READY = enum.auto()  # it is wanted, and there is a place for it
+    CONTENT = enum.auto()
+    WRONG = enum.auto()  # what came, or our disk, or it is not wanted
+    END = enum.auto()
+    LOST = enum.auto()
+    SPOILED = enum.auto()  # lost because of something that was not what was sent
+    SHOWN = enum.auto()
+    CLEANED = enum.auto()
+
+
+# Every step there is.  What a sender says that is not here is malformed.
+TRANSITIONS: dict[tuple[Phase, Step], Phase] = {
+    (Phase.AWAITING_OFFER, Step.OFFER): Phase.DECIDING,
+    (Phase.AWAITING_OFFER, Step.WRONG): Phase.REFUSED,
+    (Phase.AWAITING_OFFER, Step.LOST): Phase.CUT,
+    (Phase.AWAITING_OFFER, Step.SPOILED): Phase.CLEANING,
+    (Phase.DECIDING, Step.READY): Phase.TAKING,
+    (Phase.DECIDING, Step.WRONG): Phase.REFUSED,
+    (Phase.DECIDING, Step.LOST): Phase.CUT,
+    (Phase.DECIDING, Step.SPOILED): Phase.CLEANING,
+    (Phase.TAKING, Step.CONTENT): Phase.TAKING,
+    (Phase.TAKING, Step.WRONG): Phase.REFUSED,
+    (Phase.TAKING, Step.END): Phase.STORING,
+    (Phase.TAKING, Step.LOST): Phase.CUT,
+    (Phase.TAKING, Step.SPOILED): Phase.CLEANING,
+    (Phase.REFUSED, Step.WRONG): Phase.REFUSED,
+    (Phase.REFUSED, Step.END): Phase.CLEANING,
+    (Phase.REFUSED, Step.LOST): Phase.CLEANING,
+    (Phase.REFUSED, Step.SPOILED): Phase.CLEANING,
+    (Phase.STORING, Step.WRONG): Phase.CLEANING,
+    (Phase.STORING, Step.SHOWN): Phase.STORED,
+    (Phase.CUT, Step.WRONG): Phase.CLEANING,
+    (Phase.CUT, Step.CLEANED): Phase.OVER,
+    (Phase.CLEANING, Step.WRONG): Phase.CLEANING,
+    (Phase.CLEANING, Step.CLEANED): Phase.OVER,
+    (Phase.OVER, Step.WRONG): Phase.OVER,
+}
+_LISTENING = (Phase.AWAITING_OFFER, Phase.DECIDING, Phase.TAKING)
+_ENDING = (Phase.STORING, Phase.CUT, Phase.CLEANING)
+_ENDED = (Phase.STORED, Phase.OVER)
 OFFER_SECONDS = 60.0
 REFUSED_SECONDS = 30.0
 SILENT_SECONDS = 2.0
@@ -126,15 +186,12 @@ class _ReceiveProtocol(Protocol):
         self._reader = ItemReader(inbox.max_bytes)
         self._deposit: Deposit | None = None
         self._consent: Deferred[None] | None = None
-        self._accepted = False
+        self.phase = Phase.AWAITING_OFFER
+        self._begun = False
         self._arriving: Handover[Arrival]
         self._arrived = 0
-        self._failed: KDCError | None = None
-        self._useless = False
-        self._ended = False
-        self._stored = False
+        self._error: KDCError | None = None
         self._gone: list[Deferred[None]] = []
-        self._over = False
         self._late: Any = None
 
     @property
@@ -148,17 +205,17 @@ class _ReceiveProtocol(Protocol):
             self._channel.capture(self._captured)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._failed is not None:
+        if self.phase not in _LISTENING:
             return
         self._arrived += len(data)
         try:
             for event in self._reader.feed(data):
                 if isinstance(event, Offer):
+                    self._step(Step.OFFER)
                     self._cancel()
                     background(self._answer(event), "an offer")
-                elif not self._accepted:
-                    raise malformed("content before the offer was accepted")
                 else:
+                    self._step(Step.CONTENT)
                     self._arriving.add(event)
         except (RemoteProtocolError, TooLarge) as error:
             self._refuse(error)
@@ -167,30 +224,30 @@ class _ReceiveProtocol(Protocol):
 
     async def endReceived(self) -> AckStatus:
         """Show all that came under its final name, or nothing."""
-        self._ended = True
-        self._cancel()
         if self._consent is not None:
             self._consent.cancel()
-        if self._failed is None:
-            try:
+        try:
+            if self.phase in _LISTENING:
                 for event in self._reader.end():
                     self._arriving.add(event)
-            except RemoteProtocolError as error:
-                self._refuse(error)
+            self._step(Step.END)
+        except RemoteProtocolError as error:
+            self._refuse(error)
+            self._step(Step.END)
+        self._cancel()
         await self._arriving.drained()
-        if self._failed is None and self._accepted and self._deposit is not None:
+        if self.phase is Phase.STORING and self._deposit is not None:
             try:
                 stored = await self._inbox.run(self._deposit.show)
             except KDCError as error:
                 self._refuse(error)
             else:
-                self._stored = True
-                self._leave()
+                self._leave(Step.SHOWN)
                 for each in stored:
                     self._inbox.received(self._sender, each)
                 return AckStatus.STORED
         await self._discard()
-        return _status_of(self._failed)
+        return _status_of(self._error)
 
     def acknowledged(self, status: AckStatus) -> None:
         """Our direction carries nothing that matters after the last word."""
@@ -206,39 +263,37 @@ class _ReceiveProtocol(Protocol):
         self._cancel()
         if self._consent is not None:
             self._consent.cancel()
-        if self._ended:
-            # endReceived finishes what it began.  An orderly end is behind the
-            # acknowledgement, and says that the sender has opened that.
-            if self._stored and self._deposit is not None and reason.check(ConnectionDone):
+        if self.phase is Phase.STORED:
+            # An orderly end is behind the acknowledgement: the sender has opened that, then.
+            if self._deposit is not None and reason.check(ConnectionDone):
                 background(self._inbox.settle(self._deposit), "forgetting what was shown")
-            return
-        self._ended = True
-        if self._failed is None:
+        elif self.phase in _LISTENING or self.phase is Phase.REFUSED:
             error = reason.value
-            self._failed = error if isinstance(error, KDCError) else IntegrityError("cut short")
-        background(self._discard(), "cleaning up after a cut stream")
+            self._fail(error if isinstance(error, KDCError) else IntegrityError("cut short"))
+            self._step(Step.LOST if _may_come_again(self._error) else Step.SPOILED)
+            background(self._discard(), "cleaning up after a cut stream")
 
     async def is_silent(self, timers: Any) -> bool:
         """Whether nothing comes any more, for a while."""
         arrived = self._arrived
         await deferLater(timers, SILENT_SECONDS)
-        return self._arrived == arrived and not self._ended
+        return self._arrived == arrived and self.phase not in _ENDING + _ENDED
 
     @property
     def ending(self) -> bool:
         """Whether all has come that will, and it is being made durable."""
-        return self._ended and not self._over
+        return self.phase in _ENDING
 
     async def gone(self) -> None:
         """Return when its place is free."""
-        if not self._over:
+        if self.phase not in _ENDED:
             gone: Deferred[None] = Deferred()
             self._gone.append(gone)
             await gone
 
     async def give_way(self) -> None:
         """End this, and return when its place is free."""
-        if self._over:
+        if self.phase in _ENDED:
             return
         self._fail(PeerUnavailable("the sender has come again on another connection"))
         self._channel.abortConnection()
@@ -253,9 +308,10 @@ class _ReceiveProtocol(Protocol):
             return
         except CancelledError:  # the sender has left
             return
-        if self._ended:
+        if self.phase is not Phase.DECIDING:
             return
-        self._accepted = True
+        self._step(Step.READY)
+        self._begun = True
         for each in held:
             self._channel.write(each.encode())
         self._channel.write(Accept().encode())
@@ -271,7 +327,7 @@ class _ReceiveProtocol(Protocol):
             self._consent = None
         deposit = self._inbox.deposit(self._sender, offer)
         await self._inbox.claim(deposit.key, self)
-        if self._ended or self._failed is not None:
+        if self.phase is not Phase.DECIDING:
             self._leave_key(deposit)
             return []
         self._deposit = deposit
@@ -280,12 +336,12 @@ class _ReceiveProtocol(Protocol):
         return held
 
     def _captured(self, raw: bytes) -> None:
-        if self._failed is None:
+        if self.phase in _LISTENING:
             self._arriving.add(Sealed(raw))
 
     async def _take(self, pile: list[Arrival]) -> None:
         # What came before a cut is stored even so: the same may go on behind it.
-        if self._deposit is not None and not self._useless:
+        if self._deposit is not None and self.phase in (Phase.TAKING, Phase.STORING, Phase.CUT):
             try:
                 await self._inbox.run(self._deposit.take, pile)
             except KDCError as error:
@@ -293,39 +349,43 @@ class _ReceiveProtocol(Protocol):
 
     async def _discard(self) -> None:
         await self._arriving.drained()
-        error = self._failed or IntegrityError("cut short")
-        kept = False
+        error = self._error or IntegrityError("cut short")
+        keep, kept = self.phase is Phase.CUT, False
         if self._deposit is not None:
-            # What was cut may come again; what was wrong will be so again.
-            cut = isinstance(error, IntegrityError | PeerUnavailable)
-            kept = await self._inbox.run(lambda deposit: deposit.discard(keep=cut), self._deposit)
-        accepted = self._accepted
-        self._leave()
-        self._inbox.broken(Broken(self._sender, error, accepted, kept))
+            kept = await self._inbox.run(lambda deposit: deposit.discard(keep=keep), self._deposit)
+        self._leave(Step.CLEANED)
+        self._inbox.broken(Broken(self._sender, error, self._begun, kept))
 
-    def _leave(self) -> None:
-        self._over = True
+    def _leave(self, step: Step) -> None:
+        self._step(step)
         if self._deposit is not None:
             self._leave_key(self._deposit)
         gone, self._gone = self._gone, []
         for waiter in gone:
             waiter.callback(None)
 
+    def _step(self, step: Step) -> None:
+        after = TRANSITIONS.get((self.phase, step))
+        if after is None:
+            raise malformed(f"{step.name.lower()} while {self.phase.name.lower()}")
+        self.phase = after
+
     def _leave_key(self, deposit: Deposit) -> None:
         self._inbox.release(deposit.key, self)
 
     def _refuse(self, error: KDCError) -> None:
         """Tell the sender at once: it need not send the rest for nothing."""
-        self._useless = True
-        if self._failed is None:
-            self._failed = error
+        told = self._error is not None
+        self._fail(error)
+        self._step(Step.WRONG)
+        if not told:
             self._channel.write(Refuse(_status_of(error), _reason_of(error)).encode())
-            if not self._ended:
-                self._within(REFUSED_SECONDS)
+        if self.phase is Phase.REFUSED and not told:
+            self._within(REFUSED_SECONDS)
 
     def _fail(self, error: KDCError) -> None:
-        if self._failed is None:
-            self._failed = error
+        if self._error is None:
+            self._error = error
 
     def _within(self, seconds: float) -> None:
         self._cancel()
@@ -344,6 +404,11 @@ class _ReceiveProtocol(Protocol):
 
 async def _awaited(work: Awaitable[None]) -> None:
     await work
+
+
+def _may_come_again(error: KDCError | None) -> bool:
+    """What was cut may; what was wrong will be so again."""
+    return isinstance(error, IntegrityError | PeerUnavailable)
 
 
 def _status_of(error: KDCError | None) -> AckStatus:

@@ -15,7 +15,7 @@ from zope.interface.verify import verifyObject
 
 from kdc.channel.sender import SenderChannel
 from kdc.channel.services import Service
-from kdc.channel.transport import IStreamProtocol
+from kdc.channel.transport import IStreamProtocol, PrincipalAddress
 from kdc.errors import (
     IntegrityError,
     KDCError,
@@ -363,6 +363,87 @@ class SenderTableTests(TransferTestCase):
         """That all is sent is said by nothing but sending it all."""
         steps = {key for key in TRANSITIONS if key[1] is Step.ALL_SENT}
         self.assertEqual(steps, {(Phase.SENDING, Step.ALL_SENT)})
+
+
+class ReceiverTableTests(TransferTestCase):
+    """Every state of a receiver with everything that can happen to it."""
+
+    def receiver(self) -> Any:
+        address = PrincipalAddress("alice", "LOCAL", "192.0.2.1", 1)
+        return self.receive().buildProtocol(address)
+
+    def test_every_pair(self) -> None:
+        """What is not in the table is malformed, and leads nowhere."""
+        for phase, step in itertools.product(receiver_module.Phase, receiver_module.Step):
+            protocol = self.receiver()
+            protocol.phase = phase
+            expected = receiver_module.TRANSITIONS.get((phase, step))
+            if expected is None:
+                self.assertRaises(RemoteProtocolError, protocol._step, step)
+            else:
+                protocol._step(step)
+            self.assertIs(protocol.phase, expected or phase, (phase, step))
+
+    def test_every_transfer_ends(self) -> None:
+        """From each state there is a way to an end, and from an end none back."""
+        ends = {receiver_module.Phase.STORED, receiver_module.Phase.OVER}
+        ways: dict[Any, set[Any]] = {phase: {phase} for phase in receiver_module.Phase}
+        for _ in ways:
+            for (phase, _), after in receiver_module.TRANSITIONS.items():
+                ways[phase] |= ways[after]
+        self.assertEqual(ways[receiver_module.Phase.AWAITING_OFFER], set(receiver_module.Phase))
+        for phase, reached in ways.items():
+            self.assertTrue(reached & ends, phase)
+            if phase in ends:
+                self.assertEqual(reached, {phase})
+
+    def test_what_a_sender_can_do(self) -> None:
+        """In each state a sender says, ends and breaks off: the table holds, and all ends."""
+        offer, item = Offer(("a",), size=2), Item(Kind.FILE, "a", 2)
+        phases = receiver_module.Phase
+        before: dict[Any, tuple[bytes, ...]] = {
+            phases.AWAITING_OFFER: (),
+            phases.DECIDING: (offer.encode(),),
+            phases.TAKING: (offer.encode(), item.encode() + b"12"),
+            phases.REFUSED: (offer.encode(), b"\0\0"),
+        }
+        for phase, said in before.items():
+            for what in ("offer", "content", "end", "cut"):
+                thinking: Deferred[None] = Deferred()
+
+                async def think(*_: Any, thinking: Deferred[None] = thinking) -> None:
+                    await thinking
+
+                deciding = phase is phases.DECIDING
+                self.broken.clear()
+                self.received.clear()
+                self.receive(**({"consent": think} if deciding else {}))
+                alice = self.talk(*said)
+                if what == "offer":
+                    alice.out.write(offer.encode())
+                elif what == "content":
+                    alice.out.write(item.encode() + b"12")
+                elif what == "end":
+                    alice.out.loseWriteConnection()
+                else:
+                    alice.out.abortConnection()
+                self.network.settle()
+                stored = phase is phases.TAKING and what == "end"
+                if not stored:
+                    self.network.advance(receiver_module.REFUSED_SECONDS + 1)
+                    self.network.advance(receiver_module.OFFER_SECONDS)
+                if phase is phases.AWAITING_OFFER and what == "offer":
+                    self.assertIn(b'"accept"', bytes(alice.received))
+                    alice.out.abortConnection()
+                    self.network.settle()
+                self.assertEqual(len(self.received), int(stored), (phase, what))
+                self.assertEqual(len(self.broken), int(not stored), (phase, what))
+                self.assertEqual(os.listdir(self.there), ["a"] if stored else [])
+                if stored:
+                    (self.there / "a").unlink()
+                    alice.out.loseConnection()
+                    self.network.settle()
+                self.assert_quiet()
 
 
 class HostileReceiverTests(TransferTestCase):

@@ -11,7 +11,8 @@ from kdc.client.settings import absolute
 from kdc.commands.options import Command, is_loopback, realm_of, server_endpoints, whole_number
 from kdc.commands.process_limits import set_limits
 from kdc.commands.twistd import ends_twistd
-from kdc.issuing.issuer import Enrolment, everybody
+from kdc.issuing.decisions import Enrolment
+from kdc.issuing.realm import everybody
 from kdc.limits import Limits
 from kdc.net.exit_status import say
 from kdc.protocol.directory import DIRECTORY

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from kdc.issuing.issuer import Audit
+from kdc.issuing.decisions import Audit
 from kdc.limits import Rate, TokenBuckets
 from kdc.net.background import background
 

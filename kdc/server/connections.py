@@ -24,7 +24,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.errors import RemoteProtocolError
-from kdc.issuing.issuer import Issuer, Now, Output, Session, State, Write
+from kdc.issuing.decisions import Connection, Now, Others, Output, Write
+from kdc.issuing.issuer import Issuer
+from kdc.issuing.session import Session, State
 from kdc.limits import ConnectionLimiter, Limits
 from kdc.net import clock
 from kdc.net.background import background
@@ -60,7 +62,6 @@ class KDCProtocol(Protocol):
         self._counted = True
         self._answers: list[bytes] = []
         self._working = False
-        self._writing = False
         self._choked = False
         self._closing = False
         self._last_frame = 0.0
@@ -96,12 +97,17 @@ class KDCProtocol(Protocol):
     def stopProducing(self) -> None:
         """The connection is gone, and `connectionLost` will tell."""
 
+    @property
+    def _waits(self) -> bool:
+        """Whether the client's change is on its way to the store."""
+        return self._session is not None and self._session.state is State.WRITING
+
     def _pace(self) -> None:
         """Read from the client, or not."""
         if self._closing:
             return
         transport = cast(Any, self.transport)
-        if self._choked or self._writing:
+        if self._choked or self._waits:
             transport.pauseProducing()
         else:
             transport.resumeProducing()
@@ -123,7 +129,6 @@ class KDCProtocol(Protocol):
     def perform(self, output: Output) -> None:
         """Do what the issuer decided."""
         if output.write is not None:
-            self._writing = True
             self._pace()
             background(self._write(output.write), "answering a change")
         if output.data and not self._closing:
@@ -168,16 +173,16 @@ class KDCProtocol(Protocol):
 
     def _answer(self, session: Session) -> None:
         now, seconds = self.factory.now(), self.factory.clock.seconds()
-        while not (self._writing or self._choked or self._closing):
+        while not (self._waits or self._choked or self._closing):
             try:
                 body = self._frames.next()
             except RemoteProtocolError as error:
-                self.perform(session.broken_frame(error.detail))
+                self.perform(self.factory.issuer.broken_frame(session, error))
                 return
             if body is None:
                 return
             self._last_frame = seconds
-            self.perform(session.receive(body, now))
+            self.perform(self.factory.issuer.receive(session, body, now))
             if self._counted and session.state is State.AUTHENTIC:
                 self._identified()
                 self._within(self.factory.limits.idle_seconds, self._idle)
@@ -196,9 +201,7 @@ class KDCProtocol(Protocol):
             self._late()
             raise
         # Decided even if the client has gone meanwhile: others may depend on it.
-        output = write.then(result, self.factory.now())
-        self._writing = False
-        self.perform(output)
+        self.perform(write.then(result))
         if self._counted and not self._closing:
             # Registered, so now there is time to authenticate.  Nothing else gives a
             # newcomer more: requests that are refused would keep it here for ever.
@@ -259,7 +262,7 @@ class KDCFactory(Factory["KDCProtocol"]):
         self.limiter = ConnectionLimiter(
             self.limits.unauthenticated, self.limits.unauthenticated_per_address
         )
-        self._protocols: dict[Session, KDCProtocol] = {}
+        self._protocols: dict[Connection, KDCProtocol] = {}
 
     def __len__(self) -> int:
         return len(self._protocols)
@@ -281,7 +284,7 @@ class KDCFactory(Factory["KDCProtocol"]):
     def detach(self, session: Session) -> None:
         del self._protocols[session]
 
-    def perform(self, others: tuple[tuple[Session, Output], ...]) -> None:
+    def perform(self, others: Others) -> None:
         """Do what a decision on one connection means for others."""
         for session, output in others:
             protocol = self._protocols.get(session)

@@ -31,7 +31,8 @@ from kdc.client.client import KDCClient
 from kdc.client.identity import ClientTLS, Pin
 from kdc.client.secret import SecretSource, write_key_file
 from kdc.errors import ConfigurationError, KDCError
-from kdc.issuing.issuer import Audit, Issuer
+from kdc.issuing.decisions import Audit
+from kdc.issuing.realm import Realm
 from kdc.limits import Rate, TokenBuckets
 from kdc.net import clock
 from kdc.net.background import background
@@ -90,13 +91,13 @@ class Directory:
         settings: DirectorySettings,
         reactor: Any,
         *,
-        issuer: Issuer,
+        realm: Realm,
         store: Store,
         read: Run,
         fingerprint: Callable[[], str],
         say: Callable[[str], None],
     ) -> None:
-        self.issuer = issuer
+        self.realm = realm
         self.store = store
         self.read = read
         self.timers = reactor
@@ -156,9 +157,9 @@ class Directory:
         """What ``client`` may know of ``name``, who is registered; None: not even that."""
         if name == self._settings.name:
             return None  # who is asked need not say that it is there
-        if name != client and not self.issuer.permits(client, name):
+        if name != client and not self.realm.permits(client, name):
             return None
-        epoch = self.issuer.epoch_of(name)
+        epoch = self.realm.epoch_of(name)
         return Presence(name) if epoch is None else Presence(name, True, epoch.address, epoch.port)
 
     async def _run(self) -> None:
@@ -176,7 +177,7 @@ class Directory:
         path = self._settings.key_file
         if not os.path.lexists(path):
             write_key_file(path)
-        return SecretSource(key_file=path).keys(self.issuer.realm, self._settings.name)
+        return SecretSource(key_file=path).keys(self.realm.name, self._settings.name)
 
     def _register(self, keys: LongTermKeys, unix_seconds: int) -> None:
         """Straight into the store: what invitations are for is settled by whose process it is."""
@@ -192,7 +193,7 @@ class Directory:
             )
             (result,) = self.store.apply([Create(new, os.urandom(16))])
             if result.outcome is Outcome.DONE:
-                self.issuer.audit(Audit("registered", name, "local"))
+                self.realm.audit(Audit("registered", name, "local"))
             record = result.record
         own = record is not None and same(record.verify_key, keys.verify_key)
         if record is None or record.status is not Status.ACTIVE or not own:

@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 from kdc.errors import ConfigurationError, local_error
-from kdc.issuing.issuer import Enrolment
+from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.protocol.messages import LIFETIME_SECONDS

@@ -22,7 +22,9 @@ from twisted.python.threadpool import ThreadPool
 from kdc.admin.principals import READING, Context, Request, administer
 from kdc.admin.wire import SocketPath
 from kdc.errors import ConfigurationError, KDCError, LocalIOError, local_error
-from kdc.issuing.issuer import Audit, Enrolment, Issuer, Permit, everybody
+from kdc.issuing.decisions import Audit, Enrolment, Permit
+from kdc.issuing.issuer import Issuer
+from kdc.issuing.realm import Realm, everybody
 from kdc.limits import Limits
 from kdc.net.background import background
 from kdc.net.clock import use_monotonic_timers
@@ -164,7 +166,7 @@ class KDCService(Service):
             self.audit.add(Audit("reload-failed", "", "", str(error)))
             return
         self.tls.replace_by(tls)
-        self.factory.issuer.govern(
+        self.factory.issuer.realm.govern(
             settings.enrolment, settings.lifetime_seconds, settings.limits, settings.permits
         )
         self.factory.limit(settings.limits)
@@ -205,8 +207,8 @@ class KDCService(Service):
 
         self.audit = AuditLog(settings.output, clock=reactor, run=run_in(self._log_pool))
         self._open_log()
-        issuer = Issuer(
-            realm=settings.realm,
+        realm = Realm(
+            settings.realm,
             find=self.store.get,
             audit=self.audit.add,
             random=os.urandom,
@@ -218,7 +220,7 @@ class KDCService(Service):
         self._in_store_thread = run_in(self._pool)
         self._in_reading_thread = run_in(self._reading_pool)
         self.writer = StoreWriter(self.store, self._in_store_thread)
-        self.factory = KDCFactory(issuer, self.writer, clock=reactor, limits=settings.limits)
+        self.factory = KDCFactory(Issuer(realm), self.writer, clock=reactor, limits=settings.limits)
 
     def _listen(self) -> None:
         factory = tls_factory(self.factory, self.tls, self._reactor)
@@ -263,7 +265,7 @@ class KDCService(Service):
                 settings.directory_name,
             ),
             self._reactor,
-            issuer=self.factory.issuer,
+            realm=self.factory.issuer.realm,
             store=self.store,
             read=self._in_reading_thread,
             fingerprint=lambda: self.tls.fingerprint,
@@ -323,7 +325,7 @@ class KDCService(Service):
     def _stats(self) -> dict[str, Any]:
         return {
             "connections": len(self.factory),
-            "receiving": len(self.factory.issuer.receiving),
+            "receiving": len(self.factory.issuer.realm.receiving),
             "generation": self.store.generation,
             "trouble": self.store.trouble,
             "fingerprint": self.tls.fingerprint,

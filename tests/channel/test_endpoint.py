@@ -292,7 +292,7 @@ class ReceptionTests(EndpointTestCase):
         self.network.advance(100)
         self.assertNoResult(running)
         self.assertIsNotNone(listener.epochs.current)
-        self.assertEqual(self.kdc.issuer.receiving, ["bob"])
+        self.assertEqual(self.kdc.realm.receiving, ["bob"])
 
     def test_keys_are_new(self) -> None:
         """Each epoch has a key of its own, and the KDC never sees the private half."""
@@ -307,7 +307,7 @@ class ReceptionTests(EndpointTestCase):
         running = self.begin(reception.run())
         self.network.advance(2 * 24 * 3600 + 10)
         self.assertEqual(len(made), 3)
-        epoch = self.kdc.issuer.epoch_of("bob")
+        epoch = self.kdc.realm.epoch_of("bob")
         assert epoch is not None
         public = X25519PrivateKey.from_private_bytes(made[-1]).public_key().public_bytes_raw()
         self.assertEqual(epoch.receiver_key, public)

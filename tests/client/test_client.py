@@ -23,7 +23,7 @@ from kdc.errors import (
     Superseded,
     TooBusy,
 )
-from kdc.issuing.issuer import Enrolment
+from kdc.issuing.decisions import Enrolment
 from kdc.limits import Limits
 from kdc.net.retry import backoff
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer, frame

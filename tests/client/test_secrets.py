@@ -11,7 +11,7 @@ import base64
 from collections.abc import Iterator
 
 from kdc.errors import KDCError, RemoteProtocolError
-from kdc.issuing.issuer import Enrolment
+from kdc.issuing.decisions import Enrolment
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import (
     Digest,
@@ -119,7 +119,7 @@ class SecrecyTests(CoreTestCase):
         """Ask, and keep the request, its output and the answer in every form they take."""
         (body,) = bodies(sent.data)
         request = decode_request(body)
-        output = connection.session.receive(body, self.realm.now)
+        output = self.realm.issuer.receive(connection.session, body, self.realm.now)
         self.made += [sent, request, output.write, output.others]
         if output.write is not None:
             self.made.append(output.write.change)
@@ -152,7 +152,7 @@ class SecrecyTests(CoreTestCase):
             "ticket key": key,
             "epoch's private key": epoch._static.private_bytes_raw(),
         }
-        self.made += [epoch, bob.epochs, self.realm.issuer.epoch_of("bobby")]
+        self.made += [epoch, bob.epochs, self.realm.issuer.realm.epoch_of("bobby")]
         return bob
 
     def granted(self, alice: Connection) -> Grant:
@@ -212,7 +212,7 @@ class SecrecyTests(CoreTestCase):
         self.made.append(self.assertRaises(RemoteProtocolError, opened, b, *a.send_data(CONTENT)))
         for secret in self.secrets.values():
             session = self.realm.connect(keys_of("dave")).session
-            session.receive(b"\x01\x2d" + secret, self.realm.now)
+            self.realm.issuer.receive(session, b"\x01\x2d" + secret, self.realm.now)
 
     def change(self, alice: Connection) -> None:
         new_digest = b"the second digest of alice".ljust(32, b".")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 
 from kdc.errors import Refusal
-from kdc.issuing.issuer import Audit, Output, State
+from kdc.issuing.decisions import Audit, Output
+from kdc.issuing.session import State
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.kdc_exchange import Sent
@@ -92,9 +93,9 @@ class NewKeysTests(ChangeCase):
     def test_not_before_it_is_durable(self) -> None:
         """304 goes out after the store has written; until then the old state holds."""
         (body,) = bodies(self.alice.exchange.change(NEW, "", 0).data)
-        output = self.alice.session.receive(body, self.realm.now)
+        output = self.realm.issuer.receive(self.alice.session, body, self.realm.now)
         self.assertEqual((output.data, output.close, output.others), (b"", False, ()))
-        self.assertTrue(self.alice.session.writing)
+        self.assertTrue(self.alice.session.state is State.WRITING)
         self.assertEqual(self.record().verify_key, OLD.verify_key)
 
     def test_store_unavailable(self) -> None:
@@ -105,9 +106,9 @@ class NewKeysTests(ChangeCase):
         for sent in (self.alice.exchange.change(NEW, "", 0), self.alice.exchange.delete()):
             answer = self.alice.ask(sent)
             self.assertEqual(answer.message, Refused(Refusal.INTERNAL, 5))
-            self.assertFalse(self.alice.session.writing)
+            self.assertFalse(self.alice.session.state is State.WRITING)
         self.assertEqual(self.record().verify_key, OLD.verify_key)
-        self.assertEqual(self.realm.issuer.receiving, ["alice"])
+        self.assertEqual(self.realm.issuer.realm.receiving, ["alice"])
         self.assertTrue(self.accepted(OLD))
         self.realm.store_available = True
         self.assertIsNone(self.alice.refusal(self.alice.exchange.change(NEW, "", 0)))
@@ -178,7 +179,7 @@ class SignatureTests(ChangeCase):
         """No bit of a 303 can be changed: the store never sees it."""
         (body,) = bodies(self.alice.exchange.change(NEW, "192.0.2.9", 1).data)
         for changed in every_flipped_bit(body):
-            output = self.alice.session.receive(changed, self.realm.now)
+            output = self.realm.issuer.receive(self.alice.session, changed, self.realm.now)
             self.assertTrue(output.close)
             self.assertIsNone(output.write)
             self.alice.session.state = State.AUTHENTIC
@@ -214,7 +215,7 @@ class AfterwardsTests(ChangeCase):
             other.ask(sent)
             for connection in (other, receiver.connection):
                 (body,) = bodies(connection.exchange.request_key("alice")[0].data)
-                output = connection.session.receive(body, self.realm.now)
+                output = self.realm.issuer.receive(connection.session, body, self.realm.now)
                 self.assertTrue(output.close)
                 self.assertNotIn(b"\x01\x32", output.data[2:4])
 
@@ -224,7 +225,7 @@ class AfterwardsTests(ChangeCase):
             name = receiver.connection.keys.name
             self.alice.grant(name)
             other.ask(sent)
-            self.assertNotIn(name, self.realm.issuer.receiving)
+            self.assertNotIn(name, self.realm.issuer.realm.receiving)
             request = self.alice.exchange.request_key(name)[0]
             expected = Refusal.NOT_RECEIVING if name == "bob" else Refusal.UNKNOWN_PRINCIPAL
             self.assertIs(self.alice.refusal(request), expected)
@@ -296,7 +297,7 @@ class OperatorTests(ChangeCase):
         other = self.realm.login(OLD)
         self.replace(status=Status.DISABLED)
         self.assertFalse(self.alice.open or other.open)
-        self.assertEqual(self.realm.issuer.receiving, [])
+        self.assertEqual(self.realm.issuer.realm.receiving, [])
         self.assertIn(
             Audit("epoch-ended", "alice", "192.0.2.1", "record changed"), self.realm.audit
         )
@@ -307,8 +308,8 @@ class OperatorTests(ChangeCase):
         others = self.realm.issuer.record_changed(disabled)
         self.assertEqual(others, ((self.alice.session, Output(close=True)),))
         (body,) = bodies(self.alice.exchange.receive_under(bytes(32), "", 1).data)
-        self.assertTrue(self.alice.session.receive(body, self.realm.now).close)
-        self.assertEqual(self.realm.issuer.receiving, [])
+        self.assertTrue(self.realm.issuer.receive(self.alice.session, body, self.realm.now).close)
+        self.assertEqual(self.realm.issuer.realm.receiving, [])
 
     def test_deleted_or_rekeyed(self) -> None:
         """So is one that is deleted, or given other keys."""
@@ -328,7 +329,7 @@ class OperatorTests(ChangeCase):
         """Alice's 303, on its way to the store."""
         Receiver(self.alice).begin()
         (body,) = bodies(self.alice.exchange.change(NEW, "", 0).data)
-        return self.alice.session.receive(body, self.realm.now)
+        return self.realm.issuer.receive(self.alice.session, body, self.realm.now)
 
     def test_disabled_while_it_changes_its_keys(self) -> None:
         """Who asks for a change at that very moment does not slip through."""
@@ -339,7 +340,7 @@ class OperatorTests(ChangeCase):
         self.assertEqual(self.alice.answer().message, Refused(Refusal.INTERNAL, 0))
         self.assertFalse(self.alice.open)
         self.assertIs(self.alice.session.state, State.SPENT)
-        self.assertEqual(self.realm.issuer.receiving, [])
+        self.assertEqual(self.realm.issuer.realm.receiving, [])
         self.assertIs(self.record().status, Status.DISABLED)
 
     def test_disabled_while_the_store_fails(self) -> None:
@@ -350,7 +351,7 @@ class OperatorTests(ChangeCase):
         self.realm.perform(self.alice.session, output)
         self.assertEqual(self.alice.answer().message, Refused(Refusal.INTERNAL, 5))
         self.assertFalse(self.alice.open)
-        self.assertEqual(self.realm.issuer.receiving, [])
+        self.assertEqual(self.realm.issuer.realm.receiving, [])
 
     def test_moved_while_it_changes_its_keys(self) -> None:
         """A change that merely comes too late is refused, and can be tried again."""
@@ -367,7 +368,7 @@ class OperatorTests(ChangeCase):
         third = keys_of("alice", "third")
         (body,) = bodies(other.exchange.change(third, "", 0).data)
         mine = self.waiting()
-        theirs = other.session.receive(body, self.realm.now)
+        theirs = self.realm.issuer.receive(other.session, body, self.realm.now)
         self.realm.perform(self.alice.session, mine)
         self.assertFalse(other.open)
         self.realm.perform(other.session, theirs)

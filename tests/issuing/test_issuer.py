@@ -7,9 +7,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kdc.errors import Refusal
-from kdc.issuing import issuer as issuer_module
-from kdc.issuing.issuer import ALLOWED, Audit, Enrolment, Output, State, everybody
+from kdc.errors import Refusal, malformed
+from kdc.issuing import _authentication as authentication
+from kdc.issuing._guesses import Guesses
+from kdc.issuing.decisions import Audit, Enrolment, Output
+from kdc.issuing.issuer import EXCHANGES
+from kdc.issuing.realm import everybody
+from kdc.issuing.session import State
 from kdc.limits import Limits
 from kdc.protocol.codec import enc, frame
 from kdc.protocol.crypto import verified
@@ -49,7 +53,7 @@ class IssuerCase(CoreTestCase):
 
     def receive(self, connection: Connection, body: bytes) -> Output:
         """What a frame causes, without anything of it being done."""
-        return connection.session.receive(body, self.realm.now)
+        return self.realm.issuer.receive(connection.session, body, self.realm.now)
 
     def signed_311(self, connection: Connection) -> bytes:
         (body,) = bodies(connection.exchange.authenticate().data)
@@ -68,15 +72,14 @@ class StateTests(IssuerCase):
                 self.realm.add(ALICE)
             return self.realm.connect(ALICE)
         connection = self.realm.login(ALICE)
-        if state is State.SPENT:
-            connection.session.spend()
+        connection.session.state = state
         return connection
 
     def test_everything_else_is_refused(self) -> None:
         """Each message that is not allowed in a state is malformed, and ends the connection."""
         for state in State:
             for message in SAMPLES:
-                if isinstance(message, ALLOWED[state]):
+                if (state, type(message)) in EXCHANGES:
                     continue
                 connection = self.in_state(state)
                 output = self.receive(connection, encode(message))
@@ -89,8 +92,14 @@ class StateTests(IssuerCase):
     def test_the_table(self) -> None:
         """The allowed requests, and no other."""
         self.assertEqual(
-            {state: [m.TYPE for m in allowed] for state, allowed in ALLOWED.items()},
-            {State.NEW: [301, 311], State.AUTHENTIC: [303, 305, 307], State.SPENT: []},
+            sorted((state.name, message.TYPE) for state, message in EXCHANGES),
+            [
+                ("AUTHENTIC", 303),
+                ("AUTHENTIC", 305),
+                ("AUTHENTIC", 307),
+                ("NEW", 301),
+                ("NEW", 311),
+            ],
         )
 
     def test_allowed_ones_work(self) -> None:
@@ -109,7 +118,7 @@ class StateTests(IssuerCase):
             connection = self.in_state(State.NEW)
             output = self.receive(connection, encode(message))
             self.assertEqual(output, Output(frame(encode(Refused(Refusal.MALFORMED, 0))), True))
-        self.assertEqual(self.realm.issuer.receiving, [])
+        self.assertEqual(self.realm.issuer.realm.receiving, [])
 
     def test_second_311(self) -> None:
         """One 311 a connection, whether the first was right or wrong."""
@@ -126,7 +135,9 @@ class StateTests(IssuerCase):
         """What is not even a frame is refused, and ends the connection."""
         for state in (State.NEW, State.AUTHENTIC):
             connection = self.in_state(state)
-            output = connection.session.broken_frame("a frame of 9999 bytes")
+            output = self.realm.issuer.broken_frame(
+                connection.session, malformed("a frame of 9999 bytes")
+            )
             self.assertTrue(output.close)
             self.assertTrue(output.data)
             self.assertIs(connection.session.state, State.SPENT)
@@ -149,7 +160,7 @@ class StateTests(IssuerCase):
         body = self.signed_311(probe)
         for changed in every_flipped_bit(body):
             session = self.realm.issuer.connect("192.0.2.1", probe.binding)
-            output = session.receive(changed, self.realm.now)
+            output = self.realm.issuer.receive(session, changed, self.realm.now)
             self.assertIn(plain_refusal(output).code, (Refusal.MALFORMED, Refusal.NOT_AUTHENTIC))
             self.assertIs(session.state, State.SPENT)
             self.realm.advance(6)  # so that no limit hides what is refused
@@ -193,7 +204,7 @@ class AuthenticationTests(IssuerCase):
             count.append(1)
             return real(*arguments)  # type: ignore[arg-type]
 
-        self.patch(issuer_module, "verified", counting)
+        self.patch(authentication, "verified", counting)
         for name in ("known", "unknown", "off", "gone", "invited"):
             connection = self.realm.connect(keys_of(name, "guess"))
             count.clear()
@@ -217,7 +228,7 @@ class AuthenticationTests(IssuerCase):
         """Unknown names are checked against a key whose secret everybody knows: in vain."""
         secret = "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60"
         dummy = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
-        self.assertEqual(dummy.public_key().public_bytes_raw(), issuer_module._NOBODY)
+        self.assertEqual(dummy.public_key().public_bytes_raw(), authentication.NOBODY)
         record = self.realm.add(keys_of("off"))
         self.realm.apply(Replace(attrs.evolve(record, status=Status.DISABLED), record.generation))
         self.realm.invite("invited", b"c" * 16, 2**40)
@@ -318,18 +329,18 @@ class RateTests(IssuerCase):
 
     def test_known_addresses_are_bounded(self) -> None:
         """What is remembered of good addresses is bounded; the latest are kept."""
-        self.patch(issuer_module, "_MAX_KNOWN_ADDRESSES", 5)
+        self.realm.issuer.realm.guesses = Guesses(Limits(), max_known=5)
         for number in (0, 1, 2, 3, 4, 0, 5, 6, 7):
             self.realm.login(ALICE, f"192.0.2.{number}").lose()
         self.assertEqual(
-            [prefix for _, prefix in self.realm.issuer.failures._known],
+            [prefix for _, prefix in self.realm.issuer.realm.guesses._known],
             [f"192.0.2.{number}" for number in (4, 0, 5, 6, 7)],
         )
 
     def test_new_limits_lock_nobody_out(self) -> None:
         """Limits read again in the middle of a flood: the owner is still known where she was."""
         self.realm.login(ALICE, "192.0.2.10")
-        self.realm.issuer.govern(
+        self.realm.issuer.realm.govern(
             Enrolment.OPEN, 60, Limits(failures_per_minute_per_name=20), everybody
         )
         codes = [self.guess(f"198.51.100.{n}").code for n in range(21)]
@@ -338,7 +349,7 @@ class RateTests(IssuerCase):
 
     def test_longest_wait(self) -> None:
         """However long there is to wait, the answer has room for it."""
-        output = self.realm.connect(ALICE).session._refuse(Refusal.RATE, bytes(16), "", 10**9)
+        output = self.realm.connect(ALICE).session.refuse(Refusal.RATE, bytes(16), "", 10**9)
         self.assertEqual(plain_refusal(output), Refused(Refusal.RATE, 0xFFFF))
 
     def test_keys(self) -> None:

@@ -105,9 +105,9 @@ class EpochTests(RealmCase):
     def test_begins(self) -> None:
         """A receiver can be reached from its 307 on, and its secrets are new each time."""
         bob = self.realm.login(keys_of("bob"))
-        self.assertEqual(self.realm.issuer.receiving, [])
+        self.assertEqual(self.realm.issuer.realm.receiving, [])
         one, two = self.reply_to_307(bob), self.reply_to_307(bob)
-        self.assertEqual(self.realm.issuer.receiving, ["bob"])
+        self.assertEqual(self.realm.issuer.realm.receiving, ["bob"])
         self.assertTrue(bob.session.holds_epoch)
         self.assertNotEqual(one.epoch_id, two.epoch_id)
         self.assertNotEqual(one.secret, two.secret)
@@ -149,14 +149,14 @@ class EpochTests(RealmCase):
         alice = self.realm.login(ALICE)
         bob.connection.lose()
         self.assertIs(alice.refusal(alice.exchange.request_key("bob")[0]), Refusal.NOT_RECEIVING)
-        self.assertEqual(set(self.realm.issuer._sessions), {"alice"})
+        self.assertEqual(set(self.realm.issuer.realm._connections), {"alice"})
         self.assertFalse(bob.connection.session.holds_epoch)
 
     def test_another_connection_of_its_owner(self) -> None:
         """The epoch is tied to the one connection that began it."""
         bob = self.bob()
         self.realm.login(bob.connection.keys).lose()
-        self.assertEqual(self.realm.issuer.receiving, ["bob"])
+        self.assertEqual(self.realm.issuer.realm.receiving, ["bob"])
 
     def test_in_memory_only(self) -> None:
         """Protocol section 14: restarted, the KDC knows of no receiver until it is back."""
@@ -183,7 +183,7 @@ class EpochTests(RealmCase):
         self.assertEqual(second.accept(grant.presentation().present()).sender, "alice")
         # That the first one goes away does not end the second one's epoch.
         first.connection.lose()
-        self.assertEqual(self.realm.issuer.receiving, ["bob"])
+        self.assertEqual(self.realm.issuer.realm.receiving, ["bob"])
 
     def test_renewed_on_its_own_connection(self) -> None:
         """Whoever begins a new epoch himself is not told that he was superseded."""

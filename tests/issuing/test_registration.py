@@ -5,7 +5,9 @@ from __future__ import annotations
 import attrs
 
 from kdc.errors import Refusal
-from kdc.issuing.issuer import _NO_CODE, Audit, Enrolment
+from kdc.issuing._registration import NO_CODE
+from kdc.issuing.decisions import Audit, Enrolment
+from kdc.issuing.session import State
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import ReplyKey, invitation_proof
 from kdc.protocol.kdc_exchange import Sent
@@ -78,15 +80,15 @@ class OpenTests(RegistrationCase):
         """302 goes out after the store has written, never before."""
         alice = self.stranger()
         (body,) = bodies(alice.exchange.register("", 1).data)
-        output = alice.session.receive(body, self.realm.now)
+        output = self.realm.issuer.receive(alice.session, body, self.realm.now)
         self.assertEqual(output.data, b"")
-        self.assertTrue(alice.session.writing)
+        self.assertTrue(alice.session.state is State.WRITING)
         self.assertEqual(self.realm.audit, [])
         if output.write is None:
             self.fail("nothing to write")
-        after = output.write.then(self.realm.apply(output.write.change), self.realm.now)
+        after = output.write.then(self.realm.apply(output.write.change))
         self.assertTrue(after.data)
-        self.assertFalse(alice.session.writing)
+        self.assertFalse(alice.session.state is State.WRITING)
 
     def test_store_unavailable(self) -> None:
         """A store that cannot write: try again later, and nothing has changed."""
@@ -126,7 +128,9 @@ class OpenTests(RegistrationCase):
         """Two programs of one new principal that start together are both registered."""
         one, two = self.stranger(), self.stranger()
         outputs = [
-            c.session.receive(bodies(c.exchange.register("", 1).data)[0], self.realm.now)
+            self.realm.issuer.receive(
+                c.session, bodies(c.exchange.register("", 1).data)[0], self.realm.now
+            )
             for c in (one, two)
         ]
         for connection, output in zip((one, two), outputs, strict=True):
@@ -137,7 +141,9 @@ class OpenTests(RegistrationCase):
         """Of two that register one name at the same time, one gets it; the other is told."""
         one, two = self.stranger(), self.stranger(secret="second")
         outputs = [
-            c.session.receive(bodies(c.exchange.register("", 1).data)[0], self.realm.now)
+            self.realm.issuer.receive(
+                c.session, bodies(c.exchange.register("", 1).data)[0], self.realm.now
+            )
             for c in (one, two)
         ]
         for connection, output in zip((one, two), outputs, strict=True):
@@ -179,7 +185,7 @@ class OpenTests(RegistrationCase):
         (body,) = bodies(alice.exchange.register("192.0.2.44", 1).data)
         for changed in every_flipped_bit(body):
             session = self.realm.issuer.connect("192.0.2.1", alice.binding)
-            output = session.receive(changed, self.realm.now)
+            output = self.realm.issuer.receive(session, changed, self.realm.now)
             self.assertIsNone(output.write)
             self.assertTrue(output.close)
             code = decode(Refused, bodies(output.data)[0]).code
@@ -269,7 +275,9 @@ class InvitationTests(RegistrationCase):
         """Of two that use one code at once, one gets the name."""
         one, two = self.stranger(), self.stranger(secret="second")
         outputs = [
-            c.session.receive(bodies(c.exchange.register("", 1, CODE).data)[0], self.realm.now)
+            self.realm.issuer.receive(
+                c.session, bodies(c.exchange.register("", 1, CODE).data)[0], self.realm.now
+            )
             for c in (one, two)
         ]
         for connection, output in zip((one, two), outputs, strict=True):
@@ -322,7 +330,7 @@ class InvitationTests(RegistrationCase):
         """The value that stands in for a missing code is public, and opens nothing."""
         mallory = self.stranger("bob")
         draft = request_of(mallory.exchange.register("", 1))
-        proof = invitation_proof(_NO_CODE, *draft.invited("LOCAL", mallory.binding))
+        proof = invitation_proof(NO_CODE, *draft.invited("LOCAL", mallory.binding))
         self.refuses(sent(attrs.evolve(draft, invitation=proof)), mallory)
 
     def test_signature_too(self) -> None:

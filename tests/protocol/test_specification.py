@@ -16,7 +16,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.issuing.issuer import Enrolment, Issuer, Now, Output, Session
+from kdc.issuing.decisions import Enrolment, Now, Output
+from kdc.issuing.issuer import Issuer
+from kdc.issuing.realm import Realm
+from kdc.issuing.session import Session
 from kdc.protocol.crypto import (
     ChannelBinding,
     Digest,
@@ -91,10 +94,10 @@ class Client:
     def say(self, body: bytes, milliseconds: int = 0) -> tuple[bytes, Output]:
         """Return the body of the answer, and all that the message caused."""
         now = Now(milliseconds, 1_000)
-        output = self.session.receive(body, now)
+        output = self.issuer.receive(self.session, body, now)
         if output.write is not None:
             result = self.store.apply([output.write.change])[0]
-            output = output.write.then(result, now)
+            output = output.write.then(result)
         length, answer = int.from_bytes(output.data[:2], "big"), output.data[2:]
         if length != len(answer):
             raise ValueError("not one frame")
@@ -200,14 +203,15 @@ class SpecificationTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.random = random.Random(1)
         self.store = MemoryStore(REALM.decode())
-        self.issuer = Issuer(
-            realm=REALM.decode(),
+        realm = Realm(
+            REALM.decode(),
             find=self.store.get,
             audit=lambda audit: None,
             random=self.random.randbytes,
             enrolment=Enrolment.OPEN,
             lifetime_seconds=LIFETIME_SECONDS,
         )
+        self.issuer = Issuer(realm)
 
     def client(self, name: bytes, seed: int) -> Client:
         """Return a client that is registered and authenticated."""

@@ -15,7 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.issuing.issuer import Audit
+from kdc.issuing.decisions import Audit
 from kdc.server.audit_log import AuditLog, format_line
 from tests.support.core import PROPERTY
 

@@ -17,7 +17,7 @@ from kdc.errors import (
     PeerUnavailable,
     TooBusy,
 )
-from kdc.issuing.issuer import Enrolment
+from kdc.issuing.decisions import Enrolment
 from kdc.limits import Limits
 from kdc.net.tls import channel_binding
 from kdc.protocol.codec import frame
@@ -281,7 +281,7 @@ class DeadlineTests(ServerTestCase):
         self.network.advance(100_000)
         self.assertTrue(first.alive)
         self.assertFalse(second.alive)
-        self.assertEqual(self.kdc.issuer.receiving, ["bob"])
+        self.assertEqual(self.kdc.realm.receiving, ["bob"])
 
     def test_a_client_that_does_not_let_go(self) -> None:
         """A refused client that does not close is cut off after five seconds."""
@@ -528,7 +528,7 @@ class ChangeTests(ServerTestCase):
         self.kdc.apply(Delete("bob", record.generation))
         self.network.settle()
         self.assertFalse(link.alive)
-        self.assertEqual(self.kdc.issuer.receiving, [])
+        self.assertEqual(self.kdc.realm.receiving, [])
 
     def test_full_disk(self) -> None:
         """A change that cannot be stored ends nothing."""
@@ -537,7 +537,7 @@ class ChangeTests(ServerTestCase):
         self.kdc.disk.full = True
         self.failure(KDCUnreachable, asking.change(keys_of("bob", "second")))
         self.assertTrue(asking.alive and receiving.alive)
-        self.assertEqual(self.kdc.issuer.receiving, ["bob"])
+        self.assertEqual(self.kdc.realm.receiving, ["bob"])
         self.kdc.disk.full = False
         self.do(self.client("bob").login())
 
@@ -552,7 +552,7 @@ class ChangeTests(ServerTestCase):
         self.patch(self.kdc.store, "apply", broken)
         self.failure(KDCUnreachable, link.change(keys_of("bob", "second")))
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
-        self.assertEqual(self.kdc.issuer.receiving, [])
+        self.assertEqual(self.kdc.realm.receiving, [])
         self.assertEqual(len(self.kdc.factory), 0)
         self.assertEqual(self.network.getDelayedCalls(), [])
 

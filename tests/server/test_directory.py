@@ -60,7 +60,7 @@ class DirectoryTestCase(EdgeTestCase):
         return Directory(
             DirectorySettings(**given),
             ListeningHost(self.network, KDC_HOST),
-            issuer=self.kdc.issuer,
+            realm=self.kdc.realm,
             store=self.kdc.store,
             read=self.read,
             fingerprint=lambda: self.kdc.tls.fingerprint,
@@ -134,14 +134,14 @@ class WhoTests(DirectoryTestCase):
         for name in ("alice", "bob", "carol"):
             self.kdc.add(name)
         forbidden = {("alice", "carol"), ("carol", "carol")}
-        self.kdc.issuer.permits = lambda client, receiver: (client, receiver) not in forbidden
+        self.kdc.realm.permits = lambda client, receiver: (client, receiver) not in forbidden
         self.assertEqual([each.name for each in self.ask("alice")], ["alice", "bob"])
         self.assertEqual([each.name for each in self.ask("bob")], ["alice", "bob", "carol"])
         self.assertEqual([each.name for each in self.ask("carol")], ["alice", "bob", "carol"])
 
     def test_policy_keeps_from_the_directory(self) -> None:
         """Who may not ask for a key to the directory learns nothing of anybody."""
-        self.kdc.issuer.permits = lambda client, receiver: receiver != DIRECTORY
+        self.kdc.realm.permits = lambda client, receiver: receiver != DIRECTORY
         self.refused(RefusedByPolicy, "alice")
 
     def test_not_active(self) -> None:
@@ -247,7 +247,7 @@ class WhoTests(DirectoryTestCase):
 
     def test_wherever_the_kdc_is(self) -> None:
         """It is looked for where we reach the KDC, whatever the KDC takes for its own address."""
-        epoch = self.kdc.issuer.epoch_of(DIRECTORY)
+        epoch = self.kdc.realm.epoch_of(DIRECTORY)
         self.assertEqual((epoch.address, epoch.port), (KDC_HOST, PORT))  # type: ignore[union-attr]
         object.__setattr__(epoch, "address", "127.0.0.1")
         self.assertEqual([each.name for each in self.ask("alice")], ["alice"])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import ConfigurationError, LocalIOError
-from kdc.issuing.issuer import Enrolment
+from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.server.policy import LIMITS, Policy, read_policy

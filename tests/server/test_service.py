@@ -40,7 +40,7 @@ from kdc.errors import (
     WrongIdentity,
 )
 from kdc.files.atomic import PartialFile
-from kdc.issuing.issuer import Enrolment
+from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.server import service as service_module
@@ -414,7 +414,7 @@ class ReloadTests(ServiceTestCase):
         await self.logged(f" reloaded client=- address=- {service.tls.fingerprint}")
         with self.assertRaises(AuthenticationRefused):
             await self.registered(service, "bob")
-        self.assertEqual(service.factory.issuer.lifetime_seconds, 77)
+        self.assertEqual(service.factory.issuer.realm.lifetime_seconds, 77)
         self.assertEqual(service.factory.limits.idle_seconds, 5)
 
     async def test_who_may_reach_whom(self) -> None:
@@ -452,7 +452,7 @@ class ReloadTests(ServiceTestCase):
             with capturedLogs():
                 await self.hangup()
             await self.logged(" reload-failed ")
-            self.assertEqual(service.factory.issuer.enrolment, Enrolment.OPEN)
+            self.assertEqual(service.factory.issuer.realm.enrolment, Enrolment.OPEN)
         self.assertFalse(own.exists())
         await self.registered(service, "alice")
         own.write_bytes(content)
@@ -518,7 +518,7 @@ class OperatorTests(ServiceTestCase):
     async def receiving(self, service: KDCService, name: str) -> KDCLink:
         link = await self.registered(service, name)
         await link.receive_under(PUBLIC, "", 60000)
-        self.assertIn(name, service.factory.issuer.receiving)
+        self.assertIn(name, service.factory.issuer.realm.receiving)
         return link
 
     async def test_at_once(self) -> None:
@@ -531,7 +531,7 @@ class OperatorTests(ServiceTestCase):
             await alice.request_key(name)
             await self.admin(command, name)
             self.assertIsInstance(await bob.lost, KDCUnreachable)
-            self.assertNotIn(name, service.factory.issuer.receiving)
+            self.assertNotIn(name, service.factory.issuer.realm.receiving)
             with self.assertRaises(KDCError):
                 await alice.request_key(name)
             with self.assertRaises(AuthenticationRefused):

@@ -15,7 +15,11 @@ from hypothesis import settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import Refusal, RemoteProtocolError
-from kdc.issuing.issuer import Audit, Enrolment, Issuer, Now, Output, Session
+from kdc.issuing.decisions import Audit, Enrolment, Now, Output
+from kdc.issuing.decisions import Connection as Connected
+from kdc.issuing.issuer import Issuer
+from kdc.issuing.realm import Realm as IssuingRealm
+from kdc.issuing.session import Session
 from kdc.limits import Limits
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.crypto import ChannelBinding, Digest, LongTermKeys, long_term_keys
@@ -131,7 +135,9 @@ class Connection:
     def submit(self, data: bytes) -> None:
         """Give frames to the KDC; what they cause is done everywhere."""
         for body in bodies(data):
-            self.realm.perform(self.session, self.session.receive(body, self.realm.now))
+            self.realm.perform(
+                self.session, self.realm.issuer.receive(self.session, body, self.realm.now)
+            )
 
     def answer(self) -> Answer:
         """What the client makes of the oldest frame that it has not read."""
@@ -176,9 +182,9 @@ class Realm:
         self.audit: list[Audit] = []
         self.store = MemoryStore() if store is None else store
         self.store_available = True
-        self.connections: dict[Session, Connection] = {}
-        self.issuer = Issuer(
-            realm=self.store.realm,
+        self.connections: dict[Connected, Connection] = {}
+        realm = IssuingRealm(
+            self.store.realm,
             find=self.store.get,
             audit=self.audit.append,
             random=self.random,
@@ -186,6 +192,7 @@ class Realm:
             limits=limits,
             permits=permits,
         )
+        self.issuer = Issuer(realm)
         self.store.watch(self._record_changed)
 
     def connect(self, keys: LongTermKeys, address: str = "192.0.2.1") -> Connection:
@@ -239,12 +246,12 @@ class Realm:
         """What the store makes of a change, or None if it cannot write."""
         return self.store.apply([change])[0] if self.store_available else None
 
-    def perform(self, session: Session, output: Output) -> None:
+    def perform(self, session: Connected, output: Output) -> None:
         """Do what the KDC decided, in the order in which it must be done."""
         connection = self.connections[session]
         if output.write is not None:
             result = self.apply(output.write.change)
-            self.perform(session, output.write.then(result, self.now))
+            self.perform(session, output.write.then(result))
         connection.inbox += bodies(output.data)
         for other, its_output in output.others:
             self.perform(other, its_output)

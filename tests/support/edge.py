@@ -46,7 +46,9 @@ from kdc.channel.transport import IStreamProtocol
 from kdc.client.client import KDCClient
 from kdc.client.identity import ClientTLS, Identity, Pin
 from kdc.client.link import KDCLink
-from kdc.issuing.issuer import Audit, Enrolment, Issuer, Now
+from kdc.issuing.decisions import Audit, Enrolment, Now
+from kdc.issuing.issuer import Issuer
+from kdc.issuing.realm import Realm as IssuingRealm
 from kdc.limits import Limits
 from kdc.net import clock
 from kdc.protocol.kdc_exchange import Grant
@@ -508,8 +510,8 @@ class KDC:
         self.disk = _Disk()
         self.audit: list[Audit] = []
         self.random = SeededRandom("KDC")
-        self.issuer = Issuer(
-            realm="LOCAL",
+        self.realm = IssuingRealm(
+            "LOCAL",
             find=self.store.get,
             audit=self.audit.append,
             random=self.random,
@@ -518,7 +520,7 @@ class KDC:
         )
         self.tls = ServerTLS(*certificate())
         self.factory = KDCFactory(
-            self.issuer,
+            Issuer(self.realm),
             StoreWriter(self.store, self.disk.run),
             clock=network,
             limits=limits,

@@ -164,7 +164,7 @@ class AdminStore:
 
     def audit(self, event: str, name: str, detail: str = "") -> None:
         """Note a change that no running KDC has noted."""
-        from kdc.issuing.issuer import Audit
+        from kdc.issuing.decisions import Audit
         from kdc.server.audit_log import format_line
         from kdc.terminal import say
 

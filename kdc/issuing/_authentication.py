@@ -1,0 +1,38 @@
+"""311: whose connection this is."""
+
+from __future__ import annotations
+
+from kdc.errors import Refusal
+from kdc.issuing.decisions import Now, Output
+from kdc.issuing.session import Session
+from kdc.protocol.crypto import VerifyKey, verified
+from kdc.protocol.messages import Authenticate, Authenticated
+from kdc.store import Status
+
+__all__ = ["authenticate"]
+
+# Verified against when there is no such principal, so that an unknown name costs
+# what a wrong key costs; what it says is never believed (RFC 8032, 7.1, test 1).
+NOBODY = VerifyKey(
+    bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
+)
+
+
+def authenticate(session: Session, request: Authenticate, now: Now) -> Output:
+    realm = session.realm
+    # One 311 a connection, whatever becomes of it.
+    session.spend()
+    wait = realm.guesses.wait(request.name, session.prefix, now)
+    if wait:
+        return session.refuse(Refusal.RATE, request.nonce, request.name, wait)
+    record = realm.find(request.name)
+    keyed = record is not None and record.status is Status.ACTIVE
+    key = VerifyKey(record.verify_key) if record is not None and keyed else NOBODY
+    genuine = verified(key, request.signature, *request.signed(realm.name, session.binding))
+    if record is None or not keyed or not genuine:
+        realm.guesses.failed(request.name, session.prefix, now)
+        return session.refuse(Refusal.NOT_AUTHENTIC, request.nonce, request.name)
+    realm.guesses.succeeded(request.name, session.prefix)
+    session.authentic(record)
+    session.tell("authenticated")
+    return Output(session.seal(Authenticated(record.generation), request.nonce))

@@ -1,0 +1,75 @@
+"""305 and 307: a fresh key for a pair, and an epoch in which a receiver can be reached."""
+
+from __future__ import annotations
+
+from kdc.errors import Refusal
+from kdc.issuing.decisions import Audit, Now, Others, Output
+from kdc.issuing.realm import Epoch
+from kdc.issuing.session import Session
+from kdc.protocol.crypto import KEY_BYTES, EpochSecret, SessionKey, ticket_key
+from kdc.protocol.messages import KeyReply, KeyRequest, Receive, Receiving
+from kdc.protocol.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, Ticket, TicketCipher
+from kdc.store import Status
+
+__all__ = ["begin_epoch", "issue"]
+
+
+def issue(session: Session, request: KeyRequest, now: Now) -> Output:
+    realm = session.realm
+    wait = realm.key_rate.take(session.name, now.milliseconds)
+    if wait:
+        return session.refuse(Refusal.RATE, request.nonce, request.peer, wait)
+    if request.peer == session.name or not realm.permits(session.name, request.peer):
+        return session.refuse(Refusal.NOT_ALLOWED, request.nonce, request.peer)
+    epoch = realm.epoch_of(request.peer)
+    if epoch is None:
+        record = realm.find(request.peer)
+        known = record is not None and record.status is Status.ACTIVE
+        why = Refusal.NOT_RECEIVING if known else Refusal.UNKNOWN_PRINCIPAL
+        return session.refuse(why, request.nonce, request.peer)
+    # Asked for at once: each call is one to the system.
+    fresh = realm.random(KEY_BYTES + TICKET_ID_BYTES + TICKET_NONCE_BYTES)
+    session_key = SessionKey(fresh[:KEY_BYTES])
+    ticket = Ticket(
+        session_key,
+        session.name,
+        request.ephemeral,
+        fresh[KEY_BYTES:-TICKET_NONCE_BYTES],
+        now.milliseconds - epoch.began_milliseconds + 1000 * realm.lifetime_seconds,
+    )
+    reply = KeyReply(
+        session_key,
+        epoch.epoch_id,
+        epoch.receiver_key,
+        realm.lifetime_seconds,
+        epoch.address,
+        epoch.port,
+        epoch.tickets.seal(ticket, fresh[-TICKET_NONCE_BYTES:]),
+    )
+    session.tell("issued", request.peer)
+    return Output(session.seal(reply, request.nonce, request.peer))
+
+
+def begin_epoch(session: Session, request: Receive, now: Now) -> Output:
+    realm = session.realm
+    epoch_id, secret = realm.random(16), EpochSecret(realm.random(32))
+    key = ticket_key(session.reply_key, secret, realm.name, session.name, epoch_id)
+    epoch = Epoch(
+        epoch_id,
+        request.receiver_key,
+        request.address or session.reachable_address,
+        request.port,
+        now.milliseconds,
+        TicketCipher(key, realm.name, session.name, epoch_id),
+        session,
+    )
+    older = realm.begin_epoch(session.name, epoch)
+    if older is not None and older.connection is session:
+        session.tell("epoch-ended", "renewed")
+    session.tell("epoch-begun", f"{epoch.address} {epoch.port}")
+    reply = Receiving(epoch_id, secret, realm.lifetime_seconds)
+    others: Others = ()
+    if older is not None and older.connection is not session:
+        realm.audit(Audit("superseded", session.name, older.connection.address))
+        others = ((older.connection, older.connection.superseded(older.epoch_id)),)
+    return Output(session.seal(reply, request.nonce), others=others)

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-TYPED = kdc tests .ci/summary.py $(wildcard bench/*.py etc/*.py twisted/plugins/*.py)
+TYPED = kdc tests .ci/summary.py $(wildcard bench/*.py docs/*/*.py twisted/plugins/*.py)
 # Test processes at a time.
 JOBS ?= 2
 # Options of the measurements: `python -m bench --help`.
@@ -37,7 +37,7 @@ help:
 
 .PHONY: demo
 demo: $(READY)
-	@$(BIN)/python etc/demo.py
+	@$(BIN)/python docs/recorders/demo.py
 
 .PHONY: test
 test: $(READY)

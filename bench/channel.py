@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -25,7 +24,7 @@ from kdc.channel.services import DEFAULT_SERVICE, Service
 from kdc.channel.transport import IStreamProtocol
 from kdc.protocol.records import AckStatus
 
-__all__ = ["LOADS", "RECEIVER", "SENDER"]
+__all__ = ["RECEIVER", "SENDER", "transfer"]
 
 RECEIVER, SENDER = 0, 1  # of those who are able
 
@@ -121,9 +120,6 @@ async def transfer(reactor: Any, settings: Settings) -> dict[str, float]:
         "sender CPU s": time.process_time() - near,
         "receiver CPU s": cpu_of(pid) - far,
     }
-
-
-LOADS: dict[str, Callable[[Any, Settings], Awaitable[dict[str, Any]]]] = {"transfer": transfer}
 
 
 async def serve(reactor: Any, settings: Settings) -> None:

@@ -11,7 +11,7 @@ import datetime as dt
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -29,7 +29,7 @@ from kdc.client.identity import ClientTLS, Unvouched
 from kdc.net.sockets import notice_dead_peers
 from kdc.server.certificate import ServerTLS, make_certificate
 
-__all__ = ["ANSWER", "ASK", "LOADS", "crypto"]
+__all__ = ["ANSWER", "ASK", "crypto", "exchange", "handshake"]
 
 ASK = 65
 ANSWER = 256
@@ -135,12 +135,6 @@ async def handshake(reactor: Any, settings: Settings) -> dict[str, float]:
     measured = Measured(settings["pid"])
     await at_once([once] * settings["count"], settings["concurrency"])
     return figures(measured, len(latencies), latencies)
-
-
-LOADS: dict[str, Callable[[Any, Settings], Awaitable[dict[str, Any]]]] = {
-    "exchange": exchange,
-    "handshake": handshake,
-}
 
 
 def _us(call: Callable[[], object], count: int = 2000) -> float:

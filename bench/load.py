@@ -1,4 +1,4 @@
-"""Load generators: ``python -m bench.load KIND SETTINGS``, in a process of their own.
+"""Load generators; `bench.loads` runs each in a process of its own.
 
 Clients are real ones: each answer is opened with its connection's keys, and
 matched to its question; tickets are opened with the key of their receiver.
@@ -8,8 +8,6 @@ wrong ends in a traceback and status 1.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
@@ -17,7 +15,6 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.task import react
 
 from bench.population import able, keys_of, name_of
 from bench.processes import cpu_of
@@ -29,7 +26,7 @@ from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.messages import Receiving
 from kdc.protocol.tickets import TicketCipher
 
-__all__ = ["LOADS", "Settings", "at_once", "client_of", "figures"]
+__all__ = ["Settings", "at_once", "client_of", "figures"]
 
 # Connections that wait for their turn to register: few enough for the KDC's limit on newcomers.
 _BATCH = 150
@@ -250,28 +247,3 @@ async def register(reactor: Any, settings: Settings) -> dict[str, float]:
     for client in clients[:: max(1, count // 20)]:
         (await client.login()).close()
     return {**together(parts), **waits(latencies)}
-
-
-LOADS: dict[str, Callable[[Any, Settings], Awaitable[dict[str, Any]]]] = {
-    "issue": issue,
-    "connect": connect,
-    "register": register,
-}
-
-
-def main() -> None:
-    kind, settings = sys.argv[1], json.loads(sys.argv[2])
-    if kind not in LOADS:
-        from bench import channel, floor
-
-        LOADS.update(floor.LOADS)
-        LOADS.update(channel.LOADS)
-
-    async def work(reactor: Any) -> None:
-        print(json.dumps(await LOADS[kind](reactor, settings)), flush=True)
-
-    react(lambda reactor: Deferred.fromCoroutine(work(reactor)))
-
-
-if __name__ == "__main__":
-    main()

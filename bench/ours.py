@@ -78,7 +78,7 @@ class KDC:
 def load(kind: str, settings: dict[str, Any], seconds: float = 300.0) -> dict[str, Any]:
     """Run a load generator in a process of its own; it checks every answer, or raises `Failed`."""
     done = run(
-        [sys.executable, "-m", "bench.load", kind, json.dumps(settings)],
+        [sys.executable, "-m", "bench.loads", kind, json.dumps(settings)],
         stdout=subprocess.PIPE,
         seconds=seconds,
     )

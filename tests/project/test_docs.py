@@ -177,16 +177,16 @@ class SampleRunTests(SynchronousTestCase):
     def test_as_recorded(self) -> None:
         """Typed again, the three commands show what the page says.
 
-        If they should show something else from now on: run etc/record_sample_run.py.
+        If they should show something else from now on: run docs/recorders/record_sample_run.py.
         """
-        recorder = load(TOP / "etc" / "record_sample_run.py")
+        recorder = load(TOP / "docs" / "recorders" / "record_sample_run.py")
         seen = recorder.record(kdc_port=free_port(), listen_port=free_port())
         page = SAMPLE_RUN.read_text(encoding="utf-8")
         self.assertEqual(stable(page).splitlines(), stable(seen).splitlines())
 
     def test_no_passphrase(self) -> None:
         """What was typed without echo is not on the page."""
-        recorder = load(TOP / "etc" / "record_sample_run.py")
+        recorder = load(TOP / "docs" / "recorders" / "record_sample_run.py")
         for passphrase in (recorder.ALICES, recorder.BOBS, recorder.GUESS):
             self.assertNotIn(passphrase, SAMPLE_RUN.read_text(encoding="utf-8"))
 
@@ -195,13 +195,13 @@ class FirstExperienceTests(SynchronousTestCase):
     """docs/first-experience.md."""
 
     def setUp(self) -> None:
-        self.recorder = load(TOP / "etc" / "record_first_experience.py")
+        self.recorder = load(TOP / "docs" / "recorders" / "record_first_experience.py")
         self.page = FIRST_EXPERIENCE.read_text(encoding="utf-8")
 
     def test_as_recorded(self) -> None:
         """Done again, from the invitation to the file on the disk, it looks as on the page.
 
-        If it should look otherwise from now on: run etc/record_first_experience.py.
+        If it should look otherwise from now on: run docs/recorders/record_first_experience.py.
         """
         seen = self.recorder.record(kdc_port=free_port(), listen_port=free_port())
         self.assertEqual(stable(self.page).splitlines(), stable(seen).splitlines())

@@ -337,10 +337,10 @@ class LogrotateTests(ProgramTestCase):
 
 
 class DemonstrationTests(SynchronousTestCase):
-    """The checks of etc/demo.py; CI runs the whole of it."""
+    """The checks of docs/recorders/demo.py; CI runs the whole of it."""
 
     def setUp(self) -> None:
-        self.demo = load(ETC / "demo.py")
+        self.demo = load(TOP / "docs" / "recorders" / "demo.py")
         self.shown: list[str] = []
         self.patch(self.demo, "show", lambda line="": self.shown.append(line))
         self.directory = Path(self.mktemp()).absolute()

@@ -78,7 +78,7 @@ class SetupTests(SynchronousTestCase):
 
     def test_manual_is_installed(self) -> None:
         """Every page of the manual goes where man looks for it."""
-        pages = sorted(str(path.relative_to(TOP)) for path in (TOP / "docs" / "man").iterdir())
+        pages = sorted(str(path.relative_to(TOP)) for path in (TOP / "docs" / "man").glob("*.1"))
         ((place, installed),) = self.arguments["data_files"]
         self.assertEqual((place, sorted(installed)), ("share/man/man1", pages))
 

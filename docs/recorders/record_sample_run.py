@@ -14,7 +14,7 @@ from pathlib import Path
 
 from terminals import Terminal, block, terminals
 
-TOP = Path(__file__).resolve().parent.parent
+TOP = Path(__file__).resolve().parent.parent.parent
 PAGE = TOP / "docs" / "sample-run.md"
 SHOWN_DIRECTORY = "/tmp/kdc-tour"
 ASKED = r"yes/no\)\? "
@@ -85,9 +85,9 @@ def _register(terminal: Terminal, name: str, passphrase: str, *, asked: bool) ->
 PAGE_TEXT = """\
 # A sample run
 
-Recorded by `etc/record_sample_run.py`, which types at three terminals; nothing that was seen there
-has been changed, but for the name of the directory. What is typed stands behind `$` and behind the
-questions. Passphrases were typed too: they are not echoed, so they are not here.
+Recorded by `docs/recorders/record_sample_run.py`, which types at three terminals; nothing
+that was seen there has been changed, but for the name of the directory. What is typed stands behind
+`$` and behind the questions. Passphrases were typed too: they are not echoed, so they are not here.
 
 ## The first message
 

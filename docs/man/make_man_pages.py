@@ -1,6 +1,6 @@
 """Write the manual pages in docs/man, from the definitions of the options.
 
-    python etc/make_man_pages.py
+    python docs/man/make_man_pages.py
 
 They are committed, so that they can be packaged and read without running
 anything; a test compares them with what this makes.
@@ -20,7 +20,7 @@ from kdc.commands.option_table import CommandTable, Flag, table_of
 from kdc.commands.tap import Options as KDCOptions
 from kdc.errors import ExitStatus
 
-PLACE = Path(__file__).parent.parent / "docs" / "man"
+PLACE = Path(__file__).parent
 PAGES: dict[str, tuple[Any, str, str]] = {
     "kdc": (KDCOptions, "key distribution centre", "kdc-admin(1), kdcclient(1), twistd(1)"),
     "kdc-admin": (AdminOptions, "look after a key distribution centre", "kdc(1), kdcclient(1)"),
@@ -91,7 +91,7 @@ def page(name: str) -> str:
         flag for flag in table.flags if sum(flag in flags for flags in in_all) > len(in_all) // 2
     )
     lines = [
-        '.\\" Made by etc/make_man_pages.py; do not edit.',
+        '.\\" Made by docs/man/make_man_pages.py; do not edit.',
         f'.TH {name.upper()} 1 "" "kdc {__version__}" "User Commands"',
         ".SH NAME",
         f"{roff(name)} \\- {roff(purpose)}",

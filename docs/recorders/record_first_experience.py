@@ -12,7 +12,7 @@ from pathlib import Path
 
 from terminals import Terminal, block, terminals
 
-TOP = Path(__file__).resolve().parent.parent
+TOP = Path(__file__).resolve().parent.parent.parent
 PAGE = TOP / "docs" / "first-experience.md"
 SHOWN_DIRECTORY = "/home"
 
@@ -71,8 +71,8 @@ def run(directory: Path, kdc_port: int, more: str) -> list[str]:
 PAGE_TEXT = """\
 # From an invitation to a file on the disk
 
-Recorded by `etc/record_first_experience.py`, which types at three terminals; nothing that was seen
-there has been changed, but for the names of the home directories. A KDC runs
+Recorded by `docs/recorders/record_first_experience.py`, which types at three terminals; nothing
+that was seen there has been changed, but for the names of the home directories. A KDC runs
 (`kdc -p 12345 --enrol invite`), and Alice has joined it as Bob is going to. Four commands later he
 has a file from her. All of it is on one machine here; where the three have machines of their own,
 the KDC is started with `-p tcp:12345 --host kdc.example.org`, and they type the same.

@@ -33,6 +33,9 @@ help:
 	@echo 'make store-scale  the store with a million principals'
 	@echo 'make test-oldest  all tests, with the oldest versions that are good enough'
 	@echo 'make wheel-check  build the distribution, install it elsewhere, find both plugins'
+	@echo 'make docs         the API reference, build/docs/index.html'
+	@echo 'make slow-tests   all tests, and the ten that take longest'
+	@echo 'make release      with VERSION=X.Y.Z: news, version, checks, commit and tag; uploads nothing'
 	@echo 'make clean        remove whatever these made'
 
 .PHONY: demo
@@ -88,6 +91,20 @@ wheel-check: $(READY)
 .PHONY: test-oldest
 test-oldest: $(READY)
 	@JOBS=$(JOBS) .ci/oldest $(BIN)/python
+
+# What is promised (kdc.api, kdc.aio, kdc.errors); what it warns of is an error.
+.PHONY: docs
+docs: $(READY)
+	@$(BIN)/pydoctor --quiet --html-output build/docs kdc
+	@echo 'build/docs/index.html'
+
+.PHONY: slow-tests
+slow-tests: $(READY)
+	@$(BIN)/python -m tests.support.slowest tests
+
+.PHONY: release
+release: $(READY)
+	@.ci/release $(BIN)/python '$(VERSION)'
 
 .PHONY: clean
 clean:

@@ -60,8 +60,10 @@ setup(
             "mypy",
             "mypy-zope",
             "packaging",
+            "pydoctor",
             "ruff",
             "setuptools >= 77",
+            "towncrier",
         ],
     },
     # The root is named so that an editable install puts it on the path whole: that is what

@@ -17,7 +17,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
     ITransport,
 )
-from zope.interface import implementer
+from zope.interface import Interface, implementer
 
 from kdc.errors import IntegrityError, KDCError
 from kdc.protocol.records import AckStatus
@@ -39,7 +39,7 @@ class PrincipalAddress:
         return f"{self.name}@{self.realm}"
 
 
-class IStreamProtocol(IHalfCloseableProtocol):
+class IStreamProtocol(IHalfCloseableProtocol, Interface):
     """A protocol that says itself when the peer's stream has been dealt with.
 
     Other protocols need not know of ends and acknowledgements: for them a whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.support.processes import Program, ProgramTestCase, RunningKDC, free_port
+from tests.support.processes import Program, ProgramTestCase, RunningKDC, reserved_port
 
 
 class AskingTests(ProgramTestCase):
@@ -127,7 +127,7 @@ class AskingTests(ProgramTestCase):
         """What is wrong is named with what to do, and the status is that of the first of it."""
         kdc, alice = self.shared_kdc(), self.name("alice")
         key = Path(self.key(alice)[1])
-        nowhere = free_port()
+        nowhere = reserved_port()
         cases: list[tuple[Program, int, str]] = [
             (self.ask(kdc, alice, "doctor"), 4, "FAIL our registration: .*\n +\\S"),
             (

@@ -18,7 +18,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from tests.support.processes import CLIENT, free_port
+from tests.support.processes import CLIENT, reserved_port
 from tests.support.tunnels import TunnelTestCase
 
 # Servers are where an ordinary user's PATH does not look.
@@ -68,7 +68,7 @@ class RealProgramTests(TunnelTestCase):
         common = ("-D", str(home / "data"))
         how = "-U postgres -A trust -E UTF8 --no-sync --no-locale".split()
         self.done(*become, initdb, *common, *how, directory=home)
-        port = free_port()
+        port = reserved_port()
         cluster = self.scratch.start(
             *(*become, server, *common, "-p", str(port), "-h", HOST, "-k", str(home)),
             *("-c", "fsync=off"),
@@ -105,7 +105,7 @@ class RealProgramTests(TunnelTestCase):
     def test_redis(self) -> None:
         """Values of some megabytes both ways, 50,000 commands at once, and fifty clients."""
         cli, benchmark, server = self.find("redis-cli", "redis-benchmark", "redis-server")
-        direct = free_port()
+        direct = reserved_port()
         running = self.scratch.start(
             *(server, "--port", str(direct), "--bind", HOST, "--save", "", "--logfile", "redis.log")
         )
@@ -133,7 +133,7 @@ class RealProgramTests(TunnelTestCase):
         path = self.directory / "www" / "file"
         path.parent.mkdir()
         path.write_bytes(random.Random(2).randbytes(100_000_000))
-        direct = free_port()
+        direct = reserved_port()
         listen = f"tcp:{direct}:interface={HOST}"
         self.twistd("-n", "--pidfile=", "web", "--path", str(path.parent), "--listen", listen)
         self.listens(direct)
@@ -152,7 +152,7 @@ class RealProgramTests(TunnelTestCase):
         tree, copy, back = (self.directory / name for name in ("tree", "copy", "back"))
         self.plant(tree)
         back.mkdir()
-        direct = free_port()
+        direct = reserved_port()
         self.file(
             "rsyncd.conf",
             f"use chroot = no\nuid = {os.getuid()}\ngid = {os.getgid()}\nlog file = rsyncd.log\n"
@@ -186,7 +186,7 @@ class RealProgramTests(TunnelTestCase):
             (origin / "0" / "0").write_bytes(b"%d" % number)
             self.done(git, "add", ".", directory=origin)
             self.done(git, *person, "commit", "-qm", f"change {number}", directory=origin)
-        direct = free_port()
+        direct = reserved_port()
         # Itself, not as a child of git, which would outlive its parent's end.
         daemon = self.done(git, "--exec-path").strip() + "/git-daemon"
         self.scratch.start(
@@ -212,7 +212,7 @@ class RealProgramTests(TunnelTestCase):
             self.done(keygen, "-q", "-t", "ed25519", "-N", "", "-f", name)
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        direct = free_port()
+        direct = reserved_port()
         self.file(
             "sshd_config",
             f"ListenAddress {HOST}\nPort {direct}\nHostKey {self.directory}/host_key\n"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.support.processes import KDC, Program, ProgramTestCase, RunningKDC, free_port
+from tests.support.processes import KDC, Program, ProgramTestCase, RunningKDC, reserved_port
 from tests.support.proxies import OtherService
 
 
@@ -175,7 +175,7 @@ class IdentityTests(RefusalTestCase):
         with OtherService(b"HTTP/1.1 400 Bad Request\r\n\r\n") as http:
             cases = []
             for port, what in (
-                (free_port(), "no KDC answers at .*: Connection refused"),
+                (reserved_port(), "no KDC answers at .*: Connection refused"),
                 (self.port_of(receiver), "does not speak|closed the connection"),
                 (http.port, r"does not speak this protocol \(TLS 1.3, kdp/1\)"),
             ):

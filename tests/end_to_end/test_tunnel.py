@@ -11,7 +11,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from tests.support.processes import CLIENT, RunningKDC, free_port
+from tests.support.processes import CLIENT, RunningKDC, reserved_port
 from tests.support.tunnels import TunnelTestCase, digest_server
 
 
@@ -74,7 +74,7 @@ class TunnelProgramTests(TunnelTestCase):
     def test_ipv6(self) -> None:
         """Everything over IPv6: the KDC, the channel, and both local ends."""
         try:
-            free_port("::1")
+            reserved_port("::1")
         except OSError as error:
             self.skipTest(f"no IPv6 on this machine: {error}")
         program = self.kdc("-p", "tcp6:0:interface=\\:\\:1")
@@ -108,7 +108,7 @@ class TunnelProgramTests(TunnelTestCase):
         """Nothing listens where the exposing side points: it says so; the user is reset."""
         kdc = self.shared_kdc()
         bob = self.name("bob")
-        exposing = self.exposer(kdc, bob, f"digest=tcp:127.0.0.1:{free_port()}")
+        exposing = self.exposer(kdc, bob, f"digest=tcp:127.0.0.1:{reserved_port()}")
         _, port = self.forwarder(kdc, self.name("alice"), bob, "digest")
         with socket.create_connection(("127.0.0.1", port)) as connection:
             self.assertRaises(ConnectionResetError, connection.recv, 1)
@@ -123,7 +123,7 @@ class TunnelProgramTests(TunnelTestCase):
             *("--expose", f"digest=tcp:127.0.0.1:{digest_server(self)}", "--listen", "0"),
         )
         exposing.expect(f"{bob}: receiving on")
-        near = free_port()
+        near = reserved_port()
         forwarding = self.twistd(
             *("-n", "--pidfile=", "kdcclient", "tunnel", "-n", alice, *kdc.options),
             *(*self.key(alice), "--forward", f"{bob}/digest={near}"),
@@ -258,7 +258,7 @@ class RestartTests(TunnelTestCase):
 
     def test_kdc(self) -> None:
         """The KDC is killed and restarted: running tunnels go on, and new ones open again."""
-        kdc = self.kdc(port=free_port())
+        kdc = self.kdc(port=reserved_port())
         exposing = self.exposer(kdc, "bob", f"digest=tcp:127.0.0.1:{digest_server(self)}")
         _, port = self.forwarder(kdc, "alice", "bob", "digest")
         first = self.begin(port)

@@ -17,7 +17,7 @@ from tests.support.command_lines import (
     parse,
     words_of,
 )
-from tests.support.processes import free_port
+from tests.support.processes import reserved_port
 
 README = TOP / "README.md"
 DOCUMENTS = [README, *sorted((TOP / "docs").glob("*.md")), TOP / "formal" / "README.md"]
@@ -180,7 +180,7 @@ class SampleRunTests(SynchronousTestCase):
         If they should show something else from now on: run docs/recorders/record_sample_run.py.
         """
         recorder = load(TOP / "docs" / "recorders" / "record_sample_run.py")
-        seen = recorder.record(kdc_port=free_port(), listen_port=free_port())
+        seen = recorder.record(kdc_port=reserved_port(), listen_port=reserved_port())
         page = SAMPLE_RUN.read_text(encoding="utf-8")
         self.assertEqual(stable(page).splitlines(), stable(seen).splitlines())
 
@@ -203,7 +203,7 @@ class FirstExperienceTests(SynchronousTestCase):
 
         If it should look otherwise from now on: run docs/recorders/record_first_experience.py.
         """
-        seen = self.recorder.record(kdc_port=free_port(), listen_port=free_port())
+        seen = self.recorder.record(kdc_port=reserved_port(), listen_port=reserved_port())
         self.assertEqual(stable(self.page).splitlines(), stable(seen).splitlines())
 
     def test_four_commands(self) -> None:

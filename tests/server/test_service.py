@@ -50,7 +50,7 @@ from kdc.store import Status, StoreError
 from kdc.store.flatfile.files import Files
 from kdc.store.flatfile.store import FlatFileStore
 from tests.support.core import keys_of
-from tests.support.processes import free_port
+from tests.support.processes import reserved_port
 
 reactor = cast(Any, _reactor)
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -181,7 +181,7 @@ class StartTests(ServiceTestCase):
         """A busy port is a local error, with a hint; a port that was free is given back."""
         service = self.start()
         busy = f"tcp:{self.port(service)}:interface=127.0.0.1"
-        other = free_port()
+        other = reserved_port()
         self.store = self.directory / "other" / "pwd.txt"
         self.store.parent.mkdir()
         endpoints = (f"tcp:{other}:interface=127.0.0.1", busy)

@@ -41,7 +41,7 @@ __all__ = [
     "Program",
     "ProgramTestCase",
     "RunningKDC",
-    "free_port",
+    "reserved_port",
 ]
 
 TOP = Path(__file__).parent.parent.parent
@@ -60,14 +60,23 @@ TWISTD = (
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
 _numbers = itertools.count(1)
+_reserved: list[socket.socket] = []
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As shells start what is in the background; our programs would inherit it, and not end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def free_port(host: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> int:
-    """A port that was free a moment ago; where ``0`` can be given instead, give that."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, kind) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def reserved_port(host: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> int:
+    """A port that is nobody else's until this process ends, and that nobody listens on yet.
+
+    It stays bound here: a program that sets SO_REUSEADDR, as servers do, can
+    still listen on it.  Where ``0`` can be given instead, give that.
+    """
+    holder = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((host, 0))
+    _reserved.append(holder)
+    return int(holder.getsockname()[1])
 
 
 def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:

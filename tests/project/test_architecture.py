@@ -1,0 +1,37 @@
+"""docs/architecture.md shows the tree as it is."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.project.test_packaging import TOP, load
+
+RECORDER = TOP / "docs" / "recorders" / "draw_packages.py"
+PAGE = TOP / "docs" / "architecture.md"
+
+
+class PictureTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.recorder = load(RECORDER)
+
+    def test_current(self) -> None:
+        """The picture is of these imports.  If not: run docs/recorders/draw_packages.py."""
+        self.assertEqual(self.recorder.PICTURE.read_text(encoding="utf-8"), self.recorder.today())
+
+    def test_floors(self) -> None:
+        """Each part stands above all that it imports; a circle is refused."""
+        imports = {"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": set()}
+        self.assertEqual(self.recorder.floors_of(imports), [["c", "d"], ["b"], ["a"]])
+        self.assertRaises(SystemExit, self.recorder.floors_of, {"a": {"b"}, "b": {"a"}})
+
+    def test_implied(self) -> None:
+        """An arrow that goes the way of others is left out, and no other."""
+        imports = {"a": {"b", "c"}, "b": {"c"}, "c": set()}
+        self.assertEqual(self.recorder.nearest(imports), {"a": {"b"}, "b": {"c"}, "c": set()})
+
+    def test_every_package_is_explained(self) -> None:
+        """The table of packages names each part of the picture."""
+        text = PAGE.read_text(encoding="utf-8")
+        table = text[text.index("| package |") : text.index("`tests/project/test_layers.py` is")]
+        for part in self.recorder.imports_of(TOP, self.recorder.package_of):
+            self.assertIn(f"`{part}`", table)

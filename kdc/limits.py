@@ -9,10 +9,13 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
+from typing import Generic, TypeVar
 
 import attrs
 
 __all__ = ["ConnectionLimiter", "Limits", "Rate", "TokenBuckets", "address_prefix"]
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -109,13 +112,20 @@ def address_prefix(address: str) -> str:
     return address
 
 
-class ConnectionLimiter:
-    """So many in all, and so many for one address (IPv6: one /64)."""
+class ConnectionLimiter(Generic[T]):
+    """Those who have proved nothing yet: so many in all, so many of one address (IPv6: one /64).
+
+    A newcomer is never turned away.  Where there are too many, the one that has
+    been there longest has to go, of the newcomer's own address if that has its
+    share, else of the address that has most: so whoever proves quickly gets in,
+    however many sit there in silence.
+    """
 
     def __init__(self, total: int, per_address: int) -> None:
         self.allow(total, per_address)
-        self._open: dict[str, int] = {}
-        self._count = 0
+        # Each address's in the order in which they came.
+        self._crowds: dict[str, dict[T, None]] = {}
+        self._prefixes: dict[T, str] = {}
 
     def allow(self, total: int, per_address: int) -> None:
         """Other limits; who is counted stays."""
@@ -123,21 +133,26 @@ class ConnectionLimiter:
         self._per_address = per_address
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._prefixes)
 
-    def admit(self, address: str) -> bool:
-        """Count one more from ``address``, unless that would be too many."""
+    def admit(self, newcomer: T, address: str) -> T | None:
+        """Count one more from ``address``; return whom to end for it, who is not counted now."""
         prefix = address_prefix(address)
-        if self._count >= self._total or self._open.get(prefix, 0) >= self._per_address:
-            return False
-        self._open[prefix] = self._open.get(prefix, 0) + 1
-        self._count += 1
-        return True
+        crowd: dict[T, None] = self._crowds.get(prefix, {})
+        displaced = None
+        if len(crowd) < self._per_address and len(self) >= self._total:
+            crowd = max(self._crowds.values(), key=len)
+        if len(crowd) >= self._per_address or len(self) >= self._total:
+            displaced = next(iter(crowd))
+            self.release(displaced)
+        self._crowds.setdefault(prefix, {})[newcomer] = None
+        self._prefixes[newcomer] = prefix
+        return displaced
 
-    def release(self, address: str) -> None:
-        """Forget one that `admit` has counted: it has shown who it is, or has gone."""
-        prefix = address_prefix(address)
-        self._count -= 1
-        self._open[prefix] -= 1
-        if not self._open[prefix]:
-            del self._open[prefix]
+    def release(self, member: T) -> None:
+        """Forget one that has shown who it is, or has gone, if it is counted at all."""
+        prefix = self._prefixes.pop(member, None)
+        if prefix is not None:
+            del self._crowds[prefix][member]
+            if not self._crowds[prefix]:
+                del self._crowds[prefix]

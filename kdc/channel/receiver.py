@@ -38,7 +38,6 @@ class _ReceiverChannel(Channel):
         super().__init__(listener.timers, FrameBuffer(MAX_PRESENT))
         self._listener = listener
         self._address = address
-        self._unproven = True
         self._sender = ""
 
     def connectionMade(self) -> None:
@@ -92,13 +91,15 @@ class _ReceiverChannel(Channel):
         if not isinstance(error, PeerUnavailable):
             self._listener.distrusted(self._address, error)
 
+    def displaced(self) -> None:
+        """Give its place to a newcomer."""
+        self.fail(RemoteProtocolError(Refusal.RATE, "proved nothing while others came"))
+
     def _late(self) -> None:
         self.fail(RemoteProtocolError(Refusal.MALFORMED, "no whole first message in time"))
 
     def _proved(self) -> None:
-        if self._unproven:
-            self._unproven = False
-            self._listener.limiter.release(self._address)
+        self._listener.limiter.release(self)
 
 
 class ChannelListener(Factory["_ReceiverChannel"]):
@@ -121,13 +122,15 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         random: Callable[[int], bytes],
         allow: Callable[[str], bool] = lambda name: True,
         now_milliseconds: Callable[[], int] = clock.milliseconds,
-        limiter: ConnectionLimiter | None = None,
+        limiter: ConnectionLimiter[_ReceiverChannel] | None = None,
     ) -> None:
         self.realm = realm
         self.services = services
         self.epochs = Epochs()
         self.timers = timers
-        self.limiter = limiter or ConnectionLimiter(_MAX_UNPROVEN, _MAX_UNPROVEN_PER_ADDRESS)
+        self.limiter: ConnectionLimiter[_ReceiverChannel] = limiter or ConnectionLimiter(
+            _MAX_UNPROVEN, _MAX_UNPROVEN_PER_ADDRESS
+        )
         self.due: Callable[[], None] = lambda: None
         self._random = random
         self._allow = allow
@@ -137,11 +140,13 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         self._channels: set[_ReceiverChannel] = set()
         self._idle: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: Any) -> _ReceiverChannel | None:
+    def buildProtocol(self, addr: Any) -> _ReceiverChannel:
         address = host_of(addr)
-        if not self.limiter.admit(address):
-            return None
-        return _ReceiverChannel(self, address)
+        channel = _ReceiverChannel(self, address)
+        displaced = self.limiter.admit(channel, address)
+        if displaced is not None:
+            displaced.displaced()
+        return channel
 
     def accept(self, body: bytes) -> Accepted:
         now = self._now()

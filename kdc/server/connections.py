@@ -59,7 +59,7 @@ class KDCProtocol(Protocol):
         self._frames = FrameBuffer(MAX_FRAME)
         self._session: Session | None = None
         self._deadline: IDelayedCall | None = None
-        self._counted = True
+        self._newcomer = True
         self._answers: list[bytes] = []
         self._working = False
         self._choked = False
@@ -75,7 +75,7 @@ class KDCProtocol(Protocol):
         # A client that did not ask for this protocol may have been tricked into
         # speaking another one to us.
         if transport.negotiatedProtocol != ALPN:
-            self._late()
+            self.abort()
             return
         binding = channel_binding(transport.getHandle())
         self._session = self.factory.issuer.connect(self._address, binding)
@@ -183,7 +183,7 @@ class KDCProtocol(Protocol):
                 return
             self._last_frame = seconds
             self.perform(self.factory.issuer.receive(session, body, now))
-            if self._counted and session.state is State.AUTHENTIC:
+            if self._newcomer and session.state is State.AUTHENTIC:
                 self._identified()
                 self._within(self.factory.limits.idle_seconds, self._idle)
 
@@ -197,12 +197,11 @@ class KDCProtocol(Protocol):
         except Exception:
             # A defect.  What became of the change nobody knows, so there is no answer; and a
             # connection that waited on would be passed over when its principal is disabled.
-            self._cancel_deadline()
-            self._late()
+            self.abort()
             raise
         # Decided even if the client has gone meanwhile: others may depend on it.
         self.perform(write.then(result))
-        if self._counted and not self._closing:
+        if self._newcomer and not self._closing:
             # Registered, so now there is time to authenticate.  Nothing else gives a
             # newcomer more: requests that are refused would keep it here for ever.
             self._within(self.factory.limits.first_frame_seconds)
@@ -222,12 +221,13 @@ class KDCProtocol(Protocol):
 
     def _within(self, seconds: float, late: Callable[[], None] | None = None) -> None:
         self._cancel_deadline()
-        self._deadline = self.factory.clock.callLater(seconds, late or self._late)
+        self._deadline = self.factory.clock.callLater(seconds, late or self.abort)
 
-    def _late(self) -> None:
-        self._deadline = None
+    def abort(self) -> None:
+        """End the connection at once, whatever was still to be said."""
         self._closing = True
-        self.transport.abortConnection()  # type: ignore[union-attr]
+        self._cancel_deadline()
+        cast(Any, self.transport).abortConnection()
 
     def _cancel_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():
@@ -235,9 +235,8 @@ class KDCProtocol(Protocol):
         self._deadline = None
 
     def _identified(self) -> None:
-        if self._counted:
-            self._counted = False
-            self.factory.limiter.release(self._address)
+        self._newcomer = False
+        self.factory.limiter.release(self)
 
 
 class KDCFactory(Factory["KDCProtocol"]):
@@ -259,7 +258,7 @@ class KDCFactory(Factory["KDCProtocol"]):
         self.clock = clock
         self.now = now
         self.limits = Limits() if limits is None else limits
-        self.limiter = ConnectionLimiter(
+        self.limiter: ConnectionLimiter[KDCProtocol] = ConnectionLimiter(
             self.limits.unauthenticated, self.limits.unauthenticated_per_address
         )
         self._protocols: dict[Connection, KDCProtocol] = {}
@@ -267,11 +266,13 @@ class KDCFactory(Factory["KDCProtocol"]):
     def __len__(self) -> int:
         return len(self._protocols)
 
-    def buildProtocol(self, addr: Any) -> KDCProtocol | None:
+    def buildProtocol(self, addr: Any) -> KDCProtocol:
         address = host_of(addr)
-        if not self.limiter.admit(address):
-            return None
-        return KDCProtocol(self, address)
+        protocol = KDCProtocol(self, address)
+        displaced = self.limiter.admit(protocol, address)
+        if displaced is not None:
+            displaced.abort()
+        return protocol
 
     def limit(self, limits: Limits) -> None:
         """Use other limits from now on."""
@@ -301,20 +302,12 @@ class KDCFactory(Factory["KDCProtocol"]):
             protocol.close()
 
 
-class _LimitedTLSFactory(TLSMemoryBIOFactory):
-    """TLS in front of a factory that may decline a connection."""
-
+class _UnbufferedTLSFactory(TLSMemoryBIOFactory):
     noisy = False
     # Twisted's default gathers small writes, a turn of the reactor each; ours are gathered.
     protocol = TLSMemoryBIOProtocol
 
-    def buildProtocol(self, addr: Any) -> Any:
-        inner = self.wrappedFactory.buildProtocol(addr)
-        if inner is None:
-            return None
-        return cast(Any, self.protocol)(self, inner)
-
 
 def tls_factory(factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> IProtocolFactory:
     """Put TLS in front of ``factory``: what a listening port is given."""
-    return _LimitedTLSFactory(tls, False, factory, clock)
+    return _UnbufferedTLSFactory(tls, False, factory, clock)

@@ -92,19 +92,15 @@ class ConnectTests(EndpointTestCase):
         self.failureResultOf(connecting, RefusedByPolicy)
         self.assertEqual(self.kdc.events().count("issued"), 1)
 
-    def test_a_crowded_receiver(self) -> None:
-        """A receiver with too many newcomers is tried again, each time with a new key."""
+    def test_a_busy_receiver(self) -> None:
+        """A receiver that drops the connection is tried again, each time with a new key."""
         _, listener, _ = self.serve(other := Recorder())
-        for _ in range(8):
-            listener.limiter.admit("192.0.2.200")
-        client = self.known_client("alice", address="192.0.2.200")
+        refusing = self.patch(listener, "_allow", lambda name: False)
         recorder = Recorder()
-        connecting = ChannelClientEndpoint(client, "bob").connect(factory_of(recorder))
-        self.network.settle()
+        connecting = self.connect("alice", "bob", recorder)
         self.assertNoResult(connecting)
-        self.network.advance(1)
-        listener.limiter.release("192.0.2.200")
-        self.network.advance(3)
+        refusing.restore()
+        self.network.advance(4)
         self.assertIs(self.successResultOf(connecting), recorder)
         self.assertEqual(other.made, 1)
         self.assertGreater(self.kdc.events().count("issued"), 1)

@@ -5,9 +5,15 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IPushProducer,
+)
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from kdc.client.identity import ClientTLS
@@ -19,7 +25,7 @@ from kdc.errors import (
 )
 from kdc.issuing.decisions import Enrolment
 from kdc.limits import Limits
-from kdc.net.tls import channel_binding
+from kdc.net.tls import channel_binding, tls_context
 from kdc.protocol.codec import frame
 from kdc.protocol.kdc_exchange import Exchange
 from kdc.protocol.messages import encode
@@ -32,10 +38,10 @@ PUBLIC = bytes([9]) + bytes(31)
 
 
 class ServerTestCase(EdgeTestCase):
-    def secured(self, address: str = "198.51.100.66") -> Recorder:
+    def secured(self, address: str = "198.51.100.66", tls: Any = None) -> Recorder:
         """A client that does TLS as it should, and then whatever the test makes it do."""
         recorder = Recorder()
-        tls = ClientTLS(self.kdc.identity, KDC_HOST)
+        tls = tls or ClientTLS(self.kdc.identity, KDC_HOST)
         factory = TLSMemoryBIOFactory(tls, True, factory_of(recorder), self.network)
         self.network.connect(address, KDC_HOST, KDC_PORT, factory.buildProtocol(None))
         self.network.settle()
@@ -202,8 +208,24 @@ def _authenticate() -> Any:
     return REQUESTS[1]
 
 
+@implementer(IOpenSSLClientConnectionCreator)
+class _WithoutALPN:
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        return SSL.Connection(tls_context(), None)
+
+
 class DeadlineTests(ServerTestCase):
     """A newcomer has so much time and no more, however busy it looks."""
+
+    def test_another_protocol(self) -> None:
+        """A TLS client that did not ask for kdp/1 is dropped, and nothing of it is left."""
+        client = self.secured(tls=_WithoutALPN())
+        self.assertIsNotNone(client.lost)
+        self.assertEqual(self.network.getDelayedCalls(), [])
+        self.network.advance(30)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(len(self.kdc.factory.limiter), 0)
+        self.assert_well()
 
     def test_silent(self) -> None:
         """A connection on which nothing comes is dropped after ten seconds."""
@@ -217,8 +239,6 @@ class DeadlineTests(ServerTestCase):
 
     def test_slow_handshake(self) -> None:
         """One that sends its ClientHello a byte a second gets no more time for it."""
-        from OpenSSL import SSL
-
         tls = ClientTLS(self.kdc.identity, KDC_HOST)
         hello = tls.clientConnectionForTLS(None)
         hello.set_connect_state()
@@ -301,23 +321,38 @@ class LimitTests(ServerTestCase):
     limits = Limits(unauthenticated=6, unauthenticated_per_address=3)
 
     def test_one_address(self) -> None:
-        """The fourth newcomer from one address is closed; another address is not affected."""
+        """The fourth newcomer from one address ends the first; another address is not affected."""
+        other = self.dial("198.51.100.2")
         wires = [self.dial("198.51.100.1") for _ in range(4)]
-        self.assertEqual([wire.lost is None for wire in wires], [True, True, True, False])
+        self.assertEqual(
+            [wire.lost is None for wire in [other, *wires]], [True, False] + [True] * 3
+        )
         self.assert_well()
 
     def test_one_network(self) -> None:
         """For IPv6 a whole /64 counts as one address."""
+        other = self.dial("2001:db8:0:1::1")
         wires = [self.dial(f"2001:db8::{n}") for n in range(1, 5)]
-        self.assertEqual([wire.lost is None for wire in wires], [True, True, True, False])
-        self.assertIsNone(self.dial("2001:db8:0:1::1").lost)
+        self.assertEqual(
+            [wire.lost is None for wire in [other, *wires]], [True, False] + [True] * 3
+        )
 
     def test_in_all(self) -> None:
-        """The seventh newcomer is closed wherever it comes from; time makes room again."""
-        wires = [self.dial(f"198.51.100.{n}") for n in range(7)]
-        self.assertEqual([wire.lost is None for wire in wires], [True] * 6 + [False])
+        """The seventh newcomer ends the oldest of the address that has most."""
+        wires = [self.dial(f"198.51.100.{n}") for n in (1, 2, 3, 3, 4, 5, 6)]
+        self.assertEqual([wire.lost is None for wire in wires], [True] * 2 + [False] + [True] * 4)
         self.network.advance(11)
         self.assertEqual(len(self.kdc.factory.limiter), 0)
+        self.assert_well()
+
+    def test_silent_strangers(self) -> None:
+        """However many sit there in silence, whoever proves at once gets in: beside them, too."""
+        for number in range(20):
+            self.dial(f"198.51.100.{number}")
+            self.dial("192.0.2.7")
+            self.dial("2001:db8::7")
+        for address in ("192.0.2.7", "2001:db8::77", "203.0.113.9"):
+            self.assertTrue(self.login("alice", address=address).alive)
         self.assert_well()
 
     def test_known_clients_do_not_count(self) -> None:
@@ -345,17 +380,6 @@ class LimitTests(ServerTestCase):
         self.network.settle()
         self.assertEqual(len(self.kdc.factory.limiter), 0)
         self.assertEqual(len(self.kdc.factory), 0)
-
-    def test_clients_come_back(self) -> None:
-        """A client that was turned away for want of room tries again, and gets in."""
-        self.kdc.add("alice")
-        wires = [self.dial("198.51.100.1") for _ in range(3)]
-        login = self.begin(self.client("alice", address="198.51.100.1").login())
-        self.assertNoResult(login)
-        for wire in wires:
-            wire.out.loseConnection()
-        self.network.advance(5)
-        self.assertTrue(self.successResultOf(login).alive)
 
 
 class FloodTests(ServerTestCase):

@@ -26,18 +26,27 @@ class Guesses:
         """
         self._here = TokenBuckets(limits.failures)
         self._anywhere = TokenBuckets(limits.failures_of_name)
+        self._at_home = TokenBuckets(limits.failures_of_name)
 
     def wait(self, name: str, prefix: str, now: Now) -> int:
         """Return 0 if ``name`` may try from there now, else the seconds to wait."""
-        wait = self._here.wait((name, prefix), now.milliseconds)
-        if not wait and (name, prefix) not in self._known:
-            wait = self._anywhere.wait(name, now.milliseconds)
-        return wait
+        return max(
+            bucket.wait(key, now.milliseconds) for bucket, key in self._counting(name, prefix)
+        )
 
     def failed(self, name: str, prefix: str, now: Now) -> None:
-        self._here.take((name, prefix), now.milliseconds)
-        if (name, prefix) not in self._known:
-            self._anywhere.take(name, now.milliseconds)
+        for bucket, key in self._counting(name, prefix):
+            bucket.take(key, now.milliseconds)
+
+    def _counting(self, name: str, prefix: str) -> list[tuple[TokenBuckets, object]]:
+        """What counts the failures of ``name`` from there.
+
+        Where it has succeeded before, the owner is likely to be the next who comes:
+        a few failures of others in the same place must not keep him out.
+        """
+        if (name, prefix) in self._known:
+            return [(self._at_home, (name, prefix))]
+        return [(self._here, (name, prefix)), (self._anywhere, name)]
 
     def succeeded(self, name: str, prefix: str) -> None:
         self._known.pop((name, prefix), None)

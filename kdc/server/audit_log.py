@@ -8,8 +8,10 @@ writing each by itself would cost more than issuing the key it tells of.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -99,8 +101,13 @@ class AuditLog:
 
     @staticmethod
     def _opened(path: Path) -> int:
+        # A FIFO without a reader would hold us up for ever.
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(path, flags, 0o600)
+        opened = os.open(path, flags | os.O_NONBLOCK, 0o600)
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+        return opened
 
     def add(self, audit: Audit) -> None:
         """Take one line; it is written within moments."""

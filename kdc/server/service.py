@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import functools
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +48,7 @@ __all__ = ["KDCService", "KDCSettings"]
 # A pwd.txt of this many principals is written in a few milliseconds.
 _FOLD_RECORDS = 10_000
 _FOLD_SECONDS = 1.0
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 @attrs.frozen
@@ -176,7 +179,12 @@ class KDCService(Service):
         try:
             self.audit.reopen()
         except OSError as error:
-            raise local_error(self.settings.output or Path("-"), error) from None
+            path = self.settings.output or Path("-")
+            if error.errno == errno.ENXIO:
+                raise LocalIOError(
+                    f"{path} is no regular file", hint="the activity log is written to a file only"
+                ) from None
+            raise local_error(path, error) from None
 
     def greeting(self) -> list[str]:
         """What the operator sees first: where, who, and what a client has to type."""
@@ -365,28 +373,46 @@ class KDCService(Service):
         self.store.close()
 
     async def _stop(self) -> None:
-        """Stop listening, let what was begun come to its end, then close everything."""
-        signal.signal(signal.SIGHUP, self._hangup_before)
+        """Stop listening, let what was begun come to its end, then close everything.
+
+        Each step is taken whatever became of those before it: a store that stays
+        locked is worse than anything they can leave behind.  Whoever does not want
+        to wait sends a second signal, which ends the process at once; what was
+        acknowledged is on the disk.
+        """
+        before = {number: signal.signal(number, signal.SIG_DFL) for number in _ENDING}
+        before[signal.SIGHUP] = self._hangup_before
+        for what, step in self._last_steps():
+            try:
+                await maybeDeferred(step)
+            except OSError as error:
+                self.log.error("stopping: {what}: {error}", what=what, error=str(error))
+            except Exception:  # noqa: BLE001 - a defect, and the next step must be taken
+                self.log.failure("stopping: {what} failed", what=what)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def _last_steps(self) -> Iterator[tuple[str, Callable[[], Any]]]:
         while self._ports:
-            await maybeDeferred(self._ports.pop().stopListening)
-        self._admin.close()
-        self.operators.close_all()
+            yield "closing a port", self._ports.pop().stopListening
+        yield "closing the operators' socket", self._admin.close
+        yield "leaving the operators", self.operators.close_all
         if self._directory is not None:
-            await self._directory.stop()
-        self.factory.close_all()
-        await self.writer.drain()
+            yield "ending the directory", self._directory.stop
+        yield "ending the connections", self.factory.close_all
+        yield "writing what was begun", self.writer.drain
         for run in (self._in_store_thread, self._in_reading_thread):
             # Behind whatever an operator has begun, and what that has to say to the log.
-            await run(lambda: None)
-        self._unwatch()
+            yield "finishing an operator's command", functools.partial(run, lambda: None)
+        yield "leaving the store", self._unwatch
         if self._folding is not None:
-            self._folding.cancel()
+            yield "folding no more", self._folding.cancel
         self.audit.add(Audit("stopped", "", ""))
-        await self.audit.flush()
+        yield "writing the activity log", self.audit.flush
         for pool in self._pools:
-            pool.stop()
-        self.audit.close()
-        self.store.close()
+            yield "ending a thread", pool.stop
+        yield "closing the activity log", self.audit.close
+        yield "closing the store", self.store.close
 
 
 def _text(path: Path | None) -> str | None:

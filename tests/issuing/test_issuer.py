@@ -314,10 +314,24 @@ class RateTests(IssuerCase):
         codes = [self.guess(f"198.51.100.{n}").code for n in range(60)]
         self.assertEqual(codes, [Refusal.NOT_AUTHENTIC] * 60)
 
+    def test_guesses_where_she_has_been(self) -> None:
+        """Ten bad proofs from her own address do not keep her out; sixty a minute do."""
+        self.realm.login(ALICE, "192.0.2.10").lose()
+        for _ in range(59):
+            self.assertEqual(self.guess("192.0.2.10").code, Refusal.NOT_AUTHENTIC)
+        self.realm.login(ALICE, "192.0.2.10").lose()
+        codes = [self.guess("192.0.2.10").code for _ in range(2)]
+        self.assertEqual(codes, [Refusal.NOT_AUTHENTIC, Refusal.RATE])
+        late = self.realm.connect(ALICE, "192.0.2.10")
+        self.assertIs(late.refusal(late.exchange.authenticate()), Refusal.RATE)
+        self.realm.advance(1)
+        self.realm.login(ALICE, "192.0.2.10")
+
     def test_success_costs_nothing(self) -> None:
         """Who always proves himself is never limited."""
         for _ in range(100):
             self.realm.login(ALICE).lose()
+        self.assertEqual(self.realm.events(), ["authenticated"] * 100)
 
     def test_one_311_even_if_limited(self) -> None:
         """A limited connection gets no second try either."""

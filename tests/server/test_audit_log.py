@@ -107,6 +107,19 @@ class AuditLogTests(SynchronousTestCase):
         error = self.assertRaises(OSError, log.open)
         self.assertEqual(error.errno, errno.ELOOP)
 
+    def test_no_fifo(self) -> None:
+        """What is no regular file is refused at once, at the start and at a re-opening."""
+        fifo = Path(self.mktemp())
+        os.mkfifo(fifo)
+        log = AuditLog(fifo, clock=self.clock, run=self.run_now)
+        self.assertEqual(self.assertRaises(OSError, log.open).errno, errno.ENXIO)
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        self.assertEqual(self.assertRaises(OSError, log.open).errno, errno.ENXIO)
+        self.path.unlink()
+        os.mkfifo(self.path)
+        self.assertEqual(self.assertRaises(OSError, self.log.reopen).errno, errno.ENXIO)
+
     def test_floods(self) -> None:
         """Lines that anybody can cause are limited, and their number is told."""
         for _ in range(1000):

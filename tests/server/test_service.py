@@ -14,11 +14,11 @@ from typing import Any, cast
 
 from cryptography import x509
 from twisted.internet import reactor as _reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import capturedLogs, eventAsText
+from twisted.logger import LogLevel, capturedLogs, eventAsText
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import TestCase
 
@@ -261,6 +261,8 @@ class StartTests(ServiceTestCase):
         """A log that cannot be written is known at the start, not later."""
         (self.directory / "folder").mkdir()
         self.refused(LocalIOError, "folder: Is a directory", output=self.directory / "folder")
+        os.mkfifo(self.directory / "fifo")
+        self.refused(LocalIOError, "fifo is no regular file", output=self.directory / "fifo")
         missing = self.directory / "no" / "out.txt"
         self.refused(LocalIOError, "out.txt: No such file", output=missing)
 
@@ -338,6 +340,63 @@ class StartTests(ServiceTestCase):
 
     def folds(self) -> list[Any]:
         return [call for call in reactor.getDelayedCalls() if "_fold" in str(call)]
+
+    async def test_stop_without_its_socket(self) -> None:
+        """The operators' socket being gone, the store is released all the same; no traceback."""
+        service = self.start()
+        await self.registered(service, "alice")
+        (self.directory / "pwd.txt.admin").unlink()
+        with capturedLogs() as logs:
+            await self.stop(service)
+        told = [_text(event) for event in logs if event["log_level"] >= LogLevel.error]
+        self.assertEqual(len(told), 1, told)
+        self.assertIn("stopping: closing a port: ", told[0])
+        self.assertTrue(self.log.read_text().rstrip().endswith("stopped client=- address=-"))
+        self.assertTrue(self.start().store.get("alice"))
+
+    async def test_each_step_of_stopping(self) -> None:
+        """Whatever fails on the way out, the store is released at the end."""
+        service = self.start()
+        await self.registered(service, "alice")
+        broken = (
+            *((port, "stopListening") for port in service._ports),
+            *((service._admin, "close"), (service.operators, "close_all")),
+            *((service.factory, "close_all"), (service.writer, "drain"), (service, "_unwatch")),
+            *((service.audit, "flush"), (service.audit, "close")),
+            *((pool, "stop") for pool in service._pools),
+        )
+        for thing, name in broken:
+            self.patch(thing, name, self.failing_after(getattr(thing, name)))
+        await self.stop(service)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), len(broken))
+        self.assertTrue(self.start().store.get("alice"))
+
+    def failing_after(self, step: Any) -> Any:
+        """What fails, but has done all that it should have done."""
+
+        async def fail() -> None:
+            await maybeDeferred(step)
+            raise RuntimeError("a defect")
+
+        return fail
+
+    def test_signals_while_stopping(self) -> None:
+        """A second signal ends the process at once, and means what it did when all is over."""
+        service = self.start()
+        before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+        hangs: Deferred[None] = Deferred()
+        self.patch(service.writer, "drain", lambda: hangs)
+        stopped = service.stopService()
+        self.services.remove(service)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self.assertEqual(signal.getsignal(number), signal.SIG_DFL)
+        hangs.callback(None)
+
+        def over(_: object) -> None:
+            after = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+            self.assertEqual(after, before)
+
+        return stopped.addCallback(over)  # type: ignore[return-value]
 
     async def test_stop_before_the_fold(self) -> None:
         """A stop right after a change leaves no work behind, and the change is kept."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdc.errors import local_error
 
-__all__ = ["PartialFile", "sha256_of", "sync_directory", "write_pieces"]
+__all__ = ["PartialFile", "hashed", "sha256_of", "sync_directory", "write_pieces"]
 
 _MAX_PIECES = 512  # of one writev; the system's limit is 1024
 _HASH_BYTES = 1 << 20
@@ -35,6 +35,12 @@ def write_pieces(fd: int, pieces: Sequence[bytes]) -> int:
 
 def sha256_of(fd: int, count: int) -> str | None:
     """Return the digest of the next ``count`` bytes in hexadecimal, None if there are fewer."""
+    digest = hashed(fd, count)
+    return None if digest is None else digest.hexdigest()
+
+
+def hashed(fd: int, count: int) -> hashlib._Hash | None:
+    """As `sha256_of`, to go on with."""
     digest = hashlib.sha256()
     while count:
         data = os.read(fd, min(count, _HASH_BYTES))
@@ -42,7 +48,7 @@ def sha256_of(fd: int, count: int) -> str | None:
             return None
         digest.update(data)
         count -= len(data)
-    return digest.hexdigest()
+    return digest
 
 
 def sync_directory(path: Path) -> None:

@@ -10,10 +10,11 @@ import contextlib
 import ctypes
 import errno
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 
-__all__ = ["Tree", "exchange", "move_to_free_name", "sync_all"]
+__all__ = ["Tree", "exchange", "move_to_free_name", "remove_tree", "sync_all"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,21 +30,25 @@ class Tree:
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._open: list[tuple[str, int]] = []  # from the top down: where we were last
+        # Where we were last, and only that: descriptors are scarcer than calls.
+        self._here: tuple[str, ...] = ()
+        self._here_fd = -1
 
     def directory(self, parts: tuple[str, ...]) -> int:
         """Return a descriptor of a directory, good until the next call."""
-        common = 0
-        for (name, _), part in zip(self._open, parts, strict=False):
-            if name != part:
-                break
-            common += 1
-        while len(self._open) > common:
-            os.close(self._open.pop()[1])
-        for part in parts[common:]:
-            above = self._open[-1][1] if self._open else self.fd
-            self._open.append((part, os.open(part, _DIRECTORY, dir_fd=above)))
-        return self._open[-1][1] if self._open else self.fd
+        if parts[: len(self._here)] != self._here:
+            self._leave()
+        for part in parts[len(self._here) :]:
+            below = os.open(part, _DIRECTORY, dir_fd=self._here_fd if self._here else self.fd)
+            above = (*self._here, part)
+            self._leave()
+            self._here, self._here_fd = above, below
+        return self._here_fd if self._here else self.fd
+
+    def _leave(self) -> None:
+        if self._here:
+            os.close(self._here_fd)
+        self._here, self._here_fd = (), -1
 
     def make_directory(self, parts: tuple[str, ...]) -> None:
         os.mkdir(parts[-1], 0o700, dir_fd=self.directory(parts[:-1]))
@@ -62,27 +67,75 @@ class Tree:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return fd
 
-    def files(self) -> Iterator[tuple[tuple[str, ...], int]]:
-        """Yield the path and size of each ordinary file in it."""
-        with contextlib.suppress(FileNotFoundError):
-            for root, _, names, fd in os.fwalk(".", dir_fd=self.fd, follow_symlinks=False):
-                parts = tuple(root.split("/")[1:])
-                for name in sorted(names):
-                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                    if stat.S_ISREG(status.st_mode):
-                        yield (*parts, name), status.st_size
+    def walk(self) -> Iterator[tuple[tuple[str, ...], int, list[str]]]:
+        """Yield each directory: its path, a descriptor for now, and what in it is no directory.
+
+        However deep it is, no more than one of them is open at a time.
+        """
+        waiting: list[tuple[str, ...]] = [()]
+        while waiting:
+            parts = waiting.pop()
+            fd = self.directory(parts)
+            others = []
+            for name in sorted(os.listdir(fd)):
+                if _is_directory(name, fd):
+                    waiting.append((*parts, name))
+                else:
+                    others.append(name)
+            yield parts, fd, others
 
     def sync_directories(self) -> None:
         """Make durable which names there are; the files' contents are their own matter."""
-        for _, _, _, fd in os.fwalk(".", dir_fd=self.fd, follow_symlinks=False):
+        for _, fd, _ in self.walk():
             os.fsync(fd)
 
     def close(self) -> None:
-        while self._open:
-            os.close(self._open.pop()[1])
+        self._leave()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
+
+
+def remove_tree(name: str, directory: int) -> None:
+    """Remove a directory with all that is in it, and not what links in it lead to.
+
+    What is deep in it is moved up first: so few descriptors are enough for any depth.
+    """
+    top = os.open(name, _DIRECTORY, dir_fd=directory)
+    try:
+        while below := _empty(top, top):
+            for each in below:
+                fd = os.open(each, _DIRECTORY, dir_fd=top)
+                try:
+                    _empty(fd, top)
+                finally:
+                    os.close(fd)
+                os.rmdir(each, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=directory)
+
+
+def _empty(fd: int, top: int) -> list[str]:
+    """Remove what is there, but what contains something: that is in ``top`` now, as returned."""
+    moved = []
+    for name in os.listdir(fd):
+        if not _is_directory(name, fd):
+            os.unlink(name, dir_fd=fd)
+            continue
+        try:
+            os.rmdir(name, dir_fd=fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            free = name if fd == top else f".{secrets.token_hex(8)}"
+            os.rename(name, free, src_dir_fd=fd, dst_dir_fd=top)
+            moved.append(free)
+    return moved
+
+
+def _is_directory(name: str, fd: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
 
 
 def sync_all(tree: Tree) -> None:
@@ -90,13 +143,14 @@ def sync_all(tree: Tree) -> None:
     syncfs = getattr(_LIBC, "syncfs", None)
     if syncfs is not None and syncfs(tree.fd) == 0:
         return
-    for parts, _ in tree.files():
-        fd = tree.reopen(parts)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-    tree.sync_directories()
+    for _, directory, names in tree.walk():
+        for name in names:
+            fd = os.open(name, _OLD, dir_fd=directory)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        os.fsync(directory)
 
 
 def move_to_free_name(source_fd: int, name: str, target_fd: int) -> str:

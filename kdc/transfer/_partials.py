@@ -1,12 +1,15 @@
 """What broken transfers leave in an inbox, until the same command comes again.
 
     DIR/.kdc-partial/SENDER-KEY/N/...
-    DIR/.kdc-partial/SENDER-KEY/shown
+    DIR/.kdc-partial/SENDER-KEY/N.received
+    DIR/.kdc-partial/SENDER-KEY/showing, or shown
 
-KEY says what was offered.  "shown" is a note of what was shown to whom does not
-know it yet, see `kdc.transfer.redelivery`.  Each attempt N begins with nothing and takes from
-the earlier ones what the sender has recognised as its own.  So what was left
-there and is not sent again never appears.  Blocking; no Twisted.
+KEY says what was offered.  N.received says what has come of each item in the
+attempt N, see `kdc.transfer._receipts`.  "shown" is a note that it was shown to
+whom does not know it yet, see `kdc.transfer.redelivery`; "showing" that it was
+about to be.  Each attempt N begins with nothing and takes from the earlier ones
+what the sender has recognised as its own.  So what was left there and is not
+sent again never appears.  Blocking; no Twisted.
 """
 
 from __future__ import annotations
@@ -15,27 +18,31 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import secrets
-import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
 
 from kdc.errors import LocalIOError
-from kdc.files.atomic import sha256_of
-from kdc.files.tree import Tree
-from kdc.transfer.messages import Held, Offer
+from kdc.files.atomic import hashed, sha256_of
+from kdc.files.tree import Tree, remove_tree
+from kdc.transfer._receipts import Receipt, Receipts, read_receipts
+from kdc.transfer.messages import MAX_HELD_BYTES, Held, Offer, safe_path
 
-__all__ = ["DIRECTORY", "Place", "forget", "free_bytes", "key_of", "make_room", "tidy"]
+__all__ = ["DIRECTORY", "Note", "Place", "forget", "free_bytes", "key_of", "make_room", "tidy"]
 
 DIRECTORY = ".kdc-partial"
+_RECEIPTS = ".received"
 KEEP_SECONDS = 7 * 24 * 3600.0
 NOTE_SECONDS = 3600.0
-_NOTE = "shown"
+_SHOWING, _SHOWN = "showing", "shown"
 _MAX_NOTE_BYTES = 1 << 20
+_MAX_ATTEMPTS = 16
 _MAX_KEPT_OF_ONE_SENDER = 8
-_MAX_LISTED_BYTES = 8 << 20
 _RESERVE_BYTES = 64 << 20
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -63,10 +70,23 @@ def _open_root(inbox: int) -> int:
     return root
 
 
+@attrs.frozen
+class Note:
+    """What was shown: the top-level names with their inodes, and all that had come by then.
+
+    ``process`` is what the one who noted it called itself.
+    """
+
+    process: str
+    tops: Mapping[str, int]
+    receipts: Mapping[str, Receipt]
+
+
 class Place:
     """Where one transfer is put together; nobody else uses it meanwhile.
 
-    ``tree`` is this attempt's.  Methods raise `OSError` or `LocalIOError`.
+    ``tree`` and ``receipts`` are this attempt's.  Methods raise `OSError` or
+    `LocalIOError`.
     """
 
     def __init__(self, inbox: int, key: str) -> None:
@@ -74,106 +94,197 @@ class Place:
         self._root = _open_root(inbox)
         self.resumable = True
         self._name, self._fd = key, -1
+        self._found: dict[str, tuple[int, Receipt]] = {}
+        self._earlier: tuple[int, Tree] | None = None
         try:
             if not self._claim(key):
                 # The same is arriving at this moment: beside it, and for this once.
                 self.resumable = False
                 self._claim(f"{key}.{secrets.token_hex(4)}")
-            attempts = sorted(int(name) for name in os.listdir(self._fd) if name.isdigit())
-            number = str(attempts[-1] + 1 if attempts else 1)
-            os.mkdir(number, 0o700, dir_fd=self._fd)
-            self.tree = self._attempt(number)
-            self._earlier = [self._attempt(str(each)) for each in reversed(attempts)]
+            attempts = self._attempts()
+            self._number = attempts[-1] + 1 if attempts else 1
+            for number in attempts[:-_MAX_ATTEMPTS]:
+                self._remove_attempt(number)
+            self._begin()
         except BaseException:
             os.close(self._root)
             if self._fd >= 0:
                 os.close(self._fd)
             raise
 
+    def _begin(self) -> None:
+        os.mkdir(str(self._number), 0o700, dir_fd=self._fd)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.open(f"{self._number}{_RECEIPTS}", flags, 0o600, dir_fd=self._fd)
+        self.receipts = Receipts(file)
+        self.tree = self._attempt(self._number)
+
     def held(self) -> list[Held]:
-        """What earlier attempts have left: the largest first, and not without limit."""
-        found: dict[tuple[str, ...], tuple[int, Tree]] = {}
-        for tree in self._earlier:
-            for parts, size in tree.files():
-                if size and parts not in found:
-                    found[parts] = size, tree
+        """What has come in earlier attempts and is still so: the largest first, with a limit."""
+        for number in reversed(self._attempts()):
+            for name, receipt in self._received(number).items():
+                if receipt.size and name not in self._found:
+                    self._found[name] = number, receipt
         listed, length = [], 0
-        for parts, (size, tree) in sorted(found.items(), key=lambda each: -each[1][0]):
-            digest = _digest(tree, parts, size)
-            if digest is not None:
-                held = Held("/".join(parts), size, digest)
-                length += len(held.encode())
-                if length > _MAX_LISTED_BYTES:
+        for number, receipt in sorted(self._found.values(), key=lambda each: -each[1].size):
+            if self._is_still(number, receipt):
+                length += len(receipt.held.encode())
+                if length > MAX_HELD_BYTES:
                     break
-                listed.append(held)
+                listed.append(receipt.held)
         return listed
 
-    def take_up(self, parts: tuple[str, ...], size: int, *, executable: bool) -> int:
-        """Move a file that was held into this attempt, and open it behind ``size`` bytes."""
-        for tree in self._earlier:
-            try:
-                fd = tree.reopen(parts)
-            except FileNotFoundError:
-                continue
-            try:
-                name, above = parts[-1], self.tree.directory(parts[:-1])
-                if _exists(name, above):
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-                os.rename(name, name, src_dir_fd=tree.directory(parts[:-1]), dst_dir_fd=above)
-                os.fchmod(fd, 0o700 if executable else 0o600)
-                os.ftruncate(fd, size)
-                os.lseek(fd, size, os.SEEK_SET)
-            except BaseException:
-                os.close(fd)
-                raise
-            return fd
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    def take_up(
+        self, parts: tuple[str, ...], size: int, *, executable: bool
+    ) -> tuple[int, hashlib._Hash]:
+        """Move a file that was held into this attempt, and open it behind ``size`` bytes.
 
-    def note(self, text: bytes) -> None:
+        Return its descriptor, and the digest of what is before it to go on with.
+        """
+        number, _ = self._found.get("/".join(parts), (0, None))
+        if not number:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        tree = self._earlier_tree(number)
+        fd = tree.reopen(parts)
+        try:
+            name, above = parts[-1], self.tree.directory(parts[:-1])
+            if _exists(name, above):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            digest = hashed(fd, size)
+            if digest is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            os.rename(name, name, src_dir_fd=tree.directory(parts[:-1]), dst_dir_fd=above)
+            os.fchmod(fd, 0o700 if executable else 0o600)
+            os.ftruncate(fd, size)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, digest
+
+    def note(self, process: str, tops: Iterable[str]) -> None:
         """Remember what is about to be shown until `forget`, or for an hour.
 
         No wait for the disk: a power cut at that moment may lose it, and then the
         same is stored twice, as it is where nothing is noted.
         """
-        if not self.resumable:
+        if not self.resumable or not self.receipts.complete:
             return
+        top = self.tree.directory(())
+        inodes = {name: os.stat(name, dir_fd=top).st_ino for name in tops}
+        text = json.dumps({"process": process, "attempt": self._number, "tops": inodes})
+        if len(text) > _MAX_NOTE_BYTES:
+            return
+        self.receipts.flush()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(_NOTE, flags, 0o600, dir_fd=self._fd)
-        with os.fdopen(fd, "wb") as file:
-            file.write(text)
+        with os.fdopen(os.open(_SHOWING, flags, 0o600, dir_fd=self._fd), "wb") as file:
+            file.write(text.encode())
+
+    def shown(self) -> None:
+        """What was noted is true now."""
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(_SHOWING, _SHOWN, src_dir_fd=self._fd, dst_dir_fd=self._fd)
 
     def unnote(self) -> None:
-        """It was not shown after all."""
-        with contextlib.suppress(OSError):
-            os.unlink(_NOTE, dir_fd=self._fd)
+        """It was not shown after all, or is of no use any more."""
+        for name in (_SHOWING, _SHOWN):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=self._fd)
 
-    def noted(self) -> bytes:
-        """What was noted by the transfer before; nothing if there is no note, or an old one."""
+    def noted(self) -> Note | None:
+        """What was noted by the transfer before, and is not older than an hour."""
         try:
-            fd = os.open(_NOTE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
-        except FileNotFoundError:
-            return b""
-        with os.fdopen(fd, "rb") as file:
-            old = abs(time.time() - os.fstat(fd).st_mtime) > NOTE_SECONDS
-            return b"" if old else file.read(_MAX_NOTE_BYTES)
+            process, number, tops = self._read_note()
+            entries = self._received(number)
+        except (OSError, ValueError):
+            return None
+        if (
+            not all(receipt.whole for receipt in entries.values())
+            or not tops.keys() <= entries.keys()
+        ):
+            return None
+        return Note(process, tops, entries)
 
     def leave(self, *, keep: bool) -> None:
         """Give it up; what is not kept for another attempt is gone."""
-        for tree in (self.tree, *self._earlier):
-            tree.close()
-        with contextlib.suppress(OSError):
+        self.receipts.close()
+        self.tree.close()
+        if self._earlier is not None:
+            self._earlier[1].close()
+        with contextlib.suppress(OSError, ValueError):
             if keep and self.resumable:
                 os.utime(self._name, dir_fd=self._root, follow_symlinks=False)
-            elif _exists(_NOTE, self._fd):
-                for number in os.listdir(self._fd):
-                    if number != _NOTE:
-                        shutil.rmtree(number, dir_fd=self._fd)
+            elif _exists(_SHOWN, self._fd):
+                _, noted, _ = self._read_note()
+                for number in self._attempts():
+                    self._remove_attempt(number, receipts=number != noted)
             else:
-                shutil.rmtree(self._name, dir_fd=self._root)
+                remove_tree(self._name, self._root)
         os.close(self._fd)
         os.close(self._root)
         with contextlib.suppress(OSError):  # others may still use it: then it is not empty
             os.rmdir(DIRECTORY, dir_fd=self._inbox)
+
+    def _read_note(self) -> tuple[str, int, dict[str, int]]:
+        """Raises `OSError` if there is none, and `ValueError` if it is not good."""
+        if not _exists(_SHOWN, self._fd) and self._has_been_shown():
+            self.shown()
+        fd = os.open(_SHOWN, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+        with os.fdopen(fd, "rb") as file:
+            if abs(time.time() - os.fstat(fd).st_mtime) > NOTE_SECONDS:
+                raise FileNotFoundError
+            return _note_of(file.read(_MAX_NOTE_BYTES))
+
+    def _has_been_shown(self) -> bool:
+        """Whoever noted it was killed, before or behind the moment: what is not here is there."""
+        fd = os.open(_SHOWING, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
+        with os.fdopen(fd, "rb") as file:
+            _, number, tops = _note_of(file.read(_MAX_NOTE_BYTES))
+        tree = os.open(str(number), _DIRECTORY_FLAGS, dir_fd=self._fd)
+        try:
+            return not any(_exists(name, tree) for name in tops)
+        finally:
+            os.close(tree)
+
+    def _attempts(self) -> list[int]:
+        names = {name.removesuffix(_RECEIPTS) for name in os.listdir(self._fd)}
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _received(self, number: int) -> dict[str, Receipt]:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            fd = os.open(f"{number}{_RECEIPTS}", flags, dir_fd=self._fd)
+        except FileNotFoundError:
+            return {}
+        try:
+            return read_receipts(fd)
+        finally:
+            os.close(fd)
+
+    def _is_still(self, number: int, receipt: Receipt) -> bool:
+        """Whether there is what has come: otherwise it is not gone on with."""
+        try:
+            fd = self._earlier_tree(number).reopen(safe_path(receipt.name))
+        except OSError:
+            return False
+        try:
+            return sha256_of(fd, receipt.size) == receipt.sha256
+        finally:
+            os.close(fd)
+
+    def _earlier_tree(self, number: int) -> Tree:
+        if self._earlier is None or self._earlier[0] != number:
+            if self._earlier is not None:
+                self._earlier[1].close()
+                self._earlier = None
+            self._earlier = number, self._attempt(number)
+        return self._earlier[1]
+
+    def _remove_attempt(self, number: int, *, receipts: bool = True) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            remove_tree(str(number), self._fd)
+        if receipts:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{number}{_RECEIPTS}", dir_fd=self._fd)
 
     def _claim(self, name: str) -> bool:
         """Make or find the directory and lock it; False if somebody has it."""
@@ -201,8 +312,18 @@ class Place:
         os.close(self._root)
         self._root = _open_root(self._inbox)
 
-    def _attempt(self, number: str) -> Tree:
-        return Tree(os.open(number, _DIRECTORY_FLAGS, dir_fd=self._fd))
+    def _attempt(self, number: int) -> Tree:
+        return Tree(os.open(str(number), _DIRECTORY_FLAGS, dir_fd=self._fd))
+
+
+def _note_of(text: bytes) -> tuple[str, int, dict[str, int]]:
+    """Raises `ValueError` if it is none."""
+    try:
+        note = json.loads(text)
+        tops = {str(name): int(inode) for name, inode in note["tops"].items()}
+        return str(note["process"]), int(note["attempt"]), tops
+    except (TypeError, KeyError, AttributeError, RecursionError):
+        raise ValueError("not a note") from None
 
 
 def forget(inbox: int, key: str) -> None:
@@ -214,7 +335,9 @@ def forget(inbox: int, key: str) -> None:
         try:
             if not _lock(fd):
                 return  # the same arrives again, and decides about it
-            os.unlink(_NOTE, dir_fd=fd)
+            for name in os.listdir(fd):
+                if name == _SHOWN or name.endswith(_RECEIPTS):
+                    os.unlink(name, dir_fd=fd)
             os.rmdir(key, dir_fd=root)  # unless an attempt is kept there
         finally:
             os.close(fd)
@@ -228,7 +351,7 @@ def tidy(inbox: int, sender: str = "", *, now: float | None = None) -> None:
         if root is None:
             return
         oldest_first = _oldest_first(root)
-        own = [name for _, name in oldest_first if name.rpartition("-")[0] == sender]
+        own = _of_sender(oldest_first, sender)
         surplus = set(own[:-_MAX_KEPT_OF_ONE_SENDER])
         for changed, name in oldest_first:
             # A clock that was set back must not keep things for years.
@@ -236,19 +359,52 @@ def tidy(inbox: int, sender: str = "", *, now: float | None = None) -> None:
                 _remove(root, name)
 
 
-def make_room(inbox: int, wanted: int) -> None:
-    """Remove what is kept, the oldest first, until there is room for ``wanted`` bytes.
+def make_room(inbox: int, sender: str, wanted: int) -> None:
+    """Make room for ``wanted`` bytes: of what is kept of the same sender the oldest goes first.
 
-    Raises `LocalIOError` if there is not so much even then.
+    What is kept of others stays: nobody can know whether what is offered will
+    ever come.  Raises `LocalIOError`, and removes nothing, if it is not enough.
     """
+    missing = wanted - free_bytes(inbox)
+    if missing <= 0:
+        return
+    going = []
     with _existing_root(inbox) as root:
-        for _, name in [] if root is None else _oldest_first(root):
-            if free_bytes(inbox) >= wanted:
-                return
+        for name in [] if root is None else _of_sender(_oldest_first(root), sender):
+            if missing > 0 and root is not None:
+                size = _size_of(root, name)
+                missing -= size
+                going += [name] if size else []
+        if missing > 0:
+            raise LocalIOError(os.strerror(errno.ENOSPC), hint="make room and try again")
+        for name in going:
             if root is not None:
                 _remove(root, name)
-    if free_bytes(inbox) < wanted:
-        raise LocalIOError(os.strerror(errno.ENOSPC), hint="make room and try again")
+
+
+def _of_sender(names: Iterable[tuple[float, str]], sender: str) -> list[str]:
+    return [name for _, name in names if name.rpartition("-")[0] == sender]
+
+
+def _size_of(root: int, name: str) -> int:
+    """How much would be free without it: nothing while somebody is using it."""
+    try:
+        fd = os.open(name, _DIRECTORY_FLAGS, dir_fd=root)
+    except OSError:
+        return 0
+    tree = Tree(fd)
+    try:
+        if not _lock(fd):
+            return 0
+        return sum(
+            os.stat(each, dir_fd=directory, follow_symlinks=False).st_blocks * 512
+            for _, directory, names in tree.walk()
+            for each in names
+        )
+    except OSError:
+        return 0
+    finally:
+        tree.close()
 
 
 @contextlib.contextmanager
@@ -280,7 +436,8 @@ def _remove(root: int, name: str) -> None:
         return
     try:
         if _lock(fd):
-            shutil.rmtree(name, dir_fd=root, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(name, root)
     finally:
         os.close(fd)
 
@@ -313,14 +470,3 @@ def free_bytes(directory: int) -> int:
     status = os.fstatvfs(directory)
     reserve = min(_RESERVE_BYTES, status.f_blocks * status.f_frsize // 100)
     return max(status.f_bavail * status.f_frsize - reserve, 0)
-
-
-def _digest(tree: Tree, parts: tuple[str, ...], size: int) -> str | None:
-    try:
-        fd = tree.reopen(parts)
-    except OSError:
-        return None
-    try:
-        return sha256_of(fd, size)
-    finally:
-        os.close(fd)

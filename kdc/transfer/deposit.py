@@ -14,13 +14,14 @@ from typing import TypeAlias
 
 import attrs
 
-from kdc.errors import Refusal, RemoteProtocolError, local_error
+from kdc.errors import IntegrityError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import PartialFile, write_pieces
 from kdc.transfer._framing import Content, ItemEvent
 from kdc.transfer._partials import free_bytes
 from kdc.transfer.messages import Held, Item, Kind, Offer
 
 __all__ = [
+    "Anew",
     "Arrival",
     "Deposit",
     "FileDeposit",
@@ -30,6 +31,10 @@ __all__ = [
     "Stored",
     "StreamDeposit",
 ]
+
+
+class Anew(IntegrityError):
+    """The sender relies on what does not hold, and has to begin anew: a cut, and no refusal."""
 
 
 @attrs.frozen

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
@@ -12,7 +14,8 @@ from kdc.errors import LocalIOError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import write_pieces
 from kdc.files.tree import Tree, exchange, move_to_free_name, sync_all
 from kdc.transfer._partials import Place, key_of, make_room, tidy
-from kdc.transfer.deposit import ItemDeposit, Stored
+from kdc.transfer._receipts import Receipt
+from kdc.transfer.deposit import Arrival, ItemDeposit, Stored
 from kdc.transfer.messages import Held, Item, Kind, Offer
 
 __all__ = ["InboxDeposit"]
@@ -21,19 +24,25 @@ __all__ = ["InboxDeposit"]
 _FEW = 32
 # What is less than this is not worth keeping for another attempt.
 _WORTH_KEEPING = 1 << 20
+_MAX_NOTED = 1000
+_RECEIPT_BYTES = 1 << 20
 
 
 class InboxDeposit(ItemDeposit):
     """Everything under its own name in ``inbox``, or the next free one.
 
-    ``force``: what has that name is replaced.
+    ``force``: what has that name is replaced.  ``process``: under this name it is
+    noted what was shown, see `kdc.transfer.redelivery`; without one it is not.
     """
 
-    def __init__(self, inbox: Path, sender: str, offer: Offer, *, force: bool = False) -> None:
+    def __init__(
+        self, inbox: Path, sender: str, offer: Offer, *, process: str = "", force: bool = False
+    ) -> None:
         self.key = key_of(sender, offer)
         self._inbox = inbox
         self._sender = sender
         self._offer = offer
+        self._process = process
         self._force = force
         self._inbox_fd = -1
         self._place: Place | None = None
@@ -44,24 +53,37 @@ class InboxDeposit(ItemDeposit):
         self._written = 0
         self._files = 0
         self._keep = True
+        self._digest = hashlib.sha256()
+        self._size = 0
+        self._receipted = 0
 
     def prepare(self) -> list[Held]:
+        self.open()
+        return self.resume()
+
+    def open(self) -> Place:
+        """Return the place in which it will be put together."""
         try:
             self._inbox_fd = os.open(self._inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            tidy(self._inbox_fd, self._sender)
             self._place = Place(self._inbox_fd, self.key)
-            again = self.look_again()
-            if again is not None:
-                return again
-            held = self._place.held()
+            tidy(self._inbox_fd, self._sender)  # and not what is gone on with now
         except OSError as error:
             raise local_error(self._inbox, error) from None
-        self._make_room({each.name: each.size for each in held})
+        return self._place
+
+    def resume(self) -> list[Held]:
+        """Return what was kept of it, and make sure that there is room for the rest."""
+        try:
+            held = self._required.held()
+        except OSError as error:
+            raise local_error(self._inbox, error) from None
+        self._held = {each.name: each.size for each in held}
+        self._make_room()
         return held
 
-    def look_again(self) -> list[Held] | None:
-        """What an earlier transfer of the same has shown, if its sender may not know it."""
-        return None
+    def take(self, arrivals: Sequence[Arrival]) -> None:
+        super().take(arrivals)
+        self._flush_receipts()
 
     def show(self) -> list[Stored]:
         try:
@@ -70,14 +92,17 @@ class InboxDeposit(ItemDeposit):
                 sync_all(self._tree)
             else:
                 self._tree.sync_directories()
-            shown = self._show_all()
-            os.fsync(self._inbox_fd)
+            shown = self._show_noted()
         except OSError as error:
             raise local_error(self._inbox, error) from None
         self._release(keep=False)
         return shown
 
     def discard(self, *, keep: bool = False) -> bool:
+        if self._fd >= 0:
+            with contextlib.suppress(LocalIOError):  # then less is gone on with
+                self._receive(whole=False)
+                self._flush_receipts()
         self._close_file()
         kept = (
             keep
@@ -89,12 +114,15 @@ class InboxDeposit(ItemDeposit):
         self._release(keep=kept)
         return kept
 
-    def _make_room(self, held: dict[str, int]) -> None:
-        self._held = held
+    def _make_room(self) -> None:
         if self._offer.size is None:
             return
         try:
-            make_room(self._inbox_fd, max(self._offer.size - sum(held.values()), 0))
+            make_room(
+                self._inbox_fd,
+                self._sender,
+                max(self._offer.size - sum(self._held.values()), 0),
+            )
         except LocalIOError as error:
             raise LocalIOError(f"{self._inbox}: {error}", hint=error.hint) from None
 
@@ -110,6 +138,7 @@ class InboxDeposit(ItemDeposit):
 
     def _begin(self, item: Item) -> None:
         self._item = item
+        self._digest, self._size, self._receipted = hashlib.sha256(), 0, 0
         if len(item.parts) == 1:
             self._top.append(Stored(item.kind, item.name, Path(), 0, 0))
         if item.size is None:
@@ -130,13 +159,18 @@ class InboxDeposit(ItemDeposit):
         self._files += 1
         if item.kind is Kind.DIRECTORY:
             tree.make_directory(item.parts)
+            self._receive(whole=True)
             return
         if not item.start:
             self._fd = tree.create(item.parts, executable=item.executable)
         elif self._held.get(item.name, -1) < item.start:
             raise FileNotFoundError
         else:
-            self._fd = self._required.take_up(item.parts, item.start, executable=item.executable)
+            self._fd, self._digest = self._required.take_up(
+                item.parts, item.start, executable=item.executable
+            )
+            self._size = item.start
+            self._receive(whole=False)
         self._count(item.start, 1)
 
     def _write(self, pieces: list[bytes]) -> None:
@@ -144,8 +178,14 @@ class InboxDeposit(ItemDeposit):
             written = write_pieces(self._fd, pieces)
         except OSError as error:
             raise local_error(self._path, error) from None
+        for piece in pieces:
+            self._digest.update(piece)
         self._written += written
+        self._size += written
         self._count(written, 0)
+        # So that little is lost if we are killed, and there are not many of a large file.
+        if self._size - self._receipted >= max(_RECEIPT_BYTES, self._size >> 8):
+            self._receive(whole=False)
 
     def _finish(self) -> None:
         if self._fd < 0:
@@ -158,6 +198,22 @@ class InboxDeposit(ItemDeposit):
             raise local_error(self._path, error) from None
         finally:
             self._close_file()
+        self._receive(whole=True)
+
+    def _receive(self, *, whole: bool) -> None:
+        """Write down what has come of this item."""
+        item = self._item
+        if item is not None:
+            self._receipted = self._size
+            digest = self._digest.hexdigest()
+            receipt = Receipt(item.kind, item.name, self._size, item.executable, digest, whole)
+            self._required.receipts.add(receipt)
+
+    def _flush_receipts(self) -> None:
+        try:
+            self._required.receipts.flush()
+        except OSError as error:
+            raise local_error(self._inbox, error) from None
 
     def _count(self, size: int, files: int) -> None:
         top = self._top[-1]
@@ -166,6 +222,26 @@ class InboxDeposit(ItemDeposit):
     @property
     def _path(self) -> Path:
         return self._inbox / ("" if self._item is None else self._item.name)
+
+    def unnote(self) -> None:
+        """Forget what was shown before; raises `LocalIOError`."""
+        try:
+            self._required.unnote()
+        except OSError as error:
+            raise local_error(self._inbox, error) from None
+
+    def _show_noted(self) -> list[Stored]:
+        place = self._required
+        if self._process and self._offer.size is not None and len(self._top) <= _MAX_NOTED:
+            place.note(self._process, [top.name for top in self._top])
+        try:
+            shown = self._show_all()
+            os.fsync(self._inbox_fd)
+        except OSError:
+            place.unnote()
+            raise
+        place.shown()
+        return shown
 
     def _show_all(self) -> list[Stored]:
         source = self._tree.directory(())

@@ -22,6 +22,7 @@ from kdc.errors import malformed
 from kdc.protocol.records import AckStatus
 
 __all__ = [
+    "MAX_HELD_BYTES",
     "MAX_ITEMS",
     "MAX_MESSAGE",
     "MAX_NAMES",
@@ -47,6 +48,7 @@ MAX_MESSAGE = 16_384
 MAX_NAMES = 16
 MAX_ITEMS = 1_000_000
 MAX_TEXT = 1 << 20
+MAX_HELD_BYTES = 8 << 20  # of messages about what is there already
 _MAX_DEPTH = 64
 _MAX_PATH_BYTES = 4096
 _MAX_NAME_BYTES = 231  # of 255: room for what is put around it while it is incomplete

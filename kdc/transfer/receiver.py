@@ -29,7 +29,7 @@ from kdc.net.background import background
 from kdc.net.batching import Handover
 from kdc.protocol.records import AckStatus
 from kdc.transfer._framing import ItemReader
-from kdc.transfer.deposit import Arrival, Deposit, Sealed, Stored
+from kdc.transfer.deposit import Anew, Arrival, Deposit, Sealed, Stored
 from kdc.transfer.messages import Accept, Held, Offer, Refuse
 
 __all__ = ["TRANSITIONS", "Broken", "Inbox", "Phase", "Step"]
@@ -378,7 +378,9 @@ class _ReceiveProtocol(Protocol):
         told = self._error is not None
         self._fail(error)
         self._step(Step.WRONG)
-        if not told:
+        if isinstance(error, Anew):
+            self._channel.abortConnection()
+        elif not told:
             self._channel.write(Refuse(_status_of(error), _reason_of(error)).encode())
         if self.phase is Phase.REFUSED and not told:
             self._within(REFUSED_SECONDS)

@@ -32,7 +32,7 @@ from kdc.errors import ConfigurationError
 from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.exit_status import run_to_end, show_warnings
-from kdc.protocol.crypto import SessionKey, export_key
+from kdc.protocol.application import ApplicationKeys
 
 __all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey", "run"]
 
@@ -41,34 +41,40 @@ MAX_ANSWER = 1 << 24
 
 @attrs.frozen
 class SharedKey:
-    """A session key for one use of the caller's own, and the ticket that carries it to the peer.
+    """Keys for one use of the caller's own, and what carries them to the peer.
 
-    Send ``epoch_id`` and ``ticket`` to the peer by any way; both ends then
-    `derive` the same keys.  Unlike a channel's keys the KDC knows this one, and
-    it proves nothing until the peer has used it.
+    Send ``epoch_id`` (16 bytes), ``ticket`` (at most 256) and ``proof`` (32) to
+    the peer by any way; both ends then `derive` the same keys.  The peer takes
+    them once, within ``lifetime_seconds``.  Neither the KDC nor who learns the
+    session key has these keys; who gets the peer's epoch key, which lives in the
+    memory of its receiver, has them (docs/protocol.md section 5.1).
     """
 
     peer: str
     epoch_id: bytes
     ticket: bytes = attrs.field(repr=False)
+    proof: bytes = attrs.field(repr=False)
     lifetime_seconds: int
-    _session_key: SessionKey = attrs.field(repr=False)
+    _keys: ApplicationKeys = attrs.field(repr=False)
 
-    def derive(self, purpose: str) -> bytes:
-        """Return 32 bytes for ``purpose``: HKDF-SHA256 of the session key under its label."""
-        return export_key(self._session_key, purpose)
+    def derive(self, label: str) -> bytes:
+        """Return 32 bytes for the use that ``label`` names; other labels give other keys."""
+        return self._keys.derive(label)
 
 
 @attrs.frozen
 class OpenedTicket:
-    """What a ticket said: who sent it, and the key it carried."""
+    """Who sent a ticket, and the keys that came with it.
+
+    That ``sender`` made them for us is proved; that it is there now is not.
+    """
 
     sender: str
-    _session_key: SessionKey = attrs.field(repr=False)
+    _keys: ApplicationKeys = attrs.field(repr=False)
 
-    def derive(self, purpose: str) -> bytes:
-        """As `SharedKey.derive`: the same purpose gives the same bytes."""
-        return export_key(self._session_key, purpose)
+    def derive(self, label: str) -> bytes:
+        """As `SharedKey.derive`: the same label gives the same bytes."""
+        return self._keys.derive(label)
 
 
 class Client:
@@ -194,26 +200,36 @@ class Client:
         await ended
 
     async def session_key(self, peer: str) -> SharedKey:
-        """Ask for a session key without opening a channel; it is good for one use."""
+        """Ask for keys of our own use, without opening a channel; they are good for one use."""
         grant = await self._client.grant(peer)
-        reply = grant.reply
+        keys, reply = grant.application_keys(), grant.reply
         return SharedKey(
-            peer,
-            reply.epoch_id,
-            reply.ticket,
-            reply.lifetime_seconds,
-            SessionKey(reply.session_key),
+            peer, reply.epoch_id, reply.ticket, keys.proof, reply.lifetime_seconds, keys
         )
 
-    def open_ticket(self, epoch_id: bytes, ticket: bytes) -> OpenedTicket:
+    def open_ticket(
+        self,
+        epoch_id: bytes,
+        ticket: bytes,
+        proof: bytes,
+        *,
+        allow: Collection[str] | None = None,
+    ) -> OpenedTicket:
         """Open the ticket that a peer's `session_key` gave it; each opens once.
 
-        Only while this client listens.  Raises `RemoteProtocolError` for a
-        ticket that is not for us, was used before, or has expired.
+        Only while this client listens.  ``allow``: the names it may be from,
+        anybody's if None.  Raises `RemoteProtocolError` for a ticket that is not
+        for us or not from one of these, was used before, has expired, or whose
+        ``proof`` is not its sender's: none of these uses it up.
         """
-        epochs = self._required_listening.epochs
-        opened = epochs.open_ticket(epoch_id, ticket, now_milliseconds=clock.milliseconds())
-        return OpenedTicket(opened.sender, SessionKey(opened.session_key))
+        sender, keys = self._required_listening.epochs.open_ticket(
+            epoch_id,
+            ticket,
+            proof,
+            now_milliseconds=clock.milliseconds(),
+            allow=_rule(allow),
+        )
+        return OpenedTicket(sender, keys)
 
     async def close(self) -> None:
         """Stop listening and leave the KDC; open channels go on."""
@@ -235,7 +251,10 @@ class Client:
     @property
     def _required_listening(self) -> Listening:
         if self._listening is None:
-            raise RuntimeError("listen() comes first")
+            raise ConfigurationError(
+                f"{self.name} does not listen, so no ticket can be for it",
+                hint="listen() comes first",
+            )
         return self._listening
 
     def _not_listening(self, failure: Any, listening: Listening) -> None:

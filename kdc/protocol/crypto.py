@@ -40,7 +40,6 @@ __all__ = [
     "TicketKey",
     "VerifyKey",
     "digest_of_passphrase",
-    "export_key",
     "hkdf",
     "invitation_proof",
     "long_term_keys",
@@ -171,12 +170,3 @@ def ticket_key(
     """TK of one epoch of the receiver ``name``."""
     purpose = enc(b"kdp/1 ticket key", realm.encode(), name.encode(), epoch_id)
     return TicketKey(hkdf(reply_key, secret, purpose))
-
-
-def export_key(session_key: SessionKey, purpose: str) -> bytes:
-    """Derive 32 bytes for the application's own use from a session key.
-
-    ``purpose`` is the application's label; different labels give independent
-    keys, and none of them tells anything of the channel's own.
-    """
-    return hkdf(b"", session_key, enc(b"kdp/1 application", purpose.encode()))

@@ -13,6 +13,7 @@ import attrs
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from kdc.errors import Refusal, RemoteProtocolError, malformed
+from kdc.protocol.application import ApplicationKeys, application_keys
 from kdc.protocol.codec import Layout, enc, fixed, frame, uint, variable
 from kdc.protocol.crypto import EpochSecret, ReplyKey, same, ticket_key
 from kdc.protocol.messages import MAX_TICKET, KeyReply, Receiving
@@ -153,28 +154,58 @@ class Epoch:
         ticket = self._fresh(present.ticket, now_milliseconds)
         if not same(present.first[:32], ticket.ephemeral):
             raise _refused(f"the ephemeral key is not the one {ticket.sender} asked for")
-        if ticket.sender == self._receiver or not allow(ticket.sender):
-            raise RemoteProtocolError(Refusal.NOT_ALLOWED, f"{ticket.sender} is not allowed here")
+        self._welcome(ticket.sender, allow)
         prologue = _prologue(
             self._realm, ticket.sender, self._receiver, self.epoch_id, present.ticket
         )
         noise = Responder(prologue, ticket.session_key, self._static)
         if noise.read_first(present.first):
             raise malformed("handshake message 1 carries a payload")
-        if self._used.full(now_milliseconds - self._began):
-            raise RemoteProtocolError(Refusal.RATE, "too many tickets in use")
         # Only now: garbage behind a copied ticket must use nothing up.
-        self._used.add(ticket)
+        self._use(ticket, now_milliseconds)
         answer = noise.write_second(X25519PrivateKey.from_private_bytes(random(32)))
         return Accepted(ticket.sender, frame(answer), RecordStream(*noise.split()))
 
-    def open_ticket(self, sealed: bytes, now_milliseconds: int) -> Ticket:
-        """Take the key of a ticket that is not for a channel; each once."""
+    def open_ticket(
+        self,
+        sealed: bytes,
+        proof: bytes,
+        *,
+        now_milliseconds: int,
+        allow: Callable[[str], bool],
+    ) -> tuple[str, ApplicationKeys]:
+        """Return the sender and the keys of a ticket that is for an application (section 5.1).
+
+        Steps 3 to 5 and 7, then the proof, and only then does the ticket count:
+        garbage behind a copied ticket, or the ticket of a 309, uses nothing up.
+        """
         ticket = self._fresh(sealed, now_milliseconds)
+        self._welcome(ticket.sender, allow)
+        keys = application_keys(
+            self._static,
+            ticket.ephemeral,
+            ticket.session_key,
+            realm=self._realm,
+            sender=ticket.sender,
+            receiver=self._receiver,
+            epoch_id=self.epoch_id,
+            ticket=sealed,
+        )
+        if not same(proof, keys.proof):
+            raise _refused(f"the proof with the ticket of {ticket.sender} is not the sender's")
+        self._use(ticket, now_milliseconds)
+        return ticket.sender, keys
+
+    def _welcome(self, sender: str, allow: Callable[[str], bool]) -> None:
+        """Step 7."""
+        if sender == self._receiver or not allow(sender):
+            raise RemoteProtocolError(Refusal.NOT_ALLOWED, f"{sender} is not allowed here")
+
+    def _use(self, ticket: Ticket, now_milliseconds: int) -> None:
+        """Step 9: this ticket is not taken again."""
         if self._used.full(now_milliseconds - self._began):
             raise RemoteProtocolError(Refusal.RATE, "too many tickets in use")
         self._used.add(ticket)
-        return ticket
 
     def _fresh(self, sealed: bytes, now_milliseconds: int) -> Ticket:
         """Steps 3 to 5."""
@@ -237,10 +268,23 @@ class Epochs:
         epoch = self._find(present.epoch_id)
         return epoch.accept(present, now_milliseconds=now_milliseconds, allow=allow, random=random)
 
-    def open_ticket(self, epoch_id: bytes, sealed: bytes, *, now_milliseconds: int) -> Ticket:
-        """Take the key of a ticket that came by another way than a 309."""
+    def open_ticket(
+        self,
+        epoch_id: bytes,
+        sealed: bytes,
+        proof: bytes,
+        *,
+        now_milliseconds: int,
+        allow: Callable[[str], bool],
+    ) -> tuple[str, ApplicationKeys]:
+        """Take what came by another way than a 309: who sent it, and the application's keys.
+
+        Raises `RemoteProtocolError` for whatever is not for us, not in time, used
+        before, not allowed or not proved.
+        """
         self._forget(now_milliseconds)
-        return self._find(epoch_id).open_ticket(sealed, now_milliseconds)
+        epoch = self._find(epoch_id)
+        return epoch.open_ticket(sealed, proof, now_milliseconds=now_milliseconds, allow=allow)
 
     def _find(self, epoch_id: bytes) -> Epoch:
         for epoch in (self._current, *(epoch for epoch, _ in self._retired)):

@@ -14,6 +14,7 @@ import attrs
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from kdc.errors import LocalProtocolError, Refusal, RemoteProtocolError, malformed
+from kdc.protocol.application import ApplicationKeys, application_keys
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import (
     NONCE_BYTES,
@@ -21,6 +22,7 @@ from kdc.protocol.crypto import (
     ChannelBinding,
     InvalidTag,
     LongTermKeys,
+    SessionKey,
     invitation_proof,
     reply_cipher,
 )
@@ -81,7 +83,7 @@ class Answer:
 
 @attrs.define
 class Grant:
-    """A session key, fresh, for one channel to one peer."""
+    """A session key, fresh, for one channel to one peer, or for one application."""
 
     realm: str
     sender: str
@@ -91,9 +93,7 @@ class Grant:
 
     def presentation(self) -> Presentation:
         """Begin the channel this key is for; there is no second one under it."""
-        ephemeral, self._ephemeral = self._ephemeral, None
-        if ephemeral is None:
-            raise LocalProtocolError("a session key is for one channel")
+        ephemeral = self._used_up()
         return Presentation(
             realm=self.realm,
             sender=self.sender,
@@ -101,6 +101,29 @@ class Grant:
             reply=self.reply,
             ephemeral=ephemeral,
         )
+
+    def application_keys(self) -> ApplicationKeys:
+        """Derive the keys of an application (section 5.1), in the place of a channel.
+
+        Raises `RemoteProtocolError` if the receiver's key is of low order.
+        """
+        reply = self.reply
+        return application_keys(
+            self._used_up(),
+            reply.receiver_key,
+            SessionKey(reply.session_key),
+            realm=self.realm,
+            sender=self.sender,
+            receiver=self.receiver,
+            epoch_id=reply.epoch_id,
+            ticket=reply.ticket,
+        )
+
+    def _used_up(self) -> X25519PrivateKey:
+        ephemeral, self._ephemeral = self._ephemeral, None
+        if ephemeral is None:
+            raise LocalProtocolError("a session key is for one channel or one application")
+        return ephemeral
 
 
 class Exchange:

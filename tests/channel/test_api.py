@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -28,11 +27,11 @@ from kdc.errors import (
     IntegrityError,
     LocalIOError,
     PeerUnavailable,
+    Refusal,
     RefusedByPolicy,
     RemoteProtocolError,
     Superseded,
 )
-from kdc.protocol.codec import enc
 from tests.support.edge import EdgeTestCase, HalfRecorder, Host, Recorder, factory_of
 
 
@@ -210,20 +209,26 @@ class ClientTests(ClientTestCase):
         """Both ends derive what the documents say, under each purpose another key."""
         self.do(self.bob.listen(self.echo))
         key = self.do(self.alice.session_key("bob"))
-        opened = self.bob.open_ticket(key.epoch_id, key.ticket)
+        opened = self.bob.open_ticket(key.epoch_id, key.ticket, key.proof)
         self.assertEqual((opened.sender, key.peer, key.lifetime_seconds), ("alice", "bob", 300))
         purpose = "Schlüssel für Sicherungen"
         self.assertEqual(key.derive(purpose), opened.derive(purpose))
         self.assertNotEqual(key.derive(purpose), key.derive("another"))
-        # HKDF-SHA256 as in RFC 5869, by hand.
-        secret = key._session_key
-        extracted = hmac.digest(bytes(32), secret, "sha256")
-        info = enc(b"kdp/1 application", purpose.encode())
-        expanded = hmac.digest(extracted, info + b"\1", "sha256")
-        self.assertEqual(key.derive(purpose), expanded)
         for thing in (key, opened):
-            self.assertNotIn(repr(bytes(secret))[2:-1], repr(thing))
-            self.assertNotIn("session_key", repr(thing))
+            for secret in (key.proof, key.ticket, key._keys._root, key.derive(purpose)):
+                self.assertNotIn(repr(secret)[2:-1], repr(thing))
+
+    def test_only_from_these(self) -> None:
+        """A ticket of somebody who is not expected is refused, and not used up."""
+        self.do(self.bob.listen(self.echo))
+        key = self.do(self.alice.session_key("bob"))
+        handed = (key.epoch_id, key.ticket, key.proof)
+        for names in ([], ["carol"]):
+            error = self.assertRaises(
+                RemoteProtocolError, self.bob.open_ticket, *handed, allow=names
+            )
+            self.assertIs(error.refusal, Refusal.NOT_ALLOWED)
+        self.assertEqual(self.bob.open_ticket(*handed, allow=["alice"]).sender, "alice")
 
     def test_a_ticket_opens_once(self) -> None:
         """A ticket is good once, for its receiver only, while that one listens."""
@@ -231,14 +236,22 @@ class ClientTests(ClientTestCase):
         self.do(self.bob.listen(self.echo))
         self.do(carol.listen(self.echo))
         key = self.do(self.alice.session_key("bob"))
-        self.assertRaises(RemoteProtocolError, carol.open_ticket, key.epoch_id, key.ticket)
-        self.bob.open_ticket(key.epoch_id, key.ticket)
-        self.assertRaises(RemoteProtocolError, self.bob.open_ticket, key.epoch_id, key.ticket)
-        self.assertRaises(RuntimeError, self.alice.open_ticket, key.epoch_id, key.ticket)
+        self.assertRaises(
+            RemoteProtocolError, carol.open_ticket, key.epoch_id, key.ticket, key.proof
+        )
+        self.bob.open_ticket(key.epoch_id, key.ticket, key.proof)
+        self.assertRaises(
+            RemoteProtocolError, self.bob.open_ticket, key.epoch_id, key.ticket, key.proof
+        )
+        self.assertRaises(
+            ConfigurationError, self.alice.open_ticket, key.epoch_id, key.ticket, key.proof
+        )
         self.network.advance(301)
         late = self.do(self.alice.session_key("bob"))
         self.network.advance(301)
-        self.assertRaises(RemoteProtocolError, self.bob.open_ticket, late.epoch_id, late.ticket)
+        self.assertRaises(
+            RemoteProtocolError, self.bob.open_ticket, late.epoch_id, late.ticket, late.proof
+        )
 
     def test_keys_differ(self) -> None:
         """Each request gives another key."""

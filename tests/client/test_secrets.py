@@ -10,14 +10,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 
+import attrs
+
 from kdc.errors import KDCError, RemoteProtocolError
 from kdc.issuing.decisions import Enrolment
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import (
     Digest,
     EpochSecret,
-    SessionKey,
-    export_key,
     hkdf,
     long_term_keys,
     ticket_key,
@@ -161,14 +161,17 @@ class SecrecyTests(CoreTestCase):
         if not isinstance(reply, KeyReply):
             self.fail(f"{reply}")
         granted = grant(reply)
+        keys = attrs.evolve(granted).application_keys()
         self.secrets |= {
             "session key": reply.session_key,
             "ticket": reply.ticket,
             "sealed part of the ticket": reply.ticket[12:],
             "sender's ephemeral": ephemeral_of(granted).private_bytes_raw(),
-            "exported key": export_key(SessionKey(reply.session_key), "test"),
+            "application root": keys._root,
+            "application proof": keys.proof,
+            "exported key": keys.derive("test"),
         }
-        self.made += [granted, reply]
+        self.made += [granted, reply, keys]
         return granted
 
     def send(self, bob: Receiver, grant: Grant) -> bytes:

@@ -8,6 +8,7 @@ import hmac
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kdc.protocol.application import ApplicationKeys
 from kdc.protocol.codec import enc
 from kdc.protocol.crypto import (
     ChannelBinding,
@@ -15,10 +16,8 @@ from kdc.protocol.crypto import (
     EpochSecret,
     InvalidTag,
     ReplyKey,
-    SessionKey,
     VerifyKey,
     digest_of_passphrase,
-    export_key,
     hkdf,
     invitation_proof,
     long_term_keys,
@@ -106,10 +105,11 @@ class DerivationTests(CoreTestCase):
         self.assertEqual(ticket_key(*base), hmac.digest(extracted, info + b"\1", "sha256"))
 
     def test_exported_keys(self) -> None:
-        """An application's keys depend on its label, and differ from the session key."""
-        session_key = SessionKey(b"s" * 32)
-        found = {export_key(session_key, purpose) for purpose in ("", "a", "b")}
-        self.assertEqual(len(found | {bytes(session_key)}), 4)
+        """An application's keys depend on its label, and differ from root and proof."""
+        keys = ApplicationKeys(b"r" * 32)
+        found = {keys.derive(label) for label in ("", "a", "b", "proof")}
+        self.assertEqual(len(found | {keys.proof, b"r" * 32}), 6)
+        self.assertNotIn("rrrr", repr(keys))
 
     def test_keys_are_not_shown(self) -> None:
         """Keys are in no repr."""

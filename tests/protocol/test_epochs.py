@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import attrs
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from kdc.errors import Refusal
+from kdc.errors import LocalProtocolError, Refusal
+from kdc.protocol.application import ApplicationKeys
 from kdc.protocol.kdc_exchange import Grant
-from kdc.protocol.tickets import Ticket
 from tests.protocol.test_handshake import HandshakeCase, with_ticket
-from tests.support.core import every_flipped_bit, presentation_of
+from tests.support.core import LOW_ORDER, every_flipped_bit, everyone, presentation_of
 
 
 class ExpiryTests(HandshakeCase):
@@ -144,36 +146,102 @@ class EpochsTests(HandshakeCase):
 
 
 class OpenTicketTests(HandshakeCase):
-    """Tickets whose key is used otherwise than for a channel."""
+    """Tickets that are for an application instead of a channel: section 5.1."""
 
-    def opened(self, grant: Grant, *, later: float = 0) -> Ticket:
-        return self.bob.epochs.open_ticket(
-            grant.reply.epoch_id, grant.reply.ticket, now_milliseconds=self.bob.now(later)
+    def opened(
+        self,
+        grant: Grant,
+        proof: bytes | None = None,
+        *,
+        later: float = 0,
+        allow: Callable[[str], bool] = everyone,
+    ) -> ApplicationKeys:
+        """Hand over what ``grant`` is for; the proof is its own if none is given."""
+        if proof is None:
+            proof = attrs.evolve(grant).application_keys().proof
+        sender, keys = self.bob.epochs.open_ticket(
+            grant.reply.epoch_id,
+            grant.reply.ticket,
+            proof,
+            now_milliseconds=self.bob.now(later),
+            allow=allow,
+        )
+        self.assertEqual(sender, "alice")
+        return keys
+
+    def test_the_same_keys(self) -> None:
+        """Both ends derive the same, under each label another key, for each grant another."""
+        one, two = self.grant(), self.grant()
+        ours, theirs = attrs.evolve(one).application_keys(), self.opened(one)
+        self.assertEqual(ours.derive("a"), theirs.derive("a"))
+        other = self.opened(two)
+        self.assertEqual(
+            len({keys.derive(label) for keys in (theirs, other) for label in ("a", "b")}), 4
         )
 
-    def test_opened(self) -> None:
-        """The receiver learns the key and whose it is."""
-        grant = self.grant()
-        ticket = self.opened(grant)
-        self.assertEqual((ticket.sender, ticket.session_key), ("alice", grant.reply.session_key))
+    def test_for_one_use(self) -> None:
+        """A grant is for one channel or for one application, never both."""
+        for first, second in itertools.product(
+            (Grant.presentation, Grant.application_keys), repeat=2
+        ):
+            grant = self.grant()
+            first(grant)
+            self.assertRaises(LocalProtocolError, second, grant)
 
     def test_once_either_way(self) -> None:
-        """A ticket is good once: for a channel, or for its key."""
+        """At the receiver, too, a ticket is good once: for a channel, or for an application."""
         one, two = self.grant(), self.grant()
         self.opened(one)
-        self.refuses(one.presentation().present(), because="replay")
+        self.refuses(attrs.evolve(one).presentation().present(), because="replay")
         self.assert_refused(Refusal.NOT_AUTHENTIC, self.opened, one)
-        self.bob.accept(two.presentation().present())
+        self.bob.accept(attrs.evolve(two).presentation().present())
         self.assert_refused(Refusal.NOT_AUTHENTIC, self.opened, two)
+
+    def test_a_copied_ticket_uses_nothing_up(self) -> None:
+        """Whoever copies the ticket of a 309 has no proof, and the true 309 still opens."""
+        grant = self.grant()
+        present = attrs.evolve(grant).presentation().present()
+        for proof in (b"", bytes(32), grant.reply.session_key, present[-48:-16]):
+            self.assert_refused(Refusal.NOT_AUTHENTIC, self.opened, grant, proof)
+        self.assertEqual(self.bob.accept(present).sender, "alice")
+
+    def test_the_session_key_is_not_enough(self) -> None:
+        """Who knows Ks and the ticket, but not e_A's private half, has neither proof nor key."""
+        grant = self.grant()
+        stolen = attrs.evolve(grant, ephemeral=X25519PrivateKey.from_private_bytes(b"\7" * 32))
+        forged = stolen.application_keys()
+        self.assert_refused(Refusal.NOT_AUTHENTIC, self.opened, grant, forged.proof)
+        self.assertNotEqual(forged.derive("a"), self.opened(grant).derive("a"))
+
+    def test_who_is_not_allowed(self) -> None:
+        """The receiver's own policy is asked before the proof is looked at, and nothing is used."""
+        grant = self.grant()
+        asked: list[str] = []
+
+        def nobody(name: str) -> bool:
+            asked.append(name)
+            return False
+
+        self.assert_refused(Refusal.NOT_ALLOWED, self.opened, grant, bytes(32), allow=nobody)
+        self.assertEqual(asked, ["alice"])
+        self.opened(grant)
+
+    def test_of_low_order(self) -> None:
+        """A receiver's key of low order, from a KDC that lies, gives no keys that all can know."""
+        for point in LOW_ORDER:
+            grant = self.grant()
+            grant.reply = attrs.evolve(grant.reply, receiver_key=point)
+            self.assert_refused(Refusal.MALFORMED, grant.application_keys)
 
     def test_the_same_rules(self) -> None:
         """Expired, of an epoch that is over, changed: refused here as well."""
         grant = self.grant()
         self.assert_refused(Refusal.NOT_AUTHENTIC, self.opened, grant, later=300.001)
         for ticket in every_flipped_bit(grant.reply.ticket)[::5]:
-            self.assert_refused(Refusal.NOT_AUTHENTIC, self.opened, with_ticket(grant, ticket))
+            changed = with_ticket(attrs.evolve(grant), ticket)
+            self.assert_refused(Refusal.NOT_AUTHENTIC, self.opened, changed)
         self.bob.begin()
-        self.assertEqual(self.opened(grant, later=299).sender, "alice")
+        self.opened(grant, later=299)
         error = self.assert_refused(Refusal.NOT_AUTHENTIC, self.opened, grant, later=301)
         self.assertIn("the epoch is not one of ours", error.detail)
 

@@ -27,7 +27,7 @@ from kdc.protocol.crypto import (
     ticket_key,
 )
 from kdc.protocol.handshake import Epoch, Epochs, Presentation
-from kdc.protocol.kdc_exchange import Exchange, Sent
+from kdc.protocol.kdc_exchange import Exchange, Grant, Sent
 from kdc.protocol.messages import (
     Authenticated,
     Changed,
@@ -100,7 +100,16 @@ class FilesTests(CoreTestCase):
 
     def test_all_are_read(self) -> None:
         """Every file is one of the kinds that are tested here."""
-        kinds = ("request", "plain-reply", "sealed-reply", "key", "ticket", "present", "records")
+        kinds = (
+            "request",
+            "plain-reply",
+            "sealed-reply",
+            "key",
+            "ticket",
+            "present",
+            "records",
+            "application",
+        )
         self.assertEqual(sum(len(read(k)) for k in kinds), len(list(DIRECTORY.glob("*.txt"))))
         self.assertTrue(all(len(read(kind)) > 1 for kind in kinds))
 
@@ -266,11 +275,8 @@ class PresentTests(VectorCase):
             else:
                 self.refused(vector, accept)
 
-    def test_made(self) -> None:
-        """A sender makes exactly this 309, and has the same keys after the answer."""
-        (vector,) = (vector for vector in read("present") if vector.good)
-        ticket = vector.body[21:-48]
-        reply = KeyReply(
+    def reply(self, vector: Vector, ticket: bytes) -> KeyReply:
+        return KeyReply(
             vector.raw("session-key"),
             vector.raw("epoch-id"),
             X25519PrivateKey.from_private_bytes(vector.raw("static"))
@@ -281,17 +287,56 @@ class PresentTests(VectorCase):
             1,
             ticket,
         )
+
+    def test_made(self) -> None:
+        """A sender makes exactly this 309, and has the same keys after the answer."""
+        (vector,) = (vector for vector in read("present") if vector.good)
         presentation = Presentation(
             realm="LOCAL",
             sender="alice",
             receiver="bob",
-            reply=reply,
+            reply=self.reply(vector, vector.body[21:-48]),
             ephemeral=X25519PrivateKey.from_private_bytes(vector.raw("ephemeral")),
         )
         self.assertEqual(presentation.present(), frame(vector.body))
         stream = presentation.finish(vector.raw("answer"))
         self.assertEqual(stream._sending._key, vector.raw("key-there"))
         self.assertEqual(stream._receiving._key, vector.raw("key-back"))
+
+
+class ApplicationTests(PresentTests):
+    """Section 5.1."""
+
+    def test_accepted(self) -> None:
+        """One proof is taken, and gives this key; the others are refused and use nothing up."""
+        (good,) = (vector for vector in read("application") if vector.good)
+        for vector in read("application"):
+            epochs = self.epochs(vector)
+
+            def take(vector: Vector, epochs: Epochs = epochs) -> bytes:
+                length = int.from_bytes(vector.body[16:18], "big")
+                sender, keys = epochs.open_ticket(
+                    vector.body[:16],
+                    vector.body[18 : 18 + length],
+                    vector.body[18 + length :],
+                    now_milliseconds=1_301_234,
+                    allow=everyone,
+                )
+                self.assertEqual(sender, "alice")
+                return keys.derive(vector.raw("label").decode())
+
+            if not vector.good:
+                self.refused(vector, lambda v=vector, t=take: t(v))  # type: ignore[misc]
+            self.assertEqual(take(good), good.raw("key"))
+
+    def test_made(self) -> None:
+        """A sender makes exactly this proof and key."""
+        (vector,) = (vector for vector in read("application") if vector.good)
+        ephemeral = X25519PrivateKey.from_private_bytes(vector.raw("ephemeral"))
+        reply = self.reply(vector, vector.body[18:-32])
+        keys = Grant("LOCAL", "alice", "bob", reply, ephemeral).application_keys()
+        self.assertEqual(keys.proof, vector.body[-32:])
+        self.assertEqual(keys.derive(vector.raw("label").decode()), vector.raw("key"))
 
 
 class RecordTests(VectorCase):

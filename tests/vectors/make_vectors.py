@@ -389,6 +389,69 @@ def presents() -> dict[str, str]:
     }
 
 
+def applications() -> dict[str, str]:
+    """Tickets for an application: epoch, ticket, proof; what it gives is a key for a label."""
+
+    def root(
+        private: X25519PrivateKey = EPHEMERAL, key: bytes = KS, sender: bytes = b"alice"
+    ) -> bytes:
+        names = (b"LOCAL", sender, b"bob", EID, TICKET)
+        shared = dh(private, public(STATIC))
+        return hkdf(shared, key, enc(b"kdp/1 application root", *names))
+
+    def proof(root: bytes) -> bytes:
+        return hkdf(bytes(32), root, enc(b"kdp/1 application proof"))
+
+    good, label = root(), "B\u00e4nder"
+    low_order = bytes(32)
+    fields = TICKET_FIELDS.replace(public(EPHEMERAL), low_order)
+    no_point = TICKET_NONCE + seal(TK, TICKET_NONCE, TICKET_AD, fields)
+    wrong = "the proof with the ticket of alice"
+    cases = {
+        "application": ("ok", "", EID, TICKET, proof(good)),
+        "application-without-a-proof": ("NOT_AUTHENTIC", wrong, EID, TICKET, b""),
+        "application-with-the-key-as-proof": ("NOT_AUTHENTIC", wrong, EID, TICKET, KS),
+        "application-with-another-ephemeral": (
+            *("NOT_AUTHENTIC", wrong),
+            *(EID, TICKET, proof(root(x25519("thief")))),
+        ),
+        "application-with-another-session-key": (
+            *("NOT_AUTHENTIC", wrong),
+            *(EID, TICKET, proof(root(key=made("guess", 32)))),
+        ),
+        "application-with-another-name": (
+            *("NOT_AUTHENTIC", wrong),
+            *(EID, TICKET, proof(root(sender=b"mallory"))),
+        ),
+        "application-of-an-unknown-epoch": (
+            *("NOT_AUTHENTIC", "not one of ours"),
+            *(bytes(16), TICKET, proof(good)),
+        ),
+        "application-of-low-order": (
+            *("MALFORMED", "a public key of low order"),
+            *(EID, no_point, proof(good)),
+        ),
+    }
+    return {
+        name: vector(
+            "what alice hands to bob for an application" if expect == "ok" else name,
+            epoch_id + u(len(ticket), 2) + ticket + given,
+            kind="application",
+            expect=expect,
+            because=because,
+            reply_key=B_REPLY,
+            secret=E,
+            epoch_id=EID,
+            static=STATIC.private_bytes_raw(),
+            ephemeral=EPHEMERAL.private_bytes_raw(),
+            session_key=KS,
+            label=label.encode(),
+            key=hkdf(bytes(32), good, enc(b"kdp/1 application", label.encode())),
+        )
+        for name, (expect, because, epoch_id, ticket, given) in cases.items()
+    }
+
+
 def records() -> dict[str, str]:
     def rekeyed(key: bytes) -> bytes:
         return seal(key, bytes(4) + b"\xff" * 8, b"", bytes(32))[:32]
@@ -524,7 +587,7 @@ def faults() -> dict[str, str]:
 
 def vectors() -> dict[str, str]:
     """Every vector's file name and text."""
-    sources = (requests, replies, keys, tickets, presents, records, faults)
+    sources = (requests, replies, keys, tickets, presents, applications, records, faults)
     return {f"{name}.txt": body for source in sources for name, body in source().items()}
 
 

@@ -44,12 +44,12 @@ demo: $(READY)
 
 .PHONY: test
 test: $(READY)
-	@$(BIN)/python -m twisted.trial -j$(JOBS) tests
+	@$(BIN)/python -m twisted.trial --rterrors -j$(JOBS) tests
 
 .PHONY: coverage
 coverage: $(READY)
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m twisted.trial tests
+	@$(BIN)/python -m coverage run -m twisted.trial --rterrors tests
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 
@@ -79,7 +79,7 @@ store-kill9: $(READY)
 	@$(BIN)/python bench/store_kill9.py
 
 store-faults: $(READY)
-	@$(BIN)/python -m twisted.trial tests.store.test_faults tests.store.test_damage
+	@$(BIN)/python -m twisted.trial --rterrors tests.store.test_faults tests.store.test_damage
 
 store-scale: $(READY)
 	@$(BIN)/python bench/store_scale.py

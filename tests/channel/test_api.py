@@ -301,9 +301,9 @@ class EndpointStringTests(ClientTestCase):
         ):
             plugins: list[Any] = list(getPlugins(interface))
             (plugin,) = [plugin for plugin in plugins if plugin.prefix == "kdc"]
-            verifyObject(interface, plugin)
-        verifyObject(IStreamClientEndpoint, self.to("kdc:bob"))
-        verifyObject(IStreamServerEndpoint, self.at("kdc:"))
+            self.assertTrue(verifyObject(interface, plugin))
+        self.assertTrue(verifyObject(IStreamClientEndpoint, self.to("kdc:bob")))
+        self.assertTrue(verifyObject(IStreamServerEndpoint, self.at("kdc:")))
 
     def test_through(self) -> None:
         """A server and a client, both from strings."""

@@ -89,9 +89,11 @@ class PlacesTests(SynchronousTestCase):
 
     def test_good(self) -> None:
         """A directory, a file that is there or not yet, a pipe, a command with its words."""
+        before = sorted(self.directory.iterdir())
         self.check(inbox=self.directory, hook=("true", "--option"))
         self.check(output=self.file, records=self.directory / "new")
         self.check(output=STDOUT)
+        self.assertEqual(sorted(self.directory.iterdir()), before, "looking leaves nothing behind")
 
     def test_not_good(self) -> None:
         """What is missing, or something else, is named."""

@@ -17,11 +17,15 @@ class LimitTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """A sandbox that does not allow it keeps nobody from starting."""
 
-        def refused(*_: Any) -> None:
+        tried = []
+
+        def refused(limit: int, _: Any) -> None:
+            tried.append(limit)
             raise PermissionError
 
         self.patch(resource, "setrlimit", refused)
         set_limits()
+        self.assertEqual(tried, [resource.RLIMIT_CORE, resource.RLIMIT_NOFILE])
 
 
 class DescriptorTests(ProgramTestCase):

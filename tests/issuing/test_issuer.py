@@ -330,7 +330,9 @@ class RateTests(IssuerCase):
     def test_success_costs_nothing(self) -> None:
         """Who always proves himself is never limited."""
         for _ in range(100):
-            self.realm.login(ALICE).lose()
+            connection = self.realm.login(ALICE)
+            self.assertIs(connection.session.state, State.AUTHENTIC)
+            connection.lose()
         self.assertEqual(self.realm.events(), ["authenticated"] * 100)
 
     def test_one_311_even_if_limited(self) -> None:

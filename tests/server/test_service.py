@@ -60,8 +60,6 @@ PUBLIC = bytes([9]) + bytes(31)
 class ServiceTestCase(TestCase):
     """A KDC in this process, on a real port, with real files."""
 
-    timeout = 60
-
     def setUp(self) -> None:
         # The service sets the reactor's clock; the next test has the usual one.
         self.patch(reactor, "seconds", reactor.seconds)

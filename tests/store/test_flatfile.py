@@ -550,7 +550,7 @@ class TableTests(SynchronousTestCase):
     def line(self, name: str, filling: int = 0) -> bytes:
         return f":{name}:{'x' * filling}:0:0:active:1:0:0:\n".encode()
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3000), st.booleans()), max_size=120)
     )
@@ -583,13 +583,13 @@ class TableTests(SynchronousTestCase):
 class LineTests(SynchronousTestCase):
     sealer = Sealer(b"k" * 32, "LOCAL", "0" * 16, os.urandom)
 
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     @given(st.binary(max_size=300) | st.text(alphabet=":abc019=[]\n", max_size=300).map(str.encode))
     def test_any_bytes_are_a_bad_line(self, line: bytes) -> None:
         """Nothing but what was sealed is read, and nothing else is ever raised."""
         self.assertRaises(BadLine, self.sealer.entry, line)
 
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(st.data())
     def test_any_change_of_a_line(self, data: st.DataObject) -> None:
         """A byte changed, left out or put in anywhere: a bad line."""

@@ -211,12 +211,12 @@ class ModelTests(SynchronousTestCase):
     def test_the_store_in_memory(self) -> None:
         """It is a dictionary with generations."""
         run_state_machine_as_test(
-            StoreMachine, settings=settings(max_examples=40, stateful_step_count=25, deadline=None)
+            StoreMachine, settings=settings(max_examples=40, stateful_step_count=25)
         )
 
     def test_the_store_in_files(self) -> None:
         """It is the same dictionary, whatever happens to its process and its disk."""
         run_state_machine_as_test(
             FlatFileMachine,
-            settings=settings(max_examples=60, stateful_step_count=25, deadline=None),
+            settings=settings(max_examples=60, stateful_step_count=25),
         )

@@ -21,6 +21,7 @@ _UNLIMITED = {
     "keys-burst": 10_000_000,
     "registrations-per-minute": 10_000_000,
     "unauthenticated-per-address": 256,
+    "connections-per-principal": 10_000_000,
 }
 
 

@@ -39,8 +39,9 @@ class Limits:
     failures_per_minute: int = 10  # per name and address
     failures_per_minute_per_name: int = 60  # from addresses where it never succeeded
     registrations_per_minute: int = 5  # per address
-    keys_per_second: int = 50  # per principal
+    keys_per_second: int = 50  # per principal; other requests count as several
     keys_burst: int = 500
+    connections_per_principal: int = 100
 
     @property
     def failures(self) -> Rate:
@@ -75,15 +76,27 @@ class TokenBuckets:
         """Take one token.  Return 0, or after how many seconds to try again."""
         tokens = self._tokens(key, now_milliseconds)
         wait = self._wait(tokens)
-        self._buckets.pop(key, None)  # so that the dict is in order of use
-        self._buckets[key] = (tokens if wait else tokens - 1, now_milliseconds)
-        if len(self._buckets) > self._capacity:
-            del self._buckets[next(iter(self._buckets))]
+        self._keep(key, tokens if wait else tokens - 1, now_milliseconds)
         return wait
+
+    def charge(self, key: object, tokens: float, now_milliseconds: int) -> int:
+        """Take so many, there or not; return after how many milliseconds they will have been there.
+
+        Of what is missing no more than a whole burst is held against anybody.
+        """
+        left = max(self._tokens(key, now_milliseconds) - tokens, -self._burst)
+        self._keep(key, left, now_milliseconds)
+        return math.ceil(-left / self._per_millisecond) if left < 0 else 0
 
     def wait(self, key: object, now_milliseconds: int) -> int:
         """Return what `take` would, and take nothing."""
         return self._wait(self._tokens(key, now_milliseconds))
+
+    def _keep(self, key: object, tokens: float, now_milliseconds: int) -> None:
+        self._buckets.pop(key, None)  # so that the dict is in order of use
+        self._buckets[key] = (tokens, now_milliseconds)
+        if len(self._buckets) > self._capacity:
+            del self._buckets[next(iter(self._buckets))]
 
     def _tokens(self, key: object, now_milliseconds: int) -> float:
         entry = self._buckets.get(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from kdc.errors import Refusal
 from kdc.issuing.decisions import Now, Output
 from kdc.issuing.session import Session
@@ -16,6 +18,8 @@ __all__ = ["authenticate"]
 NOBODY = VerifyKey(
     bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a")
 )
+
+_RETRY_SECONDS = 60  # when some of too many connections may have gone
 
 
 def authenticate(session: Session, request: Authenticate, now: Now) -> Output:
@@ -33,6 +37,9 @@ def authenticate(session: Session, request: Authenticate, now: Now) -> Output:
         realm.guesses.failed(request.name, session.prefix, now)
         return session.refuse(Refusal.NOT_AUTHENTIC, request.nonce, request.name)
     realm.guesses.succeeded(request.name, session.prefix)
+    if len(realm.connections_of(record.name)) >= realm.connections_per_principal:
+        output = session.refuse(Refusal.RATE, request.nonce, record.name, _RETRY_SECONDS)
+        return attrs.evolve(output, close=True)
     session.authentic(record)
     session.tell("authenticated")
     return Output(session.seal(Authenticated(record.generation), request.nonce))

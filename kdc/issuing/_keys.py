@@ -16,9 +16,6 @@ __all__ = ["begin_epoch", "issue"]
 
 def issue(session: Session, request: KeyRequest, now: Now) -> Output:
     realm = session.realm
-    wait = realm.key_rate.take(session.name, now.milliseconds)
-    if wait:
-        return session.refuse(Refusal.RATE, request.nonce, request.peer, wait)
     if request.peer == session.name or not realm.permits(session.name, request.peer):
         return session.refuse(Refusal.NOT_ALLOWED, request.nonce, request.peer)
     epoch = realm.epoch_of(request.peer)

@@ -76,12 +76,17 @@ class Write:
 
 @attrs.frozen
 class Output:
-    """What one frame causes, in this order: a write, bytes, the end, things elsewhere."""
+    """What one frame causes, in this order: a write, bytes, the end, things elsewhere.
+
+    ``rest_milliseconds``: how long to read nothing from this client, which has asked
+    for more than its share.
+    """
 
     data: bytes = b""
     close: bool = False
     write: Write | None = None
     others: Others = ()
+    rest_milliseconds: int = 0
 
 
 Others: TypeAlias = tuple[tuple[Connection, Output], ...]

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
+
 from kdc.errors import Refusal, RemoteProtocolError
 from kdc.issuing._authentication import authenticate
 from kdc.issuing._keys import begin_epoch, issue
@@ -40,6 +42,9 @@ EXCHANGES: dict[tuple[State, type[Request]], Callable[[Session, Any, Now], Outpu
     (State.AUTHENTIC, Receive): begin_epoch,
 }
 
+# What a request is charged to its principal, in 305s: about what it costs us.
+CHARGES: dict[type[Request], int] = {Authenticate: 1, KeyRequest: 1, Receive: 4, Change: 20}
+
 
 class Issuer:
     """One realm's KDC, for all its connections."""
@@ -62,7 +67,14 @@ class Issuer:
                 )
         except RemoteProtocolError as error:
             return self.broken_frame(session, error)
-        return exchange(session, request, now)
+        output = exchange(session, request, now)
+        if not session.name:
+            return output
+        # Whoever asks for more than its share waits, on each of its connections: an
+        # answer that says so would cost us what the request does.
+        charge = CHARGES[type(request)]
+        rest = self.realm.work_rate.charge(session.name, charge, now.milliseconds)
+        return attrs.evolve(output, rest_milliseconds=rest) if rest else output
 
     def broken_frame(self, session: Session, error: RemoteProtocolError) -> Output:
         """What arrived is no request, or not even a frame: say so and close."""

@@ -70,7 +70,8 @@ class Realm:
         self.enrolment = enrolment
         self.lifetime_seconds = lifetime_seconds
         self.permits = permits
-        self.key_rate = TokenBuckets(limits.keys)
+        self.work_rate = TokenBuckets(limits.keys)
+        self.connections_per_principal = limits.connections_per_principal
         self.registration_rate = TokenBuckets(limits.registrations)
         self.guesses.limit(limits)
 

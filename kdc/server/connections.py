@@ -40,6 +40,8 @@ from kdc.store import Record, Result, StoreUnavailable
 __all__ = ["KDCFactory", "KDCProtocol", "system_now", "tls_factory"]
 
 _CLOSE_SECONDS = 5.0
+# Of one connection in one turn of the reactor: others have their turn, too.
+_FRAMES_AT_ONCE = 16
 
 
 def system_now() -> Now:
@@ -58,7 +60,9 @@ class KDCProtocol(Protocol):
         self._address = address
         self._frames = FrameBuffer(MAX_FRAME)
         self._session: Session | None = None
+        # All that is still to happen to this connection: its end, and the end of a rest.
         self._deadline: IDelayedCall | None = None
+        self._rest: IDelayedCall | None = None
         self._newcomer = True
         self._answers: list[bytes] = []
         self._working = False
@@ -107,7 +111,7 @@ class KDCProtocol(Protocol):
         if self._closing:
             return
         transport = cast(Any, self.transport)
-        if self._choked or self._waits:
+        if self._choked or self._waits or self._rest is not None:
             transport.pauseProducing()
         else:
             transport.resumeProducing()
@@ -120,7 +124,7 @@ class KDCProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
-        self._cancel_deadline()
+        self._cancel_timers()
         self._identified()
         if self._session is not None:
             self.factory.detach(self._session)
@@ -139,6 +143,8 @@ class KDCProtocol(Protocol):
             self.factory.perform(output.others)
         if output.close:
             self.close()
+        elif output.rest_milliseconds:
+            self._pause(output.rest_milliseconds / 1000)
 
     def close(self) -> None:
         """Let what was written go out, but do not wait for ever for a peer that does not read."""
@@ -146,6 +152,7 @@ class KDCProtocol(Protocol):
             return
         self._flush()
         self._closing = True
+        self._cancel_timers()
         self._within(_CLOSE_SECONDS)
         transport = cast(Any, self.transport)
         if self._session is not None:
@@ -156,7 +163,7 @@ class KDCProtocol(Protocol):
 
     def _work(self) -> None:
         session = self._session
-        if session is None or self._working:
+        if session is None or self._working or self._rest is not None:
             return
         self._working = True
         try:
@@ -173,7 +180,9 @@ class KDCProtocol(Protocol):
 
     def _answer(self, session: Session) -> None:
         now, seconds = self.factory.now(), self.factory.clock.seconds()
-        while not (self._waits or self._choked or self._closing):
+        for _ in range(_FRAMES_AT_ONCE):
+            if self._waits or self._choked or self._closing or self._rest is not None:
+                return
             try:
                 body = self._frames.next()
             except RemoteProtocolError as error:
@@ -186,6 +195,18 @@ class KDCProtocol(Protocol):
             if self._newcomer and session.state is State.AUTHENTIC:
                 self._identified()
                 self._within(self.factory.limits.idle_seconds, self._idle)
+        self._pause(0)
+
+    def _pause(self, seconds: float) -> None:
+        """Take nothing from this client for so long."""
+        if not self._closing and self._rest is None:
+            self._rest = self.factory.clock.callLater(seconds, self._go_on)
+            self._pace()
+
+    def _go_on(self) -> None:
+        self._rest = None
+        self._pace()
+        self._work()
 
     async def _write(self, write: Write) -> None:
         """Make a change durable, then answer; nothing else is taken from this client meanwhile."""
@@ -220,19 +241,21 @@ class KDCProtocol(Protocol):
             self.close()
 
     def _within(self, seconds: float, late: Callable[[], None] | None = None) -> None:
-        self._cancel_deadline()
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
         self._deadline = self.factory.clock.callLater(seconds, late or self.abort)
 
     def abort(self) -> None:
         """End the connection at once, whatever was still to be said."""
         self._closing = True
-        self._cancel_deadline()
+        self._cancel_timers()
         cast(Any, self.transport).abortConnection()
 
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+    def _cancel_timers(self) -> None:
+        for timer in (self._deadline, self._rest):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._deadline = self._rest = None
 
     def _identified(self) -> None:
         self._newcomer = False

@@ -23,7 +23,9 @@ from kdc.errors import (
     Superseded,
     TooBusy,
 )
-from kdc.issuing.decisions import Enrolment
+from kdc.issuing import issuer as issuer_module
+from kdc.issuing.decisions import Enrolment, Output
+from kdc.issuing.session import Session, State
 from kdc.limits import Limits
 from kdc.net.retry import backoff
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer, frame
@@ -207,11 +209,16 @@ class RefusalTests(EdgeTestCase):
         self.assertTrue(link.alive)
 
     def test_rate(self) -> None:
-        """Asking too often: the error says after how many seconds to try again."""
+        """A KDC that refuses for now: the error says after how many seconds to try again."""
         link = self.login("alice")
-        for _ in range(3):
-            self.failure(PeerUnavailable, link.request_key("bob"))
+
+        def busy(session: Session, request: KeyRequest, now: object) -> Output:
+            return session.refuse(Refusal.RATE, request.nonce, "", 1)
+
+        refusing = {(State.AUTHENTIC, KeyRequest): busy}
+        patched = self.patch(issuer_module, "EXCHANGES", refusing)
         error = self.failure(TooBusy, link.request_key("bob"))
+        patched.restore()
         self.assertEqual(error.retry_after, 1)
         self.assertIn("1 s", error.hint)
         self.network.advance(1)

@@ -14,7 +14,7 @@ from kdc.issuing.decisions import Audit, Enrolment, Output
 from kdc.issuing.issuer import EXCHANGES
 from kdc.issuing.realm import everybody
 from kdc.issuing.session import State
-from kdc.limits import Limits
+from kdc.limits import Limits, Rate, TokenBuckets
 from kdc.protocol.codec import enc, frame
 from kdc.protocol.crypto import verified
 from kdc.protocol.messages import (
@@ -369,17 +369,54 @@ class RateTests(IssuerCase):
         self.assertEqual(plain_refusal(output), Refused(Refusal.RATE, 0xFFFF))
 
     def test_keys(self) -> None:
-        """A principal gets so many keys at once and so many a second, on all its connections."""
+        """So many requests at once and so many a second, on all connections of a principal.
+
+        What is beyond that is answered, and then nothing is read for so long.
+        """
         self.realm = Realm(limits=Limits(keys_per_second=2, keys_burst=4))
-        self.bob()
         one, two = self.realm.login(ALICE), self.realm.login(ALICE)
-        for connection in (one, two, one, two):
-            connection.grant("bob")
-        answer = one.ask(one.exchange.request_key("bob")[0])
-        self.assertEqual(answer.message, Refused(Refusal.RATE, 1))
-        self.realm.login(keys_of("carol")).grant("bob")
+        self.assertEqual([self.rest(each) for each in (one, two, one, two)], [0, 0, 500, 1000])
+        self.assertEqual(self.rest(self.realm.login(keys_of("carol"))), 0)
         self.realm.advance(1)
-        one.grant("bob")
+        self.assertEqual(self.rest(one), 500)
+        self.realm.advance(60)
+        self.assertEqual([self.rest(one) for _ in range(5)], [0] * 4 + [500])
+
+    def rest(self, connection: Connection, peer: str = "bob") -> int:
+        """For how long nothing is read after a request for a key."""
+        (body,) = bodies(connection.exchange.request_key(peer)[0].data)
+        return self.receive(connection, body).rest_milliseconds
+
+    def test_other_work(self) -> None:
+        """What costs the KDC more is charged as more; a new connection wipes out no debt."""
+        self.realm = Realm(limits=Limits(keys_per_second=1, keys_burst=100))
+        alice = self.realm.login(ALICE)
+        for sent, charge in (
+            (alice.exchange.request_key("bob")[0], 1),
+            (alice.exchange.receive_under(bytes(32), "", 1), 4),
+            (alice.exchange.change(keys_of("alice", "x"), "", 0), 20),
+        ):
+            self.realm.issuer.realm.work_rate = buckets = TokenBuckets(Rate(1, 1, 100))
+            self.receive(alice, bodies(sent.data)[0])
+            self.assertEqual(
+                buckets.charge("alice", 100, self.realm.now.milliseconds), charge * 1000
+            )
+        again = self.realm.connect(ALICE)
+        output = self.receive(again, self.signed_311(again))
+        self.assertEqual(output.rest_milliseconds, 21_000)
+
+    def test_connections_of_one(self) -> None:
+        """So many for one principal; who is too many is told, with the right key only."""
+        self.realm = Realm(limits=Limits(connections_per_principal=3))
+        mine = [self.realm.login(ALICE) for _ in range(3)]
+        late = self.realm.connect(ALICE)
+        output = self.receive(late, self.signed_311(late))
+        self.assertEqual((plain_refusal(output), output.close), (Refused(Refusal.RATE, 60), True))
+        wrong = self.realm.connect(keys_of("alice", "wrong"))
+        self.assertIs(wrong.refusal(wrong.exchange.authenticate()), Refusal.NOT_AUTHENTIC)
+        self.realm.login(keys_of("carol"))
+        mine[0].lose()
+        self.realm.login(ALICE)
 
 
 class AuditTests(IssuerCase):

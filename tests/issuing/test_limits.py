@@ -44,6 +44,21 @@ class TokenBucketsTests(SynchronousTestCase):
             buckets.take("a", 0)
         self.assertEqual([buckets.wait("a", 0) for _ in range(3)], [6] * 3)
 
+    def test_charge(self) -> None:
+        """What is taken beyond what is there has to be waited for, a whole burst at most."""
+        buckets = TokenBuckets(Rate(2, 1, 10))
+        self.assertEqual([buckets.charge("a", 5, 0) for _ in range(3)], [0, 0, 2500])
+        self.assertEqual(buckets.charge("a", 5, 2500), 2500)
+        self.assertEqual([buckets.charge("b", 10, 0), buckets.charge("b", 1, 0)], [0, 500])
+        self.assertEqual(buckets.charge("b", 1000, 0), 5000)
+        self.assertEqual(buckets.charge("b", 0, 10_000), 0)
+
+    def test_boundary(self) -> None:
+        """One whole token is enough, and nothing less is."""
+        buckets = TokenBuckets(Rate(1, 1, 1))
+        self.assertEqual(buckets.take("a", 0), 0)
+        self.assertEqual([buckets.take("a", now) for now in (999, 1000, 1001)], [1, 0, 1])
+
     def test_bounded(self) -> None:
         """A flood of keys takes a fixed amount of memory; who is active is not forgotten."""
         buckets = TokenBuckets(TEN_A_MINUTE, capacity=100)
@@ -92,6 +107,7 @@ class LimitsTests(SynchronousTestCase):
         self.assertEqual((limits.tls_seconds, limits.first_frame_seconds), (10, 10))
         self.assertEqual((limits.unauthenticated, limits.unauthenticated_per_address), (256, 16))
         self.assertEqual(limits.idle_seconds, 15 * 60)
+        self.assertEqual(limits.connections_per_principal, 100)
 
 
 class AddressPrefixTests(SynchronousTestCase):

@@ -12,6 +12,7 @@ from twisted.internet.interfaces import (
     IOpenSSLClientConnectionCreator,
     IPushProducer,
 )
+from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -77,12 +78,17 @@ class RequestTests(ServerTestCase):
         self.assertEqual(self.numbers(client), [312])
 
     def test_pipelined(self) -> None:
-        """Requests may follow the 311 at once; each is answered."""
+        """Requests may follow the 311 at once; each is answered, those beyond the rate later."""
         self.kdc.add("alice")
         client = self.secured()
         exchange = self.exchange(client, "alice")
         asked = [exchange.authenticate()] + [exchange.request_key("bob")[0] for _ in range(1024)]
         self.say(client, b"".join(sent.data for sent in asked))
+        self.assertEqual(self.numbers(client), [312] + [399] * 500)
+        self.assertFalse(self.served[0].reading)
+        self.network.advance(5)
+        self.assertEqual(len(self.numbers(client)), 751)
+        self.network.advance(6)
         self.assertEqual(self.numbers(client), [312] + [399] * 1024)
 
     def test_answered_together(self) -> None:
@@ -411,6 +417,8 @@ class FloodTests(ServerTestCase):
 
     def test_a_client_that_does_not_read(self) -> None:
         """Answers that nobody reads do not pile up: the KDC takes no more requests meanwhile."""
+        self.kdc.stop()
+        self.kdc = KDC(self.network, limits=Limits(keys_per_second=10**6, keys_burst=10**6))
         self.kdc.add("alice")
         client = self.secured()
         exchange = self.exchange(client, "alice")
@@ -425,6 +433,71 @@ class FloodTests(ServerTestCase):
         serving.peer.resumeProducing()
         self.network.settle()
         self.assertEqual(len(self.numbers(client)), 12_001, "then all are answered")
+        self.assert_well()
+
+
+class FairnessTests(ServerTestCase):
+    """What one principal can cause is bounded, whatever its connections are up to."""
+
+    def flood(self, count: int, name: str = "mallory") -> list[Recorder]:
+        """That many connections of one principal, with 600 requests waiting on each."""
+        if self.kdc.store.get(name) is None:
+            self.kdc.add(name)
+        clients = [self.secured(f"198.51.100.{n}") for n in range(count)]
+        for client in clients:
+            exchange = self.exchange(client, name)
+            asked = [exchange.authenticate(), *(exchange.request_key("x")[0] for _ in range(600))]
+            client.out.write(b"".join(sent.data for sent in asked))
+        return clients
+
+    def test_a_few_in_a_turn(self) -> None:
+        """In one turn of the reactor a connection is answered a few times, not until it is done."""
+        self.kdc.add("alice")
+        client = self.secured()
+        exchange = self.exchange(client, "alice")
+        self.say(client, exchange.authenticate().data)
+        before = len(self.kdc.audit)
+        client.out.write(b"".join(exchange.request_key("x")[0].data for _ in range(100)))
+        Clock.advance(self.network, 0)  # the client's TLS gathers what is written
+        self.served[0].peer.step()
+        self.assertEqual(len(self.kdc.audit) - before, 16)
+        self.assertFalse(self.served[0].reading)
+        self.network.settle()
+        self.assertEqual(len(self.kdc.audit) - before, 100)
+        self.assertTrue(self.served[0].reading)
+
+    def test_one_account(self) -> None:
+        """However many connections ask, one principal gets its share; others are served at once."""
+        clients = self.flood(20)
+        self.network.settle()
+        answered = sum(len(self.numbers(client)) for client in clients)
+        self.assertLess(answered, 500 + 2 * 20)
+        self.network.advance(2)
+        more = sum(len(self.numbers(client)) for client in clients) - answered
+        self.assertLessEqual(more, 100 + 20)
+        self.assertEqual([wire.reading for wire in self.served], [False] * 20)
+        self.do(self.login("alice").receive_under(PUBLIC, "", 60000))
+        self.assert_well()
+
+    def test_they_leave_nothing(self) -> None:
+        """A connection that ends while it has to wait leaves no timer."""
+        for client in self.flood(3):
+            self.network.settle()
+            client.out.abortConnection()
+        self.network.settle()
+        self.assertEqual((self.served, self.network.getDelayedCalls()), ([], []))
+        self.flood(3)
+        self.network.settle()
+        self.kdc.factory.close_all()
+        self.network.settle()
+        self.assertEqual((self.served, self.network.getDelayedCalls()), ([], []))
+
+    def test_idle_connections(self) -> None:
+        """One account holds a hundred connections, not more; who has another name gets in."""
+        links = [self.login("mallory", address=f"198.51.100.{n}") for n in range(100)]
+        error = self.failure(TooBusy, self.client("mallory", address="198.51.100.200").login())
+        self.assertEqual(error.retry_after, 60)
+        self.assertTrue(all(link.alive for link in links))
         self.assert_well()
 
 

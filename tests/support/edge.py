@@ -696,7 +696,10 @@ class ChannelTestCase(SynchronousTestCase):
     def grant(self, name: str = "alice") -> Grant:
         """A fresh key for one channel to bob."""
         self._now()
-        return self.realm.login(keys_of(name)).grant("bob")
+        connection = self.realm.login(keys_of(name))
+        grant = connection.grant("bob")
+        connection.lose()
+        return grant
 
     def present(self) -> bytes:
         """A 309 that would be good, once."""

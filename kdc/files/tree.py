@@ -17,7 +17,7 @@ from collections.abc import Iterator
 __all__ = ["Tree", "exchange", "move_to_free_name", "remove_tree", "sync_all"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
 _OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _LIBC = ctypes.CDLL(None, use_errno=True)

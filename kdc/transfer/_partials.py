@@ -114,7 +114,7 @@ class Place:
 
     def _begin(self) -> None:
         os.mkdir(str(self._number), 0o700, dir_fd=self._fd)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         file = os.open(f"{self._number}{_RECEIPTS}", flags, 0o600, dir_fd=self._fd)
         self.receipts = Receipts(file)
         self.tree = self._attempt(self._number)

@@ -25,6 +25,8 @@ _FEW = 32
 # What is less than this is not worth keeping for another attempt.
 _WORTH_KEEPING = 1 << 20
 _MAX_NOTED = 1000
+# What is said of each when it is stored is kept until then.
+_MAX_TOPS = 100_000
 _RECEIPT_BYTES = 1 << 20
 
 
@@ -63,6 +65,8 @@ class InboxDeposit(ItemDeposit):
 
     def open(self) -> Place:
         """Return the place in which it will be put together."""
+        if self._offer.total > _MAX_TOPS:
+            raise RemoteProtocolError(Refusal.NOT_ALLOWED, f"more than {_MAX_TOPS} things")
         try:
             self._inbox_fd = os.open(self._inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._place = Place(self._inbox_fd, self.key)
@@ -236,7 +240,6 @@ class InboxDeposit(ItemDeposit):
             place.note(self._process, [top.name for top in self._top])
         try:
             shown = self._show_all()
-            os.fsync(self._inbox_fd)
         except OSError:
             place.unnote()
             raise
@@ -254,6 +257,7 @@ class InboxDeposit(ItemDeposit):
                 else:
                     name = move_to_free_name(source, name, self._inbox_fd)
                 shown.append(attrs.evolve(top, path=self._inbox / name))
+            os.fsync(self._inbox_fd)
         except OSError:
             # All or nothing; but what ``force`` has replaced is gone.
             for each in [] if self._force else shown:

@@ -28,7 +28,7 @@ from kdc.errors import (
 from kdc.net.background import background
 from kdc.net.batching import Handover
 from kdc.protocol.records import AckStatus
-from kdc.transfer._framing import ItemReader
+from kdc.transfer._framing import Content, ItemReader
 from kdc.transfer.deposit import Anew, Arrival, Deposit, Sealed, Stored
 from kdc.transfer.messages import Accept, Held, Offer, Refuse
 
@@ -94,6 +94,8 @@ _LISTENING = (Phase.AWAITING_OFFER, Phase.DECIDING, Phase.TAKING)
 _ENDING = (Phase.STORING, Phase.CUT, Phase.CLEANING)
 _ENDED = (Phase.STORED, Phase.OVER)
 OFFER_SECONDS = 60.0
+# An item of few bytes takes many in memory, until it is stored.
+_EVENT_COST = 500
 REFUSED_SECONDS = 30.0
 SILENT_SECONDS = 2.0
 Run = Callable[..., "Deferred[Any]"]
@@ -208,6 +210,7 @@ class _ReceiveProtocol(Protocol):
         if self.phase not in _LISTENING:
             return
         self._arrived += len(data)
+        cost = len(data)
         try:
             for event in self._reader.feed(data):
                 if isinstance(event, Offer):
@@ -217,10 +220,11 @@ class _ReceiveProtocol(Protocol):
                 else:
                     self._step(Step.CONTENT)
                     self._arriving.add(event)
+                    cost += 0 if isinstance(event, Content) else _EVENT_COST
         except (RemoteProtocolError, TooLarge) as error:
             self._refuse(error)
             return
-        self._arriving.arrived(len(data))
+        self._arriving.arrived(cost)
 
     async def endReceived(self) -> AckStatus:
         """Show all that came under its final name, or nothing."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import os
+import resource
+import secrets
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -15,6 +19,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError
+from kdc.files import atomic as atomic_module
 from kdc.files import tree as tree_module
 from kdc.transfer import _partials as partials_module
 from kdc.transfer import inbox as inbox_module
@@ -544,3 +549,305 @@ class ResumeTests(DepositTestCase):
         self.assertRaises(LocalIOError, partials_module.make_room, fd, "alice", 3 * MIB)
         self.assertRaises(LocalIOError, partials_module.make_room, fd, "mallory", MIB)
         self.assertEqual(os.listdir(self.directory / partials_module.DIRECTORY), left)
+
+    def test_absurd_offers(self) -> None:
+        """However much is offered, it costs nobody what is kept for somebody else."""
+        self.assertTrue(self.cut(*file_of("a", bytes(MIB))[:-1]))
+        partials = self.directory / partials_module.DIRECTORY
+        before = os.listdir(partials)
+        for sender, names in (("mallory", ("x",)), ("alice", ("x",)), ("alice", ("a", "d"))):
+            deposit = self.inbox(*names, sender=sender, size=1 << 60)
+            self.assertRaises(LocalIOError, deposit.prepare)
+            deposit.discard(keep=True)
+            self.assertEqual(os.listdir(partials), before)
+        # Nor if there would be room without it: nobody knows whether it will ever come.
+        self.patch(partials_module, "free_bytes", lambda _: 0)
+        deposit = self.inbox("x", sender="mallory", size=MIB // 2)
+        self.assertRaises(LocalIOError, deposit.prepare)
+        deposit.discard()
+        self.assertEqual(os.listdir(partials), before)
+        deposit = self.inbox("x", size=MIB // 2)
+        self.assertEqual(deposit.prepare(), [])
+        self.assertEqual(os.listdir(partials), [deposit.key])
+
+    def test_not_what_is_gone_on_with(self) -> None:
+        """Of too many of one sender the oldest goes, but if it is that which goes on."""
+        for number in range(partials_module._MAX_KEPT_OF_ONE_SENDER):
+            deposit = self.inbox(f"file{number}")
+            deposit.prepare()
+            deposit.take(file_of(f"file{number}", bytes(MIB))[:-1])
+            self.assertTrue(deposit.discard(keep=True))
+            (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/{deposit.key}")
+            os.utime(place, (1000, time.time() - 1000 + number))
+        oldest = self.inbox("file0")
+        self.assertEqual(len(oldest.prepare()), 1)
+        other = self.inbox("other")
+        other.prepare()
+        oldest.take(file_of("file0", b"rest", start=MIB))
+        oldest.show()
+        self.assertEqual((self.directory / "file0").read_bytes(), bytes(MIB) + b"rest")
+
+    def test_killed(self) -> None:
+        """Who is killed has kept all but the last MiB of a file, though nothing was finished."""
+        first = self.inbox("a")
+        first.prepare()
+        content = os.urandom(5 * MIB + 1000)
+        first.take([Item(Kind.FILE, "a", 9 * MIB)])
+        for at in range(0, len(content), MIB // 4):
+            first.take([Content(content[at : at + MIB // 4])])
+        os.close(first._required._fd)  # which is what the system does with its lock
+        (held,) = self.inbox("a").prepare()
+        self.assertGreater(held.size, 4 * MIB)
+        self.assertEqual(held.sha256, hashlib.sha256(content[: held.size]).hexdigest())
+        first._required._fd = os.open("/dev/null", os.O_RDONLY)
+
+    def test_changed_here(self) -> None:
+        """What is not as it came is neither told of nor gone on with."""
+        for planted in (b"x" * MIB, b"short", bytes(MIB) + b"more"):
+            self.assertTrue(self.cut(*file_of("a", bytes(MIB))[:-1]))
+            (part,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/1/a")
+            part.write_bytes(planted)
+            (part.parent / "other").write_bytes(b"x" * MIB)
+            deposit = self.inbox("a", "d")
+            told = [(held.name, held.size) for held in deposit.prepare()]
+            self.assertEqual(told, [("a", MIB)] if len(planted) > MIB else [])
+            deposit.discard()
+
+    def test_many_attempts(self) -> None:
+        """However often it is cut, there are few of them, and few descriptors."""
+        self.assertTrue(self.cut(*file_of("a", bytes(MIB))[:-1]))
+        for _ in range(partials_module._MAX_ATTEMPTS + 10):
+            deposit = self.inbox("a", "d")
+            deposit.prepare()
+            deposit.take(file_of("a", b"x", start=MIB)[:-1])
+            deposit.discard(keep=True)
+        (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/*")
+        attempts = [path for path in place.iterdir() if path.is_dir()]
+        self.assertLessEqual(len(attempts), partials_module._MAX_ATTEMPTS + 1)
+
+    def test_root_removed(self) -> None:
+        """Another transfer that was the last one removes the root while we open it."""
+        real = partials_module._open_root
+        calls: list[int] = []
+
+        def removed(inbox: int) -> int:
+            root = real(inbox)
+            if not calls:
+                os.rmdir(partials_module.DIRECTORY, dir_fd=inbox)
+            calls.append(root)
+            return root
+
+        self.patch(partials_module, "_open_root", removed)
+        self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a"])
+        self.assertEqual((len(calls), os.listdir(self.directory)), (2, ["a"]))
+
+    def test_place_removed(self) -> None:
+        """Or our place, between our opening and locking it."""
+        real = partials_module._lock
+        calls: list[int] = []
+
+        def removed(fd: int) -> bool:
+            if not calls:
+                (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/*")
+                place.rmdir()
+            calls.append(fd)
+            return real(fd)
+
+        self.patch(partials_module, "_lock", removed)
+        self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a"])
+        self.assertEqual(os.listdir(self.directory), ["a"])
+
+    def test_planted_note(self) -> None:
+        """Nothing is written through a link where a note would be."""
+        outside = Path(self.mktemp())
+        outside.write_bytes(b"precious")
+        deposit = InboxDeposit(self.directory, "alice", Offer(("a",), size=1), process="x")
+        deposit.prepare()
+        deposit.take(file_of("a", b"1"))
+        (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/*")
+        (place / "showing").symlink_to(outside.absolute())
+        self.assertRaises(LocalIOError, deposit.show)
+        deposit.discard()
+        self.assertEqual(outside.read_bytes(), b"precious")
+
+
+class DurableTests(DepositTestCase):
+    """The last step: what is called stored is on the disk."""
+
+    def many(self) -> list[Arrival]:
+        return [*directory("d"), *(x for n in range(40) for x in file_of(f"d/{n}", b"x"))]
+
+    def test_many_at_once(self) -> None:
+        """Many files are made durable by one call of the system, before the first gets its name."""
+        seen: list[str] = []
+        libc, inbox_device = tree_module._LIBC, self.directory.stat().st_dev
+
+        class Watched:
+            def syncfs(self, fd: int) -> int:
+                seen.append("syncfs" if os.fstat(fd).st_dev == inbox_device else "elsewhere")
+                return int(libc.syncfs(fd))
+
+            def renameat2(self, *args: Any) -> int:
+                seen.append("rename")
+                return int(libc.renameat2(*args))
+
+        self.patch(tree_module, "_LIBC", Watched())
+        self.stored(self.inbox("d"), *self.many())
+        self.assertEqual(seen, ["syncfs", "rename"])
+
+    def synced(self) -> list[int]:
+        """The numbers of the inodes that were made durable, from now on."""
+        found: list[int] = []
+        real = os.fsync
+
+        def fsync(fd: int) -> None:
+            found.append(os.fstat(fd).st_ino)
+            real(fd)
+
+        self.patch(os, "fsync", fsync)
+        return found
+
+    def test_one_by_one(self) -> None:
+        """Where there is no such call, or it fails, each file and each directory is."""
+
+        class Failing:
+            def syncfs(self, fd: int) -> int:
+                return -1
+
+        for libc in (object(), Failing()):
+            self.patch(tree_module, "_LIBC", libc)
+            synced = self.synced()
+            (name,) = self.stored(self.inbox("d"), *self.many())
+            top = self.directory / name
+            for path in (*top.iterdir(), top, self.directory):
+                self.assertIn(path.stat().st_ino, synced, path)
+
+    def test_few(self) -> None:
+        """Few files are, each when it is whole, and then the names."""
+        synced = self.synced()
+        self.stored(self.inbox("a", "d"), *file_of("a", b"1"), *directory("d"), *file_of("d/x"))
+        for path in ("a", "d", "d/x", "."):
+            self.assertIn((self.directory / path).stat().st_ino, synced, path)
+
+    def test_the_disk_fails(self) -> None:
+        """Whichever call fails, nothing is to be seen, and nobody is told that it was stored."""
+        real = os.fsync
+        for arrivals in ([*file_of("a", b"1"), *directory("d")], [*file_of("a"), *self.many()]):
+            for allowed in range(100):
+                left = [allowed]
+
+                def failing(fd: int, left: list[int] = left) -> None:
+                    left[0] -= 1
+                    if left[0] < 0:
+                        raise OSError(errno.EIO, os.strerror(errno.EIO))
+                    real(fd)
+
+                self.patch(os, "fsync", failing)
+                self.patch(tree_module, "_LIBC", object())
+                deposit = self.inbox("a", "d")
+                try:
+                    self.stored(deposit, *arrivals)
+                except LocalIOError:
+                    deposit.discard()
+                    self.assertEqual(os.listdir(self.directory), [])
+                else:
+                    break
+            self.assertGreater(allowed, 3)
+            shutil.rmtree(self.directory)
+            self.directory.mkdir()
+
+    def test_no_renameat2(self) -> None:
+        """An old system or file system: nothing is replaced even so, and all of it arrives."""
+
+        class Old:
+            def renameat2(self, *args: Any) -> int:
+                ctypes.set_errno(errno.ENOSYS)
+                return -1
+
+        for libc in (object(), Old()):
+            self.patch(tree_module, "_LIBC", libc)
+            (self.directory / "a").write_bytes(b"mine")
+            (self.directory / "d").mkdir()
+            arrivals = [*file_of("a", b"1"), *directory("d"), *file_of("d/x", b"2")]
+            self.assertEqual(self.stored(self.inbox("a", "d"), *arrivals), ["a.1", "d.1"])
+            self.assertEqual(self.listing(), {"a": b"mine", "a.1": b"1", "d.1/x": b"2"})
+            self.assertEqual(self.stored(self.inbox("a", force=True), *file_of("a", b"3")), ["a"])
+            self.assertEqual((self.directory / "a").read_bytes(), b"3")
+            shutil.rmtree(self.directory)
+            self.directory.mkdir()
+
+
+class DescriptorTests(DepositTestCase):
+    """One sender does not use up what all need."""
+
+    def allow(self, count: int) -> None:
+        """So many more descriptors are to be had, and no more."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+        fillers = [os.dup(0)]
+        while fillers[-1] <= highest:
+            fillers.append(os.dup(0))
+        os.close(fillers.pop())
+        for fd in fillers:
+            self.addCleanup(os.close, fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(highest, *fillers, 0) + 1 + count, hard))
+
+    def deep(self, top: str) -> list[Arrival]:
+        paths = ["/".join([top, *["d"] * depth]) for depth in range(63)]
+        made = [each for path in paths for each in directory(path)]
+        return [*made, *file_of(f"{paths[-1]}/x", b"1"), *file_of(f"{top}/y", b"2")]
+
+    def test_deep_trees(self) -> None:
+        """Sixteen trees, 63 deep, at the same time take ten each: to store, cut, resume, remove."""
+        self.allow(16 * 10)
+        names = [f"t{number}" for number in range(16)]
+        deposits = [self.inbox(name, sender=name) for name in names]
+        for name, deposit in zip(names, deposits, strict=True):
+            deposit.prepare()
+            deposit.take([*self.deep(name), *file_of(f"{name}/z", bytes(MIB))[:-1]])
+        for deposit in deposits[:8]:
+            self.assertTrue(deposit.discard(keep=True))
+        for name, deposit in zip(names[8:], deposits[8:], strict=True):
+            deposit.take([Finished()])
+            deposit.show()
+            (self.directory / name).rename(self.directory / "shown")
+            shutil.rmtree(self.directory / "shown")
+        for name in names[:8]:
+            deposit = self.inbox(name, sender=name)
+            self.assertEqual(len(deposit.prepare()), 3)
+            self.assertFalse(deposit.discard())
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_many_names(self) -> None:
+        """There are no more things at the top than can be told of."""
+        deposit = self.inbox(*map(str, range(16)), more=1_000_000)
+        error = self.assertRaises(RemoteProtocolError, deposit.prepare)
+        self.assertIs(error.refusal, Refusal.NOT_ALLOWED)
+
+
+class PlantedNameTests(DepositTestCase):
+    """Random names protect nothing by themselves: whoever guesses one gains nothing."""
+
+    def test_planted(self) -> None:
+        """A file, a link and a link to nowhere where a partial file would be are left alone."""
+        self.patch(secrets, "token_hex", lambda _: "guessed")
+        victim = self.directory / "victim"
+        name = self.directory / ".out.guessed.part"
+        tree = tree_module.Tree(os.open(self.directory, os.O_RDONLY))
+        self.addCleanup(tree.close)
+        plants: tuple[Any, ...] = (
+            lambda: name.write_bytes(b"precious"),
+            lambda: name.symlink_to(victim.absolute()),
+            lambda: name.symlink_to("nowhere"),
+        )
+        for plant in plants:
+            victim.write_bytes(b"precious")
+            plant()
+            before = self.listing() if name.exists() else {}
+            self.assertRaises(LocalIOError, atomic_module.PartialFile, self.directory / "out")
+            self.assertRaises(FileExistsError, tree.create, (name.name,))
+            if before:
+                self.assertEqual(self.listing(), before)
+            self.assertFalse((self.directory / "nowhere").exists())
+            name.unlink()

@@ -53,6 +53,10 @@ def at_once(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
     return maybeDeferred(call, *args)
 
 
+def _no_disk(fd: int) -> None:
+    raise OSError(5, os.strerror(5))
+
+
 class TransferTestCase(ChannelTestCase):
     """Alice sends to bob."""
 
@@ -514,6 +518,60 @@ class HostileSenderTests(TransferTestCase):
         self.network.advance(receiver_module.OFFER_SECONDS + 1)
         self.assertIsNotNone(alice.lost)
         self.assert_quiet()
+
+    def test_acknowledged_when_it_is_stored(self) -> None:
+        """While it is made durable, however long that takes, nothing is acknowledged."""
+        storing: list[Callable[[], Any]] = []
+
+        def run(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            if getattr(call, "__name__", "") != "show":
+                return at_once(call, *args)
+            done: Deferred[Any] = Deferred()
+            storing.append(lambda: at_once(call, *args).chainDeferred(done))
+            return done
+
+        for fails in (False, True):
+            self.receive(run=run)
+            piece = Item(Kind.FILE, "a", 1).encode() + b"1"
+            alice = self.talk(Offer(("a",), size=1).encode(), piece, end=True)
+            self.network.advance(60)
+            self.assertEqual(alice.acknowledgements, [])
+            if fails:
+                self.patch(os, "fsync", _no_disk)
+            storing.pop()()
+            self.network.settle()
+            expected = AckStatus.STORAGE_FAILED if fails else AckStatus.STORED
+            self.assertEqual(alice.acknowledgements, [expected])
+            self.assertEqual(os.listdir(self.there), ["a"])
+            alice.out.abortConnection()
+            self.network.settle()
+
+    def test_many_small_things(self) -> None:
+        """Of items that have hardly a byte only few are in memory at a time."""
+        pending: list[Any] = []
+
+        def run(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            if getattr(call, "__name__", "") != "take":
+                return at_once(call, *args)
+            pending.append(args)
+            return Deferred()
+
+        inbox = self.receive(run=run)
+        made: list[Any] = []
+        build = inbox.buildProtocol
+
+        def built(_: Inbox, address: Any) -> Any:
+            made.append(build(address))
+            return made[-1]
+
+        self.patch(Inbox, "buildProtocol", built)
+        alice = self.talk(Offer(("d",)).encode(), Item(Kind.DIRECTORY, "d", 0).encode())
+        items = b"".join(Item(Kind.FILE, f"d/{n}", 0).encode() for n in range(60_000))
+        for at in range(0, len(items), 1 << 16):
+            alice.out.write(items[at : at + (1 << 16)])
+            self.network.settle()
+        self.assertLess(len(made[-1]._arriving._pile), 25_000)
+        alice.out.abortConnection()
 
     def test_names(self) -> None:
         """No name leads out of the inbox."""

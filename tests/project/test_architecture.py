@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.project.test_packaging import TOP, load
@@ -35,3 +38,42 @@ class PictureTests(SynchronousTestCase):
         table = text[text.index("| package |") : text.index("`tests/project/test_layers.py` is")]
         for part in self.recorder.imports_of(TOP, self.recorder.package_of):
             self.assertIn(f"`{part}`", table)
+
+
+class WalkTests(SynchronousTestCase):
+    """Who follows a walk finds every stop of it."""
+
+    def test_every_name_exists(self) -> None:
+        text = PAGE.read_text(encoding="utf-8")
+        walks = text[text.index("## Five walks") : text.index("## Rules that")]
+        names = re.findall(r"`(kdc\.[A-Za-z_.]+)`", walks)
+        self.assertGreater(len(names), 30)
+        for name in names:
+            self.assertTrue(exists(name), name)
+
+    def test_others_do_not(self) -> None:
+        """A module, class or method that is gone would be noticed."""
+        for name in ("kdc.nowhere", "kdc.store.Stor", "kdc.store.Store.aply"):
+            self.assertFalse(exists(name), name)
+
+
+def exists(name: str) -> bool:
+    """Whether ``name`` is a module, or what can be reached from one by attributes."""
+    module, parts = "", name.split(".")
+    for length in range(len(parts), 0, -1):
+        module = ".".join(parts[:length])
+        if _is_module(module):
+            found: object = importlib.import_module(module)
+            for part in parts[length:]:
+                if not hasattr(found, part):
+                    return False
+                found = getattr(found, part)
+            return True
+    return False
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False

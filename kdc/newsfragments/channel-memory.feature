@@ -1,1 +1,0 @@
-Ten thousand idle channels take their receiver 30 MiB of memory.

@@ -1,1 +1,0 @@
-`kdcclient who` without names lists everybody to whom one may send, and who of them receives where, if the KDC was started with `--directory`; with names it says where they receive, too, and `--json` writes a line for each.

@@ -1,1 +1,0 @@
-`kdcclient doctor` finds a receiver that only its own machine can reach.

@@ -1,1 +1,0 @@
-A channel notices a peer that has vanished, and keeps one that merely does not read.

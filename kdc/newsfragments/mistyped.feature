@@ -1,1 +1,0 @@
-A mistyped command or option is answered with the one that was meant, a usage error with the help of its own command; a receiver that has nowhere to put things, or a hook that cannot be run, says so when it is started.

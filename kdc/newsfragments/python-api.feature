@@ -1,1 +1,0 @@
-`kdc.api.Client` opens channels, offers services and asks for session keys from Python, also inside `asyncio.run`.

@@ -1,1 +1,0 @@
-`kdcclient send` sends files, directories, standard input and texts to one receiver or several, waits for receivers (`--wait`), and goes on where it was after a cut; `kdcclient receive` asks, or follows rules (`--accept-from`, `--max-size`), and runs a hook; docs/sending.md.

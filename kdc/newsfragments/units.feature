@@ -1,1 +1,0 @@
-`etc/` has systemd units for the KDC and for a receiver, with secrets as systemd credentials, and a logrotate file.

@@ -119,12 +119,23 @@ class Place:
         self.receipts = Receipts(file)
         self.tree = self._attempt(self._number)
 
-    def held(self) -> list[Held]:
-        """What has come in earlier attempts and is still so: the largest first, with a limit."""
+    def held(self, most: int | None) -> list[Held]:
+        """What has come in earlier attempts and is still so: the largest first, with a limit.
+
+        Of each name only the newest stays, and no attempt that is older than
+        ``most`` bytes: however often a sender begins anew, it does not fill the disk.
+        """
+        total = 0
         for number in reversed(self._attempts()):
+            if most is not None and total > most:
+                self._remove_attempt(number)
+                continue
             for name, receipt in self._received(number).items():
-                if receipt.size and name not in self._found:
+                if name in self._found:
+                    self._remove_file(number, name)
+                elif receipt.size:
                     self._found[name] = number, receipt
+                    total += receipt.size
         listed, length = [], 0
         for number, receipt in sorted(self._found.values(), key=lambda each: -each[1].size):
             if self._is_still(number, receipt):
@@ -278,6 +289,11 @@ class Place:
                 self._earlier = None
             self._earlier = number, self._attempt(number)
         return self._earlier[1]
+
+    def _remove_file(self, number: int, name: str) -> None:
+        parts = safe_path(name)
+        with contextlib.suppress(OSError):  # it has mostly been taken up
+            os.unlink(parts[-1], dir_fd=self._earlier_tree(number).directory(parts[:-1]))
 
     def _remove_attempt(self, number: int, *, receipts: bool = True) -> None:
         with contextlib.suppress(FileNotFoundError):

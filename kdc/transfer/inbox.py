@@ -78,7 +78,7 @@ class InboxDeposit(ItemDeposit):
     def resume(self) -> list[Held]:
         """Return what was kept of it, and make sure that there is room for the rest."""
         try:
-            held = self._required.held()
+            held = self._required.held(self._offer.size)
         except OSError as error:
             raise local_error(self._inbox, error) from None
         self._held = {each.name: each.size for each in held}

@@ -43,6 +43,11 @@ class SendTestCase(ProgramTestCase):
         return self.client("send", receivers, *what, *self.options(self.alice))
 
     def arrived(self) -> dict[str, bytes]:
+        """What is to be seen, as soon as nothing else is left of how it came."""
+        self.eventually(
+            "the receiver knows that the sender knows",
+            lambda: not (self.inbox / ".kdc-partial").exists(),
+        )
         return {
             str(path.relative_to(self.inbox)): path.read_bytes()
             for path in self.inbox.rglob("*")
@@ -110,6 +115,22 @@ class ThingsTests(SendTestCase):
         for end, kib in peaks.items():
             self.assertLess(kib << 10, _LARGE // 3, end)
         self.assertEqual((self.inbox / "large").stat().st_size, _LARGE)
+
+    def test_deep_trees(self) -> None:
+        """Directories as deep as they may be cost the receiver no descriptors for their depth."""
+        command = ("receive", "-n", self.bob, *self.realm.options, *self.key(self.bob))
+        receiver = self.scratch.start(
+            *("/bin/sh", "-c", 'ulimit -n 80; exec "$@"', "sh", *CLIENT, *command),
+            *("--listen", "0", "--inbox", "inbox"),
+        )
+        receiver.expect("receiving on")
+        below = "/".join(["d"] * 62)
+        for top in "abc":
+            (self.directory / top / below).mkdir(parents=True)
+            (self.directory / top / below / "x").write_bytes(top.encode())
+        for sender in [self.send_to(self.bob, top) for top in "abc"]:
+            self.assert_ends(sender, 0)
+        self.assertEqual(self.arrived(), {f"{top}/{below}/x": top.encode() for top in "abc"})
 
     def test_to_several(self) -> None:
         """Each is told of, and the status is that of the worst."""

@@ -625,6 +625,18 @@ class ResumeTests(DepositTestCase):
         attempts = [path for path in place.iterdir() if path.is_dir()]
         self.assertLessEqual(len(attempts), partials_module._MAX_ATTEMPTS + 1)
 
+    def test_begun_anew(self) -> None:
+        """Who never recognises what is held, or sends something else each time, fills no disk."""
+        for other_names in (False, True):
+            for number in range(8):
+                deposit = self.inbox("d", size=2 * MIB, items=2)
+                deposit.prepare()
+                name = f"d/{number if other_names else 0}"
+                deposit.take([*directory("d"), *file_of(name, bytes(2 * MIB))])
+                self.assertTrue(deposit.discard(keep=True))
+                kept = sum(len(content) for content in self.listing().values())
+                self.assertLess(kept, 6 * MIB + 100_000, (other_names, number))
+
     def test_root_removed(self) -> None:
         """Another transfer that was the last one removes the root while we open it."""
         real = partials_module._open_root

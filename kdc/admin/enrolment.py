@@ -86,7 +86,12 @@ def load(store: Store, request: Request, context: Context) -> Iterator[Answer]:
         _with_code(record, request, context) if needs_code else record
         for record, needs_code in zip(given, uninvited, strict=True)
     ]
-    results = store.apply([Create(record, context.random(16)) for record in wanted])
+    changes = [Create(record, context.random(16)) for record in wanted]
+    results = [
+        result
+        for at in range(0, len(changes), store.most_changes)
+        for result in store.apply(changes[at : at + store.most_changes])
+    ]
     made = [result.outcome is Outcome.DONE for result in results]
     # All of it before the first answer: who asks may not stay for the others.
     for record in itertools.compress(wanted, made):

@@ -163,7 +163,7 @@ def _rename(store: Store, request: Request, context: Context) -> Iterator[Answer
 
 
 def _rotate_master_key(store: Store, request: Request, context: Context) -> Iterator[Answer]:
-    context.rotate_master_key()
+    store.rotate_master_key()
     context.audit("admin-rotated-master-key", "", "")
     yield {"done": True}
 
@@ -178,7 +178,14 @@ def _stats(store: Store, request: Request, context: Context) -> Iterator[Answer]
     counts = dict.fromkeys((status.value for status in Status), 0)
     for record in store:
         counts[record.status.value] += 1
-    yield {"realm": store.realm, "records": len(store), **counts, **context.more_stats}
+    yield {
+        "realm": store.realm,
+        "records": len(store),
+        **counts,
+        "generation": store.generation,
+        "trouble": store.trouble,
+        **context.more_stats,
+    }
 
 
 def _dump(store: Store, request: Request, context: Context) -> Iterator[Answer]:

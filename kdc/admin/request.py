@@ -37,7 +37,7 @@ class Context:
 
     ``audit`` is told (event, name, detail) of each change; ``more_stats`` is
     what a running server knows; ``rotate_tls`` makes a new TLS key and returns
-    its fingerprint; ``rotate_master_key`` is the store's own.
+    its fingerprint.
     """
 
     now: int
@@ -45,7 +45,6 @@ class Context:
     audit: Callable[[str, str, str], None]
     where: Callable[[], tuple[str, int, str]]
     rotate_tls: Callable[[], str]
-    rotate_master_key: Callable[[], None]
     more_stats: Answer = attrs.field(factory=dict)
 
 

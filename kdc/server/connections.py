@@ -35,7 +35,7 @@ from kdc.net.tls import ALPN, channel_binding
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
 from kdc.server.certificate import ServerTLS
 from kdc.server.store_writer import StoreWriter
-from kdc.store import Record, Result, StoreUnavailable
+from kdc.store import Record, Result, StoreUnavailable, StoreUncertain
 
 __all__ = ["KDCFactory", "KDCProtocol", "system_now", "tls_factory"]
 
@@ -215,6 +215,11 @@ class KDCProtocol(Protocol):
         except StoreUnavailable as error:
             self.log.error("the store cannot write: {error}", error=str(error))
             result = None
+        except StoreUncertain as error:
+            # Neither "done" nor "nothing was changed" would be sure to be true.
+            self.log.error("no answer: {error}", error=str(error))
+            self.abort()
+            return
         except Exception:
             # A defect.  What became of the change nobody knows, so there is no answer; and a
             # connection that waited on would be passed over when its principal is disabled.

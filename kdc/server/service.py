@@ -38,7 +38,7 @@ from kdc.server.connections import KDCFactory, tls_factory
 from kdc.server.operators import AdminFactory, More, lines_of
 from kdc.server.store_writer import StoreWriter
 from kdc.store import Record
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.opened import open_store
 
 if TYPE_CHECKING:
     from kdc.server.directory import Directory
@@ -115,11 +115,11 @@ class KDCService(Service):
         """Open the store, then the ports: who can connect is answered from a whole store."""
         settings = self.settings
         # Before all else: its lock keeps two of us from making the other files.
-        self.store = FlatFileStore.open(
+        self.store = open_store(
             settings.store,
             realm=settings.realm,
-            key_path=_text(settings.master_key),
-            generation_path=_text(settings.generation),
+            key_path=settings.master_key,
+            generation_path=settings.generation,
             accept_rollback=settings.accept_rollback,
         )
         try:
@@ -314,7 +314,6 @@ class KDCService(Service):
             audit=audit,
             where=self._where,
             rotate_tls=self._renew_tls,
-            rotate_master_key=self.store.rotate_master_key,
             more_stats=self._stats(),
         )
 
@@ -334,8 +333,6 @@ class KDCService(Service):
         return {
             "connections": len(self.factory),
             "receiving": len(self.factory.issuer.realm.receiving),
-            "generation": self.store.generation,
-            "trouble": self.store.trouble,
             "fingerprint": self.tls.fingerprint,
         }
 
@@ -413,10 +410,6 @@ class KDCService(Service):
             yield "ending a thread", pool.stop
         yield "closing the activity log", self.audit.close
         yield "closing the store", self.store.close
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _why(error: BaseException) -> str:

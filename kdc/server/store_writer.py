@@ -15,8 +15,6 @@ from kdc.store import Change, Result, Store
 
 __all__ = ["StoreWriter"]
 
-_MAX_BATCH = 1000
-
 
 class StoreWriter:
     """The only one who calls ``store.apply``, one batch at a time, in order.
@@ -39,7 +37,7 @@ class StoreWriter:
         self._idle: list[Deferred[None]] = []
 
     def submit(self, change: Change) -> Deferred[Result]:
-        """Fire when ``change`` is durable or refused; fail with `StoreUnavailable`."""
+        """Fire when ``change`` is durable or refused; fail with `StoreError`."""
         done: Deferred[Result] = Deferred()
         self._waiting.append((change, done))
         self._start()
@@ -59,7 +57,8 @@ class StoreWriter:
 
     async def _write(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:_MAX_BATCH], self._waiting[_MAX_BATCH:]
+            most = self._store.most_changes
+            batch, self._waiting = self._waiting[:most], self._waiting[most:]
             try:
                 results = await self._run(self._store.apply, [change for change, _ in batch])
             except Exception as error:  # noqa: BLE001 - each who waits is told, and decides

@@ -13,6 +13,7 @@ from kdc.store.interface import (
     Store,
     StoreError,
     StoreUnavailable,
+    StoreUncertain,
 )
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "StoreUncertain",
 ]

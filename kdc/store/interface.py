@@ -35,6 +35,7 @@ __all__ = [
     "Store",
     "StoreError",
     "StoreUnavailable",
+    "StoreUncertain",
 ]
 
 
@@ -48,6 +49,14 @@ class StoreUnavailable(StoreError):
     """The store cannot write just now (full, read-only, failing disk); try later.
 
     Nothing of the change was kept, in memory or on disk.
+    """
+
+
+class StoreUncertain(StoreError):
+    """Nobody knows whether the change was made; whoever asked for it must not be told either.
+
+    It is asked for again, as after an answer that was lost: a `Create` is then
+    recognised by its token, the others by the generation that they expect.
     """
 
 
@@ -171,9 +180,30 @@ class Result:
 
 
 class Store(Protocol):
-    """Any store.  ``tests/support/store_conformance.py`` is what it must pass."""
+    """Any store.  ``tests/support/store_conformance.py`` is what it must pass.
+
+    ``notes``: what was found out while opening that an operator should read.
+    ``most_changes``: how many changes a batch may have.
+    """
 
     realm: str
+    notes: Sequence[str]
+    most_changes: int
+
+    @property
+    def generation(self) -> int:
+        """The number of the latest durable change."""
+
+    @property
+    def trouble(self) -> str:
+        """What fails just now without a change having been refused for it, or nothing."""
+
+    @property
+    def confirmed_milliseconds(self) -> int | None:
+        """When it was last sure that `get` lacks nothing acknowledged before, by the boot clock.
+
+        None: always, since nobody else can change this store.
+        """
 
     def get(self, name: str) -> Record | None:
         """Return the record of ``name``, from memory: microseconds, never a wait."""
@@ -183,8 +213,9 @@ class Store(Protocol):
 
         One batch costs one wait for the disk, so give it what has gathered.
         Changes are independent: one that is refused does not undo the others.
-        Raises `StoreUnavailable`: then nothing of the batch was done.  One call
-        at a time.
+        Raises `StoreUnavailable` if nothing of the batch was done,
+        `StoreUncertain` if it may have been, `ValueError` if these are more than
+        ``most_changes``.  One call at a time.
         """
 
     def __iter__(self) -> Iterator[Record]:
@@ -196,8 +227,24 @@ class Store(Protocol):
     def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
         """Call ``changed`` with each record that a change, by anyone, has made durable.
 
-        A purged name is told of by its tombstone.  Called in whatever thread
-        learns of it; must return at once.  The result ends the watch.
+        In the order of generations; of a name that was changed several times in
+        one batch perhaps only the last is told.  A purged name is told of by its
+        tombstone.  Called in whatever thread learns of it; must return at once.
+        The result ends the watch.
+        """
+
+    def fold(self) -> bool:
+        """Bring what people read up to date with the changes; False if that failed.
+
+        Never needed for safety, and ``trouble`` then says why.  Blocks.
+        """
+
+    def rotate_master_key(self) -> None:
+        """Seal everything under a new master key; the old one then opens nothing here.
+
+        A store that seals nothing has nothing to do.  What was copied before
+        still needs the old key.  Cut short, it is done again.  Blocks.  Raises
+        `StoreUnavailable`, `StoreError`.
         """
 
     def close(self) -> None:

@@ -15,17 +15,24 @@ __all__ = ["MemoryStore"]
 class MemoryStore:
     """See `kdc.store.Store`."""
 
-    def __init__(self, realm: str = "LOCAL") -> None:
+    notes: Sequence[str] = ()
+    trouble = ""
+    confirmed_milliseconds = None
+
+    def __init__(self, realm: str = "LOCAL", *, most_changes: int = 1000) -> None:
         self.realm = check_realm(realm)
+        self.most_changes = most_changes
         self._records: dict[str, Record] = {}
         self._tokens: dict[str, bytes] = {}
-        self._generation = 0
+        self.generation = 0
         self._watchers: list[Callable[[Record], None]] = []
 
     def get(self, name: str) -> Record | None:
         return self._records.get(name)
 
     def apply(self, changes: Sequence[Change]) -> list[Result]:
+        if len(changes) > self.most_changes:
+            raise ValueError(f"a batch has at most {self.most_changes} changes")
         return [self._apply(change) for change in changes]
 
     def __iter__(self) -> Iterator[Record]:
@@ -37,6 +44,12 @@ class MemoryStore:
     def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
         self._watchers.append(changed)
         return lambda: self._watchers.remove(changed)
+
+    def fold(self) -> bool:
+        return True
+
+    def rotate_master_key(self) -> None:
+        """Nothing is sealed here."""
 
     def close(self) -> None:
         self._watchers.clear()
@@ -59,9 +72,9 @@ class MemoryStore:
         tombstone = Record(name, Status.DELETED, changed_time=time)
         if isinstance(change, Delete):
             return self._put(tombstone)
-        self._generation += 1
+        self.generation += 1
         del self._records[name]
-        self._tell(attrs.evolve(tombstone, generation=self._generation))
+        self._tell(attrs.evolve(tombstone, generation=self.generation))
         return Result(Outcome.DONE, None)
 
     def _create(self, change: Create) -> Result:
@@ -74,8 +87,8 @@ class MemoryStore:
         return Result(Outcome.DONE if own else Outcome.EXISTS, now)
 
     def _put(self, record: Record) -> Result:
-        self._generation += 1
-        record = attrs.evolve(record, generation=self._generation)
+        self.generation += 1
+        record = attrs.evolve(record, generation=self.generation)
         self._records[record.name] = record
         self._tell(record)
         return Result(Outcome.DONE, record)

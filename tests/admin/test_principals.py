@@ -61,7 +61,6 @@ class Operator:
             audit=lambda *line: self.audit.append(line),
             where=lambda: self.place,
             rotate_tls=lambda: self.rotate("tls"),
-            rotate_master_key=lambda: self.rotated.append("master"),
             more_stats={"connections": 3},
         )
 
@@ -315,7 +314,7 @@ class AdministrationTests(SynchronousTestCase):
         """Both are done and noted; the new fingerprint is told."""
         self.assertEqual(self.one("rotate-master-key"), {"done": True})
         self.assertEqual(self.one("rotate-tls"), {"done": True, "fingerprint": "sha256:tls"})
-        self.assertEqual(self.operator.rotated, ["master", "tls"])
+        self.assertEqual(self.operator.rotated, ["tls"])
         self.noted(("admin-rotated-master-key", "", ""), ("admin-rotated-tls", "", "sha256:tls"))
 
     def test_list(self) -> None:
@@ -347,6 +346,8 @@ class AdministrationTests(SynchronousTestCase):
                 "disabled": 1,
                 "invited": 1,
                 "deleted": 1,
+                "generation": self.operator.store.generation,
+                "trouble": "",
                 "connections": 3,
             },
         )
@@ -721,7 +722,9 @@ class Slower:
         self._first = first
         self._left = times
         self._before = before
-        self.realm = store.realm
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
     def apply(self, changes: Sequence[Change]) -> list[Result]:
         wanted = self._before is None or isinstance(changes[0], self._before)
@@ -730,17 +733,8 @@ class Slower:
             self._first()
         return self._store.apply(changes)
 
-    def get(self, name: str) -> Record | None:
-        return self._store.get(name)
-
     def __iter__(self) -> Iterator[Record]:
         return iter(self._store)
 
     def __len__(self) -> int:
         return len(self._store)
-
-    def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
-        return self._store.watch(changed)
-
-    def close(self) -> None:
-        self._store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from OpenSSL import SSL
@@ -31,7 +32,7 @@ from kdc.protocol.codec import frame
 from kdc.protocol.kdc_exchange import Exchange
 from kdc.protocol.messages import encode
 from kdc.server.connections import KDCProtocol, system_now
-from kdc.store import Delete, Status
+from kdc.store import Change, Delete, Result, Status, StoreUncertain
 from tests.support.core import SeededRandom, bodies, keys_of
 from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, Wire, factory_of
 
@@ -652,6 +653,22 @@ class ChangeTests(ServerTestCase):
         self.assertEqual(self.kdc.realm.receiving, [])
         self.assertEqual(len(self.kdc.factory), 0)
         self.assertEqual(self.network.getDelayedCalls(), [])
+
+    def test_uncertain_change(self) -> None:
+        """Of a change that may have been made neither "done" nor "nothing changed" is said."""
+        link = self.login("bob")
+        made = self.kdc.store.apply
+
+        def uncertain(changes: Sequence[Change]) -> list[Result]:
+            made(changes)
+            raise StoreUncertain("no answer came")
+
+        patched = self.patch(self.kdc.store, "apply", uncertain)
+        self.failure(KDCUnreachable, link.change(keys_of("bob", "second")))
+        self.assertEqual(len(self.kdc.factory), 0)
+        self.assertEqual(self.network.getDelayedCalls(), [])
+        patched.restore()
+        self.do(self.client("bob", secret="second").login())
 
     def test_dropped_while_it_waits(self) -> None:
         """A connection that waits for the disk ends when another one's change takes its name."""

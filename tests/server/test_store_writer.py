@@ -36,6 +36,16 @@ class StoreWriterTests(SynchronousTestCase):
     def work(self) -> None:
         self.pending.pop(0).callback(None)
 
+    def test_no_more_than_the_store_takes(self) -> None:
+        """A batch is never longer than the store allows, and none is left out."""
+        self.store.most_changes = 2
+        done = [self.writer.submit(create(name)) for name in "abcdef"]
+        while self.pending:
+            self.work()
+        self.assertEqual([len(batch) for batch in self.batches], [1, 2, 2, 1])
+        for each in done:
+            self.assertIs(self.successResultOf(each).outcome, Outcome.DONE)
+
     def test_answered_when_done(self) -> None:
         """Nobody is told of a change before the store has it."""
         done = self.writer.submit(create("alice"))

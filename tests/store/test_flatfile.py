@@ -393,7 +393,9 @@ class FoldTests(FlatFileCase):
         store = self.open(files=files)
         costs = []
         for size in 10, 3000:
-            store.apply([Create(active(f"n{i}-{size}"), token(1)) for i in range(size)])
+            changes = [Create(active(f"n{i}-{size}"), token(1)) for i in range(size)]
+            for at in range(0, size, 1000):
+                store.apply(changes[at : at + 1000])
             before = files.written
             store.apply([Create(active(f"one-{size}"), token(1))])
             costs.append(files.written - before)

@@ -271,6 +271,44 @@ class StoreConformance(SynchronousTestCase):
         now = self.store.get("alice")
         self.assertEqual(now, results[2].record)
 
+    def test_a_batch_has_a_limit(self) -> None:
+        """As many changes as the store says go together; one more is the caller's mistake."""
+        changes = [Create(active(f"u{n}"), token(n)) for n in range(self.store.most_changes + 1)]
+        self.assertRaises(ValueError, self.store.apply, changes)
+        self.assertEqual(len(self.store), 0)
+        self.store.apply(changes[1:])
+        self.assertEqual(len(self.store), self.store.most_changes)
+
+    def test_the_generation_is_that_of_the_latest_change(self) -> None:
+        """It grows with each change that is done, and with nothing else."""
+        before = self.store.generation
+        record = self.create()
+        self.assertGreater(record.generation, before)
+        self.assertEqual(self.store.generation, record.generation)
+        self.one(Delete("alice", record.generation + 1))
+        self.assertEqual(self.store.generation, record.generation)
+
+    def test_a_well_store_has_no_trouble(self) -> None:
+        """It has nothing to say, and what it answers from memory is confirmed, or always so."""
+        self.create()
+        self.assertEqual(self.store.trouble, "")
+        self.assertEqual(list(self.store.notes), [])
+        self.assertIsInstance(self.store.confirmed_milliseconds, int | None)
+
+    def test_maintenance_changes_no_record(self) -> None:
+        """Folding and a new master key leave every record, token and generation as it was."""
+        self.create("alice", 1)
+        self.create("bob", 2)
+        records, generation = list(self.store), self.store.generation
+        self.assertTrue(self.store.fold())
+        self.store.rotate_master_key()
+        self.assertEqual(list(self.store), records)
+        self.assertEqual(self.store.generation, generation)
+        self.assertEqual(
+            self.one(Create(active("alice"), token(1))), Result(Outcome.DONE, records[0])
+        )
+        self.assertGreater(self.create("carol", 3).generation, generation)
+
     def test_an_empty_batch(self) -> None:
         """Nothing to do is done."""
         self.assertEqual(self.store.apply([]), [])

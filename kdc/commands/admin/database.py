@@ -20,7 +20,7 @@ from kdc.errors import ConfigurationError, LocalIOError, local_error
 
 if TYPE_CHECKING:
     from kdc.admin.principals import Answer, Context, Request
-    from kdc.store.flatfile.store import FlatFileStore
+    from kdc.store import Store
 
 __all__ = ["AdminStore", "Ask"]
 
@@ -46,10 +46,7 @@ class AdminStore:
 
     @property
     def companions(self) -> dict[str, Any]:
-        return {
-            "key_path": None if self.master_key is None else str(self.master_key),
-            "generation_path": None if self.generation is None else str(self.generation),
-        }
+        return {"key_path": self.master_key, "generation_path": self.generation}
 
     @property
     def exists(self) -> bool:
@@ -116,7 +113,7 @@ class AdminStore:
         from kdc.admin.principals import administer
 
         with contextlib.ExitStack() as held:
-            store: FlatFileStore | None = None
+            store: Store | None = None
 
             def answer(request: Request) -> Iterator[Answer]:
                 nonlocal store
@@ -124,7 +121,7 @@ class AdminStore:
                     if create and not self.exists:
                         self._rehearse(request)
                     store = held.enter_context(self.opened(create=create))
-                return administer(store, request, self._context(store.rotate_master_key))
+                return administer(store, request, self._context())
 
             yield answer
 
@@ -133,20 +130,20 @@ class AdminStore:
         from kdc.admin.principals import administer
         from kdc.store.memory import MemoryStore
 
-        context = attrs.evolve(self._context(lambda: None), audit=lambda *line: None)
+        context = attrs.evolve(self._context(), audit=lambda *line: None)
         for _ in administer(MemoryStore(self.realm), request, context):
             pass
 
     @contextlib.contextmanager
-    def opened(self, *, create: bool) -> Iterator[FlatFileStore]:
+    def opened(self, *, create: bool) -> Iterator[Store]:
         """Hold the store; raises `StoreError` if somebody else does, as a running KDC."""
-        from kdc.store.flatfile.store import FlatFileStore
+        from kdc.store.opened import open_store
 
         self.check_owner()
         if not create and not self.exists:
             # Before a lock file is left where nothing ever was.
             raise LocalIOError(f"there is no {self.path}", hint="check the path, or start the KDC")
-        store = FlatFileStore.open(self.path, realm=self.realm, create=create, **self.companions)
+        store = open_store(self.path, realm=self.realm, create=create, **self.companions)
         with contextlib.closing(store):
             yield store
 
@@ -177,7 +174,7 @@ class AdminStore:
         except OSError as error:
             say(f"{local_error(path, error)}: the change is made, but not noted there")
 
-    def _context(self, rotate_master_key: Callable[[], None]) -> Context:
+    def _context(self) -> Context:
         from kdc.admin.principals import Context
 
         return Context(
@@ -186,7 +183,6 @@ class AdminStore:
             audit=self.audit,
             where=lambda: ("", 0, self.fingerprint),
             rotate_tls=self._rotate_tls,
-            rotate_master_key=rotate_master_key,
         )
 
     def _rotate_tls(self) -> str:

@@ -49,7 +49,7 @@ class Check(AdminCommand):
         path = self.store.path
         if not self.store.exists:
             raise LocalIOError(f"there is no {path}", hint="check the path, or restore a backup")
-        found = examine(Paths.of(str(path), **self.store.companions))
+        found = examine(Paths.of(path, **self.store.companions))
         for problem in found.problems:
             self.show(
                 {

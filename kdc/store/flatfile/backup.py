@@ -17,7 +17,7 @@ def backup(
     directory: str | os.PathLike[str],
     *,
     with_key: bool = False,
-    key_path: str | None = None,
+    key_path: str | os.PathLike[str] | None = None,
     files: Files | None = None,
 ) -> list[str]:
     """Copy pwd.txt and its journal to ``directory``, and check the copy; return its files.
@@ -27,7 +27,7 @@ def backup(
     `StoreError` if the copy cannot be made or is not good, or a file is there.
     """
     files = files or Files()
-    paths = Paths.of(os.fspath(path), key_path)
+    paths = Paths.of(path, key_path)
     target = os.path.join(os.path.abspath(os.fspath(directory)), os.path.basename(paths.base))
     copies = {paths.base: target, paths.journal: target + ".journal"}
     if with_key:

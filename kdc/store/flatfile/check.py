@@ -85,8 +85,8 @@ class Examination:
 def check(
     path: str | os.PathLike[str],
     *,
-    key_path: str | None = None,
-    generation_path: str | None = None,
+    key_path: str | os.PathLike[str] | None = None,
+    generation_path: str | os.PathLike[str] | None = None,
     files: Files | None = None,
 ) -> list[Problem]:
     """Return everything that is wrong with the store at ``path``, in the order of the lines.
@@ -94,7 +94,7 @@ def check(
     An empty list: every line is authentic and nothing is missing.  Never raises
     for what the files hold.  It may run beside the server.
     """
-    paths = Paths.of(os.fspath(path), key_path, generation_path)
+    paths = Paths.of(path, key_path, generation_path)
     return examine(paths, files).problems
 
 

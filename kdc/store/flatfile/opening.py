@@ -36,10 +36,13 @@ class Paths:
 
     @classmethod
     def of(
-        cls, base: str, key_path: str | None = None, generation_path: str | None = None
+        cls,
+        base: str | os.PathLike[str],
+        key_path: str | os.PathLike[str] | None = None,
+        generation_path: str | os.PathLike[str] | None = None,
     ) -> Paths:
         # Absolute: the daemon changes its directory after this.
-        base = os.path.abspath(base)
+        base = os.path.abspath(os.fspath(base))
         return cls(
             base,
             os.path.abspath(key_path or base + ".key"),

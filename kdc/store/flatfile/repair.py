@@ -38,8 +38,8 @@ def repair(
     path: str | os.PathLike[str],
     *,
     now: int = 0,
-    key_path: str | None = None,
-    generation_path: str | None = None,
+    key_path: str | os.PathLike[str] | None = None,
+    generation_path: str | os.PathLike[str] | None = None,
     random: Callable[[int], bytes] = os.urandom,
     files: Files | None = None,
 ) -> Repaired:
@@ -51,7 +51,7 @@ def repair(
     master key, no first line in either file); then nothing was changed.
     """
     files = files or Files()
-    paths = Paths.of(os.fspath(path), key_path, generation_path)
+    paths = Paths.of(path, key_path, generation_path)
     lock = take_lock(files, paths)
     try:
         found = examine(paths, files)

@@ -42,8 +42,11 @@ class FlatFileStore:
     """See `kdc.store.Store`; made by `open`.
 
     ``get``, iteration and ``len`` may be used in any thread at any time, and go
-    on when the disk fails.  ``notes`` tells what was found out while opening.
+    on when the disk fails.
     """
+
+    most_changes = 1000
+    confirmed_milliseconds = None  # its lock keeps others from changing it
 
     def __init__(
         self,
@@ -60,7 +63,7 @@ class FlatFileStore:
     ) -> None:
         self.realm = header.realm
         self._troubles: dict[str, str] = {}
-        self.notes: list[str] = []
+        self.notes: Sequence[str] = ()
         self._paths = paths
         self._files = files
         self._header = header  # of the pwd.txt that is surely on the disk
@@ -90,8 +93,8 @@ class FlatFileStore:
         create: bool = True,
         random: Callable[[int], bytes] = os.urandom,
         files: Files | None = None,
-        key_path: str | None = None,
-        generation_path: str | None = None,
+        key_path: str | os.PathLike[str] | None = None,
+        generation_path: str | os.PathLike[str] | None = None,
         accept_rollback: bool = False,
         run: Callable[[Callable[[], None]], None] = _in_thread,
     ) -> FlatFileStore:
@@ -107,7 +110,7 @@ class FlatFileStore:
         nothing was changed that was there.
         """
         files = files or Files()
-        paths = Paths.of(os.fspath(path), key_path, generation_path)
+        paths = Paths.of(path, key_path, generation_path)
         lock = take_lock(files, paths)
         try:
             found = open_files(files, paths, check_realm(realm), create, random, accept_rollback)
@@ -136,6 +139,8 @@ class FlatFileStore:
         return None if entry is None else entry.record
 
     def apply(self, changes: Sequence[Change]) -> list[Result]:
+        if len(changes) > self.most_changes:
+            raise ValueError(f"a batch has at most {self.most_changes} changes")
         with self._writing:
             if self._closed:
                 raise StoreUnavailable("the store is closed")

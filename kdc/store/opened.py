@@ -1,0 +1,39 @@
+"""Opening the store at a path, whichever kind it is.
+
+Programs open stores here only, and then know them as `kdc.store.Store`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kdc.store import Store
+
+__all__ = ["open_store"]
+
+
+def open_store(
+    path: Path,
+    *,
+    realm: str,
+    create: bool = True,
+    key_path: Path | None = None,
+    generation_path: Path | None = None,
+    accept_rollback: bool = False,
+) -> Store:
+    """Open the store at ``path``, or make it if ``create``.
+
+    Master key and generation are beside it unless they are named;
+    ``accept_rollback`` takes a store that is older than the last one seen.
+    Raises `kdc.store.StoreError`; then nothing was changed that was there.
+    """
+    from kdc.store.flatfile import FlatFileStore  # a command that asks the KDC needs none
+
+    return FlatFileStore.open(
+        path,
+        realm=realm,
+        create=create,
+        key_path=key_path,
+        generation_path=generation_path,
+        accept_rollback=accept_rollback,
+    )

@@ -83,6 +83,8 @@ class OriginCommandsTests(TerminalTestCase):
         else:
             receiver.answer("passphrase of bob: ", self.BOB)
         receiver.expect(r"bob: receiving on 127.0.0.1 port \d+\n")
+        # Now: it ends by itself when the message has come.
+        self.assert_not_in_process_table(receiver, kdc.program)
 
         sender = self.origin_sender(kdc)
         if new:  # the same person at the same machine: the KDC is known by now
@@ -92,7 +94,6 @@ class OriginCommandsTests(TerminalTestCase):
             self.assert_not_in_process_table(sender)
             sender.type(self.ALICE + "\n")
         sender.expect(rf"sent in.txt \({len(CONTENT)} bytes\) to bob, who has it on disk\n")
-        self.assert_not_in_process_table(receiver, kdc.program)
         self.assert_ends(sender, 0)
         received = rf"bob: received in.txt from alice: {len(CONTENT)} bytes in \S+/outfile\n"
         self.assert_ends(receiver, 0, received)

@@ -14,6 +14,8 @@ from typing import ClassVar
 
 import attrs
 
+from kdc.hostile_text import shown
+
 __all__ = [
     "AuthenticationRefused",
     "ConfigurationError",
@@ -198,7 +200,7 @@ def local_error(path: Path, error: OSError) -> LocalIOError:
         errno.EROFS: "the file system is mounted read-only",
         errno.ENOENT: "check the path",
     }.get(error.errno or 0, "")
-    return LocalIOError(f"{path}: {os.strerror(error.errno or 0)}", hint=hint)
+    return LocalIOError(f"{shown(str(path), 4096)}: {os.strerror(error.errno or 0)}", hint=hint)
 
 
 def malformed(detail: str) -> RemoteProtocolError:

@@ -11,19 +11,41 @@ import termios
 from collections.abc import Iterator
 
 from kdc.errors import ConfigurationError, KDCError
+from kdc.hostile_text import harmless as harmless
+from kdc.hostile_text import shown as shown
 
-__all__ = ["amount", "ask", "complain", "has_terminal", "interruptible", "say"]
+__all__ = [
+    "amount",
+    "answer",
+    "ask",
+    "columns_of",
+    "complain",
+    "harmless",
+    "has_terminal",
+    "interruptible",
+    "say",
+    "shown",
+]
 
 
 def say(line: str) -> None:
-    """One line for the person; a closed terminal or pipe is not our concern."""
+    """Tell the person; a closed terminal or pipe is not our concern.
+
+    Whatever is in it, a terminal obeys nothing of it but the line breaks, which are ours:
+    what may hold others comes through `shown` or `harmless`.
+    """
     with contextlib.suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
+        print("\n".join(map(harmless, line.split("\n"))), file=sys.stderr, flush=True)
+
+
+def answer(line: str) -> None:
+    """What was asked for, on standard output; as in `say` only its line breaks count."""
+    print("\n".join(map(harmless, line.split("\n"))))
 
 
 def complain(program: str, error: KDCError) -> int:
     """Say what went wrong and what to do next; return the exit status."""
-    say(f"{program}: {error}" + (f"\n  {error.hint}" if error.hint else ""))
+    say(f"{program}: {harmless(str(error))}" + (f"\n  {error.hint}" if error.hint else ""))
     return int(error.exit_status)
 
 
@@ -34,6 +56,13 @@ def amount(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def columns_of(fd: int) -> int:
+    """How wide the terminal is; 80 where none says."""
+    with contextlib.suppress(OSError):
+        return os.get_terminal_size(fd).columns or 80
+    return 80
 
 
 def has_terminal() -> bool:

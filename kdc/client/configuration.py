@@ -23,6 +23,7 @@ from typing import Any
 
 from kdc.errors import ConfigurationError, local_error
 from kdc.files.atomic import PartialFile
+from kdc.hostile_text import shown
 
 __all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "save"]
 
@@ -103,7 +104,7 @@ def save(path: Path, values: Mapping[str, str | int]) -> None:
 def _value(path: Path, key: str, value: Any) -> str:
     if key not in KEYS:
         raise ConfigurationError(
-            f"{path}: there is no setting {key[:40]!r}", hint=f"there are: {', '.join(KEYS)}"
+            f"{path}: there is no setting {shown(key)}", hint=f"there are: {', '.join(KEYS)}"
         )
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise ConfigurationError(f"{path}: {key} must be a text or a number")

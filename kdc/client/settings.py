@@ -12,6 +12,7 @@ import attrs
 from kdc.client import configuration, known_kdcs
 from kdc.client.secret import SecretSource
 from kdc.errors import ConfigurationError
+from kdc.hostile_text import shown
 from kdc.net.tls import parse_fingerprint
 from kdc.protocol.names import check_realm, fold_name
 
@@ -122,9 +123,9 @@ def _host(typed: str) -> str:
     try:
         typed.encode("idna")
     except UnicodeError:
-        raise ValueError(f"not a host: {typed[:80]!r}") from None
+        raise ValueError(f"not a host: {shown(typed)}") from None
     if typed[:1] in ("", "-") or any(map(str.isspace, typed)):
-        raise ValueError(f"not a host: {typed[:80]!r}")
+        raise ValueError(f"not a host: {shown(typed)}")
     return typed
 
 
@@ -138,4 +139,4 @@ def whole_number(text: str, low: int, high: int, what: str) -> int:
     # Python refuses to read thousands of digits, and none of ours has more than ten.
     if text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high:
         return int(text)
-    raise ValueError(f"{what} is a number from {low} to {high}, not {text[:40]!r}")
+    raise ValueError(f"{what} is a number from {low} to {high}, not {shown(text)}")

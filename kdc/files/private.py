@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from pathlib import Path, PurePath
 
 from kdc.errors import ConfigurationError, local_error
+from kdc.hostile_text import shown
 
 __all__ = ["others_can_read", "read_private"]
 
@@ -33,11 +35,12 @@ def read_private(path: Path) -> bytes:
             mode = os.fstat(fd).st_mode
             if stat.S_ISREG(mode) and others_can_read(path, mode):
                 raise ConfigurationError(
-                    f"{path} can be read by others than its owner", hint=f"chmod 600 {path}"
+                    f"{shown(str(path), 4096)} can be read by others than its owner",
+                    hint=f"chmod 600 {shlex.quote(str(path))}",
                 )
             content = file.read(_MAX_FILE + 1)
     except OSError as error:
         raise local_error(path, error) from None
     if len(content) > _MAX_FILE:
-        raise ConfigurationError(f"{path} is too long for a secret")
+        raise ConfigurationError(f"{shown(str(path), 4096)} is too long for a secret")
     return content

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from OpenSSL import SSL, crypto
 
 from kdc.errors import ConfigurationError, WrongIdentity
+from kdc.hostile_text import shown
 from kdc.protocol.crypto import ChannelBinding
 
 __all__ = [
@@ -50,7 +51,7 @@ def parse_fingerprint(typed: str) -> str:
     text = typed.strip().lower()
     if _FINGERPRINT.fullmatch(text) is None:
         raise ConfigurationError(
-            f"not a fingerprint: {typed[:80]!r}",
+            f"not a fingerprint: {shown(typed)}",
             hint="it is 'sha256:' and 64 hex digits, as the KDC prints it when it starts",
         )
     return text

@@ -15,6 +15,7 @@ import re
 import attrs
 
 from kdc.errors import ConfigurationError
+from kdc.hostile_text import shown
 from kdc.protocol.names import check_name, check_realm
 
 __all__ = ["Invitation"]
@@ -29,12 +30,12 @@ _PORT = re.compile("[1-9][0-9]{0,4}")
 
 def _check_host(_: object, __: object, host: str) -> None:
     if not _HOST.fullmatch(host):
-        raise ValueError(f"not a host name or address: {host[:80]!r}")
+        raise ValueError(f"not a host name or address: {shown(host)}")
 
 
 def _check_fingerprint(_: object, __: object, fingerprint: str) -> None:
     if not _FINGERPRINT.fullmatch(fingerprint):
-        raise ValueError(f"not a fingerprint: {fingerprint[:80]!r}")
+        raise ValueError(f"not a fingerprint: {shown(fingerprint)}")
 
 
 @attrs.frozen

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from kdc.hostile_text import shown
+
 __all__ = ["check_name", "check_realm", "fold_name", "normal_passphrase"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -19,7 +21,7 @@ def check_name(name: str) -> str:
     """
     if _NAME.fullmatch(name) is None:
         raise ValueError(
-            f"not a principal's name: {name[:80]!r}"
+            f"not a principal's name: {shown(name)}"
             " (1-64 of a-z 0-9 . _ -, the first a letter or digit)"
         )
     return name
@@ -28,7 +30,7 @@ def check_name(name: str) -> str:
 def check_realm(realm: str) -> str:
     """Return ``realm`` if it is a realm's name; raises `ValueError`."""
     if _REALM.fullmatch(realm) is None:
-        raise ValueError(f"not a realm: {realm[:80]!r} (1-64 of A-Z a-z 0-9 . -)")
+        raise ValueError(f"not a realm: {shown(realm)} (1-64 of A-Z a-z 0-9 . -)")
     return realm
 
 

@@ -7,6 +7,7 @@ import os
 import select
 import termios
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -14,27 +15,45 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 
 from kdc.errors import RefusedByPolicy
-from kdc.terminal import amount
+from kdc.terminal import amount, columns_of, shown
 from kdc.transfer.messages import Offer
 
 __all__ = ["Consent", "described"]
 
 _LOOK_SECONDS = 0.2
 _MAX_ANSWER = 1000
+_MAX_NAMES = 5
+_LEAST_COLUMNS = 16
+_ACCEPT = "Accept? [y/N] "
+_NOBODY = "nobody is there to be asked"
 
 
-def described(offer: Offer) -> str:
-    """What is offered, on one line."""
+def described(offer: Offer, columns: int) -> str:
+    """What is offered, in ``columns``: names are cut to what is left of them.
+
+    How much it is stands on the next line if there is no room for it on this one.
+    """
     if offer.text:
         return f"a text ({amount(offer.size or 0)})"
-    names = ", ".join(offer.names[:5])
-    if offer.total > len(offer.names[:5]):
-        names += f" and {offer.total - len(offer.names[:5])} more"
     details = []
     if offer.items is not None and offer.items > offer.total:
         details.append(f"{offer.items} files and directories")
     details.append("size not known" if offer.size is None else amount(offer.size))
-    return f"{names} ({', '.join(details)})"
+    rest = f" ({', '.join(details)})"
+    if columns - len(rest) < _LEAST_COLUMNS + len(f" and {offer.total} more"):
+        return _names(offer, columns) + "\n " + rest
+    return _names(offer, columns - len(rest)) + rest
+
+
+def _names(offer: Offer, columns: int) -> str:
+    """As many of the first names as there is room for, but one at least."""
+    for count in range(min(len(offer.names), _MAX_NAMES), 0, -1):
+        more = f" and {offer.total - count} more" if offer.total > count else ""
+        each = (columns - len(more) - 2 * (count - 1)) // count
+        names = [shown(name, max(each, _LEAST_COLUMNS)) for name in offer.names[:count]]
+        if each >= _LEAST_COLUMNS or sum(map(len, names)) <= each * count:
+            break
+    return ", ".join(names) + more
 
 
 @attrs.define
@@ -58,7 +77,7 @@ class Consent:
         if self.ask:
             await self._lock.acquire()
             try:
-                await self._question(f"{sender} wants to send {described(offer)}.  Accept? [y/N] ")
+                await self._question(sender, offer)
             finally:
                 self._lock.release()
 
@@ -66,14 +85,14 @@ class Consent:
         """No answer is waited for any more."""
         self._closing.set()
 
-    async def _question(self, text: str) -> None:
+    async def _question(self, sender: str, offer: Offer) -> None:
         given_up = threading.Event()
         answered: Deferred[bool] = Deferred(lambda _: given_up.set())
         thread = deferToThreadPool(
             self.reactor,
             self.reactor.getThreadPool(),
             _ask,
-            text,
+            lambda columns: _question(sender, offer, columns),
             lambda: given_up.is_set() or self._closing.is_set(),
         )
         _ = thread.addCallbacks(
@@ -84,18 +103,27 @@ class Consent:
             raise RefusedByPolicy("somebody there said no")
 
 
-def _ask(text: str, given_up: Any) -> bool:
-    """Ask at the terminal; False if nobody is there, or it does not matter any more."""
+def _question(sender: str, offer: Offer, columns: int) -> str:
+    """What the sender has chosen stands on a line of its own, which the terminal does not wrap."""
+    told = f"{sender} wants to send "
+    return f"{told}{described(offer, columns - len(told) - 1)}\n{_ACCEPT}"
+
+
+def _ask(question: Callable[[int], str], given_up: Callable[[], bool]) -> bool:
+    """Ask at the terminal; False if it does not matter any more.
+
+    Raises `RefusedByPolicy` if there is nobody to be asked.
+    """
     try:
         fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return False
+        raise RefusedByPolicy(_NOBODY) from None
     try:
         # In the background, reading would stop us.
         if os.tcgetpgrp(fd) != os.getpgrp():
-            raise RefusedByPolicy("nobody is there to be asked")
+            raise RefusedByPolicy(_NOBODY)
         termios.tcflush(fd, termios.TCIFLUSH)  # what was typed before answers nothing
-        os.write(fd, text.encode(errors="replace"))
+        os.write(fd, question(columns_of(fd)).encode())
         while not given_up():
             if select.select([fd], [], [], _LOOK_SECONDS)[0]:
                 return os.read(fd, _MAX_ANSWER).strip().lower() in (b"y", b"yes")

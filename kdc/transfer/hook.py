@@ -12,7 +12,7 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
-from kdc.transfer.messages import escaped
+from kdc.terminal import harmless, shown
 
 __all__ = ["Hook"]
 
@@ -100,9 +100,9 @@ class Hook:
 
     def _finish(self, result: tuple[int, str]) -> None:
         status, output = result
-        said = escaped(" | ".join(output.strip().splitlines()[-3:]))
+        said = harmless(" | ".join(output.strip().splitlines()[-3:]))
         if status:
-            self._tell(f"the hook {escaped(self._argv[0])} failed with status {status}: {said}")
+            self._tell(f"the hook {shown(self._argv[0])} failed with status {status}: {said}")
         self._running = None
         self._next()
 

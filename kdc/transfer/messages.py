@@ -19,6 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from kdc.errors import malformed
+from kdc.hostile_text import harmless, shown
 from kdc.protocol.records import AckStatus
 
 __all__ = [
@@ -38,7 +39,6 @@ __all__ = [
     "decode_answer",
     "decode_item",
     "decode_offer",
-    "escaped",
     "safe_name",
     "safe_path",
 ]
@@ -67,9 +67,9 @@ class Kind(enum.Enum):
 def _component(name: str) -> str:
     """One component of a path: nothing that leads elsewhere, or that a terminal would obey."""
     if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES:
-        raise ValueError(f"a file name must have 1 to {_MAX_NAME_BYTES} bytes: {name[:80]!r}")
+        raise ValueError(f"a file name must have 1 to {_MAX_NAME_BYTES} bytes: {shown(name)}")
     if name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
-        raise ValueError(f"not a safe file name: {name[:80]!r}")
+        raise ValueError(f"not a safe file name: {shown(name)}")
     return name
 
 
@@ -80,27 +80,18 @@ def safe_name(name: str) -> str:
     option where the shell expands ``*``.
     """
     if name.startswith((".", "-")):
-        raise ValueError(f"not a safe file name: {name[:80]!r}")
+        raise ValueError(f"not a safe file name: {shown(name)}")
     return _component(name)
 
 
 def safe_path(path: str) -> tuple[str, ...]:
     """Return the components of a relative path that is safe to create; raises `ValueError`."""
     if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:
-        raise ValueError(f"a path of more than {_MAX_PATH_BYTES} bytes: {path[:80]!r}")
+        raise ValueError(f"a path of more than {_MAX_PATH_BYTES} bytes: {shown(path)}")
     top, *below = path.split("/")
     if len(below) >= _MAX_DEPTH:
-        raise ValueError(f"more than {_MAX_DEPTH} directories deep: {path[:80]!r}")
+        raise ValueError(f"more than {_MAX_DEPTH} directories deep: {shown(path)}")
     return (safe_name(top), *map(_component, below))
-
-
-def escaped(text: str) -> str:
-    """``text`` for a terminal or a log: what is not printable is shown as what it is."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def _message(fields: dict[str, Any]) -> bytes:
@@ -217,7 +208,7 @@ class Refuse:
     reason: str = ""
 
     def encode(self) -> bytes:
-        reason = escaped(self.reason)[:_MAX_REASON]
+        reason = harmless(self.reason)[:_MAX_REASON]
         return _message({"answer": "refuse", "status": int(self.status), "reason": reason})
 
 
@@ -291,7 +282,7 @@ def _decoded(what: str, text: bytes, build: Callable[[dict[str, Any]], T]) -> T:
             raise ValueError("it is not an object")
         return build(fields)
     except (ValueError, RecursionError) as error:
-        raise malformed(f"{what}: {escaped(str(error)[:200])}") from None
+        raise malformed(f"{what}: {harmless(str(error)[:200])}") from None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

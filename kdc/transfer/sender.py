@@ -28,6 +28,7 @@ from kdc.errors import (
     RefusedByPolicy,
     RemoteProtocolError,
 )
+from kdc.hostile_text import shown
 from kdc.net.background import background
 from kdc.protocol.records import EVEN_DATA, AckStatus
 from kdc.transfer._framing import AnswerReader
@@ -50,6 +51,7 @@ __all__ = [
 ANSWER_SECONDS = 3600.0
 # That the receiver is alive, the channel's own pings show; a disk may be slow.
 ACK_SECONDS = 3600.0
+_REASON_COLUMNS = 200
 FAREWELL_SECONDS = 3.0
 # Sealed and sent at a time: larger pieces miss the cache, and cost more.
 _PIECE_BYTES = 4 * EVEN_DATA
@@ -277,7 +279,7 @@ class SendProtocol(TwistedProtocol):
 
     def _refusal(self, refuse: Refuse) -> KDCError:
         peer = self._channel.principal
-        told = f": {refuse.reason}" if refuse.reason else ""
+        told = f", saying {shown(refuse.reason, _REASON_COLUMNS)}" if refuse.reason else ""
         hint = "" if told else "its own log says why"
         if refuse.status is AckStatus.TOO_LARGE:
             return RefusedByPolicy(f"{peer} does not accept so much{told}", hint=hint)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from kdc.errors import LocalIOError, local_error
 from kdc.files.atomic import sha256_of
+from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
 from kdc.transfer.messages import Held, Item, Kind
 from kdc.transfer.survey import STDIN, Entry, Survey, Thing, walk
@@ -125,7 +126,9 @@ class Outgoing:
         while left:
             count = self._read_from(file, left)
             if not count:
-                raise LocalIOError(f"{name} became shorter while it was sent", hint="send it again")
+                raise LocalIOError(
+                    f"{shown(name)} became shorter while it was sent", hint="send it again"
+                )
             left -= count
             yield
 
@@ -169,7 +172,7 @@ class Outgoing:
         if (items is not None and self._items > items) or (
             most is not None and self._promised > most
         ):
-            raise LocalIOError(f"{name} came to it while it was sent", hint="send it again")
+            raise LocalIOError(f"{shown(name)} came to it while it was sent", hint="send it again")
 
 
 def _opened(path: Path, *, follow: bool) -> FileIO:

@@ -10,7 +10,8 @@ from pathlib import Path
 import attrs
 
 from kdc.errors import ConfigurationError, LocalIOError, local_error
-from kdc.transfer.messages import MAX_NAMES, Offer, escaped, safe_name, safe_path
+from kdc.hostile_text import shown
+from kdc.transfer.messages import MAX_NAMES, Offer, safe_name, safe_path
 
 __all__ = ["STDIN", "Entry", "Survey", "Thing", "skipped_lines", "survey", "things_of", "walk"]
 
@@ -56,7 +57,9 @@ def things_of(paths: Sequence[Path], name: str | None = None) -> list[Thing]:
             wanted = safe_name(name or path.name)
             path.stat()
         except ValueError as error:
-            raise LocalIOError(f"{path}: {error}", hint="send it under another name") from None
+            raise LocalIOError(
+                f"{shown(str(path), 4096)}: {error}", hint="send it under another name"
+            ) from None
         except OSError as error:
             raise local_error(path, error) from None
         free, number = wanted, 0
@@ -110,7 +113,7 @@ def _contents(directory: Entry, skipped: list[str]) -> list[Entry]:
                 status = each.stat(follow_symlinks=False)
                 what = _SKIPPED_KINDS.get(stat.S_IFMT(status.st_mode))
                 if what is not None:
-                    skipped.append(f"{escaped(name)} ({what})")
+                    skipped.append(f"{shown(name)} ({what})")
                     continue
                 safe_path(name)
                 found.append(Entry(name, Path(each.path), status))
@@ -118,7 +121,7 @@ def _contents(directory: Entry, skipped: list[str]) -> list[Entry]:
         raise local_error(directory.path, error) from None
     except ValueError as error:
         raise LocalIOError(
-            f"{escaped(str(directory.path))}: {error}", hint="rename it, and send again"
+            f"{shown(str(directory.path), 4096)}: {error}", hint="rename it, and send again"
         ) from None
     return sorted(found, key=lambda entry: entry.name)
 

@@ -191,10 +191,12 @@ class RulesTests(SendTestCase):
         )
         small, large = self.file("small", bytes(1000)), self.file("large", bytes(200_000))
         self.assert_brief(
-            self.send_to(self.bob, str(large)), 8, "does not accept so much: at most 102400 bytes"
+            self.send_to(self.bob, str(large)),
+            8,
+            "does not accept so much, saying .at most 102400 bytes",
         )
         stranger = self.client("send", self.bob, str(small), *self.options(self.name("mallory")))
-        self.assert_ends(stranger, 8, "did not accept it: it takes nothing from you")
+        self.assert_ends(stranger, 8, "did not accept it, saying .it takes nothing from you.")
         self.assert_ends(self.send_to(self.bob, str(small)), 0)
         self.assertEqual(self.arrived(), {"small": bytes(1000)})
         self.assertIs(receiver.process.poll(), None)
@@ -232,16 +234,31 @@ class RulesTests(SendTestCase):
             self.assertIn(f"KDC_NAME={name}\nKDC_PATH={self.inbox / name}\n", text)
         self.assertIn(f"KDC_SENDER={self.alice}\nKDC_SIZE=2\n", text)
 
+    def test_names_that_forge(self) -> None:
+        """A name neither answers the question nor commands a terminal, at either end."""
+        forged = "x (1 B)" + 60 * " " + "Accept? [y\u2044N] n"
+        receiver = self.receive("--inbox", "inbox", terminal=True)
+        sender = self.send_to(self.bob, str(self.file(forged, b"1")))
+        receiver.answer(
+            rf"{self.alice} wants to send \"x \(1 B\) [^\r\n]*\" \(1 B\)\r?\nAccept\? \[y/N\] ", "y"
+        )
+        self.assert_ends(sender, 0, r'sent "x \(1 B\) .*\.\.\..*\\u2044N\] n" \(1 bytes\)')
+        self.assertEqual(self.arrived(), {forged: b"1"})
+        self.assertNotIn("\u2044", receiver.said)
+        wrong = self.send_to(self.bob, str(self.file("b\x1b[2Jb", b"")))
+        self.assert_ends(wrong, 7, r"b\\x1b\[2Jb")
+        self.assertNotIn("\x1b", wrong.said)
+
     def test_a_person_decides(self) -> None:
         """At a terminal it asks, showing what and from whom; no answer stores nothing."""
         receiver = self.receive("--inbox", "inbox", terminal=True)
         path = str(self.file("report.pdf", bytes(5000)))
-        question = rf"{self.alice} wants to send report.pdf \(4.9 KiB\)\.  Accept\? \[y/N\] "
+        question = rf"{self.alice} wants to send report.pdf \(4.9 KiB\)\r?\nAccept\? \[y/N\] "
         receiver.type("y\n")  # before there is a question it answers none
         for answer in ("n", "", "yess"):
             sender = self.send_to(self.bob, path)
             receiver.answer(question, answer)
-            self.assert_ends(sender, 8, "did not accept it: somebody there said no")
+            self.assert_ends(sender, 8, "did not accept it, saying .somebody there said no.")
         sender = self.send_to(self.bob, path)
         receiver.expect(question)
         sender.kill()

@@ -15,6 +15,7 @@ TOP = Path(__file__).parent.parent.parent
 # only.  docs/architecture.md says what is in each.
 PACKAGES = (
     ("kdc",),
+    ("kdc.hostile_text",),
     ("kdc.errors",),
     ("kdc.limits", "kdc.terminal", "kdc.files", "kdc.protocol"),
     ("kdc.net",),
@@ -29,7 +30,7 @@ PACKAGES = (
 # (these, never import those, why)
 RULES = (
     (
-        ("kdc.errors", "kdc.limits", "kdc.protocol", "kdc.issuing"),
+        ("kdc.hostile_text", "kdc.errors", "kdc.limits", "kdc.protocol", "kdc.issuing"),
         ("twisted", "zope"),
         "decisions are functions of bytes, time and randomness that they are given",
     ),

@@ -25,7 +25,6 @@ from kdc.transfer.messages import (
     decode_answer,
     decode_item,
     decode_offer,
-    escaped,
     safe_name,
     safe_path,
 )
@@ -368,11 +367,3 @@ class SafeNameTests(SynchronousTestCase):
                 self.assertNotIn("/", part)
                 self.assertNotIn("\0", part)
                 self.assertLessEqual(len(part.encode()), 231)
-
-    @PROPERTY
-    @given(st.text(max_size=80))
-    def test_escaped(self, text: str) -> None:
-        """Whatever is shown cannot do anything to a terminal, and ordinary text stays."""
-        self.assertTrue(escaped(text).isprintable())
-        self.assertEqual(escaped("plain 名"), "plain 名")
-        self.assertEqual(escaped("\x1b[2J\n"), "\\x1b[2J\\n")

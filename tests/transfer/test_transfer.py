@@ -235,7 +235,11 @@ class AnswerTests(TransferTestCase):
     def test_refused(self) -> None:
         """A no reaches the sender with its reason, and nothing was stored."""
         for error, status, text in (
-            (RefusedByPolicy("somebody\x1b said no"), 8, "did not accept it: somebody.x1b said no"),
+            (
+                RefusedByPolicy("somebody\x1b said no"),
+                8,
+                'did not accept it, saying "somebody.+x1b said no"',
+            ),
             (LocalIOError("/secret/path: full"), 8, "could not store it"),
         ):
 

@@ -14,6 +14,7 @@ from kdc.client.settings import absolute
 from kdc.commands.admin.database import AdminStore
 from kdc.commands.options import Command
 from kdc.errors import ExitStatus, LocalIOError
+from kdc.terminal import answer as tell
 from kdc.terminal import say
 
 __all__ = ["AdminCommand", "Backup", "Check", "Dump", "Repair"]
@@ -33,7 +34,7 @@ class AdminCommand(Command):
         raise NotImplementedError
 
     def show(self, answer: dict[str, Any], line: str) -> None:
-        print(json.dumps(answer) if self.parent["json"] else line)
+        tell(json.dumps(answer) if self.parent["json"] else line)
 
 
 class Check(AdminCommand):

@@ -16,7 +16,8 @@ from kdc.client.settings import absolute
 from kdc.commands.admin.files import AdminCommand
 from kdc.commands.options import whole_number
 from kdc.errors import ExitStatus, local_error
-from kdc.terminal import say
+from kdc.terminal import answer as tell
+from kdc.terminal import harmless, say
 
 if TYPE_CHECKING:
     from kdc.commands.admin.database import Ask
@@ -102,9 +103,9 @@ class _FromFile(AdminCommand):
             print(json.dumps({"line": line, **answer}))
         elif not answer["done"]:
             whose = f"{answer['name']}: " if "name" in answer else ""
-            say(f"line {line} left out: {whose}{answer['why']}")
+            say(f"line {line} left out: {harmless(whose + answer['why'])}")
         elif "invitation" in answer:
-            print(answer["invitation"])
+            tell(answer["invitation"])
         counts["done" if answer["done"] else "refused" if "refused" in answer else "there"] += 1
 
 

@@ -19,7 +19,7 @@ from kdc.commands.admin.load import Import, Load
 from kdc.commands.options import Command, realm_of, whole_number
 from kdc.errors import ExitStatus, KDCError
 from kdc.protocol.names import fold_name
-from kdc.terminal import say
+from kdc.terminal import harmless, say
 
 __all__ = ["AdminOptions"]
 
@@ -67,8 +67,9 @@ class _List(_Request):
 
     def line(self, answer: dict[str, Any]) -> str:
         return (
-            f"{answer['name']:<24} {answer['status']:<9} {answer['address'] or '-':<22}"
-            f" {answer['port']:>5}  {_date(answer['changed'])}"
+            f"{harmless(answer['name']):<24} {harmless(answer['status']):<9}"
+            f" {harmless(answer['address'] or '-'):<22} {answer['port']:>5}"
+            f"  {_date(answer['changed'])}"
         )
 
 
@@ -340,5 +341,5 @@ def _date(unix_time: int) -> str:
 
 def _lines(answer: dict[str, Any]) -> str:
     return "\n".join(
-        f"{key.replace('_', ' ')}: {value if value != '' else '-'}" for key, value in answer.items()
+        f"{key.replace('_', ' ')}: {harmless(str(value)) or '-'}" for key, value in answer.items()
     )

@@ -17,6 +17,8 @@ from kdc.errors import ExitStatus, KDCError
 from kdc.net.exit_status import run_to_end, say
 from kdc.net.threads import in_thread
 from kdc.protocol.directory import DIRECTORY
+from kdc.terminal import answer as answer_line
+from kdc.terminal import harmless
 
 __all__ = ["Doctor", "Who", "Whoami"]
 
@@ -31,7 +33,7 @@ class _Asking(ClientOptions):
             print(json.dumps(answer))
         else:
             for key, value in answer.items():
-                print(f"{key}: {value}")
+                answer_line(f"{key}: {harmless(str(value))}")
 
 
 class Whoami(_Asking):
@@ -80,7 +82,7 @@ class Who(_Asking):
             else:
                 found, more = await everybody(client, name_of(self["directory"]))
             for each in found:
-                print(json.dumps(attrs.asdict(each)) if self["json"] else each)
+                answer_line(json.dumps(attrs.asdict(each)) if self["json"] else str(each))
             if more:
                 say("there are more than a directory tells at once; name whom you mean")
             return 0
@@ -140,6 +142,7 @@ class Doctor(_Asking):
             row = {"what": finding.what, "found": finding.found, "ok": finding.error is None}
             print(json.dumps({**row, "hint": hint}))
             return
-        print(f"{'ok  ' if finding.error is None else 'FAIL'} {finding.what}: {finding.found}")
+        good = "ok  " if finding.error is None else "FAIL"
+        answer_line(f"{good} {finding.what}: {harmless(finding.found)}")
         if hint:
-            print(f"       {hint}")
+            answer_line(f"       {hint}")

@@ -30,10 +30,11 @@ from kdc.net.background import background
 from kdc.net.exit_status import complain, say
 from kdc.net.threads import in_thread
 from kdc.protocol.crypto import LongTermKeys
+from kdc.terminal import harmless, shown
 from kdc.transfer.consent import Consent
 from kdc.transfer.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
 from kdc.transfer.hook import Hook
-from kdc.transfer.messages import SERVICE, Kind, Offer, escaped
+from kdc.transfer.messages import SERVICE, Kind, Offer
 from kdc.transfer.receiver import Broken, Inbox
 from kdc.transfer.redelivery import OnceDeposit
 
@@ -82,7 +83,7 @@ def check_places(settings: ReceiveSettings) -> None:
             _check_directory(path.parent, path)
     if settings.hook and shutil.which(settings.hook[0]) is None:
         raise ConfigurationError(
-            f"the hook {settings.hook[0]!r} is not a command that can be run",
+            f"the hook {shown(settings.hook[0])} is not a command that can be run",
             hint="give its whole path, and chmod +x the file",
         )
 
@@ -231,13 +232,14 @@ class Receiver:
         say(f"{self._client.keys.name}: {line}")
 
     def _received(self, sender: str, stored: Stored) -> None:
+        what = shown(stored.name)
         if stored.again:
-            self._status(f"{sender} had not heard that {stored.name} has arrived, and knows it now")
+            self._status(f"{sender} had not heard that {what} has arrived, and knows it now")
             return
-        what, files = stored.name, ""
+        files = ""
         if stored.kind is Kind.DIRECTORY:
             files = f" and {stored.files} files"
-        where = "standard output" if stored.path == STDOUT else escaped(str(stored.path))
+        where = "standard output" if stored.path == STDOUT else shown(str(stored.path), 4096)
         if stored.kind is Kind.TEXT and stored.path != STDOUT:
             background(self._show(sender, stored), "showing a text")
         self._status(f"received {what} from {sender}: {stored.size} bytes{files} in {where}")
@@ -258,9 +260,9 @@ class Receiver:
         """A text is for a person; but a terminal obeys what it is given."""
         text = (await self._run(_beginning, stored.path)).decode(errors="replace")
         for line in text.splitlines() or [""]:
-            self._status(f"{sender} says: {escaped(line)}")
+            self._status(f"{sender} says: {harmless(line)}")
         if stored.size > _SHOWN_BYTES:
-            self._status(f"{sender} says more: see {escaped(str(stored.path))}")
+            self._status(f"{sender} says more: see {shown(str(stored.path), 4096)}")
 
     def _broken(self, broken: Broken) -> None:
         settings, error = self._settings, broken.error

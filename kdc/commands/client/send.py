@@ -29,6 +29,7 @@ from kdc.errors import (
 from kdc.net.exit_status import complain, say
 from kdc.net.retry import backoff
 from kdc.net.threads import in_thread
+from kdc.terminal import shown
 from kdc.transfer.messages import SERVICE, Held
 from kdc.transfer.sender import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory
 from kdc.transfer.source import Outgoing
@@ -241,7 +242,7 @@ class _Sending:
 
 
 def _names(things: Sequence[Thing]) -> list[str]:
-    names = [thing.name for thing in things[:10]]
+    names = [shown(thing.name) for thing in things[:10]]
     return names if len(things) <= 10 else [*names, f"{len(things) - 10} more"]
 
 

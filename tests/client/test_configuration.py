@@ -73,7 +73,7 @@ class ConfigTests(SynchronousTestCase):
     def test_unknown_key(self) -> None:
         """A key that does not exist is an error that names those that do."""
         told = self.refusal('nmae = "bob"')
-        self.assertIn("'nmae'", told)
+        self.assertIn("no setting nmae", told)
         self.assertIn("passphrase-file", told)
         self.assertIn("'" + "x" * 40 + "'", self.refusal("x" * 100 + "=1"))
 

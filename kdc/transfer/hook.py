@@ -102,7 +102,7 @@ class Hook:
         status, output = result
         said = harmless(" | ".join(output.strip().splitlines()[-3:]))
         if status:
-            self._tell(f"the hook {shown(self._argv[0])} failed with status {status}: {said}")
+            self._tell(f"the hook {shown(self._argv[0], 4096)} failed with status {status}: {said}")
         self._running = None
         self._next()
 

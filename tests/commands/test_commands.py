@@ -68,7 +68,7 @@ class MistypedTests(SynchronousTestCase):
         for line, said in (
             ("send bob f.txt --text x", "files or --text, not both"),
             ("send bob - --as ../x", "not a safe file name: ../x"),
-            ("send bob --text x --as .x", "not a safe file name: '.x'"),
+            ("send bob --text x --as .x", "not a safe file name: .x"),
             ("send bob f g --as x", "--as is for one thing"),
         ):
             self.assertIn(said, self.said("kdcclient", f"{line} -n alice -p 1"))

@@ -83,7 +83,7 @@ def check_places(settings: ReceiveSettings) -> None:
             _check_directory(path.parent, path)
     if settings.hook and shutil.which(settings.hook[0]) is None:
         raise ConfigurationError(
-            f"the hook {shown(settings.hook[0])} is not a command that can be run",
+            f"the hook {shown(settings.hook[0], 4096)} is not a command that can be run",
             hint="give its whole path, and chmod +x the file",
         )
 

@@ -1,0 +1,1 @@
+"""Attacks, each named for what it does, against the real code."""

@@ -23,8 +23,8 @@ __all__ = ["Listening"]
 class Listening:
     """Offers ``services`` under the client's name at the endpoint ``listen``.
 
-    ``listen`` is a Twisted endpoint string.  ``allow`` is asked before the
-    handshake is answered; a service has its own rule besides.  ``advertise`` is
+    ``listen`` is a Twisted endpoint string.  Each service has its rule, and who
+    may use none gets no answer to the handshake.  ``advertise`` is
     the address that senders are told, empty for the one the KDC sees.
     ``status`` is given one line for people whenever something changes;
     `reachable` returns when senders can reach us for the first time.
@@ -36,7 +36,6 @@ class Listening:
         services: dict[str, Service],
         listen: str,
         *,
-        allow: Callable[[str], bool] = lambda name: True,
         advertise: str = "",
         status: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -52,7 +51,6 @@ class Listening:
             services,
             timers=client.reactor,
             random=os.urandom,
-            allow=allow,
             now_milliseconds=clock.milliseconds,
         )
         self._port: Any = None

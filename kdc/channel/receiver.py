@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -27,6 +28,8 @@ __all__ = ["ChannelListener"]
 PRESENT_SECONDS = 5.0
 _MAX_UNPROVEN = 64
 _MAX_UNPROVEN_PER_ADDRESS = 8
+# So many channels of one sender at a time: each costs descriptors and memory here.
+_MAX_CHANNELS_PER_SENDER = 128
 # Refusals that are told in the log: enough to see what goes on, not enough to fill a disk.
 _TOLD = Rate(10, 1, 200)
 
@@ -45,11 +48,11 @@ class _ReceiverChannel(Channel):
         self._within(PRESENT_SECONDS, self._late)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._listener.forget(self)
+        self._listener.forget(self, self._sender)
         super().connectionLost(reason)
 
     def _shake(self, body: bytes) -> None:
-        accepted = self._listener.accept(body)
+        accepted = self._listener.accept(self, body)
         self._sender = accepted.sender
         self._stream = accepted.stream
         cast(Any, self.transport).write(accepted.answer)
@@ -58,7 +61,6 @@ class _ReceiverChannel(Channel):
 
     def _first_data(self, data: bytes) -> None:
         self._cancel_deadline()
-        self._proved()
         raw = cast(Any, self.transport).getPeer()
         peer = PrincipalAddress(
             self._sender, self._listener.realm, self._address, getattr(raw, "port", 0)
@@ -87,7 +89,6 @@ class _ReceiverChannel(Channel):
         self._within(PRESENT_SECONDS, lambda: cast(Any, self.transport).abortConnection())
 
     def _never_opened(self, error: BaseException) -> None:
-        self._proved()
         if not isinstance(error, PeerUnavailable):
             self._listener.distrusted(self._address, error)
 
@@ -98,16 +99,14 @@ class _ReceiverChannel(Channel):
     def _late(self) -> None:
         self.fail(RemoteProtocolError(Refusal.MALFORMED, "no whole first message in time"))
 
-    def _proved(self) -> None:
-        self._listener.limiter.release(self)
-
 
 class ChannelListener(Factory["_ReceiverChannel"]):
     """Takes connections from senders: what a receiver's port is given.
 
-    ``services``: what is offered, by name; "" is the default one.  ``allow``
-    is asked before the handshake is answered: who is not allowed there learns
-    nothing, not even that somebody is here.
+    ``services``: what is offered, by name; "" is the default one.  Who may use
+    none of them gets no answer to the handshake, and so learns nothing, not
+    even that somebody is here; the same for the channels over ``most`` of one
+    sender's.
     """
 
     noisy = False
@@ -120,9 +119,9 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         *,
         timers: IReactorTime,
         random: Callable[[int], bytes],
-        allow: Callable[[str], bool] = lambda name: True,
         now_milliseconds: Callable[[], int] = clock.milliseconds,
         limiter: ConnectionLimiter[_ReceiverChannel] | None = None,
+        most: int = _MAX_CHANNELS_PER_SENDER,
     ) -> None:
         self.realm = realm
         self.services = services
@@ -133,7 +132,8 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         )
         self.due: Callable[[], None] = lambda: None
         self._random = random
-        self._allow = allow
+        self._most = most
+        self._answered: Counter[str] = Counter()
         self._now = now_milliseconds
         self._told = TokenBuckets(_TOLD, capacity=1)
         self._untold = 0
@@ -148,15 +148,25 @@ class ChannelListener(Factory["_ReceiverChannel"]):
             displaced.displaced()
         return channel
 
-    def accept(self, body: bytes) -> Accepted:
+    def accept(self, channel: _ReceiverChannel, body: bytes) -> Accepted:
         now = self._now()
         accepted = self.epochs.accept(
-            body, now_milliseconds=now, allow=self._allow, random=self._random
+            body, now_milliseconds=now, allow=self._has_room, random=self._random
         )
+        self.limiter.release(channel)
+        self._answered[accepted.sender] += 1
         current = self.epochs.current
         if current is not None and current.due(now):
             self.due()
         return accepted
+
+    def _allowed(self, sender: str) -> bool:
+        return any(service.allow(sender) for service in self.services.values())
+
+    def _has_room(self, sender: str) -> bool:
+        if self._answered[sender] >= self._most:
+            raise RemoteProtocolError(Refusal.RATE, f"{sender} has {self._most} channels already")
+        return self._allowed(sender)
 
     def choose(self, name: bytes, peer: PrincipalAddress) -> tuple[Status, IProtocol | None]:
         """Find the service that the sender named."""
@@ -186,7 +196,12 @@ class ChannelListener(Factory["_ReceiverChannel"]):
     def opened(self, channel: _ReceiverChannel) -> None:
         self._channels.add(channel)
 
-    def forget(self, channel: _ReceiverChannel) -> None:
+    def forget(self, channel: _ReceiverChannel, sender: str) -> None:
+        self.limiter.release(channel)
+        if sender:
+            self._answered[sender] -= 1
+            if not self._answered[sender]:
+                del self._answered[sender]
         self._channels.discard(channel)
         if not self._channels:
             idle, self._idle = self._idle, []

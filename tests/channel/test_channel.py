@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IConsumer, IPullProducer, IPushProducer, ITransport
@@ -237,6 +237,10 @@ def _flip(at: int, bit: int = 1) -> Callable[[bytes], bytes]:
 
 
 class ServiceTests(ChannelTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.offer(Recorder())
+
     def opening(self, service: str, *, name: str = "alice") -> tuple[SenderChannel, Wire]:
         channel = self.sender(Recorder(), service, name=name)
         wire = self.dial(channel)
@@ -262,6 +266,7 @@ class ServiceTests(ChannelTestCase):
 
     def test_not_allowed(self) -> None:
         """Who may not use a service is told so, and the application never hears of him."""
+        self.offer(Recorder())
         self.offer(never := Recorder(), "mail", allow=lambda name: name == "carol")
         channel, _ = self.opening("mail")
         error = self.failureResultOf(channel.opened, RefusedByPolicy).value
@@ -271,14 +276,49 @@ class ServiceTests(ChannelTestCase):
         self.assertEqual(never.made, 1)
 
     def test_not_allowed_at_all(self) -> None:
-        """Whom the receiver does not want at all learns nothing, not even that it is there."""
-        self.allowed = {"carol"}
+        """Who may use no service learns nothing, not even that somebody is here: no m2."""
+        self.services.clear()
+        self.offer(Recorder(), "mail", allow=lambda name: name == "carol")
+        self.offer(Recorder(), allow=lambda name: name == "dave")
         with capturedLogs() as captured:
-            channel, wire = self.opening("")
+            channel, wire = self.opening("mail")
         self.failureResultOf(channel.opened, ClosedEarly)
         self.assertEqual(wire.peer.sent, b"")
         self.assertTrue(any("alice" in str(event.get("error")) for event in captured))
+        epoch = self.listener.epochs.current
+        self.assertEqual(len(cast(Any, epoch)._used), 0)
         self.assert_well()
+
+    def test_too_many_channels_of_one_sender(self) -> None:
+        """Over its share a sender is answered by silence, others are not; who leaves makes room."""
+        self.listener._most = 2
+        for _ in range(2):
+            self.offer(Recorder())
+            _, wire = self.opening("")
+        self.offer(Recorder())
+        refused, silent = self.opening("")
+        self.failureResultOf(refused.opened, ClosedEarly)
+        self.assertEqual(silent.peer.sent, b"")
+        others, _ = self.opening("", name="carol")
+        self.successResultOf(others.opened)
+        wire.abortConnection()
+        self.network.settle()
+        self.offer(Recorder())
+        again, _ = self.opening("")
+        self.successResultOf(again.opened)
+
+    def test_counted_until_the_answer(self) -> None:
+        """Section 10: a connection is a stranger's until m2, not until its first record."""
+        self.offer(Recorder())
+        wire = self.dial(channel := self.sender(Recorder()))
+        self.assertEqual(len(self.listener.limiter), 1)
+        wire.cut_after = 2 + int.from_bytes(wire.sent[:2], "big")
+        wire.step()
+        self.assertEqual(len(self.listener.limiter), 0)
+        self.network.settle()
+        self.failureResultOf(channel.opened, ClosedEarly)
+        self.network.advance(20)
+        self.assert_quiet()
 
     def test_declined(self) -> None:
         """An application that does not want the connection is a refusal."""

@@ -95,7 +95,7 @@ class ConnectTests(EndpointTestCase):
     def test_a_busy_receiver(self) -> None:
         """A receiver that drops the connection is tried again, each time with a new key."""
         _, listener, _ = self.serve(other := Recorder())
-        refusing = self.patch(listener, "_allow", lambda name: False)
+        refusing = self.patch(listener, "_allowed", lambda name: False)
         recorder = Recorder()
         connecting = self.connect("alice", "bob", recorder)
         self.assertNoResult(connecting)
@@ -108,7 +108,7 @@ class ConnectTests(EndpointTestCase):
     def test_not_for_ever(self) -> None:
         """After ten seconds of silence the receiver is given up."""
         listener = self.serve(Recorder())[1]
-        self.patch(listener, "_allow", lambda name: False)
+        self.patch(listener, "_allowed", lambda name: False)
         connecting = self.connect("alice", "bob", Recorder())
         self.assertNoResult(connecting)
         self.network.advance(11)

@@ -65,7 +65,7 @@ class ExampleTests(ProgramTestCase):
     def test_server_and_client(self) -> None:
         """The short ones; nobody but alice is served; the server ends when asked to."""
         server = self.serve()
-        self.as_carol("client.py", "bob does not allow us")
+        self.as_carol("client.py", "closed the connection without an answer")
         self.assertEqual(server.stop(), 143)
         self.assert_brief(self.python("client.py"), 5, "not receiving")
 
@@ -124,7 +124,7 @@ class ExampleTests(ProgramTestCase):
         web.expect("Starting factory|starting on")
         self.eventually("bob is there", lambda: self.python("fetch.py").wait() == 0)
         self.assert_prints("fetch.py", "200 b'<p>Welcome.'\n")
-        self.as_carol("client.py", "bob does not allow us")
+        self.as_carol("client.py", "closed the connection without an answer")
         self.assertEqual(web.stop(), -signal.SIGTERM)  # as twistd ends, after a proper shutdown
 
     def as_carol(self, name: str, text: str) -> None:

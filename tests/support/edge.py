@@ -667,7 +667,6 @@ class ChannelTestCase(SynchronousTestCase):
         self.bob = self.realm.receiver("bob")
         self._began, self._first_now = self.network.milliseconds(), self.realm.now.milliseconds
         self.services: dict[str, Service] = {}
-        self.allowed: set[str] | None = None
         self.listener = self.listen(RECEIVER_PORT)
 
     def listen(self, port: int) -> ChannelListener:
@@ -677,7 +676,6 @@ class ChannelTestCase(SynchronousTestCase):
             timers=self.network,
             random=SeededRandom("bob"),
             now_milliseconds=self._now,
-            allow=lambda name: self.allowed is None or name in self.allowed,
         )
         listener.epochs = self.bob.epochs
         self.network.listen(RECEIVER_HOST, port, listener)

@@ -214,12 +214,12 @@ class TunnelTests(EdgeTestCase):
 
     # tunnels that do not come to be
 
-    def refused(self, *patterns: str) -> None:
+    def refused(self, *patterns: str, seconds: float = 0) -> None:
         """A user is turned away by a reset; what is said matches ``patterns``."""
         before = len(self.channel_wires())
         self.told.clear()
         self.use(user := Recorder())
-        self.network.settle()
+        self.network.advance(seconds)
         self.assertIsInstance(user.lost, ConnectionLost)
         self.assertEqual(len(self.told), len(patterns), self.told)
         for line, pattern in zip(self.told, patterns, strict=True):
@@ -242,10 +242,10 @@ class TunnelTests(EdgeTestCase):
         self.refused("^mail of bob: bob does not offer mail$")
 
     def test_not_allowed(self) -> None:
-        """A service that is not for alice: her side is told, bob's port is not touched."""
+        """A service that is not for alice: she is met with silence, bob's port is not touched."""
         self.services["db"] = Service(self.services["db"].factory, lambda name: name == "carol")
         self.serve(service := Recorder())
-        self.refused("^db of bob: bob does not allow us to use db$")
+        self.refused("^db of bob: the peer closed the connection without an answer$", seconds=11)
         self.assertEqual(service.made, 0)
 
     def test_peer_not_there(self) -> None:

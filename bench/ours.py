@@ -28,8 +28,15 @@ _UNLIMITED = {
 class KDC:
     """A KDC with a store of ``principals``, of whom `population.able` can log in."""
 
-    def __init__(self, scratch: Scratch, principals: int, everybody: bool = False) -> None:
+    def __init__(
+        self,
+        scratch: Scratch,
+        principals: int,
+        everybody: bool = False,
+        limits: dict[str, int] = _UNLIMITED,
+    ) -> None:
         self.scratch = scratch
+        self._limits = limits
         self.principals = principals
         self.room = scratch.room(f"kdc-{principals}{'-all' if everybody else ''}")
         self.port = free_port()
@@ -38,7 +45,7 @@ class KDC:
         self.start()
 
     def start(self) -> None:
-        limits = [f"--limit={name}={value}" for name, value in _UNLIMITED.items()]
+        limits = [f"--limit={name}={value}" for name, value in self._limits.items()]
         program = Path(sys.executable).parent / "kdc"
         log = self.room / "log"
         log.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from kdc.errors import ConfigurationError, local_error
 from kdc.files.atomic import PartialFile
-from kdc.files.private import others_can_read
+from kdc.files.regular import read_regular
 from kdc.net.tls import ALPN, STRANGE, fingerprint_of, tls_context
 
 __all__ = ["ServerTLS", "TLSFiles", "make_certificate"]
@@ -52,10 +52,13 @@ class TLSFiles:
     def load(self) -> ServerTLS:
         """Read what is there; nothing is made."""
         if self.key is not None and self.certificate is not None:
-            return ServerTLS(_private(self.key), _read(self.certificate))
+            return ServerTLS(
+                read_regular(self.key, _MAX_BYTES, private=True),
+                read_regular(self.certificate, _MAX_BYTES),
+            )
         if self.key is not None or self.certificate is not None:
             raise ConfigurationError("--tls-key and --tls-certificate go together")
-        both = _private(self.own)
+        both = read_regular(self.own, _MAX_BYTES, private=True)
         return ServerTLS(both, both)
 
     def load_or_make(self) -> ServerTLS:
@@ -93,27 +96,6 @@ class TLSFiles:
             file.show(replace=True)
         finally:
             file.discard()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_MAX_BYTES)
-    except OSError as error:
-        raise local_error(path, error) from None
-
-
-def _private(path: Path) -> bytes:
-    """Read a secret file, which nobody else may be able to."""
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise local_error(path, error) from None
-    if others_can_read(path, mode):
-        raise ConfigurationError(
-            f"{path} can be read by others than its owner", hint=f"chmod 600 {path}"
-        )
-    return _read(path)
 
 
 # Pinned clients do not look at dates, so that wrong clocks do no harm; for the

@@ -20,7 +20,8 @@ from typing import Any
 
 import attrs
 
-from kdc.errors import ConfigurationError, local_error
+from kdc.errors import ConfigurationError
+from kdc.files.regular import read_regular
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
@@ -75,14 +76,8 @@ class Policy:
 
 def read_policy(path: Path) -> Policy:
     """Raises `ConfigurationError` or `LocalIOError`."""
+    text = read_regular(path, _MAX_BYTES)
     try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise local_error(path, error) from None
-    try:
-        if len(text) > _MAX_BYTES:
-            raise ValueError("it is too long")
         return Policy.of(tomllib.loads(text.decode()))
     except ConfigurationError as error:
         raise ConfigurationError(f"{path}: {error}", hint=error.hint) from None

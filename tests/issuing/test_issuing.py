@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import attrs
 
 from kdc.errors import Refusal
@@ -142,6 +145,31 @@ class EpochTests(RealmCase):
             self.realm = Realm()
             self.reply_to_307(self.realm.login(keys_of("bob"), seen), said)
             self.assertEqual(self.realm.login(ALICE).grant("bob").reply.address, expected)
+
+    def test_the_wall_clock_steps(self) -> None:
+        """A step of the wall clock during an epoch, either way, changes no ticket's end."""
+        bob = self.bob()
+        for step in (10**8, -(10**9)):
+            self.realm.now = attrs.evolve(
+                self.realm.now, unix_seconds=self.realm.now.unix_seconds + step
+            )
+            grant = self.realm.login(ALICE).grant("bob")
+            epoch = bob.epochs.current
+            ticket = None if epoch is None else epoch._tickets.open(grant.reply.ticket)
+            self.assertEqual(ticket and ticket.end_milliseconds, 300_000)
+            self.assertEqual(bob.accept(grant.presentation().present()).sender, "alice")
+
+    def test_its_keys_go_with_its_connection(self) -> None:
+        """Nothing in the KDC holds the key of an epoch whose receiver has gone."""
+        bob = self.bob()
+        epoch = self.realm.issuer.realm.epoch_of("bob")
+        if epoch is None:
+            self.fail("no epoch")
+        tickets = weakref.ref(epoch.tickets)
+        del epoch
+        bob.connection.lose()
+        gc.collect()
+        self.assertIsNone(tickets())
 
     def test_ends_with_its_connection(self) -> None:
         """A receiver whose connection broke cannot be reached."""

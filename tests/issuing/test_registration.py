@@ -124,6 +124,21 @@ class OpenTests(RegistrationCase):
         stranger = self.realm.connect(other)
         self.changes_nothing(stranger, stranger.exchange.register("", 1), Refusal.NAME_TAKEN)
 
+    def test_another_signing_key(self) -> None:
+        """Nor is the right reply key with a signing key of somebody else."""
+        self.realm.add(ALICE)
+        other = attrs.evolve(keys_of("alice", "second"), reply_key=ALICE.reply_key)
+        stranger = self.realm.connect(other)
+        self.changes_nothing(stranger, stranger.exchange.register("", 1), Refusal.NAME_TAKEN)
+
+    def test_again_while_disabled(self) -> None:
+        """A disabled principal is not told that all is well, with its own keys."""
+        record = self.realm.add(ALICE)
+        disabled = attrs.evolve(record, status=Status.DISABLED)
+        self.realm.apply(Replace(disabled, record.generation))
+        alice = self.stranger()
+        self.changes_nothing(alice, alice.exchange.register("", 1), Refusal.NAME_TAKEN)
+
     def test_twice_at_once_by_its_owner(self) -> None:
         """Two programs of one new principal that start together are both registered."""
         one, two = self.stranger(), self.stranger()

@@ -356,6 +356,24 @@ class NothingIsSentTests(EdgeTestCase):
         client = self.client("alice", tls=ClientTLS(identity, "kdc.example"))
         self.assertTrue(self.do(client.login()).alive)
 
+    def test_chain(self) -> None:
+        """A server shows the certificates between its own and the CA that the client knows."""
+        ca, key, chain = authority("kdc.example")
+        self.kdc.tls.replace_by(ServerTLS(key, chain + ca))
+        seen: list[Any] = []
+        check = Authority.check
+
+        def look(identity: Authority, connection: Any) -> None:
+            seen.extend(connection.get_peer_cert_chain())
+            check(identity, connection)
+
+        self.patch(Authority, "check", look)
+        client = self.client(
+            "alice", tls=ClientTLS(Authority("kdc.example", self.ca_file(ca)), "kdc.example")
+        )
+        self.do(client.login())
+        self.assertEqual(len(seen), 2)
+
     def test_not_tls(self) -> None:
         """What answers something else is told apart from a KDC."""
         recorder = Recorder()

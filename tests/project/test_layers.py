@@ -129,6 +129,22 @@ def draws_randomness(node: ast.AST) -> TypeGuard[ast.Call]:
     )
 
 
+def compares_secrets(node: ast.AST) -> bool:
+    """Say whether this compares with ``==`` what is called a proof, a code or a secret key."""
+    if not isinstance(node, ast.Compare):
+        return False
+    if not any(isinstance(operator, ast.Eq | ast.NotEq) for operator in node.ops):
+        return False
+    sides = [node.left, *node.comparators]
+    if any(isinstance(side, ast.Constant) for side in sides):
+        return False  # whether there is one at all
+    return any(
+        word in (getattr(side, "attr", "") or getattr(side, "id", "")).lower()
+        for side in sides
+        for word in ("proof", "invitation", "secret", "reply_key", "session_key", "mac")
+    )
+
+
 def sources() -> dict[str, Path]:
     """Return every module of the package and where it is."""
     found = {}
@@ -240,6 +256,15 @@ class LayersTests(SynchronousTestCase):
             tree = ast.parse(self.paths[module].read_text(encoding="utf-8"))
             self.assertEqual([n.lineno for n in ast.walk(tree) if draws_randomness(n)], [], module)
 
+    def test_secrets_are_compared_in_one_place(self) -> None:
+        """What could be guessed byte by byte is compared by `same`, in constant time."""
+        for module, path in self.paths.items():
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            if module != "kdc.protocol.crypto":
+                self.assertNotIn("compare_digest", path.read_text(encoding="utf-8"), module)
+            found = [ast.unparse(node) for node in ast.walk(tree) if compares_secrets(node)]
+            self.assertEqual(found, [], module)
+
     def test_options_stay_at_the_top(self) -> None:
         """Command lines are parsed in the commands, which make settings of them."""
         modules = set(self.paths) - set(self.modules_in("kdc.commands"))
@@ -314,6 +339,19 @@ class ParseTests(SynchronousTestCase):
         ):
             found = any(draws_randomness(node) for node in ast.walk(ast.parse(source)))
             self.assertEqual(found, drawn, source)
+
+    def test_comparisons(self) -> None:
+        """A comparison of secrets is found; one of lengths, or with nothing, is not."""
+        for source, secret in (
+            ("expected == request.invitation", True),
+            ("proof != other", True),
+            ("if a.reply_key == b.reply_key: pass", True),
+            ("record.invitation != b''", False),
+            ("len(proof) == 32", False),
+            ("record.verify_key != key", False),
+        ):
+            found = any(compares_secrets(node) for node in ast.walk(ast.parse(source)))
+            self.assertEqual(found, secret, source)
 
     def test_module_level(self) -> None:
         """Code in a class or a condition runs at import; code in a function does not."""

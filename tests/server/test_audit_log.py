@@ -40,6 +40,12 @@ class FormatTests(SynchronousTestCase):
         self.assertTrue(line.isascii() and line.isprintable())
         self.assertLess(len(line), 4000)
 
+    def test_long_details(self) -> None:
+        """200 characters of a detail are written, and no more."""
+        for length in (199, 200, 201, 100_000):
+            line = format_line(Audit("refused", "", "", "x" * length), 0)
+            self.assertEqual(line.count("x"), min(length, 200))
+
     def test_no_forged_lines(self) -> None:
         """A detail with a line break or an escape does not make a line of its own."""
         forged = "x\n2026-11-23T05:12:15.123Z issued client=mallory"

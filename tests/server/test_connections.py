@@ -467,6 +467,32 @@ class FairnessTests(ServerTestCase):
         self.assertEqual(len(self.kdc.audit) - before, 100)
         self.assertTrue(self.served[0].reading)
 
+    def test_choked_in_the_middle(self) -> None:
+        """Once a client does not read, what has come from it already is not answered either."""
+        self.kdc.add("alice")
+        client = self.secured()
+        exchange = self.exchange(client, "alice")
+        self.say(client, exchange.authenticate().data)
+        (protocol,) = self.kdc.factory._protocols.values()
+        before = len(self.kdc.audit)
+        client.out.write(b"".join(exchange.request_key("x")[0].data for _ in range(100)))
+        Clock.advance(self.network, 0)
+        self.served[0].peer.step()
+        protocol.pauseProducing()
+        self.network.settle()
+        self.assertEqual(len(self.kdc.audit) - before, 16)
+        protocol.resumeProducing()
+        self.network.settle()
+        self.assertEqual(len(self.kdc.audit) - before, 100)
+
+    def test_late_frames(self) -> None:
+        """What a client sends after its connection was ended is not even kept."""
+        self.login("alice")
+        (protocol,) = self.kdc.factory._protocols.values()
+        protocol.close()
+        protocol.dataReceived(bytes(1 << 20))
+        self.assertEqual(len(protocol._frames), 0)
+
     def test_one_account(self) -> None:
         """However many connections ask, one principal gets its share; others are served at once."""
         clients = self.flood(20)

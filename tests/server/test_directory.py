@@ -91,6 +91,19 @@ class DirectoryTestCase(EdgeTestCase):
         return self.failure(expected, everybody(self.known_client(name), DIRECTORY))
 
 
+class OwnKDCTests(DirectoryTestCase):
+    def test_another_kdc(self) -> None:
+        """The directory takes no other for the KDC that it is part of, and says nothing to it."""
+        self.patch(self.directory, "_fingerprint", lambda: "sha256:" + 64 * "0")
+        self.open()
+        self.directory.start()
+        self.network.settle()
+        self.assertNotIn("authenticated", self.kdc.events())
+        self.assertIsNone(self.kdc.realm.epoch_of(DIRECTORY))
+        self.assertFalse(any("receiving" in line for line in self.said), self.said)
+        self.stop()
+
+
 class WhoTests(DirectoryTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -213,10 +213,13 @@ class StartTests(ServiceTestCase):
         junk.write_bytes(b"nothing")
         junk.chmod(0o600)
         (directory / "folder").mkdir(mode=0o700)
+        os.mkfifo(directory / "fifo", 0o600)
         for error, pattern, one, two in (
             (LocalIOError, "missing: No such file", directory / "missing", chain),
             (LocalIOError, "missing: No such file", good, directory / "missing"),
             (LocalIOError, "folder: Is a directory", directory / "folder", chain),
+            (LocalIOError, "fifo is no regular file", directory / "fifo", chain),
+            (LocalIOError, "fifo is no regular file", good, directory / "fifo"),
             (ConfigurationError, "exposed.pem can be read by others", exposed, chain),
             (ConfigurationError, "not a usable pair", junk, chain),
             (ConfigurationError, "not a usable pair", good, junk),
@@ -338,6 +341,31 @@ class StartTests(ServiceTestCase):
 
     def folds(self) -> list[Any]:
         return [call for call in reactor.getDelayedCalls() if "_fold" in str(call)]
+
+    async def test_stop_waits_for_the_disk(self) -> None:
+        """A registration that the disk is busy with when the KDC stops is kept."""
+        service = self.start()
+        begun, release = threading.Event(), threading.Event()
+        self.addCleanup(release.set)
+        apply = service.store.apply
+
+        def slowly(changes: Any) -> Any:
+            begun.set()
+            release.wait(50)
+            return apply(changes)
+
+        self.patch(service.store, "apply", slowly)
+        registering = Deferred.fromCoroutine(self.client(service, "alice").register("", 1))
+        _ = registering.addErrback(lambda failure: failure.trap(KDCUnreachable))
+        await self.eventually("begun", begun.is_set)
+        stopping = Deferred.fromCoroutine(self.stop(service))
+        await self.eventually("closing", lambda: not service._ports)
+        self.assertFalse(stopping.called)
+        release.set()
+        await stopping
+        await registering
+        with contextlib.closing(FlatFileStore.open(self.store, realm="LOCAL")) as store:
+            self.assertIsNotNone(store.get("alice"))
 
     async def test_stop_without_its_socket(self) -> None:
         """The operators' socket being gone, the store is released all the same; no traceback."""

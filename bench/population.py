@@ -15,7 +15,7 @@ __all__ = ["ABLE", "REALM", "fill", "keys_of", "name_of", "sample"]
 REALM = "LOCAL"
 # So many of a store's principals can log in; the others fill it.
 ABLE = 256
-_BATCH = 2000
+_BATCH = 1000
 
 
 def name_of(number: int) -> str:

@@ -7,6 +7,7 @@ again after the KDC was away.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Any
@@ -105,7 +106,9 @@ class ChannelClientEndpoint:
         try:
             channel: Any = await endpoint.connect(raw)
         except (ConnectError, ConnectionClosed, TimeoutError, OSError) as error:
-            raise PeerUnavailable(
+            # Reset before we came to write: it has too many newcomers, as in `_connect`.
+            reset = getattr(error, "osError", None) == errno.ECONNRESET
+            raise (ClosedEarly if reset else PeerUnavailable)(
                 f"{grant.receiver} cannot be reached at {address} port {reply.port}:"
                 f" {reason_of(error)}",
                 hint="is its receiver still running, and no firewall in between?",

@@ -26,6 +26,9 @@ from kdc.protocol.records import RecordStream
 __all__ = ["ChannelListener"]
 
 PRESENT_SECONDS = 5.0
+# A burst of connections is taken before what they sent is read: a moment more, for so many.
+DISPLACED_SECONDS = 0.5
+_MAX_DISPLACED = 64
 _MAX_UNPROVEN = 64
 _MAX_UNPROVEN_PER_ADDRESS = 8
 # So many channels of one sender at a time: each costs descriptors and memory here.
@@ -93,7 +96,10 @@ class _ReceiverChannel(Channel):
             self._listener.distrusted(self._address, error)
 
     def displaced(self) -> None:
-        """Give its place to a newcomer."""
+        """Its place is a newcomer's: prove at once, or go."""
+        self._within(DISPLACED_SECONDS, self.crowded_out)
+
+    def crowded_out(self) -> None:
         self.fail(RemoteProtocolError(Refusal.RATE, "proved nothing while others came"))
 
     def _late(self) -> None:
@@ -137,6 +143,7 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         self._now = now_milliseconds
         self._told = TokenBuckets(_TOLD, capacity=1)
         self._untold = 0
+        self._displaced: dict[_ReceiverChannel, None] = {}
         self._channels: set[_ReceiverChannel] = set()
         self._idle: list[Deferred[None]] = []
 
@@ -145,20 +152,32 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         channel = _ReceiverChannel(self, address)
         displaced = self.limiter.admit(channel, address)
         if displaced is not None:
-            displaced.displaced()
+            self._displace(displaced)
         return channel
+
+    def _displace(self, channel: _ReceiverChannel) -> None:
+        self._displaced[channel] = None
+        channel.displaced()
+        if len(self._displaced) > _MAX_DISPLACED:
+            first = next(iter(self._displaced))
+            del self._displaced[first]
+            first.crowded_out()
 
     def accept(self, channel: _ReceiverChannel, body: bytes) -> Accepted:
         now = self._now()
         accepted = self.epochs.accept(
             body, now_milliseconds=now, allow=self._has_room, random=self._random
         )
-        self.limiter.release(channel)
+        self._proved(channel)
         self._answered[accepted.sender] += 1
         current = self.epochs.current
         if current is not None and current.due(now):
             self.due()
         return accepted
+
+    def _proved(self, channel: _ReceiverChannel) -> None:
+        self.limiter.release(channel)
+        self._displaced.pop(channel, None)
 
     def _allowed(self, sender: str) -> bool:
         return any(service.allow(sender) for service in self.services.values())
@@ -197,7 +216,7 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         self._channels.add(channel)
 
     def forget(self, channel: _ReceiverChannel, sender: str) -> None:
-        self.limiter.release(channel)
+        self._proved(channel)
         if sender:
             self._answered[sender] -= 1
             if not self._answered[sender]:

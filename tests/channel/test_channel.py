@@ -995,18 +995,45 @@ class HostileTests(ChannelTestCase):
         strangers = [Recorder() for _ in range(10)]
         for stranger in strangers:
             self.dial(stranger, address="198.51.100.66")
-        self.network.settle()
+        self.turns()
         self.assertEqual([s.lost is None for s in strangers], [False] * 2 + [True] * 8)
         crowd = [Recorder() for _ in range(100)]
         for number, stranger in enumerate(crowd):
             self.dial(stranger, address=f"198.51.100.{number // 4 + 100}")
-        self.network.settle()
+        self.turns()
         self.assertEqual(sum(s.lost is None for s in strangers + crowd), 64)
         self.assertTrue(all(wire.connected for _, wire in senders))
         self.pair(Recorder(), Recorder())  # who proves at once gets in
         self.network.advance(6)
         self.assertEqual(len(self.listener.limiter), 0)
         self.assert_well()
+
+    def turns(self) -> None:
+        """What was accepted is read, and then who is too many has to go."""
+        self.network.settle()
+        self.network.advance(0.5)
+
+    def test_no_end_of_a_burst(self) -> None:
+        """However many come at one moment, so many and no more are kept."""
+        crowd = [Recorder() for _ in range(300)]
+        for stranger in crowd:
+            self.dial(stranger, address="198.51.100.66")
+        self.network.settle()
+        self.assertEqual(sum(s.lost is None for s in crowd), 8 + 64)
+        self.turns()
+        self.assertEqual(sum(s.lost is None for s in crowd), 8)
+
+    def test_burst(self) -> None:
+        """Many from one address at one moment: who has sent its proof already gets in."""
+        self.offer(Recorder())
+        presents = [self.present() for _ in range(30)]
+        callers = [Recorder() for _ in presents]
+        wires = [self.dial(caller, address="198.51.100.66") for caller in callers]
+        for wire, present in zip(wires, presents, strict=True):
+            wire.write(present)
+        self.turns()
+        self.assertEqual([caller.lost for caller in callers], [None] * 30)
+        self.assertTrue(all(caller.received for caller in callers))  # message 2
 
     def test_gone(self) -> None:
         """Newcomers who go again leave no trace, and nothing in the log."""

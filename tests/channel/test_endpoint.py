@@ -195,14 +195,16 @@ class ReceptionTests(EndpointTestCase):
 
     def test_tickets_of_before(self) -> None:
         """A ticket issued before the KDC went away is good for its lifetime, and no longer."""
-        self.serve(Recorder(), Recorder())
+        listener = self.serve(Recorder(), Recorder())[1]
         client = self.known_client("alice")
         early, late = self.do(client.grant("bob")), self.do(client.grant("bob"))
         self.kdc.stop()
+        self.assertIsNone(listener.epochs.current)
         self.network.advance(290)
         self.successResultOf(self._present(early))
         self.network.advance(20)
         self.failureResultOf(self._present(late), ClosedEarly)
+        self.assertEqual(listener.epochs._retired, [])
 
     def _present(self, grant: Any) -> Any:
         from kdc.channel.sender import SenderChannel

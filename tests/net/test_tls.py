@@ -101,6 +101,12 @@ class NegotiationTests(EdgeTestCase):
         self.assertEqual(theirs[1], ours)
         self.assertNotEqual(theirs[0], theirs[1])
 
+    def test_exporter(self) -> None:
+        """cb is the exporter value of RFC 9266: its label, an empty context, 32 bytes."""
+        handle = handle_of(self.do(self.known_client("alice").connect()))
+        label = b"EXPORTER-Channel-Binding"
+        self.assertEqual(channel_binding(handle), handle.export_keying_material(label, 32, b""))
+
     def test_interfaces(self) -> None:
         """Twisted can make connections with both."""
         from twisted.internet.interfaces import (

@@ -242,6 +242,21 @@ class PlainTests(ExchangeCase):
         answer = dave.exchange.take(encode(Refused(Refusal.NOT_AUTHENTIC, 0)))
         self.assertEqual(answer.nonce, sent.nonce)
 
+    def test_two_refusals_before_authentication(self) -> None:
+        """Two plain 399s answer two requests, the first one first; a third answers nothing."""
+        dave = self.realm.connect(keys_of("dave"))
+        sent = [dave.exchange.register("", 0), dave.exchange.authenticate()]
+        body = encode(Refused(Refusal.RATE, 9))
+        answered = [dave.exchange.take(body).nonce for _ in sent]
+        self.assertEqual(answered, [each.nonce for each in sent])
+        self.assert_refused(Refusal.MALFORMED, dave.exchange.take, body)
+
+    def test_sealed_refusal_of_what_was_not_understood(self) -> None:
+        """A sealed 399 with zeros for N ends the connection, and says what it was."""
+        body = self.sealed(Refused(Refusal.MALFORMED, 0), ZERO_NONCE)
+        error = self.assert_refused(Refusal.MALFORMED, self.alice.exchange.take, body)
+        self.assertIn("did not understand", error.detail)
+
     def test_refusal_after_authentication(self) -> None:
         """After 312 only a sealed 399 is: an impostor cannot say that bob is not there."""
         self.requested()

@@ -92,6 +92,7 @@ class PassphraseTests(SynchronousTestCase):
 
     def test_bounds(self) -> None:
         """1 to 1,024 bytes, counted after normalisation."""
+        self.assertEqual(normal_passphrase("x"), b"x")
         self.assertEqual(len(normal_passphrase("x" * 1024)), 1024)
         self.assertEqual(len(normal_passphrase("e\u0301" * 512)), 1024)
         for typed in ("", "x" * 1025, "\u00e9" * 513):

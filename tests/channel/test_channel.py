@@ -312,11 +312,11 @@ class ServiceTests(ChannelTestCase):
         self.offer(Recorder())
         wire = self.dial(channel := self.sender(Recorder()))
         self.assertEqual(len(self.listener.limiter), 1)
-        wire.cut_after = 2 + int.from_bytes(wire.sent[:2], "big")
-        wire.step()
-        self.assertEqual(len(self.listener.limiter), 0)
+        wire.peer.stalled = True
         self.network.settle()
-        self.failureResultOf(channel.opened, ClosedEarly)
+        self.assertEqual((len(wire.peer.sent), len(self.listener.limiter)), (50, 0))
+        self.network.advance(11)
+        self.failureResultOf(channel.opened)
         self.network.advance(20)
         self.assert_quiet()
 

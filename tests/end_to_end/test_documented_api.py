@@ -132,7 +132,7 @@ class ExampleTests(ProgramTestCase):
         source = (self.directory / name).read_bytes()
         self.file("carol.py", source.replace(b"alice", b"carol"))
         self.key("carol")
-        self.assert_brief(self.python("carol.py"), 8, text)
+        self.assert_brief(self.python("carol.py"), 5, text)
 
     def assert_prints(self, name: str, text: str) -> None:
         program = self.python(name)

@@ -28,6 +28,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kdc.channel._ending import LINGERS, LOST, UNREAD, WRITABLE, Ending, Step, after
 from kdc.channel.transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.errors import IntegrityError, KDCError, PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.net.background import background
@@ -72,10 +73,7 @@ class Channel(Protocol):
         self._paused = False
         self._delivering = False
         self._producer: Any = None
-        self._ending = False
-        self._leaving = False
-        self._end_acknowledged = False
-        self._dropped = False
+        self._ending = Ending.OPEN
         self._capture: Callable[[bytes], None] | None = None
         self._captured: list[bytes] | None = []
         self._error: KDCError | None = None
@@ -128,27 +126,26 @@ class Channel(Protocol):
 
     def send(self, data: bytes) -> None:
         stream = self._stream
-        if stream is None or self._phase is not Phase.OPEN or stream.sent_end or not data:
+        if stream is None or not data or not self._writable:
             return
         self._write(stream.send_data(data))
 
     def end(self) -> None:
         """Make our direction whole once the producer is done; the other goes on."""
-        self._ending = True
+        self._step(Step.END)
         if self._producer is None:
             self._end_now()
 
     def leave(self) -> None:
         """End our direction once the producer is done, then wait for the peer's end."""
-        if self._leaving:
+        if self._ending in UNREAD:
             return
-        self._leaving = True
+        self._step(Step.LEAVE)
         if self._producer is None:
             self._leave_now()
 
     def produce(self, producer: Any, streaming: bool) -> None:
-        stream = self._stream
-        if stream is None or self._phase is not Phase.OPEN or stream.sent_end:
+        if not self._writable:
             producer.stopProducing()
             return
         if self._producer is not None:
@@ -159,9 +156,9 @@ class Channel(Protocol):
     def stop_producing(self) -> None:
         self._producer = None
         cast(Any, self.transport).unregisterProducer()
-        if self._leaving:
+        if self._ending in UNREAD:
             self._leave_now()
-        elif self._ending:
+        elif self._ending is Ending.ENDING:
             self._end_now()
 
     def pause(self) -> None:
@@ -214,8 +211,8 @@ class Channel(Protocol):
     def _data(self, data: bytes) -> None:
         if self._application is None:
             self._first_data(data)
-        elif data and self._leaving:
-            self._dropped = True
+        elif data and self._ending in UNREAD:
+            self._step(Step.DATA_NOT_READ)
         elif data:
             self._application.dataReceived(data)
 
@@ -223,7 +220,7 @@ class Channel(Protocol):
         application = self._application
         if application is None:
             raise RemoteProtocolError(Refusal.MALFORMED, "the end before the first data")
-        if self._dropped:  # nobody has consumed that, and the peer must not think so
+        if self._ending in LOST:  # nobody has consumed that, and the peer must not think so
             self._acknowledge(AckStatus.NOT_ALLOWED)
             return
         if IStreamProtocol.providedBy(application):
@@ -237,7 +234,7 @@ class Channel(Protocol):
 
     def _leave_with_the_peer(self) -> None:
         """The application takes the peer's end for that of all; its producer has to stop."""
-        self._leaving = True
+        self._step(Step.LEAVE)
         producer, self._producer = self._producer, None
         if producer is not None:
             cast(Any, self.transport).unregisterProducer()
@@ -257,13 +254,13 @@ class Channel(Protocol):
             self._close_if_complete()
 
     def _acknowledged(self, ack: Ack) -> None:
-        self._end_acknowledged = True
+        self._step(Step.END_CONFIRMED)
         application = self._application
         if IStreamProtocol.providedBy(application):
             application.acknowledged(ack.status)
         elif IHalfCloseableProtocol.providedBy(application):
             application.writeConnectionLost()
-        if self._leaving:
+        if self._ending in LINGERS:
             self._within(LINGER_SECONDS, self._linger)
         self._close_if_complete()
 
@@ -277,8 +274,16 @@ class Channel(Protocol):
 
     def _end_now(self) -> None:
         stream = self._stream
-        if stream is not None and self._phase is Phase.OPEN and not stream.sent_end:
+        if stream is not None and self._writable:
+            self._step(Step.END_SENT)
             self._write([stream.send_end()])
+
+    @property
+    def _writable(self) -> bool:
+        return self._phase is Phase.OPEN and self._ending in WRITABLE
+
+    def _step(self, step: Step) -> None:
+        self._ending = after(self._ending, step)
 
     def _leave_now(self) -> None:
         if self._phase is not Phase.OPEN:
@@ -287,7 +292,7 @@ class Channel(Protocol):
         # seen: closing with unread bytes would reset the connection under ours.
         self._end_now()
         # Before that the peer may be slow, and what was written is still to arrive.
-        if self._end_acknowledged:
+        if self._ending in LINGERS:
             self._within(LINGER_SECONDS, self._linger)
         self.resume()
 
@@ -298,7 +303,7 @@ class Channel(Protocol):
         """Show the peer that we are here, and see whether it is."""
         self._beat = self._timers.callLater(PING_SECONDS, self._on_beat)
         stream = cast(RecordStream, self._stream)
-        if not self._spoke and not stream.sent_end:
+        if not self._spoke and self._ending in WRITABLE:
             self._write(stream.send_data(b""))
         self._spoke = False
         # Who has ended says nothing more, and from whom we do not read nothing comes.

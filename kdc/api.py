@@ -17,7 +17,6 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
 from twisted.internet.protocol import Factory
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -32,6 +31,8 @@ from kdc.errors import ConfigurationError
 from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.exit_status import run_to_end, show_warnings
+from kdc.net.threads import in_thread
+from kdc.net.waiting import Waiters
 from kdc.protocol.application import ApplicationKeys
 
 __all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey", "run"]
@@ -90,7 +91,7 @@ class Client:
         self._client = client
         self._settings = settings
         self._listening: Listening | None = None
-        self._serving: list[Deferred[None]] = []
+        self._serving = Waiters()
 
     @classmethod
     async def open(
@@ -110,9 +111,7 @@ class Client:
                 f"no secret for {settings.name}", hint="give key_file or passphrase_file"
             )
         # Reads files, derives keys (0.2 s for a passphrase): not for this thread.
-        client = await deferToThreadPool(
-            reactor, reactor.getThreadPool(), client_for, reactor, settings
-        )
+        client = await in_thread(reactor)(client_for, reactor, settings)
         await enter(client, settings, 0, tell=lambda line: cls.log.info("{line}", line=line))
         return cls(client, settings)
 
@@ -195,9 +194,7 @@ class Client:
         `Superseded` when somebody else listens under our name.
         """
         await self.listen(factory, **options)
-        ended: Deferred[None] = Deferred()
-        self._serving.append(ended)
-        await ended
+        await self._serving.wait()
 
     async def session_key(self, peer: str) -> SharedKey:
         """Ask for keys of our own use, without opening a channel; they are good for one use."""
@@ -237,8 +234,7 @@ class Client:
             listening, self._listening = self._listening, None
             await listening.close()
         self._client.close()
-        for ended in self._no_longer_serving():
-            ended.callback(None)
+        self._serving.release()
 
     async def withdraw(self, listening: Listening, service: str) -> None:
         """Offer ``service`` no more; with the last one, stop listening."""
@@ -263,12 +259,7 @@ class Client:
         self.log.error("{name} cannot be reached: {error}", name=self.name, error=failure.value)
         background(listening.close(), "giving up a port")
         listening.failed(failure.value)
-        for ended in self._no_longer_serving():
-            ended.errback(failure)
-
-    def _no_longer_serving(self) -> list[Deferred[None]]:
-        serving, self._serving = self._serving, []
-        return serving
+        self._serving.fail(failure)
 
 
 @implementer(IListeningPort)

@@ -30,6 +30,7 @@ from zope.interface import implementer
 
 from kdc.api import Client
 from kdc.channel.services import DEFAULT_SERVICE
+from kdc.net.waiting import Waiters
 from kdc.protocol.names import check_name, fold_name
 
 __all__ = ["client_endpoint", "server_endpoint"]
@@ -59,21 +60,19 @@ class _Shared:
     reactor: Any
     options: dict[str, str]
     _client: Client | None = None
-    _waiting: list[Deferred[None]] | None = None
+    _opening: bool = False
+    _opened: Waiters = attrs.field(factory=Waiters, init=False)
 
     async def get(self) -> Client:
-        while self._waiting is not None:  # somebody is opening it
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append(waiter)
-            await waiter
+        while self._opening:  # somebody does it for us
+            await self._opened.wait()
         if self._client is None:
-            self._waiting = []
+            self._opening = True
             try:
                 self._client = await Client.open(self.reactor, self.options)
             finally:
-                waiting, self._waiting = self._waiting, None
-                for each in waiting:
-                    each.callback(None)
+                self._opening = False
+                self._opened.release()
         return self._client
 
 

@@ -92,8 +92,7 @@ class KDCClient:
 
     async def link(self) -> KDCLink:
         """Return the connection on which we are authenticated: the open one, or a new one."""
-        await self._lock.acquire()
-        try:
+        async with self._lock:
             link = await self._open_link()
             try:
                 await link.introduced()
@@ -101,8 +100,6 @@ class KDCClient:
                 link.close()
                 raise
             return link
-        finally:
-            self._lock.release()
 
     async def grant(self, peer: str) -> Grant:
         """Return a fresh session key for one channel to ``peer``."""
@@ -124,11 +121,8 @@ class KDCClient:
         return await ask(await self._some_link())
 
     async def _some_link(self) -> KDCLink:
-        await self._lock.acquire()
-        try:
+        async with self._lock:
             return await self._open_link()
-        finally:
-            self._lock.release()
 
     async def _open_link(self) -> KDCLink:
         """Return the connection that is open, or a new one with our proof on its way."""

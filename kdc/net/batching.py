@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 
 from kdc.net.background import background
+from kdc.net.waiting import Deadline, Waiters
 
 __all__ = ["Handover"]
 
@@ -36,14 +36,14 @@ class Handover(Generic[T]):
     ) -> None:
         self._take = take
         self._source = source
-        self._timers = timers
         self._pile: list[T] = []
         self._bytes = 0
         self._opened = False
         self._paused = False
         self._working = False
-        self._idle: Deferred[None] | None = None
-        self._timer: Any = None
+        self._draining = False
+        self._idle = Waiters()
+        self._moment = Deadline(timers)
 
     def add(self, thing: T) -> None:
         """Take ``thing`` along; `arrived` tells when to do so."""
@@ -75,21 +75,15 @@ class Handover(Generic[T]):
 
     async def drained(self) -> None:
         """Return when all that was added has been taken, or will not be: more may not come."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._moment.cancel()
         self._start()
         if self._working:
-            self._idle = Deferred()
-            await self._idle
+            self._draining = True
+            await self._idle.wait()
 
     def _wait(self) -> None:
-        if self._timer is None and self._pile:
-            self._timer = self._timers.callLater(PILE_SECONDS, self._waited)
-
-    def _waited(self) -> None:
-        self._timer = None
-        self._start()
+        if not self._moment.running and self._pile:
+            self._moment.within(PILE_SECONDS, self._start)
 
     def _start(self) -> None:
         if self._opened and self._pile and not self._working:
@@ -103,13 +97,12 @@ class Handover(Generic[T]):
             if self._paused:
                 self._paused = False
                 self._source.resumeProducing()
-            if self._bytes < _PILE_BYTES and self._idle is None:
+            if self._bytes < _PILE_BYTES and not self._draining:
                 self._wait()
                 break
         self._rest()
 
     def _rest(self) -> None:
         self._working = False
-        idle, self._idle = self._idle, None
-        if idle is not None:
-            idle.callback(None)
+        self._draining = False
+        self._idle.release()

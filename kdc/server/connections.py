@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IHandshakeListener,
     IProtocolFactory,
     IPushProducer,
@@ -32,6 +31,7 @@ from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.sockets import host_of, notice_dead_peers
 from kdc.net.tls import ALPN, channel_binding
+from kdc.net.waiting import Deadline
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
 from kdc.server.certificate import ServerTLS
 from kdc.server.store_writer import StoreWriter
@@ -61,8 +61,8 @@ class KDCProtocol(Protocol):
         self._frames = FrameBuffer(MAX_FRAME)
         self._session: Session | None = None
         # All that is still to happen to this connection: its end, and the end of a rest.
-        self._deadline: IDelayedCall | None = None
-        self._rest: IDelayedCall | None = None
+        self._deadline = Deadline(factory.clock)
+        self._rest = Deadline(factory.clock)
         self._newcomer = True
         self._answers: list[bytes] = []
         self._working = False
@@ -111,7 +111,7 @@ class KDCProtocol(Protocol):
         if self._closing:
             return
         transport = cast(Any, self.transport)
-        if self._choked or self._waits or self._rest is not None:
+        if self._choked or self._waits or self._rest.running:
             transport.pauseProducing()
         else:
             transport.resumeProducing()
@@ -163,7 +163,7 @@ class KDCProtocol(Protocol):
 
     def _work(self) -> None:
         session = self._session
-        if session is None or self._working or self._rest is not None:
+        if session is None or self._working or self._rest.running:
             return
         self._working = True
         try:
@@ -181,7 +181,7 @@ class KDCProtocol(Protocol):
     def _answer(self, session: Session) -> None:
         now, seconds = self.factory.now(), self.factory.clock.seconds()
         for _ in range(_FRAMES_AT_ONCE):
-            if self._waits or self._choked or self._closing or self._rest is not None:
+            if self._waits or self._choked or self._closing or self._rest.running:
                 return
             try:
                 body = self._frames.next()
@@ -199,12 +199,11 @@ class KDCProtocol(Protocol):
 
     def _pause(self, seconds: float) -> None:
         """Take nothing from this client for so long."""
-        if not self._closing and self._rest is None:
-            self._rest = self.factory.clock.callLater(seconds, self._go_on)
+        if not self._closing and not self._rest.running:
+            self._rest.within(seconds, self._go_on)
             self._pace()
 
     def _go_on(self) -> None:
-        self._rest = None
         self._pace()
         self._work()
 
@@ -246,9 +245,7 @@ class KDCProtocol(Protocol):
             self.close()
 
     def _within(self, seconds: float, late: Callable[[], None] | None = None) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = self.factory.clock.callLater(seconds, late or self.abort)
+        self._deadline.within(seconds, late or self.abort)
 
     def abort(self) -> None:
         """End the connection at once, whatever was still to be said."""
@@ -257,10 +254,8 @@ class KDCProtocol(Protocol):
         cast(Any, self.transport).abortConnection()
 
     def _cancel_timers(self) -> None:
-        for timer in (self._deadline, self._rest):
-            if timer is not None and timer.active():
-                timer.cancel()
-        self._deadline = self._rest = None
+        self._deadline.cancel()
+        self._rest.cancel()
 
     def _identified(self) -> None:
         self._newcomer = False

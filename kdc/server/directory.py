@@ -36,6 +36,7 @@ from kdc.issuing.realm import Realm
 from kdc.limits import Rate, TokenBuckets
 from kdc.net import clock
 from kdc.net.background import background
+from kdc.net.waiting import Deadline
 from kdc.protocol.crypto import LongTermKeys, same
 from kdc.protocol.directory import (
     DIRECTORY,
@@ -234,7 +235,7 @@ class _Answering(Protocol):
         self._among = among
         self._gone = False
         self._reads: Deferred[None] | None = None  # waited for while the client does not read
-        self._late: Any = None
+        self._late = Deadline(directory.timers)
 
     @property
     def _channel(self) -> ChannelTransport:
@@ -242,7 +243,7 @@ class _Answering(Protocol):
 
     def connectionMade(self) -> None:
         self._among.add(self)
-        self._late = self._directory.timers.callLater(ANSWER_SECONDS, self._too_late)
+        self._late.within(ANSWER_SECONDS, self.drop)
 
     def dataReceived(self, data: bytes) -> None:
         self.drop()
@@ -256,8 +257,7 @@ class _Answering(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._gone = True
         self._among.discard(self)
-        if self._late is not None:
-            self._late.cancel()
+        self._late.cancel()
         self.resumeProducing()
 
     def pauseProducing(self) -> None:
@@ -274,10 +274,6 @@ class _Answering(Protocol):
 
     def drop(self) -> None:
         self._channel.abortConnection()
-
-    def _too_late(self) -> None:
-        self._late = None
-        self.drop()
 
     async def _answer(self) -> None:
         wait = self._directory.wait(self.client)

@@ -15,8 +15,6 @@ import attrs
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IDelayedCall
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
@@ -31,6 +29,8 @@ from kdc.limits import Limits
 from kdc.net.background import background
 from kdc.net.clock import use_monotonic_timers
 from kdc.net.sockets import listen_at
+from kdc.net.threads import in_thread
+from kdc.net.waiting import Deadline
 from kdc.protocol.directory import DIRECTORY
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import TLSFiles
@@ -106,7 +106,7 @@ class KDCService(Service):
         # Who lists a million principals must not keep registrations waiting.
         self._reading_pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-reading")
         self._admin = SocketPath(settings.store)
-        self._folding: IDelayedCall | None = None
+        self._folding = Deadline(reactor)
         self._unwatch: Callable[[], None] = lambda: None
         self._directory: Directory | None = None
         self._hangup_before: Any = signal.SIG_DFL
@@ -210,10 +210,9 @@ class KDCService(Service):
     def _build(self) -> None:
         settings, reactor = self.settings, self._reactor
 
-        def run_in(pool: ThreadPool) -> Callable[..., Deferred[Any]]:
-            return lambda call, *args: deferToThreadPool(reactor, pool, call, *args)
-
-        self.audit = AuditLog(settings.output, clock=reactor, run=run_in(self._log_pool))
+        self.audit = AuditLog(
+            settings.output, clock=reactor, run=in_thread(reactor, self._log_pool)
+        )
         self._open_log()
         realm = Realm(
             settings.realm,
@@ -225,8 +224,8 @@ class KDCService(Service):
             limits=settings.limits,
             permits=settings.permits,
         )
-        self._in_store_thread = run_in(self._pool)
-        self._in_reading_thread = run_in(self._reading_pool)
+        self._in_store_thread = in_thread(reactor, self._pool)
+        self._in_reading_thread = in_thread(reactor, self._reading_pool)
         self.writer = StoreWriter(self.store, self._in_store_thread)
         self.factory = KDCFactory(Issuer(realm), self.writer, clock=reactor, limits=settings.limits)
 
@@ -343,12 +342,10 @@ class KDCService(Service):
 
     def _fold_soon(self) -> None:
         """Bring a small pwd.txt up to date for those who read it, once it is quiet."""
-        if self._folding is None and len(self.store) <= _FOLD_RECORDS:
-            self._folding = self._reactor.callLater(_FOLD_SECONDS, self._fold)
+        if not self._folding.running and len(self.store) <= _FOLD_RECORDS:
+            self._folding.within(_FOLD_SECONDS, self._fold)
 
     def _fold(self) -> None:
-        self._folding = None
-
         async def fold() -> None:
             await self._in_store_thread(self.store.fold)
 
@@ -402,8 +399,7 @@ class KDCService(Service):
             # Behind whatever an operator has begun, and what that has to say to the log.
             yield "finishing an operator's command", functools.partial(run, lambda: None)
         yield "leaving the store", self._unwatch
-        if self._folding is not None:
-            yield "folding no more", self._folding.cancel
+        yield "folding no more", self._folding.cancel
         self.audit.add(Audit("stopped", "", ""))
         yield "writing the activity log", self.audit.flush
         for pool in self._pools:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 
 from kdc.net.background import background
+from kdc.net.waiting import Waiters
 from kdc.store import Change, Result, Store
 
 __all__ = ["StoreWriter"]
@@ -34,7 +35,7 @@ class StoreWriter:
         self._run = run
         self._waiting: list[tuple[Change, Deferred[Result]]] = []
         self._busy = False
-        self._idle: list[Deferred[None]] = []
+        self._idle = Waiters()
 
     def submit(self, change: Change) -> Deferred[Result]:
         """Fire when ``change`` is durable or refused; fail with `StoreError`."""
@@ -46,9 +47,7 @@ class StoreWriter:
     async def drain(self) -> None:
         """Return when nothing is waiting or under way."""
         while self._busy:
-            idle: Deferred[None] = Deferred()
-            self._idle.append(idle)
-            await idle
+            await self._idle.wait()
 
     def _start(self) -> None:
         if not self._busy:
@@ -68,6 +67,4 @@ class StoreWriter:
                 for (_, done), result in zip(batch, results, strict=True):
                     done.callback(result)
         self._busy = False
-        idle, self._idle = self._idle, []
-        for waiter in idle:
-            waiter.callback(None)
+        self._idle.release()

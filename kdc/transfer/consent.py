@@ -75,11 +75,8 @@ class Consent:
         if self.accept_from and sender not in self.accept_from:
             raise RefusedByPolicy("it takes nothing from you")
         if self.ask:
-            await self._lock.acquire()
-            try:
+            async with self._lock:
                 await self._question(sender, offer)
-            finally:
-                self._lock.release()
 
     def close(self) -> None:
         """No answer is waited for any more."""

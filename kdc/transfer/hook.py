@@ -12,6 +12,7 @@ from twisted.internet.error import ProcessDone, ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
+from kdc.net.waiting import Deadline, Waiters
 from kdc.terminal import harmless, shown
 
 __all__ = ["Hook"]
@@ -53,7 +54,7 @@ class Hook:
         self._tell = tell
         self._waiting: deque[Mapping[str, str]] = deque()
         self._running: _Running | None = None
-        self._idle: list[Deferred[None]] = []
+        self._idle = Waiters()
 
     def run(self, values: Mapping[str, str]) -> None:
         """Run it for ``values`` when those before are done."""
@@ -66,17 +67,13 @@ class Hook:
     async def when_idle(self) -> None:
         """Return when nothing is left to run."""
         if self._running is not None:
-            idle: Deferred[None] = Deferred()
-            self._idle.append(idle)
-            await idle
+            await self._idle.wait()
 
     def _next(self) -> None:
         if self._running is not None:
             return
         if not self._waiting:
-            idle, self._idle = self._idle, []
-            for waiter in idle:
-                waiter.callback(None)
+            self._idle.release()
             return
         values = self._waiting.popleft()
         running = self._running = _Running()
@@ -89,11 +86,11 @@ class Hook:
         except (OSError, ValueError) as error:
             self._finish((1, str(error)))
             return
-        late = self._reactor.callLater(MOST_SECONDS, _kill, process)
+        late = Deadline(self._reactor)
+        late.within(MOST_SECONDS, lambda: _kill(process))
 
         def ended(result: tuple[int, str]) -> None:
-            if late.active():
-                late.cancel()
+            late.cancel()
             self._finish(result)
 
         _ = running.ended.addCallback(ended)

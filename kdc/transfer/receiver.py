@@ -27,6 +27,7 @@ from kdc.errors import (
 )
 from kdc.net.background import background
 from kdc.net.batching import Handover
+from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.records import AckStatus
 from kdc.transfer._framing import Content, ItemReader
 from kdc.transfer.deposit import Anew, Arrival, Deposit, Sealed, Stored
@@ -193,8 +194,8 @@ class _ReceiveProtocol(Protocol):
         self._arriving: Handover[Arrival]
         self._arrived = 0
         self._error: KDCError | None = None
-        self._gone: list[Deferred[None]] = []
-        self._late: Any = None
+        self._gone = Waiters()
+        self._late = Deadline(inbox.timers)
 
     @property
     def _channel(self) -> ChannelTransport:
@@ -215,7 +216,7 @@ class _ReceiveProtocol(Protocol):
             for event in self._reader.feed(data):
                 if isinstance(event, Offer):
                     self._step(Step.OFFER)
-                    self._cancel()
+                    self._late.cancel()
                     background(self._answer(event), "an offer")
                 else:
                     self._step(Step.CONTENT)
@@ -238,7 +239,7 @@ class _ReceiveProtocol(Protocol):
         except RemoteProtocolError as error:
             self._refuse(error)
             self._step(Step.END)
-        self._cancel()
+        self._late.cancel()
         await self._arriving.drained()
         if self.phase is Phase.STORING and self._deposit is not None:
             try:
@@ -264,7 +265,7 @@ class _ReceiveProtocol(Protocol):
         """`acknowledged` says more."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._cancel()
+        self._late.cancel()
         if self._consent is not None:
             self._consent.cancel()
         if self.phase is Phase.STORED:
@@ -291,9 +292,7 @@ class _ReceiveProtocol(Protocol):
     async def gone(self) -> None:
         """Return when its place is free."""
         if self.phase not in _ENDED:
-            gone: Deferred[None] = Deferred()
-            self._gone.append(gone)
-            await gone
+            await self._gone.wait()
 
     async def give_way(self) -> None:
         """End this, and return when its place is free."""
@@ -364,9 +363,7 @@ class _ReceiveProtocol(Protocol):
         self._step(step)
         if self._deposit is not None:
             self._leave_key(self._deposit)
-        gone, self._gone = self._gone, []
-        for waiter in gone:
-            waiter.callback(None)
+        self._gone.release()
 
     def _step(self, step: Step) -> None:
         after = TRANSITIONS.get((self.phase, step))
@@ -394,18 +391,11 @@ class _ReceiveProtocol(Protocol):
             self._error = error
 
     def _within(self, seconds: float) -> None:
-        self._cancel()
-        self._late = self._inbox.timers.callLater(seconds, self._too_late)
+        self._late.within(seconds, self._too_late)
 
     def _too_late(self) -> None:
-        self._late = None
         self._fail(PeerUnavailable("the sender neither goes on nor leaves"))
         self._channel.abortConnection()
-
-    def _cancel(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
 
 
 async def _awaited(work: Awaitable[None]) -> None:

@@ -30,6 +30,7 @@ from kdc.errors import (
 )
 from kdc.hostile_text import shown
 from kdc.net.background import background
+from kdc.net.waiting import Deadline
 from kdc.protocol.records import EVEN_DATA, AckStatus
 from kdc.transfer._framing import AnswerReader
 from kdc.transfer._held import HeldByReceiver
@@ -157,7 +158,7 @@ class SendProtocol(TwistedProtocol):
         self._stream: Stream | None = None
         self._resumed: Deferred[None] | None = None
         self._error: KDCError | None = None
-        self._late: Any = None
+        self._late = Deadline(timers)
 
     @property
     def _channel(self) -> ChannelTransport:
@@ -194,16 +195,16 @@ class SendProtocol(TwistedProtocol):
         except IntegrityError as error:
             self._fail(error)
             return
-        self._cancel()
+        self._late.cancel()
         if self.phase is Phase.FAILED:
             self._fail(self._refusal(Refuse(status)))
             return
         # The receiver is still to hear that we know; then it may forget it.
-        self._late = self._timers.callLater(FAREWELL_SECONDS, self._delivered)
+        self._late.within(FAREWELL_SECONDS, self._delivered)
         self._channel.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._cancel()
+        self._late.cancel()
         self.stopProducing()
         if self.phase is Phase.DELIVERED:
             self._delivered()
@@ -237,7 +238,7 @@ class SendProtocol(TwistedProtocol):
         elif isinstance(answer, Refuse):
             self._fail(self._refusal(answer))
         else:
-            self._cancel()
+            self._late.cancel()
             background(self._send(), "sending")
 
     def _step(self, step: Step) -> None:
@@ -273,7 +274,6 @@ class SendProtocol(TwistedProtocol):
         self._within(ACK_SECONDS, "was sent everything, but did not confirm it")
 
     def _delivered(self) -> None:
-        self._late = None
         if not self.done.called:
             self.done.callback(Delivery(self._channel.principal, self._sent))
 
@@ -306,7 +306,6 @@ class SendProtocol(TwistedProtocol):
 
     def _within(self, seconds: float, what: str) -> None:
         def late() -> None:
-            self._late = None
             self._fail(
                 PeerUnavailable(
                     f"{self._channel.principal} {what} within {seconds / 60:.0f} minutes",
@@ -314,18 +313,13 @@ class SendProtocol(TwistedProtocol):
                 )
             )
 
-        self._late = self._timers.callLater(seconds, late)
+        self._late.within(seconds, late)
 
     def _fail(self, error: KDCError) -> None:
         if self.phase is not Phase.DELIVERED:  # what was confirmed stays so
             self._error = self._error or error
             self.phase = Phase.FAILED
         self._channel.abortConnection()
-
-    def _cancel(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
 
 
 def send_factory(

@@ -45,6 +45,7 @@ from kdc.errors import (
 )
 from kdc.net import clock
 from kdc.net.retry import backoff, reason_of
+from kdc.net.waiting import Deadline
 from kdc.protocol.handshake import Epoch
 from kdc.protocol.kdc_exchange import Grant
 
@@ -149,6 +150,7 @@ class Reception:
         self._link: KDCLink | None = None
         self._stopped = False
         self._wake: Deferred[None] | None = None
+        self._forgetting = Deadline(client.reactor)
 
     async def run(self) -> None:
         """Stay reachable until `stop`.
@@ -157,21 +159,24 @@ class Reception:
         on: refused, wrong KDC, or superseded.
         """
         attempt = 0
-        while not self._stopped:
-            try:
-                await self._begin()
-                attempt = 0
-                await self._stay()
-            except _FATAL:
-                self._listener.epochs.clear()
-                raise
-            except KDCError as error:
-                if self._stopped:
-                    return
-                pause = self._pause(error, attempt)
-                attempt += 1
-                self._lost(error, pause)
-                await self._sleep(pause)
+        try:
+            while not self._stopped:
+                try:
+                    await self._begin()
+                    attempt = 0
+                    await self._stay()
+                except _FATAL:
+                    self._listener.epochs.clear()
+                    raise
+                except KDCError as error:
+                    if self._stopped:
+                        return
+                    pause = self._pause(error, attempt)
+                    attempt += 1
+                    self._lost(error, pause)
+                    await self._sleep(pause)
+        finally:
+            self._forgetting.cancel()
 
     def stop(self) -> None:
         """Leave the KDC; channels that are open go on."""
@@ -208,6 +213,7 @@ class Reception:
             sent_milliseconds=sent,
         )
         self._listener.epochs.begin(epoch, clock.milliseconds())
+        self._forget()
 
     async def _stay(self) -> None:
         """Return when stopped; raise when the KDC is gone or another took our name."""
@@ -225,7 +231,14 @@ class Reception:
             )
         if not self._stopped:
             self._listener.epochs.retire(clock.milliseconds())
+            self._forget()
             raise KDCUnreachable(f"the connection to the KDC at {self._client.where} was lost")
+
+    def _forget(self) -> None:
+        """Forget the keys of old epochs when their time has come, also if nobody comes then."""
+        remaining = self._listener.epochs.forget(clock.milliseconds())
+        if remaining is not None:
+            self._forgetting.within(remaining / 1000, self._forget)
 
     @property
     def _living(self) -> KDCLink:

@@ -11,6 +11,7 @@ from kdc.channel.channel import Channel
 from kdc.channel.services import Status
 from kdc.channel.transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable, Refusal, RefusedByPolicy, RemoteProtocolError
+from kdc.net import clock
 from kdc.net.sockets import host_of
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.handshake import SECOND_BYTES, Presentation
@@ -43,9 +44,11 @@ class SenderChannel(Channel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self._within(ANSWER_SECONDS, self._unanswered)
+        presentation = cast(Presentation, self._presentation)
         try:
-            cast(Any, self.transport).write(cast(Presentation, self._presentation).present())
-        except RemoteProtocolError as error:
+            presentation.require_in_time(clock.milliseconds())
+            cast(Any, self.transport).write(presentation.present())
+        except (PeerUnavailable, RemoteProtocolError) as error:
             self.fail(error)
 
     def _shake(self, body: bytes) -> None:

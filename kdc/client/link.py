@@ -22,6 +22,7 @@ from kdc.errors import (
     Superseded,
     WrongIdentity,
 )
+from kdc.net import clock
 from kdc.net.sockets import notice_dead_peers
 from kdc.net.tls import ALPN, channel_binding, peer_fingerprint
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
@@ -152,8 +153,9 @@ class KDCLink(Protocol):
         return (await self._ask(sent, Changed, "the deletion was refused")).generation
 
     async def request_key(self, peer: str) -> Grant:
+        asked = clock.milliseconds()
         sent, grant = self._speaking.request_key(peer)
-        return grant(await self._ask(sent, KeyReply, f"no key for {peer}"))
+        return grant(await self._ask(sent, KeyReply, f"no key for {peer}"), asked)
 
     async def receive_under(self, receiver_key: bytes, address: str, port: int) -> Receiving:
         sent = self._speaking.receive_under(receiver_key, address, port)

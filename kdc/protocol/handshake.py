@@ -12,7 +12,7 @@ from collections.abc import Callable
 import attrs
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from kdc.errors import Refusal, RemoteProtocolError, malformed
+from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError, malformed
 from kdc.protocol.application import ApplicationKeys, application_keys
 from kdc.protocol.codec import Layout, enc, fixed, frame, uint, variable
 from kdc.protocol.crypto import EpochSecret, ReplyKey, same, ticket_key
@@ -75,11 +75,25 @@ class Presentation:
         receiver: str,
         reply: KeyReply,
         ephemeral: X25519PrivateKey,
+        until_milliseconds: int,
     ) -> None:
         prologue = _prologue(realm, sender, receiver, reply.epoch_id, reply.ticket)
         self._noise = Initiator(prologue, reply.session_key, reply.receiver_key, ephemeral)
         self._epoch_id = reply.epoch_id
         self._ticket = reply.ticket
+        self._until = until_milliseconds
+
+    def require_in_time(self, now_milliseconds: int) -> None:
+        """Raise `PeerUnavailable` when L seconds have passed since the key was asked for.
+
+        To be called just before `present`: connecting takes its time, and a
+        receiver that has forgotten its epoch could only drop us in silence.
+        """
+        if now_milliseconds > self._until:
+            raise PeerUnavailable(
+                "the session key had expired before the receiver could be reached",
+                hint="try again: each try has a key of its own",
+            )
 
     def present(self) -> bytes:
         """Return the 309 frame.  Nothing else may be sent before `finish`.
@@ -291,6 +305,16 @@ class Epochs:
             if epoch is not None and epoch.epoch_id == epoch_id:
                 return epoch
         raise _refused("the epoch is not one of ours")
+
+    def forget(self, now_milliseconds: int) -> int | None:
+        """Forget the keys whose time has passed; return in how many milliseconds the next are due.
+
+        None if there are none.  Everything here does so by itself, but who is
+        visited by nobody would keep his old keys.
+        """
+        self._forget(now_milliseconds)
+        # At its very last millisecond an epoch is still good.
+        return min((until + 1 - now_milliseconds for _, until in self._retired), default=None)
 
     def _forget(self, now_milliseconds: int) -> None:
         self._retired = [(e, until) for e, until in self._retired if now_milliseconds <= until]

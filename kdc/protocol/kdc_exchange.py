@@ -90,6 +90,8 @@ class Grant:
     receiver: str
     reply: KeyReply = attrs.field(repr=False)
     _ephemeral: X25519PrivateKey | None = attrs.field(repr=False)
+    # By our own clock that counts sleep, just before the 305 was sent.
+    _asked_milliseconds: int = attrs.field(repr=False)
 
     def presentation(self) -> Presentation:
         """Begin the channel this key is for; there is no second one under it."""
@@ -100,6 +102,7 @@ class Grant:
             receiver=self.receiver,
             reply=self.reply,
             ephemeral=ephemeral,
+            until_milliseconds=self._asked_milliseconds + 1000 * self.reply.lifetime_seconds,
         )
 
     def application_keys(self) -> ApplicationKeys:
@@ -194,13 +197,18 @@ class Exchange:
         signed = draft.signed(self._keys.realm, self._binding, self._keys.name)
         return self._send(attrs.evolve(draft, old_signature=self._keys.sign(*signed)))
 
-    def request_key(self, peer: str) -> tuple[Sent, Callable[[KeyReply], Grant]]:
-        """Ask for a session key; the second result makes the reply usable."""
+    def request_key(self, peer: str) -> tuple[Sent, Callable[[KeyReply, int], Grant]]:
+        """Ask for a session key; the second result makes the reply usable.
+
+        It takes the reply, and the milliseconds at which it was asked for.
+        """
         ephemeral = X25519PrivateKey.from_private_bytes(self._random(32))
         public = ephemeral.public_key().public_bytes_raw()
         sent = self._send(KeyRequest(peer, public, self._nonce()))
         keys = self._keys
-        return sent, lambda reply: Grant(keys.realm, keys.name, peer, reply, ephemeral)
+        return sent, lambda reply, asked: Grant(
+            keys.realm, keys.name, peer, reply, ephemeral, asked
+        )
 
     def receive_under(self, receiver_key: bytes, address: str, port: int) -> Sent:
         """Begin an epoch under this public key, at this address (empty: as the KDC sees us)."""

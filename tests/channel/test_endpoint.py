@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from kdc.channel.channel import ClosedEarly
 from kdc.channel.endpoint import ChannelClientEndpoint, Reception
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.services import Service
+from kdc.client.link import KDCLink
 from kdc.errors import (
     AuthenticationRefused,
     ExitStatus,
+    KDCUnreachable,
     PeerUnavailable,
     RefusedByPolicy,
     Superseded,
+    TooBusy,
 )
+from kdc.net import clock
 from kdc.store import Delete
 from tests.support.core import keys_of
 from tests.support.edge import KDC, EdgeTestCase, Recorder, factory_of
@@ -146,6 +154,8 @@ class ConnectTests(EndpointTestCase):
 
 
 class ReceptionTests(EndpointTestCase):
+    real_milliseconds = staticmethod(clock.milliseconds)
+
     def test_stop(self) -> None:
         """After stop nobody new is sent here; open channels go on, nothing else is left."""
         reception, _, running = self.serve(other := Recorder())
@@ -203,8 +213,121 @@ class ReceptionTests(EndpointTestCase):
         self.network.advance(290)
         self.successResultOf(self._present(early))
         self.network.advance(20)
+        late._asked_milliseconds += 60_000  # our own clock would not let it be presented
         self.failureResultOf(self._present(late), ClosedEarly)
         self.assertEqual(listener.epochs._retired, [])
+
+    def test_a_key_that_is_too_old(self) -> None:
+        """A sender presents no key later than L seconds after it asked for it."""
+        _, listener, _ = self.serve(other := Recorder())
+        client = self.known_client("alice")
+        early, late = self.do(client.grant("bob")), self.do(client.grant("bob"))
+        self.network.advance(300)
+        self.successResultOf(self._present(early))
+        self.network.advance(0.001)
+        presented: list[object] = []
+        self.patch(listener, "accept", lambda *arguments: presented.append(arguments))
+        error = self.failureResultOf(self._present(late), PeerUnavailable).value
+        self.assertIn("had expired", str(error))
+        self.assertEqual((presented, other.made), ([], 1))
+
+    def test_keys_are_forgotten_by_themselves(self) -> None:
+        """L seconds after its KDC is gone a receiver has no key left, though nobody comes."""
+        _, listener, running = self.serve(Recorder())
+        self.kdc.stop()
+        self.network.advance(299)
+        self.assertEqual(len(listener.epochs._retired), 1)
+        self.network.advance(2)
+        self.assertEqual((listener.epochs.current, listener.epochs._retired), (None, []))
+        self.assertNoResult(running)
+
+    def test_renewed_keys_are_forgotten_by_themselves(self) -> None:
+        """So are those of an epoch that another has followed."""
+        _, listener, _ = self.serve(Recorder())
+        self.network.advance(24 * 3600 + 1)
+        self.assertEqual(len(listener.epochs._retired), 1)
+        self.network.advance(301)
+        self.assertEqual(listener.epochs._retired, [])
+
+    def test_counts_from_sending(self) -> None:
+        """A receiver notes the time before it asks: a slow answer makes it stricter, not laxer."""
+        ask = KDCLink.receive_under
+
+        async def slowly(link: KDCLink, *asked: Any) -> Any:
+            await deferLater(self.network, 2.0)
+            return await ask(link, *asked)
+
+        self.patch(KDCLink, "receive_under", slowly)
+        self.serve(Recorder(), Recorder())
+        self.network.advance(3)
+        client = self.known_client("alice")
+        early, late = self.do(client.grant("bob")), self.do(client.grant("bob"))
+        self.network.advance(297.5)
+        self.successResultOf(self._present(early))
+        self.network.advance(1)
+        self.failureResultOf(self._present(late), ClosedEarly)
+
+    def test_the_wall_clock_steps(self) -> None:
+        """A receiver's wall clock is set during an epoch, either way: tickets end as before."""
+        wall = [1_800_000_000]
+        self.patch(time, "time", lambda: float(wall[0]))
+        self.patch(time, "time_ns", lambda: wall[0] * 10**9)
+        self.patch(time, "clock_gettime_ns", self._clocks(wall))
+        self.patch(clock, "milliseconds", self.real_milliseconds)
+        _, listener, _ = self.serve(*(Recorder() for _ in range(4)))
+        listener._now = clock.milliseconds
+        client = self.known_client("alice")
+        for step in (10**8, -(10**9)):
+            early, late = self.do(client.grant("bob")), self.do(client.grant("bob"))
+            wall[0] += step
+            self.network.advance(299)
+            self.successResultOf(self._present(early))
+            self.network.advance(2)
+            late._asked_milliseconds += 60_000
+            self.failureResultOf(self._present(late), ClosedEarly)
+
+    def _clocks(self, wall: list[int]) -> Callable[[int], int]:
+        def read(number: int) -> int:
+            if number == time.CLOCK_REALTIME:
+                return wall[0] * 10**9
+            return self.network.milliseconds() * 1_000_000
+
+        return read
+
+    def test_told_when_to_come_back(self) -> None:
+        """A receiver that the KDC tells to wait does not ask before."""
+        asked: list[float] = []
+
+        async def busy(*_: object) -> Any:
+            asked.append(self.network.seconds())
+            raise TooBusy("too often", retry_after=45)
+
+        self.patch(KDCLink, "receive_under", busy)
+        _, _, running = self.serve(Recorder())
+        self.network.advance(44)
+        self.assertEqual(len(asked), 1)
+        self.network.advance(2)
+        self.assertEqual(len(asked), 2)
+        self.assertNoResult(running)
+
+    def test_not_at_once(self) -> None:
+        """After each failure a receiver waits longer, up to a minute, before it asks again."""
+        asked: list[float] = []
+
+        async def fails(*_: object) -> Any:
+            asked.append(self.network.seconds())
+            if len(asked) > 100:
+                raise AuthenticationRefused("the test has seen enough")
+            raise KDCUnreachable("not now")
+
+        self.patch(KDCLink, "receive_under", fails)
+        _, _, running = self.serve(Recorder())
+        self.network.advance(600)
+        self.assertNoResult(running)
+        waits = [after - before for before, after in itertools.pairwise(asked)]
+        for attempt, wait in enumerate(waits):
+            most = min(60.0, 0.5 * 2**attempt)
+            self.assertTrue(most / 2 <= wait <= most + 0.01, (attempt, wait))
 
     def _present(self, grant: Any) -> Any:
         from kdc.channel.sender import SenderChannel
@@ -227,6 +350,7 @@ class ReceptionTests(EndpointTestCase):
         self.assertNoResult(second)
         self.assertEqual(self.kdc.events().count("epoch-begun"), 2)
         self.assertIsNone(listener.epochs.current)
+        grant._asked_milliseconds = self.network.milliseconds()  # else we would not present it
         self.failureResultOf(self._present(grant), ClosedEarly)
         self.assertEqual(never.made, 0)
         self.assert_reaches(other)

@@ -160,7 +160,7 @@ class SecrecyTests(CoreTestCase):
         reply = self.ask(alice, sent)
         if not isinstance(reply, KeyReply):
             self.fail(f"{reply}")
-        granted = grant(reply)
+        granted = grant(reply, 0)
         keys = attrs.evolve(granted).application_keys()
         self.secrets |= {
             "session key": reply.session_key,

@@ -297,6 +297,7 @@ class PresentTests(VectorCase):
             receiver="bob",
             reply=self.reply(vector, vector.body[21:-48]),
             ephemeral=X25519PrivateKey.from_private_bytes(vector.raw("ephemeral")),
+            until_milliseconds=0,
         )
         self.assertEqual(presentation.present(), frame(vector.body))
         stream = presentation.finish(vector.raw("answer"))
@@ -334,7 +335,7 @@ class ApplicationTests(PresentTests):
         (vector,) = (vector for vector in read("application") if vector.good)
         ephemeral = X25519PrivateKey.from_private_bytes(vector.raw("ephemeral"))
         reply = self.reply(vector, vector.body[18:-32])
-        keys = Grant("LOCAL", "alice", "bob", reply, ephemeral).application_keys()
+        keys = Grant("LOCAL", "alice", "bob", reply, ephemeral, 0).application_keys()
         self.assertEqual(keys.proof, vector.body[-32:])
         self.assertEqual(keys.derive(vector.raw("label").decode()), vector.raw("key"))
 

@@ -162,7 +162,7 @@ class Connection:
         message = self.ask(sent).message
         if not isinstance(message, KeyReply):
             raise ValueError(f"no key for {peer}: {message}")
-        return grant(message)
+        return grant(message, self.realm.now.milliseconds)
 
 
 class Realm:
@@ -335,6 +335,7 @@ def presentation_of(grant: Grant, **changed: object) -> Presentation:
         "receiver": grant.receiver,
         "reply": grant.reply,
         "ephemeral": grant._ephemeral,
+        "until_milliseconds": 0,
     }
     return Presentation(**{**honest, **changed})  # type: ignore[arg-type]
 

@@ -23,6 +23,7 @@ from typing import Any
 
 from kdc.errors import ConfigurationError, local_error
 from kdc.files.atomic import PartialFile
+from kdc.files.private import read_small
 from kdc.hostile_text import shown
 
 __all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "save"]
@@ -53,8 +54,7 @@ def load(path: Path | None = None) -> dict[str, str]:
     named = path is not None
     path = path or default_path()
     try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_BYTES + 1)
+        text = read_small(path, _MAX_BYTES)
     except FileNotFoundError as error:
         if named:
             raise local_error(path, error) from None
@@ -62,11 +62,11 @@ def load(path: Path | None = None) -> dict[str, str]:
     except OSError as error:
         raise local_error(path, error) from None
     try:
-        if len(text) > _MAX_BYTES:
-            raise ValueError("it is too long")
         values = tomllib.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: {error}", hint="it must be TOML") from None
+        raise ConfigurationError(
+            f"{shown(str(path), 4096)}: {error}", hint="it must be TOML"
+        ) from None
     return {key: _value(path, key, value) for key, value in values.items()}
 
 

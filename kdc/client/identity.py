@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import attrs
 import service_identity
@@ -13,11 +14,14 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from kdc.errors import ConfigurationError, UnknownIdentity, WrongIdentity
+from kdc.errors import ConfigurationError, UnknownIdentity, WrongIdentity, local_error
+from kdc.files.private import read_small
 from kdc.net.tls import ALPN, STRANGE, accept_any, is_address, peer_fingerprint, tls_context
 from kdc.protocol.crypto import same
 
 __all__ = ["Authority", "ClientTLS", "Identity", "Pin", "Unvouched"]
+
+_MAX_CA_BYTES = 1 << 20
 
 
 class Identity(Protocol):
@@ -66,12 +70,20 @@ class Authority:
         if self.ca_file is None:
             context.set_default_verify_paths()
             return
+        from cryptography.x509 import load_pem_x509_certificates  # which a pin does not need
+        from OpenSSL.crypto import X509, X509Store
+
         try:
-            context.load_verify_locations(self.ca_file)
-        except SSL.Error:
+            authorities = load_pem_x509_certificates(read_small(Path(self.ca_file), _MAX_CA_BYTES))
+        except OSError as error:
+            raise local_error(Path(self.ca_file), error) from None
+        except ValueError:
             raise ConfigurationError(
                 f"no CA certificates in {self.ca_file}", hint="it must be a PEM file"
             ) from None
+        store = cast(X509Store, context.get_cert_store())
+        for authority in authorities:
+            store.add_cert(X509.from_cryptography(authority))
 
     def check(self, connection: SSL.Connection) -> None:
         try:

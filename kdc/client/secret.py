@@ -15,7 +15,7 @@ import attrs
 
 from kdc.errors import ConfigurationError, local_error
 from kdc.files.atomic import sync_directory
-from kdc.files.private import _MAX_FILE, read_private
+from kdc.files.private import read_private
 from kdc.protocol.crypto import (
     KEY_BYTES,
     Digest,
@@ -30,6 +30,7 @@ from kdc.terminal import ask
 __all__ = ["SecretSource", "read_code", "read_invitation", "write_key_file"]
 
 _KEY_PREFIX = "kdc-key:1:"
+_MAX_PASSPHRASE = 4096
 
 
 @attrs.frozen
@@ -66,7 +67,7 @@ class SecretSource:
                 "passphrase",
                 "give --passphrase-file, --passphrase-fd or --key-file",
             )
-            raw, where = typed.encode(), "what was typed"
+            raw, where = typed.encode("utf-8", "surrogatepass"), "what was typed"
         try:
             # Editors end a file with a line break; it is not part of the secret.
             return normal_passphrase(raw.decode().removesuffix("\n").removesuffix("\r"))
@@ -115,7 +116,7 @@ def _key_of(path: Path) -> Digest:
 def _read_fd(fd: int) -> bytes:
     try:
         with os.fdopen(fd, "rb", closefd=True) as file:
-            return file.read(_MAX_FILE)
+            return file.read(_MAX_PASSPHRASE)
     except OSError as error:
         raise ConfigurationError(f"descriptor {fd}: {error.strerror}") from None
 

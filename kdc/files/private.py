@@ -1,16 +1,27 @@
-"""Whether a secret file is its owner's alone."""
+"""Small files of the user's, and whether a secret one is its owner's alone.
+
+A path that was typed or configured must not stop the program: only a regular file is read,
+and of it no more than it may be long.  A link is followed: secrets are mounted as links in
+containers.  What somebody has opened for us on purpose, as ``<(command)`` in a shell does, is
+waited for.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 from pathlib import Path, PurePath
+from typing import BinaryIO
 
 from kdc.errors import ConfigurationError, local_error
 from kdc.hostile_text import shown
 
-__all__ = ["others_can_read", "read_private"]
+__all__ = ["open_regular", "others_can_read", "read_private", "read_small"]
+
+_MAX_SECRET = 4096
+_OPENED_FOR_US = re.compile("/dev/null|/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
 
 
 def others_can_read(path: PurePath, mode: int) -> bool:
@@ -24,23 +35,43 @@ def others_can_read(path: PurePath, mode: int) -> bool:
     return bool(mode & (0o037 if is_credential else 0o077))
 
 
-_MAX_FILE = 4096
+def open_regular(path: Path) -> BinaryIO:
+    """Open it for reading; raises `OSError`, and `ConfigurationError` if it is no regular file.
+
+    It never waits: not for who might write into a pipe, not for a device.
+    """
+    ours = _OPENED_FOR_US.fullmatch(str(path)) is not None
+    wait = 0 if ours else os.O_NONBLOCK
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | wait), "rb")
+    if not ours and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise ConfigurationError(f"{shown(str(path), 4096)} is not a regular file")
+    return file
+
+
+def read_small(path: Path, most: int) -> bytes:
+    """Return its content; raises `OSError`, and `ConfigurationError` if it is no such file."""
+    with open_regular(path) as file:
+        return _read(path, file, most)
 
 
 def read_private(path: Path) -> bytes:
     """Read a small secret file; refuses one that others than its owner could read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
-            mode = os.fstat(fd).st_mode
+        with open_regular(path) as file:
+            mode = os.fstat(file.fileno()).st_mode
             if stat.S_ISREG(mode) and others_can_read(path, mode):
                 raise ConfigurationError(
                     f"{shown(str(path), 4096)} can be read by others than its owner",
                     hint=f"chmod 600 {shlex.quote(str(path))}",
                 )
-            content = file.read(_MAX_FILE + 1)
+            return _read(path, file, _MAX_SECRET)
     except OSError as error:
         raise local_error(path, error) from None
-    if len(content) > _MAX_FILE:
-        raise ConfigurationError(f"{shown(str(path), 4096)} is too long for a secret")
+
+
+def _read(path: Path, file: BinaryIO, most: int) -> bytes:
+    content = file.read(most + 1)
+    if len(content) > most:
+        raise ConfigurationError(f"{shown(str(path), 4096)} is too long: more than {most} bytes")
     return content

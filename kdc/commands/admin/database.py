@@ -6,8 +6,10 @@ What only one of the two ways needs is imported there: a command should start at
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ import attrs
 
 from kdc.admin.wire import ask, connect
 from kdc.errors import ConfigurationError, LocalIOError, local_error
+from kdc.files.private import open_regular
 
 if TYPE_CHECKING:
     from kdc.admin.principals import Answer, Context, Request
@@ -59,7 +62,7 @@ class AdminStore:
         from kdc.store.flatfile.base import Header
 
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 header = Header.parse(file.readline(_MAX_LINE))
         except FileNotFoundError:
             header = None
@@ -169,7 +172,9 @@ class AdminStore:
         line = Audit(event, name, "local", f"{detail} by uid {os.getuid()}".strip())
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with os.fdopen(os.open(path, flags, 0o600), "w") as file:
+            with os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o600), "w") as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise OSError(errno.EINVAL, "")
                 file.write(format_line(line, time.time()) + "\n")
         except OSError as error:
             say(f"{local_error(path, error)}: the change is made, but not noted there")

@@ -9,7 +9,7 @@ Examples that run are in docs/api.md.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from kdc.net.exit_status import run_to_end, show_warnings
 from kdc.net.threads import in_thread
 from kdc.net.waiting import Waiters
 from kdc.protocol.application import ApplicationKeys
+from kdc.protocol.names import fold_name
 
 __all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey", "run"]
 
@@ -95,17 +96,39 @@ class Client:
 
     @classmethod
     async def open(
-        cls, reactor: Any, options: Mapping[str, Any] | None = None, **more: Any
+        cls,
+        reactor: Any,
+        *,
+        name: str | None = None,
+        address: str | None = None,
+        port: int | str | None = None,
+        realm: str | None = None,
+        key_file: str | Path | None = None,
+        passphrase_file: str | Path | None = None,
+        kdc_fingerprint: str | None = None,
+        kdc_ca: str | Path | None = None,
+        known_kdcs: str | Path | None = None,
+        config: str | Path | None = None,
     ) -> Client:
         """Connect to the KDC and authenticate; register if the name is new there.
 
-        The options are those of the command line and of the configuration file,
-        which gives what is not given here: ``name``, ``address``, ``port``,
-        ``realm``, ``key_file``, ``passphrase_file``, ``kdc_fingerprint``,
-        ``kdc_ca``, ``known_kdcs``, ``config``.
+        What is None comes from the configuration file ``config``, by default the
+        user's own, as for the commands.  Capitals in ``name`` become small letters.
         """
-        given = {**(options or {}), **more}
-        settings = client_settings({key.replace("_", "-"): v for key, v in given.items()})
+        settings = client_settings(
+            {
+                "name": name,
+                "address": address,
+                "port": port,
+                "realm": realm,
+                "key-file": key_file,
+                "passphrase-file": passphrase_file,
+                "kdc-fingerprint": kdc_fingerprint,
+                "kdc-ca": None if kdc_ca is None else str(kdc_ca),
+                "known-kdcs": known_kdcs,
+                "config": config,
+            }
+        )
         if settings.secret.asks:
             raise ConfigurationError(
                 f"no secret for {settings.name}", hint="give key_file or passphrase_file"
@@ -153,7 +176,7 @@ class Client:
 
     def endpoint(self, peer: str, service: str = DEFAULT_SERVICE) -> ChannelClientEndpoint:
         """The peer as a Twisted ``IStreamClientEndpoint``."""
-        return ChannelClientEndpoint(self._client, peer, service)
+        return ChannelClientEndpoint(self._client, _name(peer), _service(service))
 
     async def listen(
         self,
@@ -172,7 +195,7 @@ class Client:
         another service at the port of the first one.  Raises `LocalIOError` if
         the port is taken.
         """
-        offered = Service(factory, _rule(allow))
+        offered, service = Service(factory, _rule(allow)), _service(service)
         listening = self._listening
         if listening is None:
             self._listening = listening = Listening(
@@ -198,6 +221,7 @@ class Client:
 
     async def session_key(self, peer: str) -> SharedKey:
         """Ask for keys of our own use, without opening a channel; they are good for one use."""
+        peer = _name(peer)
         grant = await self._client.grant(peer)
         keys, reply = grant.application_keys(), grant.reply
         return SharedKey(
@@ -307,5 +331,19 @@ async def _keep(listening: Listening) -> None:
 def _rule(allow: Collection[str] | None) -> Callable[[str], bool]:
     if allow is None:
         return lambda name: True
-    names = frozenset(allow)
+    if isinstance(allow, str):  # a collection of its letters, to Python
+        raise ConfigurationError("allow is a list of names, not one text")
+    names = frozenset(map(_name, allow))
     return lambda name: name in names
+
+
+def _name(given: str) -> str:
+    """The principal that is meant, capitals or not; raises `ConfigurationError`."""
+    try:
+        return fold_name(given)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+
+
+def _service(given: str) -> str:
+    return _name(given) if given else DEFAULT_SERVICE

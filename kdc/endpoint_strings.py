@@ -69,7 +69,7 @@ class _Shared:
         if self._client is None:
             self._opening = True
             try:
-                self._client = await Client.open(self.reactor, self.options)
+                self._client = await Client.open(self.reactor, **self.options)
             finally:
                 self._opening = False
                 self._opened.release()
@@ -147,13 +147,13 @@ def _shared_client(reactor: Any, options: dict[str, str]) -> _Shared:
             raise ValueError(
                 f"a kdc: endpoint has no {key[:40]!r}; there are {', '.join(sorted(_COMMON))}"
             )
-    dashed = {_dashed(key): value for key, value in options.items()}
+    given = {_underlined(key): value for key, value in options.items()}
     clients = _shared.setdefault(reactor, {})
-    return clients.setdefault(tuple(sorted(dashed.items())), _Shared(reactor, dashed))
+    return clients.setdefault(tuple(sorted(given.items())), _Shared(reactor, given))
 
 
-def _dashed(key: str) -> str:
-    return re.sub("[A-Z]", lambda found: "-" + found.group().lower(), key)
+def _underlined(key: str) -> str:
+    return re.sub("[A-Z]", lambda found: "_" + found.group().lower(), key)
 
 
 def _service(typed: str) -> str:

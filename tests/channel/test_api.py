@@ -121,6 +121,22 @@ class ClientTests(ClientTestCase):
         self.assert_silence(self.begin(carol.ask("bob", b"x", "hers")))
         self.failure(RefusedByPolicy, self.alice.ask("bob", b"x", "nobodys"))
 
+    def test_names_as_people_write_them(self) -> None:
+        """Names and services are folded as on the command line, and others are errors of ours."""
+        self.do(self.bob.listen(self.echo, service="Web", allow=["Alice"]))
+        self.assertEqual(self.do(self.alice.ask("Bob", b"x", "WEB")), b"x")
+        self.assertEqual(self.do(self.alice.session_key("BOB")).peer, "bob")
+        for wrong in ("b ob", "", "b\u043eb", "bob@LOCAL", "x" * 65):
+            self.failure(ConfigurationError, self.alice.ask(wrong))
+            self.failure(ConfigurationError, self.alice.connect(wrong, self.echo))
+            self.failure(ConfigurationError, self.alice.session_key(wrong))
+            self.assertRaises(ConfigurationError, self.alice.endpoint, wrong)
+            self.failure(ConfigurationError, self.bob.listen(self.echo, allow=[wrong]))
+        self.failure(ConfigurationError, self.alice.ask("bob", service="a/b"))
+        self.failure(ConfigurationError, self.bob.listen(self.echo, service="a b"))
+        # Not the letters of it, which would let nobody in.
+        self.failure(ConfigurationError, self.bob.listen(self.echo, allow="alice"))
+
     def assert_silence(self, connecting: Deferred[Any]) -> None:
         """Who may use nothing there is not answered, and gives up in the end."""
         self.assertNoResult(connecting)
@@ -287,7 +303,7 @@ class EndpointStringTests(ClientTestCase):
         self.reactor: Any = self.host()
         self.patch(Client, "open", self.open)
 
-    def open(self, reactor: Any, options: dict[str, str]) -> Deferred[Client]:
+    def open(self, reactor: Any, **options: str) -> Deferred[Client]:
         self.assertIs(reactor, self.reactor)
         self.opened.append(options)
         if self.opening:
@@ -356,11 +372,11 @@ class EndpointStringTests(ClientTestCase):
                     "address": "kdc.example",
                     "port": "88",
                     "realm": "LAB",
-                    "key-file": "/etc/alice.key",
-                    "passphrase-file": "/etc/alice.pass",
-                    "kdc-fingerprint": "sha256:00",
-                    "kdc-ca": "system",
-                    "known-kdcs": "/etc/known",
+                    "key_file": "/etc/alice.key",
+                    "passphrase_file": "/etc/alice.pass",
+                    "kdc_fingerprint": "sha256:00",
+                    "kdc_ca": "system",
+                    "known_kdcs": "/etc/known",
                     "config": "/etc/client.toml",
                 }
             ],

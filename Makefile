@@ -35,6 +35,8 @@ help:
 	@echo 'make wheel-check  build the distribution, install it elsewhere, find both plugins'
 	@echo 'make docs         the API reference, build/docs/index.html'
 	@echo 'make slow-tests   all tests, and the ten that take longest'
+	@echo 'make fuzz         with SECONDS=60: inputs that are almost right, for all that reads from outside'
+	@echo 'make simulate     with SEEDS=1000: a realm on a network and disks that fail'
 	@echo 'make release      with VERSION=X.Y.Z: news, version, checks, commit and tag; uploads nothing'
 	@echo 'make clean        remove whatever these made'
 
@@ -101,6 +103,16 @@ docs: $(READY)
 .PHONY: slow-tests
 slow-tests: $(READY)
 	@$(BIN)/python -m tests.support.slowest tests
+
+# Attacks, docs/security.md: each prints the seed that shows a fault again.
+.PHONY: fuzz simulate
+SECONDS ?= 60
+fuzz: $(READY)
+	@$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS)
+
+SEEDS ?= 1000
+simulate: $(READY)
+	@$(BIN)/python -m tests.hostile.simulate --seeds $(SEEDS)
 
 .PHONY: release
 release: $(READY)

@@ -97,7 +97,6 @@ class Channel(Protocol):
                 self._handshake = None
                 self._shake(body)
             if self._stream is not None and self._phase is Phase.OPEN:
-                self._silent_beats = 0
                 self._keep(data)
                 self._stream.feed(data)
                 self._deliver()
@@ -201,6 +200,9 @@ class Channel(Protocol):
             self._delivering = False
 
     def _act(self, event: Event) -> None:
+        # Only what is authentic is a sign of life: a forged length would otherwise have us wait
+        # for hours, for the end of a record that grows by a ping a minute.
+        self._silent_beats = 0
         if isinstance(event, Data):
             self._data(event.data)
         elif isinstance(event, End):

@@ -15,7 +15,7 @@ from tests.support.edge import ChannelTestCase, EdgeTestCase, Recorder, Wire
 
 CONTENT = b"the quick brown fox " * 5
 # Longer than every deadline of a channel or a connection.
-AGES_SECONDS = 3600
+AGES_SECONDS = 1800
 
 
 class ChannelTests(ChannelTestCase):
@@ -67,6 +67,23 @@ class ChannelTests(ChannelTestCase):
         self.assertEqual(outcomes.pop("delay"), {True})
         for what, wholes in outcomes.items():
             self.assertIn(False, wholes, what)
+
+    def test_a_record_that_never_ends(self) -> None:
+        """A forged length: pings, which fill it up in hours, are no sign of life."""
+        alice, bob = Recorder(), Recorder()
+        _, wire = self.pair(alice, bob)
+
+        def longer(data: bytes) -> bytes:
+            wire.peer.tamper = lambda data: data
+            return bytes([data[0] ^ 0x20]) + data[1:]
+
+        wire.peer.tamper = longer
+        bob.out.write(b"hello")
+        self.network.advance(AGES_SECONDS)
+        self.assertEqual(bytes(alice.received), b"")
+        self.assertIsInstance(alice.lost, KDCError)
+        self.assertIsInstance(bob.lost, KDCError)
+        self.assert_quiet()
 
     recorded: dict[bool, bytes]
     whole = False

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import sys
+import unittest
 from collections.abc import Iterable, Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.project.test_packaging import TOP
+from tests.support.processes import ProgramTestCase
 
 _SAYS = ("assert", "fail", "flushLoggedErrors", "successResultOf")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -95,3 +98,22 @@ class TruthTests(SynchronousTestCase):
             "def test_c(self):\n self.assertTrue(x)\n"
         )
         self.assertEqual(silent([ast.parse(source)]), ["test_a"])
+
+
+class TracebackTests(SynchronousTestCase):
+    def test_any_traceback_fails_its_test(self) -> None:
+        """Whatever a program says, prints or logs: no test passes beside a traceback."""
+        said = "Traceback (most recent call last):\\n"
+        for line in (
+            f"import sys; sys.stderr.write('{said}')",
+            f"print('{said}')",
+            f"open('some.log', 'w').write('{said}')",
+        ):
+
+            class Shown(ProgramTestCase):
+                def test_it(self) -> None:
+                    self.scratch.start(sys.executable, "-c", line).wait()  # noqa: B023
+
+            result = unittest.TestResult()
+            Shown("test_it").run(result)
+            self.assertEqual(len(result.failures) + len(result.errors), 1, line)

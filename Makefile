@@ -37,6 +37,8 @@ help:
 	@echo 'make slow-tests   all tests, and the ten that take longest'
 	@echo 'make fuzz         with SECONDS=60: inputs that are almost right, for all that reads from outside'
 	@echo 'make simulate     with SEEDS=1000: a realm on a network and disks that fail'
+	@echo 'make mutants      take out each defence of a list: a test must notice'
+	@echo 'make soak         with SCALE=1: a million requests; memory and descriptors stay flat'
 	@echo 'make release      with VERSION=X.Y.Z: news, version, checks, commit and tag; uploads nothing'
 	@echo 'make clean        remove whatever these made'
 
@@ -105,7 +107,7 @@ slow-tests: $(READY)
 	@$(BIN)/python -m tests.support.slowest tests
 
 # Attacks, docs/security.md: each prints the seed that shows a fault again.
-.PHONY: fuzz simulate
+.PHONY: fuzz simulate mutants soak
 SECONDS ?= 60
 fuzz: $(READY)
 	@$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS)
@@ -113,6 +115,13 @@ fuzz: $(READY)
 SEEDS ?= 1000
 simulate: $(READY)
 	@$(BIN)/python -m tests.hostile.simulate --seeds $(SEEDS)
+
+mutants: $(READY)
+	@$(BIN)/python -m tests.hostile.mutants
+
+SCALE ?= 1
+soak: $(READY)
+	@$(BIN)/python -m tests.hostile.soak --scale $(SCALE)
 
 .PHONY: release
 release: $(READY)

@@ -127,7 +127,8 @@ def _purge(store: Store, request: Request, context: Context) -> Iterator[Answer]
         if now.status is Status.DELETED and left > 0 and not request.get("force"):
             raise RefusedByPolicy(
                 f"{now.name} was deleted less than an hour ago: tickets for it may be out there",
-                hint=f"try again in {left} s, or give --force",
+                hint=f"try again in {left} s; --force does not wait, and who has such a ticket"
+                " takes a new owner of the name for the old one",
             )
         return Purge(now.name, now.generation)
 

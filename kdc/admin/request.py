@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import attrs
 
 from kdc.errors import ConfigurationError, PeerUnavailable, RefusedByPolicy
-from kdc.protocol.names import check_name
+from kdc.protocol.names import check_name, plain_address
 from kdc.store import Change, Outcome, Record, Store
 
 __all__ = [
@@ -88,13 +87,8 @@ def name_in(request: Request) -> str:
 
 
 def place_in(request: Request) -> dict[str, Any]:
-    address = str(request.get("address") or "")
     try:
-        # A zone means something on one machine only.
-        if "%" in address:
-            raise ValueError(f"an address with a zone is of no use to others: {address[:64]!r}")
-        if address:
-            address = str(ipaddress.ip_address(address))
+        address = plain_address(str(request.get("address") or ""))
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
     return {"address": address, "port": whole_in(request, "port", 0, 65535, 0)}

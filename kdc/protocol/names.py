@@ -1,13 +1,22 @@
-"""Names of principals and realms: one spelling each, checked in one place."""
+"""Names of principals and realms, addresses: one spelling each, checked in one place."""
 
 from __future__ import annotations
 
+import functools
+import ipaddress
 import re
 import unicodedata
 
 from kdc.hostile_text import shown
 
-__all__ = ["check_name", "check_realm", "fold_name", "normal_passphrase"]
+__all__ = [
+    "check_address",
+    "check_name",
+    "check_realm",
+    "fold_name",
+    "normal_passphrase",
+    "plain_address",
+]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _REALM = re.compile(r"[A-Za-z0-9.-]{1,64}")
@@ -41,6 +50,29 @@ def fold_name(typed: str) -> str:
     that merely look alike.  Raises `ValueError`.
     """
     return check_name(typed.lower() if typed.isascii() else typed)
+
+
+@functools.lru_cache(maxsize=4096)  # of those that are right: every 306 has one
+def check_address(address: str) -> str:
+    """Return ``address`` if it is none, or an IP address in its one spelling; raises `ValueError`.
+
+    That is what ipaddress prints.  No scope: it means something on one machine
+    only.  No IPv4 address within an IPv6 one: that is a second spelling, and
+    Python 3.13 prints it otherwise than 3.11.
+    """
+    if plain_address(address) != address:
+        raise ValueError(f"not a canonical IP address: {shown(address)}")
+    return address
+
+
+def plain_address(typed: str) -> str:
+    """Return the one spelling of the address that was meant; raises `ValueError`."""
+    if not typed:
+        return ""
+    if "%" in typed:
+        raise ValueError(f"an address with a zone is of no use to others: {shown(typed)}")
+    ip = ipaddress.ip_address(typed)
+    return str(getattr(ip, "ipv4_mapped", None) or ip)
 
 
 def normal_passphrase(typed: str) -> bytes:

@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import enum
 import functools
-import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 import attrs
 
 from kdc.errors import ExitStatus, KDCError
-from kdc.protocol.names import check_name
+from kdc.protocol.names import check_address, check_name, plain_address
 
 __all__ = [
     "Change",
@@ -79,10 +78,10 @@ def _bytes_of(*lengths: int) -> Callable[[object, object, bytes], None]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _check_address(address: str) -> None:
-    # One spelling, and nothing that could be taken for another field of a line.
-    if address and ("%" in address or str(ipaddress.ip_address(address)) != address):
-        raise ValueError(f"not a canonical IP address: {address[:64]!r}")
+def _address(address: str) -> str:
+    # Older stores have an IPv4 address within an IPv6 one, as their Python printed it.
+    plain = plain_address(address)
+    return plain if ":" in address and ":" not in plain else check_address(address)
 
 
 def _number(high: int) -> Callable[[object, object, int], None]:
@@ -110,7 +109,7 @@ class Record:
     name: str = attrs.field(converter=check_name)
     status: Status
     # A canonical IP literal, or empty.
-    address: str = attrs.field(default="", validator=lambda _, __, value: _check_address(value))
+    address: str = attrs.field(default="", converter=_address)
     port: int = attrs.field(default=0, validator=_number(_MAX_PORT))
     verify_key: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, 32))
     reply_key: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, 32))

@@ -7,7 +7,6 @@ never held together.  Whoever reads decides what becomes of what was read.
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from typing import Any, TextIO
 
 import attrs
 
-from kdc.protocol.names import fold_name
+from kdc.protocol.names import fold_name, plain_address
 from kdc.store import Record, Status, Store, StoreError
 
 __all__ = [
@@ -190,6 +189,6 @@ def _textbook_record(line: str) -> Record:
     return Record(
         fold_name(name),
         Status.INVITED,
-        address=str(ipaddress.ip_address(address.strip("[]"))) if address else "",
+        address=plain_address(address.strip("[]")),
         port=int(port[:6]),
     )

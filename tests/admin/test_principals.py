@@ -257,6 +257,18 @@ class AdministrationTests(SynchronousTestCase):
         self.assertIsNone(self.store.get("bob"))
         self.noted(("admin-purged", "bob", ""))
 
+    def test_what_force_gives_up(self) -> None:
+        """Whoever is told of ``--force`` is told what it is paid with."""
+        self.existing(Status.DELETED)
+        error = self.assertRaises(RefusedByPolicy, self.one, "purge", "bob")
+        self.assertIn("takes a new owner of the name for the old one", error.hint)
+
+    def test_an_ipv4_address_in_an_ipv6_one(self) -> None:
+        """It is kept as the IPv4 address: the other spelling cannot be sent to anybody."""
+        self.one("add", "bob", address="::ffff:192.0.2.7", port=1, **KEYS)
+        record = self.store.get("bob")
+        self.assertEqual(record and record.address, "192.0.2.7")
+
     def test_purge_at_once(self) -> None:
         """By force, and an invitation that nobody took needs none."""
         self.existing(Status.DELETED, "deleted")

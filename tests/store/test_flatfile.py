@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from kdc.protocol.codec import ADDRESS
 from kdc.store import (
     Create,
     Outcome,
@@ -60,6 +61,22 @@ class FlatFileCase(SynchronousTestCase):
     def read(self, end: str = "") -> str:
         with open(self.path + end) as file:
             return file.read()
+
+
+class OldAddressTests(FlatFileCase):
+    def test_an_ipv4_address_in_an_ipv6_one(self) -> None:
+        """A line that an older version wrote is read, and says what can be sent to others."""
+        sealer = Sealer(b"M" * 32, "LOCAL", "0" * 16, os.urandom)
+        for old in ("::ffff:c000:207", "::ffff:192.0.2.7"):  # as Python prints it, and 3.13
+            record = active("alice")
+            object.__setattr__(record, "address", old)
+            (line,) = sealer.lines([Entry(record)])
+            self.assertIn(f":[{old}]:".encode(), line)
+            found = sealer.entry(line).record
+            self.assertEqual(found.address, "192.0.2.7")
+            ADDRESS.check(found.address)
+            (again,) = sealer.lines([Entry(found)])
+            self.assertIn(b":192.0.2.7:", again)
 
 
 class FilesTests(FlatFileCase):

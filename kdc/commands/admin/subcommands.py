@@ -195,9 +195,13 @@ class _Purge(_Named):
     """``purge NAME``"""
 
     synopsis = "kdc admin purge NAME"
-    longdesc = "Free the name of a deleted principal or of an invitation."
+    longdesc = (
+        "Free the name of a deleted principal or of an invitation.  With --force at once: for up to"
+        " an hour there can be tickets for the deleted owner, whose senders would take a new owner"
+        " of the name for him."
+    )
     command = "purge"
-    optFlags = [["force", None, "do not wait for an hour after the deletion"]]
+    optFlags = [["force", None, "do not wait until no ticket for the old owner can be left"]]
 
     def request(self) -> dict[str, Any]:
         return {**super().request(), "force": bool(self["force"])}

@@ -54,19 +54,23 @@ __all__ = ["Directory", "DirectorySettings"]
 ANSWER_SECONDS = 60.0
 # With 100,000 principals an answer costs the KDC some tenths of a second.
 _RATE = Rate(1, 2, 20)
-_NAMES_AT_ONCE = 500
-_MAX_OPEN = 256
 _MAX_OPEN_OF_ONE = 4
 Run = Callable[..., "Deferred[Any]"]
 
 
 @attrs.frozen
 class DirectorySettings:
-    """Where it listens (a Twisted endpoint string), its name, and its key file, made if missing."""
+    """Where it listens (a Twisted endpoint string), its name, and its key file, made if missing.
+
+    ``names_at_once`` are told before others have their turn; ``max_open`` may ask
+    at the same time, all together.
+    """
 
     listen: str
     key_file: Path
     name: str = DIRECTORY
+    names_at_once: int = 500
+    max_open: int = 256
 
 
 @attrs.frozen
@@ -102,7 +106,7 @@ class Directory:
         self.store = store
         self.read = read
         self.timers = reactor
-        self._settings = settings
+        self.settings = settings
         self._reactor = reactor
         self._fingerprint = fingerprint
         self._say = say
@@ -128,7 +132,7 @@ class Directory:
         self._listening = Listening(
             self._client,
             {SERVICE: Service(self.answers)},
-            self._settings.listen,
+            self.settings.listen,
             status=self._status,
         )
         # Whatever a port needs, it is bound, or not, before this returns.
@@ -156,7 +160,7 @@ class Directory:
 
     def presence(self, client: str, name: str) -> Presence | None:
         """What ``client`` may know of ``name``, who is registered; None: not even that."""
-        if name == self._settings.name:
+        if name == self.settings.name:
             return None  # who is asked need not say that it is there
         if name != client and not self.realm.permits(client, name):
             return None
@@ -172,17 +176,17 @@ class Directory:
             await self._listening.close()
 
     def _status(self, line: str) -> None:
-        self._say(f"kdc: {self._settings.name}: {line}")
+        self._say(f"kdc: {self.settings.name}: {line}")
 
     def _keys(self) -> LongTermKeys:
-        path = self._settings.key_file
+        path = self.settings.key_file
         if not os.path.lexists(path):
             write_key_file(path)
-        return SecretSource(key_file=path).keys(self.realm.name, self._settings.name)
+        return SecretSource(key_file=path).keys(self.realm.name, self.settings.name)
 
     def _register(self, keys: LongTermKeys, unix_seconds: int) -> None:
         """Straight into the store: what invitations are for is settled by whose process it is."""
-        name = self._settings.name
+        name = self.settings.name
         record = self.store.get(name)
         if record is None:
             new = Record(
@@ -200,7 +204,7 @@ class Directory:
         if record is None or record.status is not Status.ACTIVE or not own:
             raise ConfigurationError(
                 f"the name {name} is not the directory's: it is another principal, deleted or"
-                f" disabled, or its key is not the one in {self._settings.key_file}",
+                f" disabled, or its key is not the one in {self.settings.key_file}",
                 hint=f"see kdc admin show {name}; free the name, or give --directory-name",
             )
 
@@ -216,7 +220,7 @@ class _Answers(Factory["_Answering"]):
 
     def buildProtocol(self, addr: Any) -> _Answering | None:
         own = sum(each.client == addr.name for each in self._open)
-        if own >= _MAX_OPEN_OF_ONE or len(self._open) >= _MAX_OPEN:
+        if own >= _MAX_OPEN_OF_ONE or len(self._open) >= self._directory.settings.max_open:
             return None
         return _Answering(self._directory, self._open, addr.name)
 
@@ -294,7 +298,8 @@ class _Answering(Protocol):
         """Names come from the store in a thread; what is told of them is decided here."""
         left = MAX_PRESENCES
         names = await self._directory.read(_active, self._directory.store)
-        while not self._gone and (some := await self._directory.read(_next, names)):
+        most = self._directory.settings.names_at_once
+        while not self._gone and (some := await self._directory.read(_next, names, most)):
             found = [self._directory.presence(self.client, name) for name in some]
             presences = [presence for presence in found if presence is not None]
             self._channel.write(lines_of(presences[:left]))
@@ -310,5 +315,5 @@ def _active(store: Store) -> Iterator[str]:
     return (record.name for record in store if record.status is Status.ACTIVE)
 
 
-def _next(names: Iterator[str]) -> list[str]:
-    return list(itertools.islice(names, _NAMES_AT_ONCE))
+def _next(names: Iterator[str], most: int) -> list[str]:
+    return list(itertools.islice(names, most))

@@ -11,9 +11,11 @@ import json
 import os
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
@@ -23,12 +25,17 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.admin.principals import Answer, Request
+from kdc.admin.principals import READING, Answer, Context, Request, administer
 from kdc.admin.wire import MAX_REQUEST, answer_line, end_line
 from kdc.errors import ConfigurationError, KDCError
+from kdc.issuing.decisions import Audit
 from kdc.net.background import background
+from kdc.server.audit_log import AuditLog
+from kdc.server.certificate import ServerTLS
+from kdc.server.connections import KDCFactory
+from kdc.store import Store
 
-__all__ = ["AdminFactory", "More", "lines_of", "peer_uid"]
+__all__ = ["AdminFactory", "More", "Operators", "lines_of", "peer_uid"]
 
 # Returns some more lines of an answer, and none at its end.
 More: TypeAlias = Callable[[], Deferred[bytes]]
@@ -166,3 +173,56 @@ class AdminFactory(Factory["_AdminProtocol"]):
         """End every connection: the KDC stops."""
         for protocol in list(self.connections):
             protocol.drop()
+
+
+@attrs.frozen(kw_only=True)
+class Operators:
+    """Begins what an operator asks for; the rest happens in a thread, some answers at a time.
+
+    ``where`` tells the host and port that clients come to; ``in_reactor`` has a
+    call made in the reactor's thread; ``read`` and ``write`` make one in the thread
+    for what only reads the store, and in that of its writer.
+    """
+
+    _store: Store
+    _audit: AuditLog
+    _factory: KDCFactory
+    _tls: ServerTLS
+    _renew_tls: Callable[[], ServerTLS]
+    _where: Callable[[], tuple[str, int]]
+    _in_reactor: Callable[..., None]
+    _read: Callable[..., Deferred[bytes]]
+    _write: Callable[..., Deferred[bytes]]
+
+    def begin(self, request: Request, uid: int) -> More:
+        """What user ``uid`` asks for; raises `KDCError`, as may what is returned."""
+        run = self._read if str(request.get("command")) in READING else self._write
+        answers = administer(self._store, request, self._context(uid))
+        return lambda: run(lines_of, answers)
+
+    def _context(self, uid: int) -> Context:
+        """What a command works with, in its thread.
+
+        It must never wait for the reactor, which waits for the thread when it stops.
+        """
+
+        def audit(event: str, name: str, detail: str) -> None:
+            line = Audit(event, name, "local", f"{detail} by uid {uid}".strip())
+            self._in_reactor(self._audit.add, line)
+
+        return Context(
+            now=int(time.time()),
+            random=os.urandom,
+            audit=audit,
+            where=lambda: (*self._where(), self._tls.fingerprint),
+            rotate_tls=self._renewed,
+            more_stats={
+                "connections": len(self._factory),
+                "receiving": len(self._factory.issuer.realm.receiving),
+                "fingerprint": self._tls.fingerprint,
+            },
+        )
+
+    def _renewed(self) -> str:
+        self._tls.replace_by(self._renew_tls())
+        return self._tls.fingerprint

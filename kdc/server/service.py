@@ -19,7 +19,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from kdc.admin.principals import READING, Context, Request, administer
 from kdc.admin.wire import SocketPath
 from kdc.errors import ConfigurationError, KDCError, LocalIOError, local_error
 from kdc.issuing.decisions import Audit, Enrolment, Permit
@@ -30,14 +29,12 @@ from kdc.net.background import background
 from kdc.net.clock import use_monotonic_timers
 from kdc.net.sockets import listen_at
 from kdc.net.threads import in_thread
-from kdc.net.waiting import Deadline
 from kdc.protocol.directory import DIRECTORY
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import TLSFiles
 from kdc.server.connections import KDCFactory, tls_factory
-from kdc.server.operators import AdminFactory, More, lines_of
-from kdc.server.store_writer import StoreWriter
-from kdc.store import Record
+from kdc.server.operators import AdminFactory, Operators
+from kdc.server.store_writer import StoreWatch, StoreWriter
 from kdc.store.opened import open_store
 
 if TYPE_CHECKING:
@@ -45,9 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["KDCService", "KDCSettings"]
 
-# A pwd.txt of this many principals is written in a few milliseconds.
-_FOLD_RECORDS = 10_000
-_FOLD_SECONDS = 1.0
 _ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -58,6 +52,7 @@ class KDCSettings:
     ``endpoints``: Twisted server endpoint strings.  ``hosts``: the names and
     addresses that clients reach us by, besides this machine's own.
     ``directory``: where the directory listens, if there is to be one.
+    ``fold_seconds``: so long after a change people can read it in a small store.
     """
 
     store: Path
@@ -76,6 +71,7 @@ class KDCSettings:
     hosts: tuple[str, ...] = ()
     directory: str | None = None
     directory_name: str = DIRECTORY
+    fold_seconds: float = 1.0
 
     @property
     def tls(self) -> TLSFiles:
@@ -106,8 +102,6 @@ class KDCService(Service):
         # Who lists a million principals must not keep registrations waiting.
         self._reading_pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-reading")
         self._admin = SocketPath(settings.store)
-        self._folding = Deadline(reactor)
-        self._unwatch: Callable[[], None] = lambda: None
         self._directory: Directory | None = None
         self._hangup_before: Any = signal.SIG_DFL
 
@@ -138,7 +132,7 @@ class KDCService(Service):
         super().startService()  # type: ignore[no-untyped-call]
         for pool in self._pools:
             pool.start()
-        self._unwatch = self.store.watch(self._changed)
+        self._watch.start()
         self.audit.add(Audit("started", "", "", f"{len(self.store)} principals"))
         # SIGHUP would otherwise end twistd without stopService.  Before anybody is told that
         # we are here, and may send it.
@@ -228,6 +222,13 @@ class KDCService(Service):
         self._in_reading_thread = in_thread(reactor, self._reading_pool)
         self.writer = StoreWriter(self.store, self._in_store_thread)
         self.factory = KDCFactory(Issuer(realm), self.writer, clock=reactor, limits=settings.limits)
+        self._watch = StoreWatch(
+            self.store,
+            self._in_store_thread,
+            reactor,
+            self.factory.record_changed,
+            settings.fold_seconds,
+        )
 
     def _listen(self) -> None:
         factory = tls_factory(self.factory, self.tls, self._reactor)
@@ -244,7 +245,18 @@ class KDCService(Service):
 
         We hold the store's lock, so a socket that is there is a dead one of ours.
         """
-        self.operators = AdminFactory(self._begin)
+        operators = Operators(
+            store=self.store,
+            audit=self.audit,
+            factory=self.factory,
+            tls=self.tls,
+            renew_tls=self.settings.tls.renew,
+            where=self._where,
+            in_reactor=self._reactor.callFromThread,
+            read=self._in_reading_thread,
+            write=self._in_store_thread,
+        )
+        self.operators = AdminFactory(operators.begin)
         try:
             self._admin.path.unlink(missing_ok=True)
             port = self._reactor.listenUNIX(
@@ -290,66 +302,13 @@ class KDCService(Service):
                 return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), number  # noqa: S104
         raise ConfigurationError("the directory needs a TCP port of the KDC")
 
-    def _begin(self, request: Request, uid: int) -> More:
-        """Begin what an operator asks for; the rest happens in a thread, some answers at a time."""
-        reads = str(request.get("command")) in READING
-        run = self._in_reading_thread if reads else self._in_store_thread
-        answers = administer(self.store, request, self._context(uid))
-        return lambda: run(lines_of, answers)
-
-    def _context(self, uid: int) -> Context:
-        """What an operator's command works with, in its thread.
-
-        It must never wait for the reactor, which waits for the thread when it stops.
-        """
-
-        def audit(event: str, name: str, detail: str) -> None:
-            line = Audit(event, name, "local", f"{detail} by uid {uid}".strip())
-            self._reactor.callFromThread(self.audit.add, line)
-
-        return Context(
-            now=int(time.time()),
-            random=os.urandom,
-            audit=audit,
-            where=self._where,
-            rotate_tls=self._renew_tls,
-            more_stats=self._stats(),
-        )
-
-    def _where(self) -> tuple[str, int, str]:
+    def _where(self) -> tuple[str, int]:
         """Where clients reach us, as far as we know."""
         bound = self._ports[0].getHost()
         host = self.settings.hosts[0] if self.settings.hosts else getattr(bound, "host", "")
         if host in ("0.0.0.0", "::"):  # noqa: S104 - any: that is no address to go to
             host = ""
-        return host, getattr(bound, "port", 0), self.tls.fingerprint
-
-    def _renew_tls(self) -> str:
-        self.tls.replace_by(self.settings.tls.renew())
-        return self.tls.fingerprint
-
-    def _stats(self) -> dict[str, Any]:
-        return {
-            "connections": len(self.factory),
-            "receiving": len(self.factory.issuer.realm.receiving),
-            "fingerprint": self.tls.fingerprint,
-        }
-
-    def _changed(self, record: Record) -> None:
-        """Called by the store, in its thread."""
-        self._reactor.callFromThread(self.factory.record_changed, record)
-        self._reactor.callFromThread(self._fold_soon)
-
-    def _fold_soon(self) -> None:
-        """Bring a small pwd.txt up to date for those who read it, once it is quiet."""
-        if not self._folding.running and len(self.store) <= _FOLD_RECORDS:
-            self._folding.within(_FOLD_SECONDS, self._fold)
-
-    def _fold(self) -> None:
-        async def fold() -> None:
-            await self._in_store_thread(self.store.fold)
-
-        background(fold(), "folding the journal")
+        return host, getattr(bound, "port", 0)
 
     @property
     def _pools(self) -> tuple[ThreadPool, ...]:
@@ -398,8 +357,7 @@ class KDCService(Service):
         for run in (self._in_store_thread, self._in_reading_thread):
             # Behind whatever an operator has begun, and what that has to say to the log.
             yield "finishing an operator's command", functools.partial(run, lambda: None)
-        yield "leaving the store", self._unwatch
-        yield "folding no more", self._folding.cancel
+        yield "leaving the store", self._watch.stop
         self.audit.add(Audit("stopped", "", ""))
         yield "writing the activity log", self.audit.flush
         for pool in self._pools:

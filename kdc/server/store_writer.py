@@ -1,4 +1,4 @@
-"""Takes changes to the store off the reactor thread, and together.
+"""Takes changes to the store off the reactor thread, and together; passes on what was changed.
 
 Group commit: what arrives while the disk is busy waits, and shares the next
 wait for the disk.
@@ -7,14 +7,18 @@ wait for the disk.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from kdc.net.background import background
-from kdc.net.waiting import Waiters
-from kdc.store import Change, Result, Store
+from kdc.net.waiting import Deadline, Waiters
+from kdc.store import Change, Record, Result, Store
 
-__all__ = ["StoreWriter"]
+__all__ = ["StoreWatch", "StoreWriter"]
+
+# A pwd.txt of this many principals is written in a few milliseconds.
+_FOLD_RECORDS = 10_000
 
 
 class StoreWriter:
@@ -68,3 +72,50 @@ class StoreWriter:
                     done.callback(result)
         self._busy = False
         self._idle.release()
+
+
+class StoreWatch:
+    """Passes on each change of the store, and folds a small one for those who read its file.
+
+    ``run`` runs a call in the thread of the store's writer, ``told`` is called
+    in the reactor's.  A fold comes ``fold_seconds`` after the first change that
+    it is for, so that many changes cost one.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: Callable[[Callable[[], bool]], Deferred[bool]],
+        reactor: Any,
+        told: Callable[[Record], None],
+        fold_seconds: float,
+    ) -> None:
+        self._store = store
+        self._run = run
+        self._reactor = reactor
+        self._told = told
+        self._fold_seconds = fold_seconds
+        self._folding = Deadline(reactor)
+        self._unwatch: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        self._unwatch = self._store.watch(
+            lambda record: self._reactor.callFromThread(self._changed, record)
+        )
+
+    def stop(self) -> None:
+        """Tell no more, and begin no fold."""
+        self._folding.cancel()
+        self._unwatch()
+
+    def _changed(self, record: Record) -> None:
+        # First, so that a defect in what follows from a change does not keep it from readers.
+        if not self._folding.running and len(self._store) <= _FOLD_RECORDS:
+            self._folding.within(self._fold_seconds, self._fold)
+        self._told(record)
+
+    def _fold(self) -> None:
+        background(self._folded(), "folding the journal")
+
+    async def _folded(self) -> None:
+        await self._run(self._store.fold)

@@ -82,6 +82,13 @@ class DirectoryTestCase(EdgeTestCase):
     def stop(self) -> None:
         self.do(self.directory.stop())
 
+    def restart(self, **settings: Any) -> None:
+        """Have another directory in the place of the one that runs."""
+        self.stop()
+        self.said.clear()
+        self.directory = self.new_directory(**settings)
+        self.start()
+
     def ask(self, name: str) -> list[Found]:
         found, more = self.do(everybody(self.known_client(name), DIRECTORY))
         self.assertFalse(more)
@@ -183,7 +190,7 @@ class WhoTests(DirectoryTestCase):
         """An answer is bounded, in pieces however it comes, and says when it is not all."""
         for number in range(7):
             self.kdc.add(f"n{number}")
-        self.patch(directory_module, "_NAMES_AT_ONCE", 2)
+        self.restart(names_at_once=2)
         self.assertEqual(len(self.ask("alice")), 8)
         for most in (1, 2, 3, 7):
             self.patch(directory_module, "MAX_PRESENCES", most)
@@ -225,7 +232,7 @@ class WhoTests(DirectoryTestCase):
 
     def test_too_many(self) -> None:
         """Nor do many together keep more than so many open."""
-        self.patch(directory_module, "_MAX_OPEN", 2)
+        self.restart(max_open=2)
         for name in ("alice", "bob"):
             self.successResultOf(self.connect(name, DIRECTORY, HalfRecorder(), SERVICE))
         self.refused(RefusedByPolicy, "carol")
@@ -238,7 +245,7 @@ class WhoTests(DirectoryTestCase):
         for number in range(20_000):
             name = f"n{number:05}"
             self.kdc.store._records[name] = attrs.evolve(record, name=name)
-        self.patch(directory_module, "_NAMES_AT_ONCE", 100)
+        self.restart(names_at_once=100)
         reads: list[Any] = []
         self.directory.read = lambda call, *args: succeed(reads.append(call) or call(*args))  # type: ignore[func-returns-value]
         asking = HalfRecorder()

@@ -43,7 +43,6 @@ from kdc.files.atomic import PartialFile
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
-from kdc.server import service as service_module
 from kdc.server.certificate import make_certificate
 from kdc.server.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError
@@ -63,7 +62,6 @@ class ServiceTestCase(TestCase):
     def setUp(self) -> None:
         # The service sets the reactor's clock; the next test has the usual one.
         self.patch(reactor, "seconds", reactor.seconds)
-        self.patch(service_module, "_FOLD_SECONDS", 0.02)
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.store = self.directory / "pwd.txt"
@@ -104,6 +102,7 @@ class ServiceTestCase(TestCase):
             "store": self.store,
             "endpoints": (LOOPBACK,),
             "output": self.log,
+            "fold_seconds": 0.02,
         }
         return KDCSettings(**{**plain, **changed})
 
@@ -387,7 +386,7 @@ class StartTests(ServiceTestCase):
         broken = (
             *((port, "stopListening") for port in service._ports),
             *((service._admin, "close"), (service.operators, "close_all")),
-            *((service.factory, "close_all"), (service.writer, "drain"), (service, "_unwatch")),
+            *((service.factory, "close_all"), (service.writer, "drain"), (service._watch, "stop")),
             *((service.audit, "flush"), (service.audit, "close")),
             *((pool, "stop") for pool in service._pools),
         )
@@ -426,8 +425,7 @@ class StartTests(ServiceTestCase):
 
     async def test_stop_before_the_fold(self) -> None:
         """A stop right after a change leaves no work behind, and the change is kept."""
-        self.patch(service_module, "_FOLD_SECONDS", 1000.0)
-        service = self.start()
+        service = self.start(self.settings(fold_seconds=1000.0))
         await self.registered(service, "alice")
         self.assertEqual(len(self.folds()), 1)
         await self.stop(service)

@@ -318,7 +318,6 @@ def run(main: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
         return 0
 
     program = Path(sys.argv[0]).name or "python"
-    clock.use_monotonic_timers(reactor)
     show_warnings(program)
     raise SystemExit(run_to_end(program, reactor, work))
 

@@ -21,7 +21,6 @@ from kdc.errors import (
     ConfigurationError,
     NameTaken,
 )
-from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import say
 from kdc.protocol.crypto import LongTermKeys
 from kdc.terminal import has_terminal
@@ -44,7 +43,6 @@ NEW_SECRET_SECONDS = 10.0
 
 def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
     """Find out who the KDC is and read our secret.  Blocking; before the reactor runs."""
-    use_monotonic_timers(reactor)
     return client_for(reactor, settings, prompt=prompt, ask=True)
 
 

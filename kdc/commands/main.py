@@ -113,11 +113,13 @@ def _kdc(argv: list[str]) -> int:
     from twisted.internet import reactor
 
     from kdc.commands.tap import Options, settings_of
+    from kdc.net.clock import use_monotonic_timers
     from kdc.net.exit_status import run_to_end, show_warnings
     from kdc.server.service import KDCService
 
     options = Options()
     options.parseOptions(argv)
+    use_monotonic_timers(reactor)
     service = KDCService(settings_of(options), reactor, say, lambda: settings_of(options))
     show_warnings("kdc")
     service.privilegedStartService()

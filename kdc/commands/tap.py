@@ -14,6 +14,7 @@ from kdc.commands.twistd import ends_twistd
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.realm import everybody
 from kdc.limits import Limits
+from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import say
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
@@ -202,6 +203,7 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
     set_limits()
+    use_monotonic_timers(reactor)
     with ends_twistd("kdc"):
         service = _Twistd(settings_of(options), reactor, say, lambda: settings_of(options))
     service.twistd = options.parent

@@ -11,6 +11,7 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, global
 from twisted.python.failure import Failure
 
 from kdc.errors import ExitStatus, KDCError
+from kdc.net.clock import use_monotonic_timers
 from kdc.terminal import complain as complain
 from kdc.terminal import say as say
 
@@ -39,8 +40,10 @@ def run_to_end(
 
     Errors that are nobody's defect become one or two lines.  SIGINT and SIGTERM
     cancel the work, so that it leaves nothing half done, and give 130 and 143 -
-    or 0 for a server (``serves``), whose proper end that is.
+    or 0 for a server (``serves``), whose proper end that is.  Timers follow the
+    monotonic clock: a program that sets some before this has to see to that.
     """
+    use_monotonic_timers(reactor)
     status: list[int] = []
     caught: list[int] = []
 

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from kdc.issuing.decisions import Audit
@@ -79,6 +79,7 @@ class AuditLog:
         self._proven = TokenBuckets(_PROVEN)
         self._file: int | None = None
         self._scheduled = False
+        self._timer: IDelayedCall | None = None
         self._failing = False
 
     def open(self) -> None:
@@ -148,6 +149,8 @@ class AuditLog:
             self._failing = True
 
     def close(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -155,7 +158,7 @@ class AuditLog:
     def _schedule(self) -> None:
         if self._waiting and not self._scheduled:
             self._scheduled = True
-            self._clock.callLater(_FLUSH_SECONDS, self._tick)
+            self._timer = self._clock.callLater(_FLUSH_SECONDS, self._tick)
 
     def _tick(self) -> None:
         background(self._write_next(), "writing the activity log")

@@ -26,7 +26,6 @@ from kdc.issuing.issuer import Issuer
 from kdc.issuing.realm import Realm, everybody
 from kdc.limits import Limits
 from kdc.net.background import background
-from kdc.net.clock import use_monotonic_timers
 from kdc.net.sockets import listen_at
 from kdc.net.threads import in_thread
 from kdc.protocol.directory import DIRECTORY
@@ -91,7 +90,6 @@ class KDCService(Service):
         say: Callable[[str], None] = lambda line: None,
         read_again: Callable[[], KDCSettings] | None = None,
     ) -> None:
-        use_monotonic_timers(reactor)
         self.settings = settings
         self._reactor = reactor
         self._say = say

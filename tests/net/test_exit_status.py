@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +49,16 @@ class RunToEndTests(SynchronousTestCase):
 
     def run_work(self, work: Callable[[], Any], **how: Any) -> int:
         return run_to_end("kdcclient", OneTurnReactor(), work, **how)
+
+    def test_timers(self) -> None:
+        """Nobody who sets the clock makes a deadline longer."""
+
+        async def work() -> int:
+            return 0
+
+        reactor: Any = OneTurnReactor()
+        run_to_end("kdcclient", reactor, work)
+        self.assertIs(reactor.seconds, time.monotonic)
 
     async def interrupted(self, number: int) -> int:
         """Work that gets a signal in its first moment, and has something to tidy up."""

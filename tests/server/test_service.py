@@ -9,6 +9,7 @@ import os
 import signal
 import stat
 import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from kdc.client.identity import ClientTLS, Pin
 from kdc.client.link import KDCLink
 from kdc.commands.admin.database import AdminStore
 from kdc.commands.client.who import everybody
-from kdc.commands.tap import Options
+from kdc.commands.tap import Options, makeService
 from kdc.errors import (
     AuthenticationRefused,
     ConfigurationError,
@@ -60,8 +61,6 @@ class ServiceTestCase(TestCase):
     """A KDC in this process, on a real port, with real files."""
 
     def setUp(self) -> None:
-        # The service sets the reactor's clock; the next test has the usual one.
-        self.patch(reactor, "seconds", reactor.seconds)
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
         self.store = self.directory / "pwd.txt"
@@ -404,6 +403,18 @@ class StartTests(ServiceTestCase):
             raise RuntimeError("a defect")
 
         return fail
+
+    def test_whose_clock(self) -> None:
+        """A program decides what its reactor's timers follow when it begins; a service does not."""
+        before = reactor.seconds
+        KDCService(self.settings(), reactor)
+        self.assertEqual(reactor.seconds, before)
+        self.patch(reactor, "seconds", before)
+        options = Options()
+        options.parseOptions(["-p", "0", "-f", str(self.store)])
+        service: Any = makeService(options)
+        self.assertIs(reactor.seconds, time.monotonic)
+        self.assertEqual(service.settings.store, self.store)
 
     def test_signals_while_stopping(self) -> None:
         """A second signal ends the process at once, and means what it did when all is over."""

@@ -24,6 +24,7 @@ from kdc.commands.process_limits import set_limits
 from kdc.commands.twistd import ends_twistd, leave_twistd
 from kdc.errors import KDCError
 from kdc.net.background import background
+from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import complain, run_to_end
 from kdc.tunnel.tunnels import Tunnels
 
@@ -81,6 +82,7 @@ def makeService(options: Any) -> IService:
     from twisted.internet import reactor
 
     set_limits()
+    use_monotonic_timers(reactor)
     with ends_twistd(PROGRAM):
         given = options.subOptions
         if options.subCommand == "sender":

@@ -12,7 +12,6 @@ has done, which is why each change says which generation it expects, and why
 from __future__ import annotations
 
 import enum
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeAlias
 
@@ -77,11 +76,15 @@ def _bytes_of(*lengths: int) -> Callable[[object, object, bytes], None]:
     return check
 
 
-@functools.lru_cache(maxsize=1024)
 def _address(address: str) -> str:
-    # Older stores have an IPv4 address within an IPv6 one, as their Python printed it.
-    plain = plain_address(address)
-    return plain if ":" in address and ":" not in plain else check_address(address)
+    try:
+        return check_address(address)
+    except ValueError:
+        # Older stores have an IPv4 address within an IPv6 one, as their Python printed it.
+        plain = plain_address(address)
+        if ":" in address and ":" not in plain:
+            return plain
+        raise
 
 
 def _number(high: int) -> Callable[[object, object, int], None]:

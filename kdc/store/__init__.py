@@ -12,6 +12,7 @@ from kdc.store.interface import (
     Status,
     Store,
     StoreError,
+    StoreLost,
     StoreUnavailable,
     StoreUncertain,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Status",
     "Store",
     "StoreError",
+    "StoreLost",
     "StoreUnavailable",
     "StoreUncertain",
 ]

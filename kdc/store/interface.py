@@ -32,6 +32,7 @@ __all__ = [
     "Status",
     "Store",
     "StoreError",
+    "StoreLost",
     "StoreUnavailable",
     "StoreUncertain",
 ]
@@ -55,6 +56,14 @@ class StoreUncertain(StoreError):
 
     It is asked for again, as after an answer that was lost: a `Create` is then
     recognised by its token, the others by the generation that they expect.
+    """
+
+
+class StoreLost(StoreUncertain):
+    """Somebody else has the store's files; nothing more is ever written through this store.
+
+    Whoever has it open should end, loudly: what it answers from memory may be
+    old already.
     """
 
 
@@ -216,8 +225,9 @@ class Store(Protocol):
         One batch costs one wait for the disk, so give it what has gathered.
         Changes are independent: one that is refused does not undo the others.
         Raises `StoreUnavailable` if nothing of the batch was done,
-        `StoreUncertain` if it may have been, `ValueError` if these are more than
-        ``most_changes``.  One call at a time.
+        `StoreUncertain` if it may have been, `StoreLost` if no change ever will
+        be again, `ValueError` if these are more than ``most_changes``.  One call
+        at a time.
         """
 
     def __iter__(self) -> Iterator[Record]:
@@ -238,7 +248,8 @@ class Store(Protocol):
     def fold(self) -> bool:
         """Bring what people read up to date with the changes; False if that failed.
 
-        Never needed for safety, and ``trouble`` then says why.  Blocks.
+        Never needed for safety, and ``trouble`` then says why.  Blocks.  Raises
+        `StoreLost`.
         """
 
     def rotate_master_key(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import resource
 import shutil
@@ -24,6 +25,7 @@ from kdc.store import (
     Record,
     Status,
     StoreError,
+    StoreLost,
     StoreUnavailable,
 )
 from kdc.store.flatfile import store as flatfile
@@ -227,6 +229,75 @@ class LockTests(FlatFileCase):
             child.send_signal(signal.SIGKILL)
             child.wait()
         self.open()
+
+    def test_two_stores_after_the_lock_was_removed(self) -> None:
+        """The first acknowledges nothing more; what the second acknowledges is there."""
+        first = self.open()
+        first.apply([Create(active("alice"), token(1))])
+        os.unlink(self.path + ".lock")
+        second = self.open()
+        second.apply([Create(active("bob"), token(2))])
+        self.assertRaises(StoreLost, first.apply, [Create(active("carol"), token(3))])
+        self.assertIsNone(first.get("carol"))
+        first.close()
+        second.apply([Create(active("dave"), token(4))])
+        self.abandon(second)
+        self.assertEqual([record.name for record in self.open()], ["alice", "bob", "dave"])
+
+    def test_what_is_put_there_is_not_overwritten(self) -> None:
+        """Any file removed, replaced or written over by hand: nothing is changed any more."""
+        ends = "", ".key", ".journal", ".lock", ".generation"
+        for number, (end, how) in enumerate(itertools.product(ends, ("rm", "mv", "cp"))):
+            if how == "cp" and end in (".lock", ".generation"):
+                continue  # the same file, and nothing is read from it while it is ours
+            path = os.path.join(os.path.abspath(self.directory), f"{number}.txt")
+            store = self.open(path)
+            store.apply([Create(active("alice"), token(1))])
+            if how == "rm":
+                os.unlink(path + end)
+            elif how == "mv":
+                shutil.copy(path + end, path + ".copy")
+                os.replace(path + ".copy", path + end)
+            elif how == "cp":
+                with open(path + end, "w") as file:
+                    file.write("an older one\n")
+            saved = self.contents()
+            for _ in range(2):
+                error = self.assertRaises(StoreLost, store.apply, [Create(active("bob"), token(2))])
+                self.assertIn(f"{path}{end} was removed", str(error), how)
+                self.assertRaises(StoreLost, store.fold)
+                self.assertRaises(StoreLost, store.rotate_master_key)
+            self.assertIn("removed", store.trouble)
+            self.assertIsNone(store.get("bob"))
+            store.close()
+            self.assertEqual(self.contents(), saved, (end, how))
+
+    def contents(self) -> dict[str, bytes]:
+        found = {}
+        for name in os.listdir(self.directory):
+            with open(os.path.join(self.directory, name), "rb") as file:
+                found[name] = file.read()
+        return found
+
+    def test_taken_over_in_the_middle_of_a_change(self) -> None:
+        """What was written just when another took the files over is not acknowledged."""
+        path = self.path
+
+        class Racing(Files):
+            race = False
+
+            def fdatasync(self, fd: int) -> None:
+                super().fdatasync(fd)
+                if self.race:
+                    os.unlink(path + ".lock")
+
+        files = Racing()
+        store = self.open(files=files)
+        store.apply([Create(active("alice"), token(1))])
+        files.race = True
+        self.assertRaises(StoreLost, store.apply, [Create(active("bob"), token(2))])
+        self.assertIsNone(store.get("bob"))
+        files.race = False
 
     def test_a_refused_start_leaves_no_lock(self) -> None:
         """The next start is not kept out by one that failed."""

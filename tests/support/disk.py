@@ -10,10 +10,11 @@ is how Linux does it.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from kdc.store.flatfile.files import Files
 
@@ -25,7 +26,10 @@ class PowerCut(BaseException):
 
 
 class _Inode:
+    _numbers = itertools.count(1)
+
     def __init__(self) -> None:
+        self.number = next(self._numbers)
         self.content = b""
         self.durable = b""
         self.lost = False  # an fsync failed: nobody knows any more
@@ -124,8 +128,15 @@ class Disk(Files):
 
     def fstat(self, fd: int) -> os.stat_result:
         self.before("fstat")
+        return self._status(self.fds[fd])
+
+    def statuses(self, paths: Iterable[str]) -> list[os.stat_result | None]:
+        self.before("lstat")
+        return [self._status(self.names[path]) if path in self.names else None for path in paths]
+
+    def _status(self, inode: _Inode) -> os.stat_result:
         mode = stat.S_IFREG | 0o600
-        return os.stat_result((mode, 0, 0, 1, 0, 0, len(self.fds[fd].content), 0, 0, 0))
+        return os.stat_result((mode, inode.number, 0, 1, 0, 0, len(inode.content), 0, 0, 0))
 
     def lock(self, fd: int) -> bool:
         self.before("lock")

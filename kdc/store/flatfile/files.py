@@ -11,9 +11,9 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 
-__all__ = ["Files", "read_all", "read_whole", "replace", "still_there", "write_all"]
+__all__ = ["Files", "read_all", "read_whole", "replace", "write_all"]
 
 _MODE = 0o600
 _PIECE = 1 << 20
@@ -69,6 +69,16 @@ class Files:
     def fstat(self, fd: int) -> os.stat_result:
         return os.fstat(fd)
 
+    def statuses(self, paths: Iterable[str]) -> list[os.stat_result | None]:
+        """Return what is at each of ``paths``; None where nothing is."""
+        found: list[os.stat_result | None] = []
+        for path in paths:
+            try:
+                found.append(os.lstat(path))
+            except FileNotFoundError:
+                found.append(None)
+        return found
+
     def lock(self, fd: int) -> bool:
         """Take the whole-file lock; False if another open file has it."""
         try:
@@ -106,23 +116,6 @@ def write_all(files: Files, fd: int, content: bytes) -> None:
             done += written
 
 
-@contextlib.contextmanager
-def still_there(files: Files, path: str) -> Iterator[None]:
-    """Keep what is at ``path`` now from being freed before this ends, if it is replaced.
-
-    That takes a twentieth of a second for 200 MB.
-    """
-    fd = None
-    with contextlib.suppress(OSError):
-        fd = files.open(path, os.O_RDONLY)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            if fd is not None:
-                files.close(fd)
-
-
 def read_whole(files: Files, path: str) -> bytes:
     """Return the content of a regular file; raises `OSError`."""
     fd = files.open(path, os.O_RDONLY)
@@ -143,12 +136,18 @@ def read_all(files: Files, fd: int) -> bytes:
     return b"".join(pieces)
 
 
-def replace(files: Files, path: str, content: bytes) -> None:
+def replace(
+    files: Files,
+    path: str,
+    content: bytes,
+    rename: Callable[[str, str], None] | None = None,
+) -> None:
     """Make ``content`` the whole of ``path``, readable by its owner only.
 
     When this returns, the new content survives a power cut.  If it raises
     before the rename, ``path`` is untouched and no temporary file is left.
-    Hold the store's lock: the temporary name is always the same.
+    Hold the store's lock: the temporary name is always the same.  ``rename`` gives
+    the new file its name.
     """
     new = path + ".new"
     files.remove_if_there(new)
@@ -159,7 +158,7 @@ def replace(files: Files, path: str, content: bytes) -> None:
             files.fsync(fd)
         finally:
             files.close(fd)
-        files.rename(new, path)
+        (rename or files.rename)(new, path)
     except OSError:
         with contextlib.suppress(OSError):
             files.unlink(new)

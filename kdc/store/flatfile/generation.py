@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections.abc import Callable
 
 from kdc.store import StoreError
 from kdc.store.flatfile.files import Files, read_all, replace
@@ -58,15 +59,18 @@ class KeptGeneration:
             )
         return int(match[3])
 
-    def start(self, generation: int) -> None:
+    def start(self, generation: int, rename: Callable[[str, str], None] | None = None) -> None:
         """Make the file hold ``generation``, durably, and keep it open.  Raises `OSError`."""
-        replace(self._files, self._path, self._content(generation))
+        replace(self._files, self._path, self._content(generation), rename)
         self._fd = self._files.open(self._path, os.O_WRONLY)
 
-    def advance(self, generation: int) -> None:
-        """Overwrite the number: one small write, no wait.  Raises `OSError`."""
+    def advance(self, generation: int, rename: Callable[[str, str], None]) -> None:
+        """Overwrite the number: one small write, no wait.  Raises `OSError`.
+
+        The first time the file is made anew, and ``rename`` gives it its name.
+        """
         if self._fd < 0:
-            self.start(generation)
+            self.start(generation, rename)
             return
         self._files.pwrite(self._fd, self._content(generation), 0)
 

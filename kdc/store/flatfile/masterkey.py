@@ -68,13 +68,15 @@ class MasterKeys:
             )
         return cls(keys)
 
-    def write(self, files: Files, path: str) -> None:
+    def write(
+        self, files: Files, path: str, rename: Callable[[str, str], None] | None = None
+    ) -> None:
         """Put these keys, and no other, into the file, durably.  Raises `OSError`."""
         lines = [
             f"{_FORMAT}:{key_id}:{base64.b64encode(master).decode()}:\n"
             for key_id, master in self.by_id.items()
         ]
-        replace(files, path, "".join(lines).encode())
+        replace(files, path, "".join(lines).encode(), rename)
 
     def get(self, key_id: str, path: str) -> bytes:
         """Return the key that ``path`` is sealed under; raises `StoreError`."""

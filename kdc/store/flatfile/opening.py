@@ -21,9 +21,10 @@ from kdc.store.flatfile.generation import KeptGeneration
 from kdc.store.flatfile.journal import Journal, JournalHeader, Scan, scan
 from kdc.store.flatfile.lines import PURGED, generation_of, name_of, status_of
 from kdc.store.flatfile.masterkey import MasterKeys
+from kdc.store.flatfile.ours import Ours
 from kdc.store.flatfile.table import Table
 
-__all__ = ["Found", "Paths", "copy_history", "open_files", "take_lock"]
+__all__ = ["Found", "Paths", "copy_history", "hold_files", "open_files", "take_lock"]
 
 
 @attrs.frozen
@@ -140,6 +141,21 @@ def open_files(
         if fd >= 0:
             files.close(fd)
     return _replay(files, paths, header, master, table, accept_rollback)
+
+
+def hold_files(files: Files, paths: Paths, lock: int) -> Ours:
+    """Return what tells whether the files stay those that were opened.  Raises `StoreError`."""
+    ours = Ours(files, frozenset({paths.base, paths.key}))
+    try:
+        with _reported("look at", paths.lock):
+            ours.know(paths.lock, lock)
+        for path in (paths.base, paths.journal, paths.key, paths.generation):
+            with _reported("look at", path):
+                ours.hold(path)
+    except BaseException:
+        ours.close()
+        raise
+    return ours
 
 
 def _check_never_used(files: Files, paths: Paths, create: bool) -> None:

@@ -16,16 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 
 from kdc.protocol.names import check_realm
-from kdc.store import Change, Record, Result, StoreUnavailable
+from kdc.store import Change, Record, Result, StoreLost, StoreUnavailable
 from kdc.store.flatfile.base import Header, write_base
 from kdc.store.flatfile.batch import Batch
 from kdc.store.flatfile.content import Content
-from kdc.store.flatfile.files import Files, still_there
+from kdc.store.flatfile.files import Files
 from kdc.store.flatfile.generation import KeptGeneration
 from kdc.store.flatfile.journal import Journal, JournalHeader
 from kdc.store.flatfile.lines import Entry, Sealer
 from kdc.store.flatfile.masterkey import MasterKeys
-from kdc.store.flatfile.opening import Paths, copy_history, open_files, take_lock
+from kdc.store.flatfile.opening import Paths, copy_history, hold_files, open_files, take_lock
+from kdc.store.flatfile.ours import Ours
 from kdc.store.flatfile.table import Table
 
 __all__ = ["FlatFileStore"]
@@ -58,6 +59,7 @@ class FlatFileStore:
         journal: Journal,
         kept: KeptGeneration,
         lock: int,
+        ours: Ours,
         random: Callable[[int], bytes],
         run: Callable[[Callable[[], None]], None],
     ) -> None:
@@ -75,6 +77,7 @@ class FlatFileStore:
         self._generation = journal.generation
         self._kept = kept
         self._lock = lock
+        self._ours = ours
         self._run = run
         self._writing = threading.Lock()  # who holds it may touch the files
         self._fold_ended = threading.Condition(self._writing)
@@ -114,6 +117,11 @@ class FlatFileStore:
         lock = take_lock(files, paths)
         try:
             found = open_files(files, paths, check_realm(realm), create, random, accept_rollback)
+            try:
+                ours = hold_files(files, paths, lock)
+            except BaseException:
+                found.journal.close()
+                raise
         except BaseException:
             files.close(lock)
             raise
@@ -126,6 +134,7 @@ class FlatFileStore:
             found.journal,
             found.kept,
             lock,
+            ours,
             random,
             run,
         )
@@ -141,7 +150,7 @@ class FlatFileStore:
     def apply(self, changes: Sequence[Change]) -> list[Result]:
         if len(changes) > self.most_changes:
             raise ValueError(f"a batch has at most {self.most_changes} changes")
-        with self._writing:
+        with self._ours.letting_go(), self._writing:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
             batch = Batch(self._content.entry_of, self._generation)
@@ -172,8 +181,15 @@ class FlatFileStore:
     def fold(self) -> bool:
         """Bring pwd.txt up to date with the journal; False if that failed (see ``trouble``).
 
-        Never needed for safety: it is for people who read pwd.txt.  Blocks.
+        Never needed for safety: it is for people who read pwd.txt.  Blocks.  Raises
+        `StoreLost`.
         """
+        folded = self._fold_now()
+        if self._ours.lost:
+            raise self._lost()
+        return folded
+
+    def _fold_now(self) -> bool:
         with self._writing:
             self._wait_for_fold()
         if self._unfolded_bytes:
@@ -187,13 +203,14 @@ class FlatFileStore:
             return
         # A large store's last few changes can wait in the journal.
         if self._unfolded_bytes > self._content.table.total_bytes // 64 - _FOLD_BYTES:
-            self.fold()
+            self._fold_now()
         with self._writing:
             self._wait_for_fold()
             self._closed = True
             with contextlib.suppress(OSError):
                 self._kept.sync()
             self._watchers.clear()
+            self._ours.close()
             self._kept.close()
             self._journal.close()
             self._files.close(self._lock)
@@ -206,18 +223,21 @@ class FlatFileStore:
         finishes it.  Blocks for some microseconds a principal.  Raises
         `StoreUnavailable`, `StoreError`.
         """
-        with self._writing:
+        with self._ours.letting_go(), self._writing:
             # It works with the key that it began with.
             self._wait_for_fold()
             try:
                 self._rotate()
             except OSError as error:
+                if self._ours.lost:
+                    raise self._lost() from error
                 raise StoreUnavailable(
                     f"cannot rotate the master key of {self._paths.base}: {error.strerror}",
                     hint="the store goes on under the key it has; repair the disk and try again",
                 ) from error
 
     def _rotate(self) -> None:
+        self._check_ours()
         if not self._journal.sound:
             self._renew_journal()
         new = MasterKeys.generate(self._random)
@@ -227,9 +247,9 @@ class FlatFileStore:
         header = self._header_now(key_id)
         # Both keys first: whichever files a crash leaves, they can be opened.
         both = MasterKeys({**new.by_id, self._header.key_id: self._master})
-        both.write(self._files, self._paths.key)
+        both.write(self._files, self._paths.key, self._ours.rename)
         write_base(self._files, self._paths.base + ".new", header, master, content.table.snapshot())
-        self._files.rename(self._paths.base + ".new", self._paths.base)
+        self._ours.rename(self._paths.base + ".new", self._paths.base)
         # From here on the name shows the new file, so go on with it whatever fails;
         # the old journal must not take another change.
         self._header, self._master, self._content = header, master, content
@@ -237,7 +257,7 @@ class FlatFileStore:
         self._journal.sound = False
         self._files.sync_directory(self._paths.base)
         self._renew_journal()
-        new.write(self._files, self._paths.key)
+        new.write(self._files, self._paths.key, self._ours.rename)
 
     @property
     def generation(self) -> int:
@@ -247,16 +267,28 @@ class FlatFileStore:
     @property
     def trouble(self) -> str:
         """What fails just now without a change having been refused for it, or nothing."""
-        return "; ".join(list(self._troubles.values()))
+        return "; ".join(
+            [*([self._ours.lost] if self._ours.lost else []), *self._troubles.values()]
+        )
 
     def _commit(self, batch: Batch) -> None:
         lines = self._content.sealer.lines(batch.entries)
         try:
+            self._check_ours()
             if not self._journal.sound:
                 self._renew_journal()
             self._journal.append(lines, batch.generation)
         except OSError as error:
+            if self._ours.lost:
+                raise self._lost() from error
             raise self._unavailable(error) from error
+        try:
+            # Whoever has taken the files over meanwhile does not know of this change.
+            self._check_ours()
+        except OSError as error:
+            # That we cannot look is no reason to doubt what is on the disk.
+            if self._ours.lost:
+                raise self._lost() from error
         self._generation = batch.generation
         for entry, line in zip(batch.entries, lines, strict=True):
             if entry.purged:
@@ -270,12 +302,26 @@ class FlatFileStore:
 
     def _keep_generation(self) -> None:
         try:
-            self._kept.advance(self._generation)
+            self._kept.advance(self._generation, self._ours.rename)
         except OSError as error:
             # The change is durable all the same; a restored backup might go unnoticed.
             self._troubles["keep"] = f"cannot write {self._paths.generation}: {error.strerror}"
         else:
             self._troubles.pop("keep", None)
+
+    def _check_ours(self) -> None:
+        """Raise `OSError` if any file is no longer ours; then none ever is again."""
+        if self._journal.sound:
+            self._ours.check(self._paths.journal, self._journal.size)
+        else:
+            # A write to it has failed: how long it is now, nobody knows.
+            self._ours.check()
+
+    def _lost(self) -> StoreLost:
+        return StoreLost(
+            f"the store is not ours any more: {self._ours.lost}",
+            hint="nothing more is written; end this process, and see who else has it",
+        )
 
     def _unavailable(self, error: OSError) -> StoreUnavailable:
         return StoreUnavailable(
@@ -321,6 +367,8 @@ class FlatFileStore:
     def _fold(self, header: Header, chunks: list[bytes], folded_bytes: int) -> None:
         """Write a new pwd.txt while changes go on, then shorten the journal."""
         try:
+            with self._writing:
+                self._check_ours()
             previous = self._header
             self._write_base(".fold", header, chunks)
             # What the old pwd.txt lacks stays in the journal once more: a copy of
@@ -345,7 +393,7 @@ class FlatFileStore:
     def _switch(self, header: Header, journal: Journal, folded_bytes: int) -> None:
         try:
             journal.sync()
-            with still_there(self._files, self._paths.base), self._writing:
+            with self._ours.letting_go(), self._writing:
                 if self._since_fold:
                     journal.write(self._since_fold, self._generation)
                     journal.sync(data_only=True)
@@ -378,7 +426,7 @@ class FlatFileStore:
         write_base(self._files, self._paths.base + end, header, self._master, ascending)
 
     def _install_base(self, end: str, header: Header) -> None:
-        self._files.rename(self._paths.base + end, self._paths.base)
+        self._ours.rename(self._paths.base + end, self._paths.base)
         self._files.sync_directory(self._paths.base)
         # Only now: until the name is durable the journal must reach back to the old file.
         self._header = header
@@ -400,7 +448,7 @@ class FlatFileStore:
         return None
 
     def _install_journal(self, journal: Journal) -> None:
-        self._files.rename(journal.path, self._paths.journal)
+        self._ours.rename(journal.path, self._paths.journal)
         old, self._journal = self._journal, journal
         journal.path = self._paths.journal
         with contextlib.suppress(OSError):

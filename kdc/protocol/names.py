@@ -60,7 +60,7 @@ def check_address(address: str) -> str:
     only.  No IPv4 address within an IPv6 one: that is a second spelling, and
     Python 3.13 prints it otherwise than 3.11.
     """
-    if plain_address(address) != address:
+    if "%" in address or plain_address(address) != address:
         raise ValueError(f"not a canonical IP address: {shown(address)}")
     return address
 

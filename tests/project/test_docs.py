@@ -25,7 +25,12 @@ SAMPLE_RUN = TOP / "docs" / "sample-run.md"
 CLIENT, SENDING = TOP / "docs" / "client.md", TOP / "docs" / "sending.md"
 FIRST_EXPERIENCE = TOP / "docs" / "first-experience.md"
 # Options of other people's programs, which our documents mention as well.
-FOREIGN_OPTIONS = frozenset(("--constraint", "--path"))  # of pip and of twistd web
+FOREIGN_OPTIONS = frozenset(
+    (
+        *("--constraint", "--path"),  # of pip and of twistd web
+        *("--first", "--seed", "--seeds"),  # of the simulation and the fuzzer
+    )
+)
 # Other programs in the README's blocks.
 FOREIGN_PROGRAMS = frozenset(("source", "make", "export", "mkdir", "echo", "cmp", "python3", "pip"))
 

@@ -666,6 +666,7 @@ class ChannelTestCase(SynchronousTestCase):
         self.realm = Realm()
         self.bob = self.realm.receiver("bob")
         self._began, self._first_now = self.network.milliseconds(), self.realm.now.milliseconds
+        self.patch(clock, "milliseconds", self._of_senders)
         self.services: dict[str, Service] = {}
         self.listener = self.listen(RECEIVER_PORT)
 
@@ -686,6 +687,11 @@ class ChannelTestCase(SynchronousTestCase):
         passed = self.network.milliseconds() - self._began
         self.realm.advance((self._first_now + passed - self.realm.now.milliseconds) / 1000)
         return self.bob.now()
+
+    def _of_senders(self) -> int:
+        """Alice's clock: she asked by the realm's."""
+        self._now()
+        return self.realm.now.milliseconds
 
     def offer(self, protocol: IProtocol, name: str = "", **options: Any) -> None:
         """Have bob answer the next channel with ``protocol``."""

@@ -7,6 +7,8 @@ READY := $(VENV)/ready
 TYPED = kdc tests .ci/summary.py $(wildcard bench/*.py docs/*/*.py twisted/plugins/*.py)
 # Test processes at a time.
 JOBS ?= 2
+# What `make coverage` runs.
+COVERED ?= tests
 # Options of the measurements: `python -m bench --help`.
 BENCH ?=
 PIP_INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet \
@@ -53,7 +55,7 @@ test: $(READY)
 .PHONY: coverage
 coverage: $(READY)
 	@$(BIN)/python -m coverage erase
-	@$(BIN)/python -m coverage run -m twisted.trial --rterrors tests
+	@$(BIN)/python -m coverage run -m twisted.trial --rterrors $(COVERED)
 	@$(BIN)/python -m coverage combine --quiet
 	@$(BIN)/python -m coverage report
 

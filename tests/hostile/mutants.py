@@ -506,7 +506,7 @@ MUTANTS: list[Mutant] = [
         (
             "6.2",
             "data nobody took is not acknowledged",
-            "        if self._dropped:  # nobody has consumed that, and the peer must not think so\n            self._acknowledge(AckStatus.NOT_ALLOWED)\n            return\n",
+            "        if self._ending in LOST:  # nobody has consumed that, and the peer must not think so\n            self._acknowledge(AckStatus.NOT_ALLOWED)\n            return\n",
             "",
         ),
     ),

@@ -109,6 +109,8 @@ def _value(path: Path, key: str, value: Any) -> str:
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise ConfigurationError(f"{path}: {key} must be a text or a number")
     text = str(value)
+    if "\0" in text:
+        raise ConfigurationError(f"{path}: {key} has a zero byte in it: {shown(text)}")
     if key in PATHS and text != "system":
         return str(path.parent.absolute() / os.path.expanduser(text))
     return text

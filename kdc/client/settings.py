@@ -131,6 +131,8 @@ def _host(typed: str) -> str:
 
 def absolute(path: str | Path | None) -> Path | None:
     """Absolute now: a daemon changes its directory later."""
+    if path and "\0" in str(path):
+        raise ValueError(f"no file can have a zero byte in its name: {str(path)[:80]!r}")
     return None if not path else Path(os.path.abspath(os.path.expanduser(path)))
 
 

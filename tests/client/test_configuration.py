@@ -77,6 +77,11 @@ class ConfigTests(SynchronousTestCase):
         self.assertIn("passphrase-file", told)
         self.assertIn("no setting xxxxxxxxxx", self.refusal("x" * 100 + "=1"))
 
+    def test_zero_bytes(self) -> None:
+        """No file has one in its name, with a home directory before it or not."""
+        for value in ("~\\u0000bob.key", "bob\\u0000.key"):
+            self.assertIn("key-file has a zero byte", self.refusal(f'key-file = "{value}"'))
+
     def test_no_secret(self) -> None:
         """A passphrase in the file is refused, and not repeated."""
         self.assertNotIn("hunter2", self.refusal('passphrase = "hunter2"'))

@@ -39,7 +39,7 @@ help:
 	@echo 'make slow-tests   all tests, and the ten that take longest'
 	@echo 'make fuzz         with SECONDS=60: inputs that are almost right, for all that reads from outside'
 	@echo 'make simulate     with SEEDS=1000: a realm on a network and disks that fail'
-	@echo 'make mutants      take out each defence of a list: a test must notice'
+	@echo 'make mutants      take out each defence of a list: a test must notice; goes on where it stopped'
 	@echo 'make soak         with SCALE=1: a million requests; memory and descriptors stay flat'
 	@echo 'make release      with VERSION=X.Y.Z: news, version, checks, commit and tag; uploads nothing'
 	@echo 'make clean        remove whatever these made'

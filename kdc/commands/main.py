@@ -15,6 +15,8 @@ from kdc.errors import ExitStatus, KDCError, LocalIOError
 from kdc.terminal import complain, say
 
 if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
     from kdc.commands.option_table import CommandTable
 
 __all__ = ["kdc_main", "kdc_table", "kdcclient_main"]
@@ -111,6 +113,7 @@ def kdc_table() -> CommandTable:
 
 def _kdc(argv: list[str]) -> int:
     from twisted.internet import reactor
+    from twisted.internet.defer import Deferred
 
     from kdc.commands.tap import Options, settings_of
     from kdc.net.clock import use_monotonic_timers
@@ -120,19 +123,20 @@ def _kdc(argv: list[str]) -> int:
     options = Options()
     options.parseOptions(argv)
     use_monotonic_timers(reactor)
-    service = KDCService(settings_of(options), reactor, say, lambda: settings_of(options))
+    failed: Deferred[NoReturn] = Deferred()
+    service = KDCService(
+        settings_of(options), reactor, say, lambda: settings_of(options), failed.errback
+    )
     show_warnings("kdc")
     service.privilegedStartService()
-    return run_to_end("kdc", reactor, lambda: _serve(service), serves=True)
+    return run_to_end("kdc", reactor, lambda: _serve(service, failed), serves=True)
 
 
-async def _serve(service: Any) -> int:
-    """Run a service until a signal cancels this."""
-    from twisted.internet.defer import Deferred
-
+async def _serve(service: Any, failed: Deferred[NoReturn]) -> int:
+    """Run a service until a signal cancels this, or it cannot go on."""
     service.startService()
     try:
-        await Deferred()
+        await failed
     finally:
         await service.stopService()
     return 0

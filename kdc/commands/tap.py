@@ -10,12 +10,12 @@ from twisted.python import usage
 from kdc.client.settings import absolute
 from kdc.commands.options import Command, is_loopback, realm_of, server_endpoints, whole_number
 from kdc.commands.process_limits import set_limits
-from kdc.commands.twistd import ends_twistd
+from kdc.commands.twistd import ends_twistd, leave_twistd
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.realm import everybody
 from kdc.limits import Limits
 from kdc.net.clock import use_monotonic_timers
-from kdc.net.exit_status import say
+from kdc.net.exit_status import complain, say
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
 from kdc.server.policy import LIMITS, Policy, read_policy
@@ -205,6 +205,12 @@ def makeService(options: Any) -> IService:
     set_limits()
     use_monotonic_timers(reactor)
     with ends_twistd("kdc"):
-        service = _Twistd(settings_of(options), reactor, say, lambda: settings_of(options))
+        service = _Twistd(
+            settings_of(options),
+            reactor,
+            say,
+            lambda: settings_of(options),
+            lambda error: leave_twistd(reactor, complain("kdc", error)),
+        )
     service.twistd = options.parent
     return service

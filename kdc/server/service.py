@@ -34,6 +34,7 @@ from kdc.server.certificate import TLSFiles
 from kdc.server.connections import KDCFactory, tls_factory
 from kdc.server.operators import AdminFactory, Operators
 from kdc.server.store_writer import StoreWatch, StoreWriter
+from kdc.store import StoreLost
 from kdc.store.opened import open_store
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class KDCSettings:
     addresses that clients reach us by, besides this machine's own.
     ``directory``: where the directory listens, if there is to be one.
     ``fold_seconds``: so long after a change people can read it in a small store.
+    ``look_seconds``: so often, without a change, it is made sure that the store is ours.
     """
 
     store: Path
@@ -71,6 +73,7 @@ class KDCSettings:
     directory: str | None = None
     directory_name: str = DIRECTORY
     fold_seconds: float = 1.0
+    look_seconds: float = 5.0
 
     @property
     def tls(self) -> TLSFiles:
@@ -79,7 +82,11 @@ class KDCSettings:
 
 
 class KDCService(Service):
-    """One KDC.  Whatever stops it from starting is raised by ``privilegedStartService``."""
+    """One KDC.  Whatever stops it from starting is raised by ``privilegedStartService``.
+
+    ``give_up`` is called, once at most, with what keeps it from going on; it ends the
+    process.  It comes in a turn of the reactor of its own.
+    """
 
     log = Logger()
 
@@ -89,11 +96,14 @@ class KDCService(Service):
         reactor: Any,
         say: Callable[[str], None] = lambda line: None,
         read_again: Callable[[], KDCSettings] | None = None,
+        give_up: Callable[[KDCError], None] = lambda error: None,
     ) -> None:
         self.settings = settings
         self._reactor = reactor
         self._say = say
         self._read_again = read_again or (lambda: settings)
+        self._give_up = give_up
+        self._lost = False
         self._ports: list[Any] = []
         self._pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-store")
         self._log_pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-log")
@@ -216,7 +226,9 @@ class KDCService(Service):
             limits=settings.limits,
             permits=settings.permits,
         )
-        self._in_store_thread = in_thread(reactor, self._pool)
+        in_store_thread = in_thread(reactor, self._pool)
+        # Whoever finds out that the store is another's: a change, a fold, an operator, a look.
+        self._in_store_thread = lambda *call: in_store_thread(*call).addErrback(self._if_lost)
         self._in_reading_thread = in_thread(reactor, self._reading_pool)
         self.writer = StoreWriter(self.store, self._in_store_thread)
         self.factory = KDCFactory(Issuer(realm), self.writer, clock=reactor, limits=settings.limits)
@@ -226,6 +238,7 @@ class KDCService(Service):
             reactor,
             self.factory.record_changed,
             settings.fold_seconds,
+            settings.look_seconds,
         )
 
     def _listen(self) -> None:
@@ -299,6 +312,15 @@ class KDCService(Service):
             if host and number:
                 return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), number  # noqa: S104
         raise ConfigurationError("the directory needs a TCP port of the KDC")
+
+    def _if_lost(self, failure: Failure) -> Failure:
+        """End if the store is another's: what is answered from memory may be old already."""
+        if failure.check(StoreLost) and not self._lost:
+            self._lost = True
+            self.audit.add(Audit("store-lost", "", "", str(failure.value)))
+            # Later: who waits for this call is to hear of it first.
+            self._reactor.callLater(0, self._give_up, failure.value)
+        return failure
 
     def _where(self) -> tuple[str, int]:
         """Where clients reach us, as far as we know."""

@@ -6,6 +6,7 @@ wait for the disk.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from twisted.internet.defer import Deferred
 
 from kdc.net.background import background
 from kdc.net.waiting import Deadline, Waiters
-from kdc.store import Change, Record, Result, Store
+from kdc.store import Change, Record, Result, Store, StoreLost
 
 __all__ = ["StoreWatch", "StoreWriter"]
 
@@ -75,37 +76,46 @@ class StoreWriter:
 
 
 class StoreWatch:
-    """Passes on each change of the store, and folds a small one for those who read its file.
+    """Passes on each change of the store, folds a small one, and looks whether it is still ours.
 
-    ``run`` runs a call in the thread of the store's writer, ``told`` is called
-    in the reactor's.  A fold comes ``fold_seconds`` after the first change that
-    it is for, so that many changes cost one.
+    ``run`` runs a call in the thread of the store's writer, and sees to what a
+    `StoreLost` means; ``told`` is called in the reactor's.  A fold is for those
+    who read the store's file; it comes ``fold_seconds`` after the first change
+    that it is for, so that many changes cost one.
     """
 
     def __init__(
         self,
         store: Store,
-        run: Callable[[Callable[[], bool]], Deferred[bool]],
+        run: Callable[[Callable[[], object]], Deferred[Any]],
         reactor: Any,
         told: Callable[[Record], None],
         fold_seconds: float,
+        look_seconds: float,
     ) -> None:
         self._store = store
         self._run = run
         self._reactor = reactor
         self._told = told
         self._fold_seconds = fold_seconds
+        self._look_seconds = look_seconds
         self._folding = Deadline(reactor)
+        self._looking = Deadline(reactor)
+        self._watching = False
         self._unwatch: Callable[[], None] = lambda: None
 
     def start(self) -> None:
+        self._watching = True
         self._unwatch = self._store.watch(
             lambda record: self._reactor.callFromThread(self._changed, record)
         )
+        self._look_later()
 
     def stop(self) -> None:
-        """Tell no more, and begin no fold."""
+        """Tell no more, look no more, and begin no fold."""
+        self._watching = False
         self._folding.cancel()
+        self._looking.cancel()
         self._unwatch()
 
     def _changed(self, record: Record) -> None:
@@ -118,4 +128,19 @@ class StoreWatch:
         background(self._folded(), "folding the journal")
 
     async def _folded(self) -> None:
-        await self._run(self._store.fold)
+        with contextlib.suppress(StoreLost):
+            await self._run(self._store.fold)
+
+    def _look_later(self) -> None:
+        if self._watching:
+            self._looking.within(self._look_seconds, self._look)
+
+    def _look(self) -> None:
+        background(self._looked(), "looking whether the store is still ours")
+
+    async def _looked(self) -> None:
+        try:
+            await self._run(self._store.check_ours)
+        except StoreLost:
+            return  # for ever
+        self._look_later()

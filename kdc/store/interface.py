@@ -245,6 +245,13 @@ class Store(Protocol):
         The result ends the watch.
         """
 
+    def check_ours(self) -> None:
+        """Look whether nobody else has taken the store over; raises `StoreLost`.
+
+        Whoever keeps a store open without changing it does this now and then.
+        Blocks.
+        """
+
     def fold(self) -> bool:
         """Bring what people read up to date with the changes; False if that failed.
 

@@ -45,6 +45,9 @@ class MemoryStore:
         self._watchers.append(changed)
         return lambda: self._watchers.remove(changed)
 
+    def check_ours(self) -> None:
+        """Nobody else can reach it."""
+
     def fold(self) -> bool:
         return True
 

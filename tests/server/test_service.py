@@ -46,7 +46,7 @@ from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.server.certificate import make_certificate
 from kdc.server.service import KDCService, KDCSettings
-from kdc.store import Status, StoreError
+from kdc.store import Status, StoreError, StoreLost
 from kdc.store.flatfile.files import Files
 from kdc.store.flatfile.store import FlatFileStore
 from tests.support.core import keys_of
@@ -443,6 +443,76 @@ class StartTests(ServiceTestCase):
         self.assertEqual(self.folds(), [])
         with contextlib.closing(FlatFileStore.open(self.store, realm="LOCAL")) as store:
             self.assertIsNotNone(store.get("alice"))
+
+
+class TakenOverTests(ServiceTestCase):
+    """The store's files are another's all of a sudden."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.given_up: list[KDCError] = []
+
+    def start_watched(self, look_seconds: float) -> KDCService:
+        settings = self.settings(look_seconds=look_seconds)
+        return self.start(settings, give_up=self.given_up.append)
+
+    async def ends(self, removed: str) -> None:
+        await self.eventually("the end", lambda: self.given_up)
+        (error,) = self.given_up
+        self.assertIs(type(error), StoreLost)
+        self.assertEqual(error.exit_status, ExitStatus.LOCAL_IO)
+        self.assertIn(f"{removed} was removed", str(error))
+        self.assertTrue(error.hint)
+        await self.logged(" store-lost client=- address=- the store is not ours any more: ")
+
+    async def test_by_a_registration(self) -> None:
+        """Whoever registers then gets no answer, and the KDC ends."""
+        service = self.start_watched(1000)
+        await self.registered(service, "alice")
+        self.assertEqual(self.given_up, [])
+        (self.directory / "pwd.txt.lock").unlink()
+        with self.assertRaises(KDCUnreachable), capturedLogs():
+            await self.registered(service, "bob")
+        await self.ends("pwd.txt.lock")
+
+    async def test_by_an_operator(self) -> None:
+        """So it does when an operator's command finds out, who is told why."""
+        service = self.start_watched(1000)
+        await self.registered(service, "alice")
+        (self.directory / "pwd.txt.journal").unlink()
+        with self.assertRaises(KDCError) as caught:
+            await self.admin("disable", "alice")
+        self.assertIn("pwd.txt.journal was removed", str(caught.exception))
+        await self.ends("pwd.txt.journal")
+
+    async def test_without_a_change(self) -> None:
+        """A look now and then finds out, too; it goes on as long as all is well."""
+        service = self.start_watched(0.01)
+        looks: list[None] = []
+        look = service.store.check_ours
+
+        def counted() -> None:
+            look()
+            looks.append(None)
+
+        self.patch(service.store, "check_ours", counted)
+        await self.eventually("some looks", lambda: len(looks) > 2)
+        os.replace(self.store.with_name("pwd.txt.tls"), self.store)
+        await self.ends("pwd.txt")
+
+    async def test_by_a_fold(self) -> None:
+        """So does the fold after a change."""
+        service = self.start_watched(1000)
+        apply = service.store.apply
+
+        def then_lost(changes: Any) -> Any:
+            results = apply(changes)
+            (self.directory / "pwd.txt.lock").unlink()
+            return results
+
+        self.patch(service.store, "apply", then_lost)
+        await self.registered(service, "alice")
+        await self.ends("pwd.txt.lock")
 
 
 def _now() -> Any:

@@ -261,7 +261,10 @@ class LockTests(FlatFileCase):
             elif how == "cp":
                 with open(path + end, "w") as file:
                     file.write("an older one\n")
+            with open(path + ".fold", "w") as file:
+                file.write("another's, who folds\n")
             saved = self.contents()
+            self.assertRaises(StoreLost, store.check_ours)
             for _ in range(2):
                 error = self.assertRaises(StoreLost, store.apply, [Create(active("bob"), token(2))])
                 self.assertIn(f"{path}{end} was removed", str(error), how)

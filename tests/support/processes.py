@@ -268,6 +268,10 @@ class Daemon:
     def stop(self) -> None:
         """Ask it to end, and wait until it has."""
         signal.pidfd_send_signal(self._fd, signal.SIGTERM)
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until it has ended by itself."""
         if not select.select([self._fd], [], [], PATIENCE_SECONDS)[0]:
             raise AssertionError(f"the daemon {self.pid} does not end")
 

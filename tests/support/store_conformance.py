@@ -295,6 +295,13 @@ class StoreConformance(SynchronousTestCase):
         self.assertEqual(list(self.store.notes), [])
         self.assertIsInstance(self.store.confirmed_milliseconds, int | None)
 
+    def test_a_store_that_nobody_takes_over_is_ours(self) -> None:
+        """To look for it changes nothing, before a change and after."""
+        self.store.check_ours()
+        self.create("alice")
+        self.store.check_ours()
+        self.assertEqual(self.store.generation, 1)
+
     def test_maintenance_changes_no_record(self) -> None:
         """Folding and a new master key leave every record, token and generation as it was."""
         self.create("alice", 1)

@@ -178,6 +178,11 @@ class FlatFileStore:
         self._watchers.append(changed)
         return lambda: self._watchers.remove(changed)
 
+    def check_ours(self) -> None:
+        with self._writing:
+            if not self._closed:
+                self._check_not_lost()
+
     def fold(self) -> bool:
         """Bring pwd.txt up to date with the journal; False if that failed (see ``trouble``).
 
@@ -282,13 +287,8 @@ class FlatFileStore:
             if self._ours.lost:
                 raise self._lost() from error
             raise self._unavailable(error) from error
-        try:
-            # Whoever has taken the files over meanwhile does not know of this change.
-            self._check_ours()
-        except OSError as error:
-            # That we cannot look is no reason to doubt what is on the disk.
-            if self._ours.lost:
-                raise self._lost() from error
+        # Whoever has taken the files over meanwhile does not know of this change.
+        self._check_not_lost()
         self._generation = batch.generation
         for entry, line in zip(batch.entries, lines, strict=True):
             if entry.purged:
@@ -309,6 +309,13 @@ class FlatFileStore:
         else:
             self._troubles.pop("keep", None)
 
+    def _check_not_lost(self) -> None:
+        """Raise `StoreLost`; that we cannot look is no reason to doubt what is on the disk."""
+        with contextlib.suppress(OSError):
+            self._check_ours()
+        if self._ours.lost:
+            raise self._lost()
+
     def _check_ours(self) -> None:
         """Raise `OSError` if any file is no longer ours; then none ever is again."""
         if self._journal.sound:
@@ -320,7 +327,8 @@ class FlatFileStore:
     def _lost(self) -> StoreLost:
         return StoreLost(
             f"the store is not ours any more: {self._ours.lost}",
-            hint="nothing more is written; end this process, and see who else has it",
+            hint="nothing more was written; see who else has it and which files are good,"
+            " before it is opened again",
         )
 
     def _unavailable(self, error: OSError) -> StoreUnavailable:
@@ -383,8 +391,9 @@ class FlatFileStore:
             self._troubles["fold"] = f"cannot fold {self._paths.journal}: {error.strerror}"
             # Not at every change: each try writes the whole of pwd.txt.
             self._fold_above = self._unfolded_bytes + self._fold_limit() // 4
-            with contextlib.suppress(OSError):
-                self._files.remove_if_there(self._paths.base + ".fold")
+            if not self._ours.lost:  # or it may be the other's
+                with contextlib.suppress(OSError):
+                    self._files.remove_if_there(self._paths.base + ".fold")
         finally:
             with self._writing:
                 self._since_fold = None

@@ -96,7 +96,7 @@ def save(path: Path, values: Mapping[str, str | int]) -> None:
     try:
         file.write([content])
         file.finish()
-        file.show(replace=True)
+        file.show()
     finally:
         file.discard()
 

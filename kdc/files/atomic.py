@@ -70,7 +70,7 @@ class PartialFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.written = 0
-        self._temporary = path.with_name(f".{path.name[:200]}.{secrets.token_hex(6)}.part")
+        self._temporary = path.with_name(f".kdc-{secrets.token_hex(8)}.part")
         # O_EXCL follows no link either.
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
@@ -97,22 +97,13 @@ class PartialFile:
         finally:
             self._fd = None
 
-    def show(self, *, replace: bool) -> Path:
-        """Give the finished file its name, durably; return the name it got.
-
-        Without ``replace`` a name that is taken is left alone, and the file
-        becomes ``name.1``, ``name.2`` and so on.
-        """
+    def show(self) -> None:
+        """Give the finished file its name, durably, in the place of what has it."""
         try:
-            if replace:
-                self._temporary.replace(self.path)
-                shown = self.path
-            else:
-                shown = self._link()
+            self._temporary.replace(self.path)
             sync_directory(self.path.parent)
         except OSError as error:
             raise local_error(self.path, error) from None
-        return shown
 
     def discard(self) -> None:
         """Leave nothing behind.  For a file that was shown it does nothing."""
@@ -128,15 +119,3 @@ class PartialFile:
         if self._fd is None:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         return self._fd
-
-    def _link(self) -> Path:
-        """Take the first free name; ``link`` fails if a name is taken, even by a dangling link."""
-        for number in range(10_000):
-            name = self.path if not number else self.path.with_name(f"{self.path.name}.{number}")
-            try:
-                os.link(self._temporary, name, follow_symlinks=False)
-            except FileExistsError:
-                continue
-            self._temporary.unlink()
-            return name
-        raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))

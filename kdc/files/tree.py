@@ -14,6 +14,8 @@ import secrets
 import stat
 from collections.abc import Iterator
 
+from kdc.files.numbering import numbered
+
 __all__ = ["Tree", "exchange", "move_to_free_name", "remove_tree", "sync_all"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -158,8 +160,9 @@ def move_to_free_name(source_fd: int, name: str, target_fd: int) -> str:
 
     Nothing that is there is touched, and the name appears with all of it.
     """
+    is_directory = _is_directory(name, source_fd)
     for number in range(_MAX_NUMBER):
-        free = name if not number else f"{name}.{number}"
+        free = numbered(name, number, directory=is_directory)
         with contextlib.suppress(FileExistsError):
             if not _renameat2(source_fd, name, target_fd, free, _RENAME_NOREPLACE):
                 _move_the_old_way(source_fd, name, target_fd, free)
@@ -184,7 +187,7 @@ def exchange(source_fd: int, name: str, target_fd: int) -> bool:
 
 def _move_the_old_way(source_fd: int, name: str, target_fd: int, free: str) -> None:
     """Where the file system cannot rename without replacing."""
-    if stat.S_ISDIR(os.stat(name, dir_fd=source_fd, follow_symlinks=False).st_mode):
+    if _is_directory(name, source_fd):
         os.mkdir(free, 0o700, dir_fd=target_fd)  # an empty directory may be renamed over
         os.rename(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd)
     else:

@@ -93,7 +93,7 @@ class TLSFiles:
         try:
             file.write([key, certificate])
             file.finish()
-            file.show(replace=True)
+            file.show()
         finally:
             file.discard()
 

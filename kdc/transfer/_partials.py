@@ -31,7 +31,8 @@ from kdc.errors import LocalIOError
 from kdc.files.atomic import hashed, sha256_of
 from kdc.files.tree import Tree, remove_tree
 from kdc.transfer._receipts import Receipt, Receipts, read_receipts
-from kdc.transfer.messages import MAX_HELD_BYTES, Held, Offer, safe_path
+from kdc.transfer.messages import MAX_HELD_BYTES, Held, Offer
+from kdc.transfer.names import safe_path
 
 __all__ = ["DIRECTORY", "Note", "Place", "forget", "free_bytes", "key_of", "make_room", "tidy"]
 

@@ -18,7 +18,8 @@ import attrs
 from attrs.validators import ge, instance_of
 
 from kdc.files.atomic import write_pieces
-from kdc.transfer.messages import Held, Kind, safe_path
+from kdc.transfer.messages import Held, Kind
+from kdc.transfer.names import safe_path
 
 __all__ = ["Receipt", "Receipts", "read_receipts"]
 

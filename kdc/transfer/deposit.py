@@ -152,11 +152,11 @@ class FileDeposit(ItemDeposit):
         return []
 
     def show(self) -> list[Stored]:
-        path = self._partial.show(replace=True)
+        self._partial.show()
         item = self._item
         if item is None:
             raise RemoteProtocolError(Refusal.MALFORMED, "the sender sent nothing")
-        return [Stored(item.kind, item.name, path, self._partial.written)]
+        return [Stored(item.kind, item.name, self._output, self._partial.written)]
 
     def discard(self, *, keep: bool = False) -> bool:
         if self._file is not None:
@@ -239,7 +239,7 @@ class Recorded(Deposit):
     def show(self) -> list[Stored]:
         if self._file is not None:
             self._file.finish()
-            self._file.show(replace=True)
+            self._file.show()
         return self._inner.show()
 
     def discard(self, *, keep: bool = False) -> bool:

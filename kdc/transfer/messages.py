@@ -19,8 +19,9 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from kdc.errors import malformed
-from kdc.hostile_text import harmless, shown
+from kdc.hostile_text import harmless
 from kdc.protocol.records import AckStatus
+from kdc.transfer.names import OBEYED, safe_name, safe_path
 
 __all__ = [
     "MAX_HELD_BYTES",
@@ -39,8 +40,6 @@ __all__ = [
     "decode_answer",
     "decode_item",
     "decode_offer",
-    "safe_name",
-    "safe_path",
 ]
 
 SERVICE = "kdc.send"
@@ -49,9 +48,6 @@ MAX_NAMES = 16
 MAX_ITEMS = 1_000_000
 MAX_TEXT = 1 << 20
 MAX_HELD_BYTES = 8 << 20  # of messages about what is there already
-_MAX_DEPTH = 64
-_MAX_PATH_BYTES = 4096
-_MAX_NAME_BYTES = 231  # of 255: room for what is put around it while it is incomplete
 _MAX_SIZE = 1 << 62
 _MAX_REASON = 200
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -62,36 +58,6 @@ class Kind(enum.Enum):
     FILE = "file"
     DIRECTORY = "directory"
     TEXT = "text"
-
-
-def _component(name: str) -> str:
-    """One component of a path: nothing that leads elsewhere, or that a terminal would obey."""
-    if not name or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME_BYTES:
-        raise ValueError(f"a file name must have 1 to {_MAX_NAME_BYTES} bytes: {shown(name)}")
-    if name in (".", "..") or "/" in name or "\\" in name or not name.isprintable():
-        raise ValueError(f"not a safe file name: {shown(name)}")
-    return name
-
-
-def safe_name(name: str) -> str:
-    """Return ``name`` if it may appear in somebody's directory; raises `ValueError`.
-
-    One component, nothing hidden, nothing that a command would take for an
-    option where the shell expands ``*``.
-    """
-    if name.startswith((".", "-")):
-        raise ValueError(f"not a safe file name: {shown(name)}")
-    return _component(name)
-
-
-def safe_path(path: str) -> tuple[str, ...]:
-    """Return the components of a relative path that is safe to create; raises `ValueError`."""
-    if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH_BYTES:
-        raise ValueError(f"a path of more than {_MAX_PATH_BYTES} bytes: {shown(path)}")
-    top, *below = path.split("/")
-    if len(below) >= _MAX_DEPTH:
-        raise ValueError(f"more than {_MAX_DEPTH} directories deep: {shown(path)}")
-    return (safe_name(top), *map(_component, below))
 
 
 def _message(fields: dict[str, Any]) -> bytes:
@@ -269,7 +235,7 @@ def _answer(fields: dict[str, Any]) -> Answer:
     if what == "refuse":
         _exactly(fields, "answer", "status", "reason")
         status, reason = AckStatus(_number(fields["status"])), _text(fields["reason"])
-        if status is AckStatus.STORED or len(reason) > _MAX_REASON or not reason.isprintable():
+        if status is AckStatus.STORED or len(reason) > _MAX_REASON or OBEYED.search(reason):
             raise ValueError("a refusal has a status and a short reason")
         return Refuse(status, reason)
     raise ValueError("there is no such answer")

@@ -10,8 +10,10 @@ from pathlib import Path
 import attrs
 
 from kdc.errors import ConfigurationError, LocalIOError, local_error
+from kdc.files.numbering import numbered
 from kdc.hostile_text import shown
-from kdc.transfer.messages import MAX_NAMES, Offer, safe_name, safe_path
+from kdc.transfer.messages import MAX_NAMES, Offer
+from kdc.transfer.names import safe_name, safe_path
 
 __all__ = ["STDIN", "Entry", "Survey", "Thing", "skipped_lines", "survey", "things_of", "walk"]
 
@@ -48,14 +50,14 @@ class Thing:
 def things_of(paths: Sequence[Path], name: str | None = None) -> list[Thing]:
     """Give each path the name that the receiver sees; raises `LocalIOError`.
 
-    Two of one name become ``name`` and ``name.1``.  With ``name`` there is one.
+    Two of one name become ``name.x`` and ``name (1).x``.  With ``name`` there is one.
     """
     things: list[Thing] = []
     taken: set[str] = set()
     for path in paths:
         try:
             wanted = safe_name(name or path.name)
-            path.stat()
+            directory = stat.S_ISDIR(path.stat().st_mode)
         except ValueError as error:
             raise LocalIOError(
                 f"{shown(str(path), 4096)}: {error}", hint="send it under another name"
@@ -65,7 +67,7 @@ def things_of(paths: Sequence[Path], name: str | None = None) -> list[Thing]:
         free, number = wanted, 0
         while free in taken:
             number += 1
-            free = f"{wanted}.{number}"
+            free = numbered(wanted, number, directory=directory)
         taken.add(free)
         things.append(Thing(free, path))
     return things

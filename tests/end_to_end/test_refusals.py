@@ -279,9 +279,9 @@ class LocalTests(RefusalTestCase):
         self.assert_ends(self.send(kdc, name, bob, path), 8)
         receiver.expect(f"nothing was kept of what {name} sent")
         (self.directory / "inbox").mkdir()
-        for stored in ("in.txt", "in.txt.1"):
+        for stored in ("in.txt", "in (1).txt"):
             self.assert_ends(self.send(kdc, name, bob, path), 0)
-            receiver.expect(rf"received in.txt from {name}: 4 bytes in \S+/{stored}\n")
+            receiver.expect(rf"received in.txt from {name}: 4 bytes in .*/{re.escape(stored)}\"?\n")
             self.assertEqual((self.directory / "inbox" / stored).read_bytes(), b"text")
         self.assertIs(receiver.process.poll(), None)
 

@@ -151,7 +151,7 @@ class ThingsTests(SendTestCase):
             f"to {carol}, who has it",
         )
         for inbox in inboxes.values():
-            self.assertEqual(sorted(os.listdir(inbox)), ["a.bin", "a.bin.1"])
+            self.assertEqual(sorted(os.listdir(inbox)), ["a (1).bin", "a.bin"])
 
     def test_standard_output(self) -> None:
         """``-o -`` gives what was sent to the next program, and nothing else."""
@@ -206,8 +206,8 @@ class RulesTests(SendTestCase):
         path = str(self.file("a", b"new"))
         (self.inbox / "a").write_bytes(b"old")
         for options, expected in (
-            ((), {"a": b"old", "a.1": b"new"}),
-            (("--force",), {"a": b"new", "a.1": b"new"}),
+            ((), {"a": b"old", "a (1)": b"new"}),
+            (("--force",), {"a": b"new", "a (1)": b"new"}),
         ):
             receiver = self.receive("--inbox", "inbox", "--once", *options)
             self.assert_ends(self.send_to(self.bob, path), 0)
@@ -383,9 +383,9 @@ class UnconfirmedTests(SendTestCase):
         self.assert_brief(sender, 6, "stored all of it or nothing; send it again")
         sender, _ = send(Cut(), "sender")
         self.assert_ends(sender, 0)
-        self.assertEqual(sorted(self.arrived()), ["a.bin", "a.bin.1"])
+        self.assertEqual(sorted(self.arrived()), ["a (1).bin", "a.bin"])
         self.assertEqual((self.directory / "hook.out").read_text(), "a.bin\n" * 3)
-        self.assertEqual(sorted(os.listdir(self.inbox)), ["a.bin", "a.bin.1"])
+        self.assertEqual(sorted(os.listdir(self.inbox)), ["a (1).bin", "a.bin"])
 
 
 class ChangedSecretTests(SendTestCase):

@@ -62,12 +62,12 @@ class PartialFileTests(SynchronousTestCase):
         file = PartialFile(self.path)
         file.write([b"one", b"two"])
         (temporary,) = self.listing()
-        self.assertTrue(temporary.startswith(".report.pdf.") and temporary.endswith(".part"))
+        self.assertTrue(temporary.startswith(".kdc-") and temporary.endswith(".part"))
         mode = stat.S_IMODE((self.directory / temporary).stat().st_mode)
         self.assertEqual(mode, 0o600)
         file.finish()
         self.assertFalse(self.path.exists())
-        self.assertEqual(file.show(replace=False), self.path)
+        file.show()
         self.assertEqual(self.path.read_bytes(), b"onetwo")
         self.assertEqual(self.listing(), ["report.pdf"])
         self.assertEqual(file.written, 6)
@@ -76,48 +76,35 @@ class PartialFileTests(SynchronousTestCase):
         """The content reaches the disk, then the name, then the directory."""
         file = PartialFile(self.path)
         file.write([b"x"])
-        for replace, call in ((False, "link"), (True, "replace")):
-            seen = self.calls("fsync", "link", "replace")
-            file.finish()
-            file.show(replace=replace)
-            self.assertEqual(seen, ["fsync", call, "fsync"])
-            file = PartialFile(self.path)
+        seen = self.calls("fsync", "replace")
+        file.finish()
+        file.show()
+        self.assertEqual(seen, ["fsync", "replace", "fsync"])
 
     def test_replacing(self) -> None:
-        """With ``replace`` the old content is there until the new one is, whole."""
+        """The old content is there until the new one is, whole."""
         self.path.write_bytes(b"old")
         file = self.finished(b"new")
         self.assertEqual(self.path.read_bytes(), b"old")
-        file.show(replace=True)
+        file.show()
         self.assertEqual(self.path.read_bytes(), b"new")
         self.assertEqual(self.listing(), ["report.pdf"])
-
-    def test_nothing_is_overwritten(self) -> None:
-        """Without ``replace`` a name that is taken is left alone, whatever it is."""
-        self.path.write_bytes(b"mine")
-        (self.directory / "report.pdf.1").symlink_to("nowhere")
-        (self.directory / "report.pdf.2").mkdir()
-        shown = self.finished(b"theirs").show(replace=False)
-        self.assertEqual(shown.name, "report.pdf.3")
-        self.assertEqual(shown.read_bytes(), b"theirs")
-        self.assertEqual(self.path.read_bytes(), b"mine")
-        self.assertFalse((self.directory / "nowhere").exists())
 
     def test_links_are_not_followed(self) -> None:
         """Replacing a symbolic link replaces the link, not what it points to."""
         target = self.directory / "target"
         target.write_bytes(b"precious")
         self.path.symlink_to(target.name)
-        self.finished(b"new").show(replace=True)
+        self.finished(b"new").show()
         self.assertEqual(target.read_bytes(), b"precious")
         self.assertFalse(self.path.is_symlink())
 
     def test_a_guessed_name(self) -> None:
         """Whatever lies at the temporary name already is neither written to nor followed."""
-        self.patch(secrets, "token_hex", lambda length: "0" * 12)
+        self.patch(secrets, "token_hex", lambda length: "0" * 16)
         target = self.directory / "target"
         target.write_bytes(b"precious")
-        (self.directory / ".report.pdf.000000000000.part").symlink_to(target.name)
+        (self.directory / ".kdc-0000000000000000.part").symlink_to(target.name)
         self.assertRaises(LocalIOError, PartialFile, self.path)
         self.assertEqual(target.read_bytes(), b"precious")
 
@@ -127,7 +114,7 @@ class PartialFileTests(SynchronousTestCase):
         self.finished(b"x").discard()
         self.assertEqual(self.listing(), [])
         file = self.finished(b"x")
-        file.show(replace=False)
+        file.show()
         file.discard()
         self.assertEqual(self.listing(), ["report.pdf"])
 
@@ -137,7 +124,7 @@ class PartialFileTests(SynchronousTestCase):
         file = PartialFile(self.path)
         file.write(pieces)
         file.finish()
-        file.show(replace=False)
+        file.show()
         self.assertEqual(self.path.read_bytes(), b"".join(pieces))
 
     def test_short_writes(self) -> None:
@@ -148,7 +135,7 @@ class PartialFileTests(SynchronousTestCase):
         file = PartialFile(self.path)
         file.write([b"0123456789", b"abcdefghij"])
         file.finish()
-        file.show(replace=False)
+        file.show()
         self.assertEqual(self.path.read_bytes(), b"0123456789abcdefghij")
         self.assertEqual(file.written, 20)
 
@@ -167,7 +154,7 @@ class PartialFileTests(SynchronousTestCase):
 
     def test_every_call_may_fail(self) -> None:
         """Whatever the system refuses becomes one kind of error, and discard cleans up."""
-        for name in ("writev", "fsync", "link"):
+        for name in ("writev", "fsync", "replace"):
             with self.subTest(name):
                 self.failing(name, errno.ENOSPC)
                 file = PartialFile(self.path)
@@ -175,7 +162,7 @@ class PartialFileTests(SynchronousTestCase):
                 def store(file: PartialFile = file) -> None:
                     file.write([b"x"])
                     file.finish()
-                    file.show(replace=False)
+                    file.show()
 
                 error = self.assertRaises(LocalIOError, store)
                 self.assertIn("make room", error.hint)
@@ -197,12 +184,11 @@ class PartialFileTests(SynchronousTestCase):
             self.assertIn(str(path), str(error))
 
     def test_long_names(self) -> None:
-        """The longest name that a peer may choose fits, with what is put around it."""
-        for name in ("x" * 231, "名" * 77):
+        """A name of any length that the file system takes can be written to."""
+        for name in ("x" * 255, "名" * 85):
             self.path = self.directory / name
-            self.finished(b"1").show(replace=False)
-            self.finished(b"2").show(replace=False)
-            self.assertEqual((self.directory / f"{name}.1").read_bytes(), b"2")
+            self.finished(b"1").show()
+            self.assertEqual(self.path.read_bytes(), b"1")
 
     def test_hints(self) -> None:
         """The common reasons come with what to do."""

@@ -40,7 +40,8 @@ from kdc.store import StoreError
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import bounded_lines, read_dump, read_textbook
 from kdc.transfer._framing import AnswerReader, ItemReader
-from kdc.transfer.messages import Accept, Held, Item, Kind, Offer, Refuse, safe_path
+from kdc.transfer.messages import Accept, Held, Item, Kind, Offer, Refuse
+from kdc.transfer.names import safe_path
 from tests.support.edge import ChannelTestCase, EdgeTestCase, Recorder
 from tests.support.samples import REQUESTS
 

@@ -178,15 +178,15 @@ class InboxTests(DepositTestCase):
                 self.directory = self.directory / "again"
                 self.directory.mkdir()
             (self.directory / "a").write_bytes(b"mine")
-            (self.directory / "a.1").symlink_to("nowhere")
+            (self.directory / "a (1)").symlink_to("nowhere")
             (self.directory / "d").mkdir()
             (self.directory / "d" / "precious").write_bytes(b"mine")
             deposit = self.inbox("a", "d")
             arrivals = [*file_of("a", b"1"), *directory("d"), *file_of("d/x", b"2")]
-            self.assertEqual(self.stored(deposit, *arrivals), ["a.2", "d.1"])
+            self.assertEqual(self.stored(deposit, *arrivals), ["a (2)", "d (1)"])
             self.assertEqual((self.directory / "a").read_bytes(), b"mine")
             self.assertEqual(os.listdir(self.directory / "d"), ["precious"])
-            self.assertEqual((self.directory / "d.1" / "x").read_bytes(), b"2")
+            self.assertEqual((self.directory / "d (1)" / "x").read_bytes(), b"2")
             self.assertFalse((self.directory / "nowhere").exists())
 
     def test_force(self) -> None:
@@ -781,8 +781,8 @@ class DurableTests(DepositTestCase):
             (self.directory / "a").write_bytes(b"mine")
             (self.directory / "d").mkdir()
             arrivals = [*file_of("a", b"1"), *directory("d"), *file_of("d/x", b"2")]
-            self.assertEqual(self.stored(self.inbox("a", "d"), *arrivals), ["a.1", "d.1"])
-            self.assertEqual(self.listing(), {"a": b"mine", "a.1": b"1", "d.1/x": b"2"})
+            self.assertEqual(self.stored(self.inbox("a", "d"), *arrivals), ["a (1)", "d (1)"])
+            self.assertEqual(self.listing(), {"a": b"mine", "a (1)": b"1", "d (1)/x": b"2"})
             self.assertEqual(self.stored(self.inbox("a", force=True), *file_of("a", b"3")), ["a"])
             self.assertEqual((self.directory / "a").read_bytes(), b"3")
             shutil.rmtree(self.directory)
@@ -845,7 +845,7 @@ class PlantedNameTests(DepositTestCase):
         """A file, a link and a link to nowhere where a partial file would be are left alone."""
         self.patch(secrets, "token_hex", lambda _: "guessed")
         victim = self.directory / "victim"
-        name = self.directory / ".out.guessed.part"
+        name = self.directory / ".kdc-guessed.part"
         tree = tree_module.Tree(os.open(self.directory, os.O_RDONLY))
         self.addCleanup(tree.close)
         plants: tuple[Any, ...] = (

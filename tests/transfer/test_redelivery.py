@@ -103,11 +103,11 @@ class OnceTests(OnceTestCase):
         thing = self.file("a", CONTENT)
         for _ in range(2):
             self.assert_new(thing)
-        self.assertEqual(self.arrived(), {"a": CONTENT, "a.1": CONTENT})
+        self.assertEqual(self.arrived(), {"a": CONTENT, "a (1)": CONTENT})
         self.send_and_cut(thing)
         self.assert_once(thing)
         self.assert_new(thing)
-        self.assertEqual(self.shown(), ["a", "a.1", "a.2", "a.3"])
+        self.assertEqual(self.shown(), ["a", "a (1)", "a (2)", "a (3)"])
 
     def test_cut_again(self) -> None:
         """However often that happens."""
@@ -135,7 +135,7 @@ class OnceTests(OnceTestCase):
         self.assert_once(thing)
         self.send_and_cut(thing)
         self.assert_anew(Thing("message.txt", text=b"hallo " * 300))
-        self.assertEqual(self.shown(), ["message.txt", "message.txt.1", "message.txt.2"])
+        self.assertEqual(self.shown(), ["message (1).txt", "message (2).txt", "message.txt"])
 
     def tree(self) -> Thing:
         top = self.here / "d"
@@ -175,13 +175,13 @@ class OnceTests(OnceTestCase):
             first = self.arrived()
             change(self.here / "d")
             self.assert_anew(thing)
-            self.assertEqual(self.shown(), ["d", "d.1"])
+            self.assertEqual(self.shown(), ["d", "d (1)"])
             for path, content in self.arrived().items():
                 top, _, below = path.partition("/")
                 expected = first[path] if top == "d" else (self.here / "d" / below).read_bytes()
                 self.assertEqual(content, expected, path)
             sent = sorted(str(p.relative_to(self.here / "d")) for p in (self.here / "d").rglob("*"))
-            came = self.there / "d.1"
+            came = self.there / "d (1)"
             self.assertEqual(sorted(str(p.relative_to(came)) for p in came.rglob("*")), sent)
 
     def test_several(self) -> None:
@@ -194,8 +194,8 @@ class OnceTests(OnceTestCase):
         self.send_and_cut(*things)
         self.file("c", b"other")
         self.assert_anew(*things)
-        self.assertEqual(self.arrived()["a.2"], b"a" * 1000)
-        self.assertEqual(self.arrived()["c.2"], b"other")
+        self.assertEqual(self.arrived()["a (2)"], b"a" * 1000)
+        self.assertEqual(self.arrived()["c (2)"], b"other")
 
     @PROPERTY
     @given(*(st.dictionaries(st.sampled_from("abcde"), st.sampled_from([b"", b"1", b"12"])),) * 2)
@@ -216,9 +216,9 @@ class OnceTests(OnceTestCase):
                 self.assert_anew(Thing("d", top))
         expected = {f"d/{name}": data for name, data in first.items()}
         if first != second:
-            expected |= {f"d.1/{name}": data for name, data in second.items()}
+            expected |= {f"d (1)/{name}": data for name, data in second.items()}
         self.assertEqual(self.arrived(), expected)
-        self.assertEqual(self.shown(), ["d"] if first == second else ["d", "d.1"])
+        self.assertEqual(self.shown(), ["d"] if first == second else ["d", "d (1)"])
 
 
 class InboxTests(OnceTestCase):
@@ -331,7 +331,7 @@ class InboxTests(OnceTestCase):
         ):
             note.write_bytes(text)
             self.assert_new(self.thing)
-            (self.there / "a.1").unlink()
+            (self.there / "a (1)").unlink()
             (self.there / "a").unlink()
             self.send_and_cut(self.thing)
             (note,) = self.there.glob(".kdc-partial/*/shown")
@@ -340,7 +340,7 @@ class InboxTests(OnceTestCase):
         """Carol's file of that name and content is hers."""
         protocol = self.send_as("carol", self.thing)
         self.successResultOf(protocol.done)
-        self.assertEqual(self.arrived()["a.1"], CONTENT)
+        self.assertEqual(self.arrived()["a (1)"], CONTENT)
         self.assert_once(self.thing)
 
     def send_as(self, name: str, thing: Thing) -> SendProtocol:
@@ -355,7 +355,7 @@ class InboxTests(OnceTestCase):
         for content in (CONTENT[1:] + b"x", CONTENT + b"more", CONTENT[:-1]):
             self.file("a", content)
             self.assert_anew(self.thing)
-            (path,) = self.there.glob("a.*")
+            (path,) = self.there.glob("a (*")
             self.assertEqual(path.read_bytes(), content)
             self.assertEqual((self.there / "a").read_bytes(), CONTENT)
             path.unlink()

@@ -68,8 +68,9 @@ class ThingsTests(OutgoingTestCase):
 
     def test_names(self) -> None:
         """The receiver sees last components; two of one name are told apart."""
-        paths = [self.file(name) for name in ("a/x", "b/x", "x.1", "c/x")]
-        self.assertEqual([t.name for t in things_of(paths)], ["x", "x.1", "x.1.1", "x.2"])
+        paths = [self.file(name) for name in ("a/x.y", "b/x.y", "x (1).y", "c/x.y")]
+        names = ["x.y", "x (1).y", "x (1) (1).y", "x (2).y"]
+        self.assertEqual([t.name for t in things_of(paths)], names)
         self.assertEqual(things_of(paths[:1], "y")[0].name, "y")
 
     def test_not_to_be_sent(self) -> None:

@@ -664,7 +664,7 @@ class CutTests(TransferTestCase):
         self.network.advance(receiver_module.SILENT_SECONDS + 1)
         for protocol in (first, second):
             self.successResultOf(protocol.done)
-        self.assertEqual(self.arrived(), {"a": content, "a.1": content})
+        self.assertEqual(self.arrived(), {"a": content, "a (1)": content})
 
     def test_local_trouble(self) -> None:
         """A sender that cannot go on stops; the receiver keeps nothing under its name."""

@@ -22,7 +22,7 @@ from kdc.commands.client.transfer_options import (
 )
 from kdc.commands.options import name_of
 from kdc.terminal import has_terminal
-from kdc.transfer.messages import safe_name
+from kdc.transfer.names import safe_name
 from kdc.transfer.survey import STDIN, Thing, things_of
 
 if TYPE_CHECKING:

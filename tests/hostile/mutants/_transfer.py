@@ -8,19 +8,24 @@ __all__ = ["MUTANTS"]
 
 MUTANTS: list[Mutant] = [
     *of(
-        "kdc/transfer/messages.py",
-        "tests.transfer.test_messages",
+        "kdc/transfer/names.py",
+        "tests.transfer.test_names",
         (
             "sending",
             "a path leads nowhere else",
-            """if name in (".", "..") or "/" in name or "\\\\" in name or not name.isprintable():""",
-            "if not name.isprintable():",
+            """    elif found := re.search(r"[/\\\\]", name):\n        why = f"it has a {found.group()} in it, which leads elsewhere"\n""",
+            "",
         ),
-        ("sending", "a name commands no terminal", " or not name.isprintable():", ":"),
+        (
+            "sending",
+            "a name commands no terminal",
+            """    elif found := OBEYED.search(name):\n        why = f"it has U+{ord(found.group()):04X} in it, which a terminal would obey"\n""",
+            "",
+        ),
         (
             "sending",
             "a name is no option and not hidden",
-            """    if name.startswith((".", "-")):\n        raise ValueError(f"not a safe file name: {shown(name)}")\n""",
+            """    if name.startswith((".", "-")):\n        raise ValueError(f"not a safe file name: {shown(name)}: it begins with {name[0]}")\n""",
             "",
         ),
     ),

@@ -1,0 +1,69 @@
+"""Which names of files and directories may be sent: docs/protocol.md, section 6.4.
+
+The rule is written out here and depends on no table of Unicode's, or two versions
+of Python would disagree over the wire.  Refused is only what leads elsewhere, and
+what a terminal obeys; what merely cannot be seen is a name, and shown escaped.
+Pure: no I/O.
+"""
+
+from __future__ import annotations
+
+import re
+
+from kdc.files.numbering import MAX_NAME_BYTES
+from kdc.hostile_text import shown
+
+__all__ = ["MAX_NAME_BYTES", "MAX_PATH_BYTES", "OBEYED", "safe_name", "safe_path"]
+
+MAX_PATH_BYTES = 4096
+_MAX_DEPTH = 64
+# Controls, line and paragraph separators, embeddings, overrides and isolates of direction.
+OBEYED = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _component(name: str) -> str:
+    """One component of a path: nothing that leads elsewhere, or that a terminal would obey."""
+    why = ""
+    if not name:
+        why = "a name has at least one letter"
+    elif name in (".", ".."):
+        why = "it leads elsewhere"
+    elif found := re.search(r"[/\\]", name):
+        why = f"it has a {found.group()} in it, which leads elsewhere"
+    elif _SURROGATE.search(name):
+        why = "it is not UTF-8"
+    elif found := OBEYED.search(name):
+        why = f"it has U+{ord(found.group()):04X} in it, which a terminal would obey"
+    elif (length := len(name.encode())) > MAX_NAME_BYTES:
+        why = f"it has {length} bytes, and {MAX_NAME_BYTES} is the most"
+    if why:
+        raise ValueError(f"not a safe file name: {shown(name)}: {why}")
+    return name
+
+
+def safe_name(name: str) -> str:
+    """Return ``name`` if it may appear in somebody's directory; raises `ValueError`.
+
+    One component, nothing hidden, nothing that a command would take for an
+    option where the shell expands ``*``.
+    """
+    if name.startswith((".", "-")):
+        raise ValueError(f"not a safe file name: {shown(name)}: it begins with {name[0]}")
+    return _component(name)
+
+
+def safe_path(path: str) -> tuple[str, ...]:
+    """Return the components of a relative path that is safe to create; raises `ValueError`."""
+    length = len(path.encode("utf-8", "surrogatepass"))
+    if length > MAX_PATH_BYTES:
+        raise ValueError(
+            f"not a safe path: {shown(path)}: it has {length} bytes,"
+            f" and {MAX_PATH_BYTES} is the most"
+        )
+    top, *below = path.split("/")
+    if len(below) >= _MAX_DEPTH:
+        raise ValueError(
+            f"not a safe path: {shown(path)}: it is more than {_MAX_DEPTH} directories deep"
+        )
+    return (safe_name(top), *map(_component, below))

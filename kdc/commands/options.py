@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+import attrs
 from twisted.python import usage
+from twisted.python.reflect import namedAny
 
 from kdc import __version__
 from kdc.client import settings
@@ -22,6 +24,7 @@ __all__ = [
     "realm_of",
     "server_endpoints",
     "whole_number",
+    "words",
 ]
 
 P = ParamSpec("P")
@@ -82,6 +85,27 @@ class Command(usage.Options):
         """show the version, and end"""
         print(f"kdc {__version__}")
         raise SystemExit(0)
+
+
+def words(
+    package: str, *rows: tuple[str, str | Callable[[], Any], str]
+) -> list[list[str | Callable[[], Any] | None]]:
+    """The sub-commands of a command: word, its class in ``package`` or what makes one, one line.
+
+    A class is loaded with its module when its word has been typed.
+    """
+    return [
+        [word, None, _Loaded(f"{package}.{made}") if isinstance(made, str) else made, text]
+        for word, made, text in rows
+    ]
+
+
+@attrs.frozen
+class _Loaded:
+    name: str
+
+    def __call__(self) -> Any:
+        return namedAny(self.name)()
 
 
 def realm_of(options: Any) -> str:

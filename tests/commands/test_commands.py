@@ -12,8 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.client.settings import ClientSettings
 from kdc.commands import main as main_module
-from kdc.commands.client.receive import STDOUT, ReceiveSettings, check_places
 from kdc.errors import ConfigurationError, ExitStatus, LocalIOError
+from kdc.transfer.receiving import STDOUT, ReceiveSettings, check_places
 from tests.support.processes import ProgramTestCase
 
 

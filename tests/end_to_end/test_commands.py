@@ -14,7 +14,7 @@ from kdc.commands import tap
 from kdc.commands.admin.subcommands import AdminOptions
 from kdc.commands.client import subcommands as subcommands_module
 from kdc.commands.client import tap as tap_module
-from kdc.commands.client.transfer_options import ReceiverOptions
+from kdc.commands.client.receive import ReceiverOptions
 from tests.support.processes import CLIENT, KDC, TWISTD, ProgramTestCase
 
 

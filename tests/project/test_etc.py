@@ -19,7 +19,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from kdc.client import configuration as configuration_module
 from kdc.client.settings import client_settings
 from kdc.commands import tap
-from kdc.commands.client.transfer_options import receive_settings
+from kdc.commands.client.receive import receive_settings
 from kdc.errors import ConfigurationError
 from kdc.files.private import read_private
 from kdc.limits import Limits

@@ -12,8 +12,8 @@ from twisted.internet.defer import Deferred, DeferredList
 from kdc.client.membership import make_client
 from kdc.client.secret import SecretSource, write_key_file
 from kdc.client.settings import ClientSettings
-from kdc.commands.client.send import SendSettings, plain_file, send
 from kdc.net.exit_status import run_to_end
+from kdc.transfer.sending import SendSettings, plain_file, send
 
 # Nothing, one byte, around the borders of records, and some that take a while.
 SIZES = (0, 1, 1000, 65_518, 65_519, 300_000, 1_048_577)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,11 @@ from typing import Any
 import attrs
 
 from kdc.client import known_kdcs
-from kdc.client.settings import ClientSettings
+from kdc.client.membership import make_client, whoami
+from kdc.client.settings import ClientSettings, client_settings
+from kdc.commands.client.options import PROGRAM, AskingOptions
+from kdc.commands.client.who import everybody
+from kdc.commands.options import whole_number
 from kdc.errors import (
     ConfigurationError,
     ExitStatus,
@@ -27,9 +32,13 @@ from kdc.errors import (
     UnknownIdentity,
 )
 from kdc.files.private import read_private
-from kdc.terminal import has_terminal
+from kdc.net.exit_status import run_to_end
+from kdc.net.threads import in_thread
+from kdc.protocol.directory import DIRECTORY
+from kdc.terminal import answer as answer_line
+from kdc.terminal import harmless, has_terminal
 
-__all__ = ["Finding", "examine", "seen_by_others"]
+__all__ = ["DoctorCommand", "Finding", "examine", "seen_by_others"]
 
 _SECONDS = 5.0
 
@@ -47,6 +56,64 @@ class Finding:
     @property
     def status(self) -> ExitStatus:
         return ExitStatus.DONE if self.error is None else self.error.exit_status
+
+
+class DoctorCommand(AskingOptions):
+    """``doctor``"""
+
+    synopsis = "kdcclient doctor -n NAME -a HOST -p PORT"
+    longdesc = "Look at everything that has to be right, and say what to do about what is not."
+    optParameters = [["listen-port", None, "60000", "the port of our receiver"]]
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        port = whole_number(self["listen-port"], 1, 65535, "a port")
+        settings = client_settings(self)
+        findings = list(examine(settings, port))
+        if all(finding.error is None for finding in findings):
+            try:
+                client = make_client(reactor, settings)
+            except KDCError as error:
+                findings.append(Finding("secret", str(error), error))
+            else:
+                run_to_end(PROGRAM, reactor, lambda: self._register_check(client, findings))
+        for finding in findings:
+            self._tell(finding)
+        return int(next((f.status for f in findings if f.error is not None), ExitStatus.DONE))
+
+    async def _register_check(self, client: Any, findings: list[Finding]) -> int:
+        what = "our registration"
+        try:
+            found = await whoami(client)
+        except KDCError as error:
+            findings.append(Finding(what, str(error), error))
+        else:
+            findings.append(Finding(what, f"version {found['generation']} of our record"))
+            await self._receiver_check(client, findings)
+        return 0
+
+    async def _receiver_check(self, client: Any, findings: list[Finding]) -> None:
+        """Where the KDC sends others, if it has a directory that tells us."""
+        try:
+            found, _ = await everybody(client, DIRECTORY)
+        except KDCError:
+            return
+        for own in found:
+            if own.name == client.keys.name and own.address:
+                run = in_thread(client.reactor)
+                findings.append(await run(seen_by_others, own.address, own.port))
+
+    def _tell(self, finding: Finding) -> None:
+        hint = "" if finding.error is None else finding.error.hint
+        if self["json"]:
+            row = {"what": finding.what, "found": finding.found, "ok": finding.error is None}
+            print(json.dumps({**row, "hint": hint}))
+            return
+        good = "ok  " if finding.error is None else "FAIL"
+        answer_line(f"{good} {finding.what}: {harmless(finding.found)}")
+        if hint:
+            answer_line(f"       {hint}")
 
 
 def examine(

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from kdc.commands.options import Command, whole_number
+import json
+from typing import Any
 
-__all__ = ["PROGRAM", "ClientOptions"]
+from kdc.commands.options import Command, whole_number
+from kdc.terminal import answer as answer_line
+from kdc.terminal import harmless
+
+__all__ = [
+    "DEFAULT_LISTEN_PORT",
+    "LISTEN_OPTIONS",
+    "PROGRAM",
+    "AskingOptions",
+    "ClientOptions",
+    "listen_endpoint",
+]
 
 PROGRAM = "kdcclient"
 DEFAULT_LISTEN_PORT = 60_000
@@ -46,6 +58,19 @@ class ClientOptions(Command):
     optFlags = [
         ["accept-new", None, "trust a KDC that was never met before, and remember it"],
     ]
+
+
+class AskingOptions(ClientOptions):
+    """Options of a command that prints an answer."""
+
+    optFlags = [["json", None, "answer in JSON"]]
+
+    def print(self, answer: dict[str, Any]) -> None:
+        if self["json"]:
+            print(json.dumps(answer))
+        else:
+            for key, value in answer.items():
+                answer_line(f"{key}: {harmless(str(value))}")
 
 
 def listen_endpoint(text: str | None, loopback: bool, ipv6: bool) -> str:

@@ -1,286 +1,127 @@
-"""What receiving is as a command: where things go, who may send them, what is said of it."""
+"""``receive``: what is typed, and settings of it; what does it is loaded when it is run."""
 
 from __future__ import annotations
 
-import errno
-import os
-import secrets
-import shutil
-from pathlib import Path
-from typing import Any
+import re
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
 
 import attrs
-from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
+from twisted.python import usage
 
-from kdc.channel.listening import Listening
-from kdc.channel.services import DEFAULT_SERVICE, Service
-from kdc.client.client import KDCClient
-from kdc.client.membership import NEW_SECRET_SECONDS, enter
-from kdc.client.settings import ClientSettings
-from kdc.errors import (
-    AuthenticationRefused,
-    ConfigurationError,
-    KDCError,
-    LocalIOError,
-    RefusedByPolicy,
-    local_error,
-)
-from kdc.net.background import background
-from kdc.net.exit_status import complain, say
-from kdc.net.threads import in_thread
-from kdc.protocol.crypto import LongTermKeys
-from kdc.terminal import harmless, shown
-from kdc.transfer.consent import Consent
-from kdc.transfer.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
-from kdc.transfer.hook import Hook
-from kdc.transfer.messages import SERVICE, Kind, Offer
-from kdc.transfer.receiver import Broken, Inbox
-from kdc.transfer.redelivery import OnceDeposit
+from kdc.client.settings import absolute, client_settings
+from kdc.commands.client.options import LISTEN_OPTIONS, PROGRAM, ClientOptions, listen_endpoint
+from kdc.commands.options import name_of
+from kdc.terminal import has_terminal
 
-__all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
+if TYPE_CHECKING:
+    from kdc.transfer.receiving import ReceiveSettings
 
-STDOUT = Path("-")
-_SHOWN_BYTES = 4096
-_LOOK_SECONDS = 1.0
+__all__ = ["ReceiveCommand", "ReceiverOptions", "bytes_of", "receive_settings", "run_receiver"]
 
 
-@attrs.frozen
-class ReceiveSettings:
-    """Where to listen, and where things go.
+class ReceiverOptions(ClientOptions):
+    """Options of a receiver, of ``twistd kdcclient receiver`` and of the origin's flags too."""
 
-    ``output``: a file, or `STDOUT`.  ``allow``: only these senders may open a
-    channel, ``accept_from``: only from these is anything taken, if any is named.
-    ``hook``: a command to run for each thing that was received.
-    """
+    synopsis = "kdcclient receiver -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
+    longdesc = "Register if the name is new, then receive what others send."
+    optParameters = [
+        ["output", "o", None, "the file that each message replaces, or - for standard output"],
+        ["inbox", None, None, "the directory where each file gets its own name"],
+        ["max-size", None, None, "take no more at a time, such as 500M or 20G"],
+        ["hook", None, None, "a command to run for each thing that was received, without a shell"],
+        ["save-encrypted", "s", None, "keep the last message's records as they came, sealed"],
+        *LISTEN_OPTIONS,
+    ]
+    optFlags = [
+        ["once", None, "end after one message"],
+        ["force", None, "replace what has the same name in the inbox"],
+    ]
 
-    client: ClientSettings
-    listen: str
-    output: Path | None = None
-    inbox: Path | None = None
-    records: Path | None = None
-    once: bool = False
-    allow: frozenset[str] = frozenset()
-    advertise: str = ""
-    accept_from: frozenset[str] = frozenset()
-    max_bytes: int | None = None
-    force: bool = False
-    hook: tuple[str, ...] = ()
-    ask: bool = False
+    def opt_allow(self, value: str) -> None:
+        """let these only open a channel: NAME[,NAME...]; may be repeated"""
+        self["allow"] = self.get("allow", frozenset()) | {name_of(n) for n in value.split(",")}
 
-
-def check_places(settings: ReceiveSettings) -> None:
-    """Find out before anybody sends that something could not be kept.  Blocking.
-
-    Raises `LocalIOError` or `ConfigurationError`.
-    """
-    if settings.inbox is not None:
-        _check_directory(settings.inbox, settings.inbox)
-    for path in (settings.output, settings.records):
-        if path is not None and path != STDOUT:
-            if path.is_dir():
-                raise local_error(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
-            _check_directory(path.parent, path)
-    if settings.hook and shutil.which(settings.hook[0]) is None:
-        raise ConfigurationError(
-            f"the hook {shown(settings.hook[0], 4096)} is not a command that can be run",
-            hint="give its whole path, and chmod +x the file",
-        )
+    def opt_accept_from(self, value: str) -> None:
+        """take things from these only: NAME[,NAME...]; may be repeated"""
+        names = {name_of(n) for n in value.split(",")}
+        self["accept-from"] = self.get("accept-from", frozenset()) | names
 
 
-def _check_directory(directory: Path, path: Path) -> None:
-    """It has to be one, and open to us; ``path`` is what was asked for."""
-    if not directory.exists():
-        number = errno.ENOENT
-    elif not directory.is_dir():
-        number = errno.ENOTDIR
-    elif not os.access(directory, os.W_OK | os.X_OK):
-        number = errno.EACCES
-    else:
-        return
-    raise local_error(path, OSError(number, os.strerror(number)))
+class ReceiveCommand(ReceiverOptions):
+    """``receive``: until stopped, or once."""
+
+    synopsis = "kdcclient receive -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
+    longdesc = (
+        "Register if the name is new, then receive what others send.  At a terminal it asks"
+        " whether something is wanted, unless --yes or one of the rules --allow, --accept-from"
+        " and --max-size is given."
+    )
+    optFlags = [["yes", "y", "take everything without asking"]]
+
+    def run(self) -> int:
+        rules = ("yes", "allow", "accept-from", "max-size")
+        ask = not any(self.get(rule) for rule in rules) and sys.stdin.isatty() and has_terminal()
+        return run_receiver(self, once=bool(self["once"]), ask=ask)
 
 
-class Receiver:
-    """Receives until it is stopped, or has received once."""
+def receive_settings(options: Any) -> ReceiveSettings:
+    """Raises `usage.UsageError` or `KDCError`."""
+    from kdc.transfer.receiving import STDOUT, ReceiveSettings
 
-    def __init__(self, client: KDCClient, settings: ReceiveSettings) -> None:
-        self._client = client
-        self._settings = settings
-        self._done: Deferred[None] = Deferred()
-        self._stdout_taken = False
-        self._process = secrets.token_hex(8)
-        self._run = in_thread(client.reactor)
-        self._hook = Hook(client.reactor, settings.hook, self._status)
-        self._consent = Consent(client.reactor, settings.accept_from, settings.ask)
-        inbox = Inbox(
-            run=self._run,
-            timers=client.reactor,
-            deposit=self._deposit,
-            consent=self._consent,
-            max_bytes=settings.max_bytes,
-            capture=settings.records is not None,
-            received=self._received,
-            broken=self._broken,
-        )
-        service = Service(inbox, self._allowed)
-        self._listening = Listening(
-            client,
-            {DEFAULT_SERVICE: service, SERVICE: service},
-            settings.listen,
-            advertise=settings.advertise,
-            status=self._status,
-        )
-
-    async def run(self) -> int:
-        """Listen, register if we are new, and receive.  Raises `KDCError`."""
-        # The port first: an occupied one is known before anything else happens.
-        await self._listening.bind()
-        try:
-            await enter(self._client, self._settings.client, self._listening.port_number)
-            await self._receive()
-        finally:
-            await self.close()
-        return 0
-
-    async def close(self) -> None:
-        """Take no more senders."""
-        self._consent.close()
-        await self._listening.close()
-        self._client.close()
-
-    async def _receive(self) -> None:
-        receiving = Deferred.fromCoroutine(self._stay_reachable())
-        if not self._settings.once:
-            await receiving
-            return
-        ended: Deferred[None] = receiving.addErrback(self._give_up)
-        await self._done
-        self._listening.leave()
-        await ended
-        # The sender is still to read that its file was stored.
-        await self._listening.when_idle()
-        await self._hook.when_idle()
-
-    async def _stay_reachable(self) -> None:
-        """As long as our secret is good, or a new one can be read where the old one was."""
-        while True:
-            try:
-                await self._listening.run()
-            except AuthenticationRefused:
-                new = await self._new_keys()
-                if new is None:
-                    raise AuthenticationRefused(
-                        f"the KDC no longer accepts our secret: {self._client.keys.name} has a"
-                        " new one, or is not registered any more",
-                        hint="restart this receiver with the new secret; if you have not changed"
-                        " it, ask the KDC's operator who has",
-                    ) from None
-                self._status("the KDC no longer accepts our secret; its file has another: trying")
-                self._client.keys = new
-            else:
-                return
-
-    async def _new_keys(self) -> LongTermKeys | None:
-        """What stands where our secret is from, now or soon: a file is changed after the KDC."""
-        source, keys = self._settings.client.secret, self._client.keys
-        reactor = self._client.reactor
-        path = source.key_file or source.passphrase_file
-        if path is None:
-            return None
-        self._status(f"the KDC no longer accepts our secret; looking for another one in {path}")
-        deadline = reactor.seconds() + NEW_SECRET_SECONDS
-        while True:
-            try:
-                found: LongTermKeys = await self._run(source.keys, keys.realm, keys.name)
-            except KDCError as error:  # it may be in the middle of being replaced
-                if reactor.seconds() >= deadline:
-                    complain(keys.name, error)
-                    return None
-            else:
-                if found.verify_key != keys.verify_key:
-                    return found
-                if reactor.seconds() >= deadline:
-                    return None
-            await deferLater(reactor, _LOOK_SECONDS)
-
-    def _give_up(self, failure: Any) -> None:
-        if not self._done.called:
-            self._done.errback(failure)
-
-    def _allowed(self, sender: str) -> bool:
-        return not self._settings.allow or sender in self._settings.allow
-
-    def _deposit(self, sender: str, offer: Offer) -> Deposit:
-        settings = self._settings
-        if settings.output == STDOUT:
-            if self._stdout_taken:
-                raise RefusedByPolicy("it is taking something else at the moment")
-            self._stdout_taken = True
-            deposit: Deposit = StreamDeposit(1, offer)
-        elif settings.output is not None:
-            deposit = FileDeposit(settings.output, offer)
-        elif settings.inbox is not None:
-            deposit = OnceDeposit(
-                settings.inbox, sender, offer, process=self._process, force=settings.force
-            )
-        else:
-            raise LocalIOError("this receiver has no place to store anything")
-        return deposit if settings.records is None else Recorded(deposit, settings.records)
-
-    def _status(self, line: str) -> None:
-        say(f"{self._client.keys.name}: {line}")
-
-    def _received(self, sender: str, stored: Stored) -> None:
-        what = shown(stored.name)
-        if stored.again:
-            self._status(f"{sender} had not heard that {what} has arrived, and knows it now")
-            return
-        files = ""
-        if stored.kind is Kind.DIRECTORY:
-            files = f" and {stored.files} files"
-        where = "standard output" if stored.path == STDOUT else shown(str(stored.path), 4096)
-        if stored.kind is Kind.TEXT and stored.path != STDOUT:
-            background(self._show(sender, stored), "showing a text")
-        self._status(f"received {what} from {sender}: {stored.size} bytes{files} in {where}")
-        if self._settings.hook:
-            self._hook.run(
-                {
-                    "KDC_SENDER": sender,
-                    "KDC_NAME": stored.name,
-                    "KDC_KIND": stored.kind.value,
-                    "KDC_PATH": str(stored.path),
-                    "KDC_SIZE": str(stored.size),
-                }
-            )
-        if self._settings.once and not self._done.called:
-            self._done.callback(None)
-
-    async def _show(self, sender: str, stored: Stored) -> None:
-        """A text is for a person; but a terminal obeys what it is given."""
-        text = (await self._run(_beginning, stored.path)).decode(errors="replace")
-        for line in text.splitlines() or [""]:
-            self._status(f"{sender} says: {harmless(line)}")
-        if stored.size > _SHOWN_BYTES:
-            self._status(f"{sender} says more: see {shown(str(stored.path), 4096)}")
-
-    def _broken(self, broken: Broken) -> None:
-        settings, error = self._settings, broken.error
-        what = f"nothing was kept of what {broken.sender} sent"
-        if broken.kept:
-            what = f"{broken.sender} was cut off; what came is kept, for the same to go on with it"
-        # Another try can only be made of what has an inbox; what is not wanted is no try.
-        final = isinstance(error, LocalIOError) or (broken.accepted and settings.inbox is None)
-        if settings.once and final and not self._done.called:
-            self._status(what)  # why is said by whoever ends us
-            self._done.errback(error)
-        else:
-            complain(f"{self._client.keys.name}: {what}", error)
+    if bool(options["output"]) == bool(options["inbox"]):
+        raise usage.UsageError("say where received things go: --output FILE or --inbox DIR")
+    client = client_settings(options)
+    stdout = options["output"] == str(STDOUT)
+    return ReceiveSettings(
+        client=client,
+        listen=listen_endpoint(options["listen"], client.on_loopback, ":" in client.host),
+        output=STDOUT if stdout else absolute(options["output"]),
+        inbox=absolute(options["inbox"]),
+        records=absolute(options["save-encrypted"]),
+        once=bool(options.get("once")) or stdout,
+        allow=options.get("allow", frozenset()),
+        advertise=options["advertise"],
+        accept_from=options.get("accept-from", frozenset()),
+        max_bytes=None if options["max-size"] is None else bytes_of(options["max-size"]),
+        force=bool(options["force"]),
+        hook=_hook(options["hook"]),
+    )
 
 
-def _beginning(path: Path) -> bytes:
+_AMOUNT = re.compile(r"(\d{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def bytes_of(text: str) -> int:
+    """A number of bytes, as people type it; raises `usage.UsageError`."""
+    found = _AMOUNT.fullmatch(text)
+    if found is None:
+        raise usage.UsageError(f"not a size such as 500M or 20G: {text[:40]!r}")
+    return int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
+
+
+def _hook(text: str | None) -> tuple[str, ...]:
     try:
-        with open(path, "rb", opener=lambda p, f: os.open(p, f | os.O_NOFOLLOW)) as file:
-            return file.read(_SHOWN_BYTES)
-    except OSError:
-        return b""
+        words = tuple(shlex.split(text or ""))
+    except ValueError as error:
+        raise usage.UsageError(f"--hook: {error}") from None
+    if text is not None and not words:
+        raise usage.UsageError("--hook names no command")
+    # A daemon changes its directory later.
+    first = [str(absolute(word)) if "/" in word else word for word in words[:1]]
+    return (*first, *words[1:])
+
+
+def run_receiver(options: Any, *, once: bool, ask: bool) -> int:
+    from twisted.internet import reactor
+
+    from kdc.client.membership import make_client
+    from kdc.net.exit_status import run_to_end
+    from kdc.transfer.receiving import Receiver, check_places
+
+    options["once"] = once
+    settings = attrs.evolve(receive_settings(options), ask=ask)
+    check_places(settings)
+    receiver = Receiver(make_client(reactor, settings.client), settings)
+    return run_to_end(PROGRAM, reactor, receiver.run)

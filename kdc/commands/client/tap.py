@@ -10,15 +10,9 @@ from twisted.python import usage
 
 from kdc.client.membership import make_client
 from kdc.commands.client.options import PROGRAM
-from kdc.commands.client.receive import STDOUT, Receiver, check_places
-from kdc.commands.client.send import send
-from kdc.commands.client.transfer_options import (
-    ReceiverOptions,
-    SenderOptions,
-    receive_settings,
-    send_settings,
-)
-from kdc.commands.client.tunnel_options import TunnelOptions, tunnel_settings
+from kdc.commands.client.receive import ReceiverOptions, receive_settings
+from kdc.commands.client.send import SenderOptions, send_settings
+from kdc.commands.client.tunnel import TunnelOptions, tunnel_settings
 from kdc.commands.options import Command
 from kdc.commands.process_limits import set_limits
 from kdc.commands.twistd import ends_twistd, leave_twistd
@@ -26,6 +20,8 @@ from kdc.errors import KDCError
 from kdc.net.background import background
 from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import complain, run_to_end
+from kdc.transfer.receiving import STDOUT, Receiver, check_places
+from kdc.transfer.sending import send
 from kdc.tunnel.tunnels import Tunnels
 
 __all__ = ["Options", "makeService"]

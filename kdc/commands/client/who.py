@@ -1,7 +1,8 @@
-"""Who is there: of some principals, as the KDC says, or of all, as its directory does."""
+"""``who``: which principals are there, as the KDC says of some, or its directory of all."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import attrs
@@ -10,10 +11,59 @@ from twisted.internet.protocol import Factory
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.query import Asking
 from kdc.client.client import KDCClient
+from kdc.client.membership import make_client
+from kdc.client.settings import client_settings
+from kdc.commands.client.options import PROGRAM, AskingOptions
+from kdc.commands.options import name_of
 from kdc.errors import NotReceiving, PeerUnavailable, RefusedByPolicy, TooBusy, UnknownPeer
-from kdc.protocol.directory import MAX_ANSWER, SERVICE, Answer, Presence, decode_answer
+from kdc.net.exit_status import run_to_end, say
+from kdc.protocol.directory import (
+    DIRECTORY,
+    MAX_ANSWER,
+    SERVICE,
+    Answer,
+    Presence,
+    decode_answer,
+)
+from kdc.terminal import answer as answer_line
 
-__all__ = ["Found", "everybody", "who"]
+__all__ = ["Found", "WhoCommand", "everybody", "who"]
+
+
+class WhoCommand(AskingOptions):
+    """``who [NAME...]``"""
+
+    synopsis = "kdcclient who -n NAME -a HOST -p PORT [PEER...]"
+    longdesc = (
+        "Say which of these are registered, and which can be reached now; without names,"
+        " everybody whom we may send to, as far as this KDC has a directory.  With --json each"
+        " is a line."
+    )
+    optParameters = [
+        ["directory", None, DIRECTORY, "the name of the directory, if this KDC calls it otherwise"]
+    ]
+
+    def parseArgs(self, *names: str) -> None:
+        self["names"] = tuple(map(name_of, names))
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        client = make_client(reactor, client_settings(self))
+
+        async def ask() -> int:
+            more = False
+            if self["names"]:
+                found = await who(client, self["names"])
+            else:
+                found, more = await everybody(client, name_of(self["directory"]))
+            for each in found:
+                answer_line(json.dumps(attrs.asdict(each)) if self["json"] else str(each))
+            if more:
+                say("there are more than a directory tells at once; name whom you mean")
+            return 0
+
+        return run_to_end(PROGRAM, reactor, ask)
 
 
 @attrs.frozen

@@ -6,8 +6,8 @@ import io
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.commands.client.progress import Progress
 from kdc.terminal import amount
+from kdc.transfer.progress import Progress
 
 
 class Terminal(io.StringIO):

@@ -1,4 +1,4 @@
-"""Options of tunnels, and the settings made of them."""
+"""``tunnel``: any number of services, both ways; and what its relatives have in common with it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from typing import Any
 
 from twisted.python import usage
 
+from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
-from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint
+from kdc.commands.client.options import LISTEN_OPTIONS, PROGRAM, ClientOptions, listen_endpoint
 from kdc.commands.options import local_endpoint, name_of
-from kdc.tunnel.tunnels import Exposed, Forwarded, TunnelSettings
+from kdc.net.exit_status import run_to_end
+from kdc.tunnel.tunnels import Exposed, Forwarded, Tunnels, TunnelSettings
 
-__all__ = ["TunnelOptions", "exposed_of", "tunnel_settings"]
+__all__ = ["TunnelCommand", "TunnelOptions", "exposed_of", "run_tunnels", "tunnel_settings"]
 
 
 class TunnelOptions(ClientOptions):
-    """Options of tunnels."""
+    """Options of tunnels, which ``twistd kdcclient tunnel`` has too."""
 
     synopsis = (
         "kdcclient tunnel -n NAME -a HOST -p PORT [--expose SERVICE=ENDPOINT ...]"
@@ -48,6 +50,13 @@ class TunnelOptions(ClientOptions):
         self["allow"] = self.get("allow", frozenset()) | {name_of(n) for n in value.split(",")}
 
 
+class TunnelCommand(TunnelOptions):
+    """``tunnel``"""
+
+    def run(self) -> int:
+        return run_tunnels(tunnel_settings(self))
+
+
 def exposed_of(text: str) -> Exposed:
     """Parse SERVICE=ENDPOINT; raises `usage.UsageError`."""
     name, _, endpoint = text.partition("=")
@@ -70,3 +79,10 @@ def tunnel_settings(options: Any) -> TunnelSettings:
     if not settings.exposed and not settings.forwarded:
         raise usage.UsageError("say what to expose or to forward")
     return settings
+
+
+def run_tunnels(settings: TunnelSettings) -> int:
+    from twisted.internet import reactor
+
+    tunnels = Tunnels(make_client(reactor, settings.client), settings)
+    return run_to_end(PROGRAM, reactor, tunnels.run)

@@ -1,0 +1,110 @@
+"""``init``: from an invitation to a principal that can send and receive."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from twisted.python import usage
+
+from kdc.client import configuration
+from kdc.client.membership import join, make_client
+from kdc.client.secret import read_invitation, write_key_file
+from kdc.client.settings import absolute, client_settings
+from kdc.commands.client.options import DEFAULT_LISTEN_PORT, PROGRAM
+from kdc.commands.options import Command
+from kdc.errors import ConfigurationError, local_error
+from kdc.net.exit_status import run_to_end, say
+from kdc.protocol.invitation import Invitation
+from kdc.terminal import ask
+
+__all__ = ["InitCommand"]
+
+
+class InitCommand(Command):
+    """``init``: from an invitation to a principal that can send and receive."""
+
+    synopsis = "kdcclient init [--invitation-file FILE] [--key-file FILE | --passphrase] [options]"
+    longdesc = (
+        "Take the name of an invitation, which is asked for, and write down whatever the other"
+        " commands need to know."
+    )
+    optParameters = [
+        ["invitation-file", None, None, "read the invitation from this file (mode 0600)"],
+        [
+            "key-file",
+            None,
+            None,
+            "our key file, made if it is not there; by default beside the configuration",
+        ],
+        ["config", None, None, "the configuration to write, instead of the user's own"],
+    ]
+    optFlags = [
+        ["passphrase", None, "ask for a passphrase, each time, instead of a key file"],
+        ["force", None, "replace a configuration that is there"],
+    ]
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        if self["passphrase"] and self["key-file"]:
+            raise usage.UsageError("give one of --passphrase and --key-file")
+        path = absolute(self["config"]) or configuration.default_path().absolute()
+        # Before the invitation is used up.
+        if not self["force"]:
+            configuration.check_free(path)
+        invitation = self._invitation()
+        _make_directory(path.parent)
+        key_file = None if self["passphrase"] else self._key_file(path, invitation.name)
+        values = _values_of(invitation, path, key_file)
+        settings = client_settings({**values, "key-file": key_file, "config": os.devnull})
+        client = make_client(reactor, settings, prompt=f"passphrase for {invitation.name}: ")
+        if key_file is None:
+            again = settings.secret.keys(settings.realm, settings.name, "once more: ")
+            if again.verify_key != client.keys.verify_key:
+                raise ConfigurationError("the two passphrases differ; nothing was registered")
+
+        def remember() -> None:
+            configuration.save(path, values)
+            say(f"{path}: {invitation.name} at the KDC at {client.where}")
+
+        return run_to_end(
+            PROGRAM,
+            reactor,
+            lambda: join(client, DEFAULT_LISTEN_PORT, invitation.code, remember),
+        )
+
+    def _invitation(self) -> Invitation:
+        path = absolute(self["invitation-file"])
+        if path is not None:
+            return read_invitation(path)
+        return Invitation.parse(ask("invitation: ", "invitation", "give --invitation-file"))
+
+    def _key_file(self, config_path: Path, name: str) -> Path:
+        path = absolute(self["key-file"]) or config_path.with_name(f"{name}.key")
+        if not os.path.lexists(path):
+            write_key_file(path)
+            say(f"{path}: a new key; whoever can read it can act in {name}'s name")
+        return path
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise local_error(path, error) from None
+
+
+def _values_of(invitation: Invitation, path: Path, key_file: Path | None) -> dict[str, str | int]:
+    """What the configuration at ``path`` has to say."""
+    values: dict[str, str | int] = {
+        "name": invitation.name,
+        "address": invitation.host,
+        "port": invitation.port,
+        "realm": invitation.realm,
+        "kdc-fingerprint": invitation.fingerprint,
+    }
+    if key_file is not None:
+        near = key_file.parent == path.parent
+        values["key-file"] = key_file.name if near else str(key_file)
+    return values

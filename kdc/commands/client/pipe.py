@@ -1,0 +1,35 @@
+"""``pipe``: connect a peer's service to standard input and output."""
+
+from __future__ import annotations
+
+from twisted.python import usage
+
+from kdc.client.membership import make_client
+from kdc.client.settings import client_settings
+from kdc.commands.client.options import PROGRAM, ClientOptions
+from kdc.commands.options import name_of
+from kdc.net.exit_status import run_to_end
+from kdc.tunnel.tunnels import pipe
+
+__all__ = ["PipeCommand"]
+
+
+class PipeCommand(ClientOptions):
+    """``pipe PEER SERVICE``"""
+
+    synopsis = "kdcclient pipe -n NAME -a HOST -p PORT PEER SERVICE"
+    longdesc = "Connect a peer's service to standard input and output, as ssh's ProxyCommand."
+
+    def parseArgs(self, peer: str = "", service: str = "") -> None:
+        if not peer or not service:
+            raise usage.UsageError("say which: pipe PEER SERVICE")
+        self["peer"], self["service"] = name_of(peer), name_of(service)
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        settings = client_settings(self)
+        client = make_client(reactor, settings)
+        return run_to_end(
+            PROGRAM, reactor, lambda: pipe(client, settings, self["peer"], self["service"])
+        )

@@ -1,0 +1,37 @@
+"""``register``: take a name, and nothing else."""
+
+from __future__ import annotations
+
+from kdc.client.membership import make_client, register
+from kdc.client.secret import read_code
+from kdc.client.settings import absolute, client_settings
+from kdc.commands.client.options import PROGRAM, ClientOptions
+from kdc.commands.options import whole_number
+from kdc.errors import ConfigurationError
+from kdc.net.exit_status import run_to_end
+
+__all__ = ["RegisterCommand"]
+
+
+class RegisterCommand(ClientOptions):
+    """``register``: take a name, and nothing else."""
+
+    synopsis = "kdcclient register -n NAME -a HOST -p PORT [options]"
+    optParameters = [
+        ["listen-port", None, "60000", "the port to register for our receiver"],
+        ["invitation-file", None, None, "read the invitation's code from this file"],
+    ]
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        settings = client_settings(self)
+        port = whole_number(self["listen-port"], 0, 65535, "a port")
+        path = absolute(self["invitation-file"])
+        code = b"" if path is None else read_code(path)
+        client = make_client(reactor, settings, prompt=f"passphrase for {settings.name}: ")
+        if settings.secret.asks:
+            again = settings.secret.keys(settings.realm, settings.name, "once more: ")
+            if again.verify_key != client.keys.verify_key:
+                raise ConfigurationError("the two passphrases differ; nothing was registered")
+        return run_to_end(PROGRAM, reactor, lambda: register(client, port, code))

@@ -1,0 +1,250 @@
+"""Sending as a whole: what, to whom, how often it is tried, what is said of it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import attrs
+from twisted.internet.defer import DeferredList, DeferredSemaphore
+from twisted.internet.task import deferLater
+
+from kdc.channel.endpoint import ChannelClientEndpoint
+from kdc.client.client import KDCClient
+from kdc.client.membership import enter
+from kdc.client.settings import ClientSettings
+from kdc.errors import (
+    ConfigurationError,
+    KDCError,
+    KDCUnreachable,
+    NotReceiving,
+    PeerUnavailable,
+    RefusedByPolicy,
+    TooBusy,
+    local_error,
+)
+from kdc.net.exit_status import complain, say
+from kdc.net.retry import backoff
+from kdc.net.threads import in_thread
+from kdc.terminal import shown
+from kdc.transfer.messages import SERVICE, Held
+from kdc.transfer.progress import Progress
+from kdc.transfer.sender import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory
+from kdc.transfer.source import Outgoing
+from kdc.transfer.survey import Survey, Thing, skipped_lines, survey, things_of
+
+__all__ = ["SendSettings", "plain_file", "send"]
+
+# After a cut it is tried again for so long without getting on; a receiver may be restarting.
+PATIENCE_SECONDS = 60.0
+_MOST_PAUSE_SECONDS = 8.0
+_MOST_WAIT_SECONDS = 15.0
+_AT_A_TIME = 8
+
+
+@attrs.frozen
+class SendSettings:
+    """What to send, and to whom.
+
+    ``wait``: until the receiver receives.  ``retry``: go on after a cut.
+    """
+
+    client: ClientSettings
+    receivers: tuple[str, ...]
+    things: tuple[Thing, ...]
+    wait: bool = False
+    retry: bool = False
+
+
+def plain_file(path: Path) -> tuple[Thing, ...]:
+    """One file, and nothing else; raises `LocalIOError`."""
+    (thing,) = things_of([path])
+    if thing.is_directory:
+        raise local_error(path, OSError(errno.EISDIR, ""))
+    return (thing,)
+
+
+async def send(client: KDCClient, settings: SendSettings) -> int:
+    """Send everything to everybody; return once all have confirmed it.
+
+    With one receiver what goes wrong is raised, with several it is told of each,
+    and the worst is the result.
+    """
+    if len(settings.receivers) > 1 and any(thing.once for thing in settings.things):
+        raise ConfigurationError(
+            "a pipe can be read only once", hint="send it to one receiver at a time"
+        )
+    run = in_thread(client.reactor)
+    try:
+        surveyed: Survey = await run(survey, settings.things)
+        for line in skipped_lines(surveyed.skipped):
+            say(line)
+        await enter(client, settings.client, 0)
+        size = surveyed.offer.size
+        many = len(settings.receivers)
+        progress = Progress(
+            f"to {', '.join(settings.receivers)}:", None if size is None else size * many
+        )
+        try:
+            return await _send_to_all(client, settings, surveyed, progress)
+        finally:
+            progress.close()
+    finally:
+        client.close()
+
+
+async def _send_to_all(
+    client: KDCClient, settings: SendSettings, surveyed: Survey, progress: Progress
+) -> int:
+    done: dict[str, int] = {}
+
+    def sending(receiver: str) -> _Sending:
+        def got_on(count: int) -> None:
+            done[receiver] = count
+            progress.update(sum(done.values()))
+
+        return _Sending(client, settings, surveyed, receiver, got_on, progress)
+
+    if len(settings.receivers) == 1:
+        await sending(settings.receivers[0]).run()
+        return 0
+    turns = DeferredSemaphore(_AT_A_TIME)
+    works = [turns.run(sending(receiver).run) for receiver in settings.receivers]
+    results = await DeferredList(works, consumeErrors=True)
+    return max(
+        (
+            _status(receiver, result)
+            for receiver, (_, result) in zip(settings.receivers, cast(Any, results), strict=True)
+        ),
+        default=0,
+    )
+
+
+def _status(receiver: str, result: Any) -> int:
+    """Tell what went wrong with one of several."""
+    if result is None:
+        return 0
+    if isinstance(result.value, KDCError):
+        return complain(f"to {receiver}", result.value)
+    result.raiseException()
+    return 1
+
+
+class _Sending:
+    """To one receiver, as often as it takes."""
+
+    def __init__(
+        self,
+        client: KDCClient,
+        settings: SendSettings,
+        surveyed: Survey,
+        receiver: str,
+        got_on: Any,
+        progress: Progress,
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._surveyed = surveyed
+        self._receiver = receiver
+        self._got_on = got_on
+        self._progress = progress
+        self._stream: Outgoing | None = None
+        self._spared = 0
+        self._cut: Interrupted | None = None
+        self._waiting = False
+        self._deadline = 0.0
+        self._once = any(thing.once for thing in settings.things)
+
+    async def run(self) -> None:
+        """Raises `KDCError`."""
+        attempt = 0
+        while True:
+            try:
+                delivery = await self._try()
+            except Interrupted as error:
+                if not self._settings.retry or self._once:
+                    raise
+                if self._got_further():
+                    attempt = 0
+                if not isinstance(self._cut, Unconfirmed):
+                    self._cut = error
+                pause = self._pause_after(error, attempt)
+            except (PeerUnavailable, KDCUnreachable, TooBusy) as error:
+                pause = self._pause_after(error, attempt)
+            except RefusedByPolicy as error:
+                if not isinstance(self._cut, Unconfirmed):
+                    raise
+                again = f"{self._cut}; then: {error}"
+                raise Unconfirmed(again, hint="the first has been stored, or nothing") from None
+            else:
+                self._tell(delivery)
+                return
+            attempt += 1
+            await deferLater(self._client.reactor, pause)
+
+    async def _try(self) -> Delivery:
+        reactor = self._client.reactor
+        factory = send_factory(
+            self._surveyed.offer,
+            self._open,
+            run=in_thread(reactor),
+            timers=reactor,
+            progress=self._got_on,
+        )
+        endpoint = ChannelClientEndpoint(self._client, self._receiver, SERVICE)
+        sending = cast(SendProtocol, await endpoint.connect(factory))
+        self._waiting = False
+        return await sending.done
+
+    def _open(self, held: Mapping[str, Held]) -> Outgoing:
+        self._stream = Outgoing(self._settings.things, self._surveyed, held)
+        return self._stream
+
+    def _got_further(self) -> bool:
+        """Whether the receiver has kept more than before: then it is worth going on."""
+        spared = 0 if self._stream is None else self._stream.spared
+        further = self._cut is None or spared > self._spared
+        self._spared = max(self._spared, spared)
+        if further:
+            self._deadline = self._client.reactor.seconds() + PATIENCE_SECONDS
+        return further
+
+    def _pause_after(self, error: KDCError, attempt: int) -> float:
+        """How long until it is tried again; raises ``error`` if it is not."""
+        if isinstance(error, TooBusy) and (self._cut or self._waiting):
+            return float(error.retry_after)
+        if self._settings.wait and (isinstance(error, NotReceiving) or self._waiting):
+            if not self._waiting:
+                self._say(f"{self._receiver} is not receiving yet; waiting")
+            self._waiting = True
+            return backoff(attempt, first=1.0, most=_MOST_WAIT_SECONDS)
+        if self._cut is None:
+            raise error
+        pause = backoff(attempt, first=0.5, most=_MOST_PAUSE_SECONDS)
+        if self._client.reactor.seconds() + pause > self._deadline:
+            raise self._cut
+        self._say(f"{error}; trying again in {pause:.1f} s")
+        return pause
+
+    def _tell(self, delivery: Delivery) -> None:
+        names = ", ".join(_names(self._settings.things))
+        spared = "" if self._stream is None else _spared(self._stream.spared)
+        self._say(
+            f"sent {names} ({delivery.total_bytes} bytes{spared}) to {delivery.receiver},"
+            " who has it on disk"
+        )
+
+    def _say(self, line: str) -> None:
+        self._progress.close()
+        say(line)
+
+
+def _names(things: Sequence[Thing]) -> list[str]:
+    names = [shown(thing.name) for thing in things[:10]]
+    return names if len(things) <= 10 else [*names, f"{len(things) - 10} more"]
+
+
+def _spared(count: int) -> str:
+    return f", {count} of them were there already" if count else ""

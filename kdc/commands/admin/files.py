@@ -1,43 +1,22 @@
-"""The commands of ``kdc admin`` that work on the store's files: check, repair, backup; dump."""
+"""``check``, ``repair`` and ``backup``: the files of the database."""
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
-from typing import Any
 
 import attrs
 from twisted.python import usage
 
 from kdc.client.settings import absolute
-from kdc.commands.admin.database import AdminStore
-from kdc.commands.options import Command
+from kdc.commands.admin.command import AdminCommand
 from kdc.errors import ExitStatus, LocalIOError
-from kdc.terminal import answer as tell
 from kdc.terminal import say
 
-__all__ = ["AdminCommand", "Backup", "Check", "Dump", "Repair"]
+__all__ = ["BackupCommand", "CheckCommand", "RepairCommand"]
 
 
-class AdminCommand(Command):
-    """One command of ``kdc admin``."""
-
-    parent: Any
-
-    @property
-    def store(self) -> AdminStore:
-        store: AdminStore = self.parent.store
-        return store
-
-    def run(self) -> int:
-        raise NotImplementedError
-
-    def show(self, answer: dict[str, Any], line: str) -> None:
-        tell(json.dumps(answer) if self.parent["json"] else line)
-
-
-class Check(AdminCommand):
+class CheckCommand(AdminCommand):
     """``check``"""
 
     synopsis = "kdc admin check"
@@ -72,7 +51,7 @@ class Check(AdminCommand):
         return int(ExitStatus.INTEGRITY)
 
 
-class Repair(AdminCommand):
+class RepairCommand(AdminCommand):
     """``repair``"""
 
     synopsis = "kdc admin repair"
@@ -93,7 +72,7 @@ class Repair(AdminCommand):
         return 0
 
 
-class Backup(AdminCommand):
+class BackupCommand(AdminCommand):
     """``backup DIRECTORY``"""
 
     synopsis = "kdc admin backup DIRECTORY [--with-key]"
@@ -119,17 +98,4 @@ class Backup(AdminCommand):
         )
         for copy in copies:
             self.show({"file": copy}, copy)
-        return 0
-
-
-class Dump(AdminCommand):
-    """``dump``"""
-
-    synopsis = "kdc admin dump [--secrets]"
-    longdesc = "Write the database as portable text to standard output."
-    optFlags = [["secrets", None, "with the keys: whoever reads it can guess every passphrase"]]
-
-    def run(self) -> int:
-        for answer in self.store.ask({"command": "dump", "secrets": bool(self["secrets"])}):
-            print(answer["line"])
         return 0

@@ -13,7 +13,7 @@ from twisted.python import usage
 
 from kdc.admin.wire import MAX_REQUEST
 from kdc.client.settings import absolute
-from kdc.commands.admin.files import AdminCommand
+from kdc.commands.admin.command import AdminCommand
 from kdc.commands.options import whole_number
 from kdc.errors import ExitStatus, local_error
 from kdc.terminal import answer as tell
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kdc.commands.admin.database import Ask
     from kdc.store.portable import Numbered, Skipped
 
-__all__ = ["Import", "Load"]
+__all__ = ["ImportCommand", "LoadCommand"]
 
 _MAX_HOURS = 8760
 _BATCH_BYTES = MAX_REQUEST - 4096  # room for the rest of a request
@@ -109,7 +109,7 @@ class _FromFile(AdminCommand):
         counts["done" if answer["done"] else "refused" if "refused" in answer else "there"] += 1
 
 
-class Load(_FromFile):
+class LoadCommand(_FromFile):
     """``load FILE``"""
 
     synopsis = "kdc admin load FILE [options]"
@@ -124,7 +124,7 @@ class Load(_FromFile):
         return read_dump(lines, self.store.realm)
 
 
-class Import(_FromFile):
+class ImportCommand(_FromFile):
     """``import FILE``"""
 
     synopsis = "kdc admin import FILE [options]"

@@ -1,0 +1,22 @@
+"""``show``: one principal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kdc.commands.admin.command import NamedCommand, date, lines
+
+__all__ = ["ShowCommand"]
+
+
+class ShowCommand(NamedCommand):
+    """``show NAME``"""
+
+    synopsis = "kdc admin show NAME"
+    command = "show"
+
+    def line(self, answer: dict[str, Any]) -> str:
+        shown = dict(answer)
+        for key in answer.keys() & {"changed", "invitation_end"}:
+            shown[key] = date(answer[key])
+        return lines(shown)

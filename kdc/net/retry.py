@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import random as _random
+import random
 
-__all__ = ["backoff", "reason_of"]
+__all__ = ["backoff", "chance", "reason_of"]
+
+# The system's, so that no two processes have the same; a simulation puts its own here.
+chance: random.Random = random.SystemRandom()
 
 
 def backoff(attempt: int, *, first: float = 0.1, most: float = 60.0) -> float:
     """Seconds to wait before try ``attempt`` (from 0): growing, and never the same for two."""
-    return _random.SystemRandom().uniform(0.5, 1.0) * min(most, first * 2.0 ** min(attempt, 20))
+    return chance.uniform(0.5, 1.0) * min(most, first * 2.0 ** min(attempt, 20))
 
 
 def reason_of(error: Exception) -> str:

@@ -504,6 +504,7 @@ class KDC:
         limits: Limits | None = None,
         enrolment: Enrolment = Enrolment.OPEN,
         store: MemoryStore | None = None,
+        tls: ServerTLS | None = None,
     ) -> None:
         self.network = network
         self.store = MemoryStore() if store is None else store
@@ -518,7 +519,7 @@ class KDC:
             enrolment=enrolment,
             limits=limits,
         )
-        self.tls = ServerTLS(*certificate())
+        self.tls = ServerTLS(*certificate()) if tls is None else tls
         self.factory = KDCFactory(
             Issuer(self.realm),
             StoreWriter(self.store, self.disk.run),

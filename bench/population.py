@@ -8,7 +8,7 @@ from pathlib import Path
 
 from kdc.protocol.crypto import Digest, LongTermKeys, long_term_keys
 from kdc.store import Create, Record, Status
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore
 
 __all__ = ["ABLE", "REALM", "fill", "keys_of", "name_of", "sample"]
 

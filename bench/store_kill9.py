@@ -21,9 +21,9 @@ import tempfile
 import time
 
 from kdc.store import Create, Outcome, Record, Status
-from kdc.store.flatfile import store as flatfile
+from kdc.store.flatfile import _store as flatfile
+from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile.check import check
-from kdc.store.flatfile.store import FlatFileStore
 
 _BATCH = 5
 

@@ -32,10 +32,10 @@ from twisted.internet.task import react
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
-from kdc.server.store_writer import StoreWriter
+from kdc.server._store_writer import StoreWriter
 from kdc.store import Create, Outcome, Record, Status
-from kdc.store.flatfile.files import Files
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._files import Files
+from kdc.store.flatfile._store import FlatFileStore
 
 _BATCH = 100
 _SYNCS_PER_SECOND = 500

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from kdc.admin.request import (
-    Answer,
+from kdc.admin._request import (
+    AdminAnswer,
     Context,
     Request,
     change_record,
@@ -32,7 +32,7 @@ _MAX_VALID_SECONDS = 366 * 86_400
 _CODE_BYTES = 16
 
 
-def add(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def add(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     """Add a principal whose keys are given, as made from a key file."""
     wanted = Record(
         name_in(request),
@@ -51,7 +51,7 @@ def add(store: Store, request: Request, context: Context) -> Iterator[Answer]:
     yield _there_already(there, request, satisfied=same_key)
 
 
-def invite(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def invite(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     """Reserve a name for whoever holds the code; for a name that is invited already, a new code."""
     wanted = Record(name_in(request), Status.INVITED, **place_in(request))
     # First: what cannot be printed must not be stored.
@@ -73,7 +73,7 @@ def invite(store: Store, request: Request, context: Context) -> Iterator[Answer]
     yield {**done(record.name), "invitation": _invitation(template, record)}
 
 
-def load(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def load(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     """Add principals as `kdc.store.portable` reads them; who is there already is left alone.
 
     Whoever comes invited, and without a code, gets one.  There is an answer for
@@ -115,7 +115,7 @@ def _records_in(request: Request) -> list[Record]:
         raise ConfigurationError(f"a record of the request is {error}") from None
 
 
-def _left_alone(wanted: Record, there: Record | None) -> Answer:
+def _left_alone(wanted: Record, there: Record | None) -> AdminAnswer:
     """What is told of a name that is there; ``refused`` if it is not what was wanted."""
     if there is None:
         return {**nothing(wanted.name, "somebody else is changing it"), "refused": True}
@@ -170,7 +170,7 @@ def _create(store: Store, record: Record, context: Context) -> Record | None:
     return None if result.outcome is Outcome.DONE else result.record
 
 
-def _there_already(there: Record, request: Request, *, satisfied: bool) -> Answer:
+def _there_already(there: Record, request: Request, *, satisfied: bool) -> AdminAnswer:
     """``satisfied``: what is there is what was asked for, which ``if_absent`` makes no error."""
     if satisfied and request.get("if_absent"):
         return nothing(there.name, f"it is {there.status.value} already")

@@ -12,9 +12,8 @@ from typing import Any
 
 import attrs
 
-from kdc.admin.enrolment import add, invite, load
-from kdc.admin.request import (
-    Answer,
+from kdc.admin._request import (
+    AdminAnswer,
     Context,
     Request,
     change_record,
@@ -24,11 +23,12 @@ from kdc.admin.request import (
     nothing,
     place_in,
 )
+from kdc.admin.enrolment import add, invite, load
 from kdc.errors import ConfigurationError, RefusedByPolicy
 from kdc.store import Change, Delete, Purge, Record, Replace, Status, Store
 from kdc.store.portable import dump
 
-__all__ = ["READING", "Answer", "Context", "Request", "administer", "describe"]
+__all__ = ["READING", "AdminAnswer", "Context", "Request", "administer", "describe"]
 
 _MAX_TICKET_SECONDS = 3600  # the longest lifetime that a KDC can be told
 
@@ -36,7 +36,7 @@ _MAX_TICKET_SECONDS = 3600  # the longest lifetime that a KDC can be told
 READING = frozenset(("list", "show", "stats", "dump"))
 
 
-def administer(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def administer(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     """Do what ``request`` says, as its answers are asked for.
 
     Raises `KDCError`; then nothing was changed.  Each answer of many is made
@@ -48,9 +48,9 @@ def administer(store: Store, request: Request, context: Context) -> Iterator[Ans
     return command(store, request, context)
 
 
-def describe(record: Record) -> Answer:
+def describe(record: Record) -> AdminAnswer:
     """What of a record may be shown."""
-    answer: Answer = {
+    answer: AdminAnswer = {
         "name": record.name,
         "status": record.status.value,
         "address": record.address,
@@ -63,7 +63,7 @@ def describe(record: Record) -> Answer:
     return answer
 
 
-def _list(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _list(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     status, prefix = request.get("status"), str(request.get("prefix") or "")
     wanted = None if status is None else _status(status)
     for record in store:
@@ -71,21 +71,21 @@ def _list(store: Store, request: Request, context: Context) -> Iterator[Answer]:
             yield describe(record)
 
 
-def _show(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _show(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     yield describe(_existing(store, request))
 
 
-def _disable(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _disable(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     return _set_status(store, request, context, Status.ACTIVE, Status.DISABLED)
 
 
-def _enable(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _enable(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     return _set_status(store, request, context, Status.DISABLED, Status.ACTIVE)
 
 
 def _set_status(
     store: Store, request: Request, context: Context, before: Status, after: Status
-) -> Iterator[Answer]:
+) -> Iterator[AdminAnswer]:
     def change(now: Record) -> Change | None:
         if now.status is after:
             return None
@@ -101,7 +101,7 @@ def _set_status(
     yield done(name)
 
 
-def _delete(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _delete(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     """Leave a tombstone, which keeps the name reserved."""
 
     def change(now: Record) -> Change | None:
@@ -117,7 +117,7 @@ def _delete(store: Store, request: Request, context: Context) -> Iterator[Answer
     yield done(name)
 
 
-def _purge(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _purge(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     """Free a name.  Not before every ticket for its last owner has ended."""
 
     def change(now: Record) -> Change:
@@ -138,7 +138,7 @@ def _purge(store: Store, request: Request, context: Context) -> Iterator[Answer]
     yield done(name)
 
 
-def _set_address(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _set_address(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     place = place_in(request)
 
     def change(now: Record) -> Change | None:
@@ -156,26 +156,26 @@ def _set_address(store: Store, request: Request, context: Context) -> Iterator[A
     yield done(name)
 
 
-def _rename(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _rename(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     raise RefusedByPolicy(
         "a principal cannot be renamed: its name is part of its keys",
         hint="invite the new name, and delete the old one when it has been taken up",
     )
 
 
-def _rotate_master_key(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _rotate_master_key(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     store.rotate_master_key()
     context.audit("admin-rotated-master-key", "", "")
     yield {"done": True}
 
 
-def _rotate_tls(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _rotate_tls(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     fingerprint = context.rotate_tls()
     context.audit("admin-rotated-tls", "", fingerprint)
     yield {"done": True, "fingerprint": fingerprint}
 
 
-def _stats(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _stats(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     counts = dict.fromkeys((status.value for status in Status), 0)
     for record in store:
         counts[record.status.value] += 1
@@ -189,7 +189,7 @@ def _stats(store: Store, request: Request, context: Context) -> Iterator[Answer]
     }
 
 
-def _dump(store: Store, request: Request, context: Context) -> Iterator[Answer]:
+def _dump(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     secrets = bool(request.get("secrets"))
     if secrets:  # no change, but whoever has it can guess every passphrase
         context.audit("admin-dumped", "", "with secrets")
@@ -197,7 +197,7 @@ def _dump(store: Store, request: Request, context: Context) -> Iterator[Answer]:
         yield {"line": line}
 
 
-_COMMANDS: dict[str, Callable[[Store, Request, Context], Iterator[Answer]]] = {
+_COMMANDS: dict[str, Callable[[Store, Request, Context], Iterator[AdminAnswer]]] = {
     "list": _list,
     "show": _show,
     "add": add,

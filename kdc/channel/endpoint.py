@@ -27,9 +27,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from kdc.channel.channel import ClosedEarly
+from kdc.channel._channel import ClosedEarly
+from kdc.channel._sender import SenderChannel
 from kdc.channel.receiver import ChannelListener
-from kdc.channel.sender import SenderChannel
 from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.client import KDCClient
 from kdc.client.link import KDCLink

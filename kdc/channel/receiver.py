@@ -12,8 +12,8 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdc.channel.channel import Channel, Phase
-from kdc.channel.services import Service, Status, service_name
+from kdc.channel._channel import Channel, Phase
+from kdc.channel.services import Service, ServiceStatus, service_name
 from kdc.channel.transport import PrincipalAddress
 from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.limits import ConnectionLimiter, Rate, TokenBuckets
@@ -78,7 +78,7 @@ class _ReceiverChannel(Channel):
             self._listener.opened(self)
             self._open(application, peer)
 
-    def _refuse(self, status: Status, service: bytes) -> None:
+    def _refuse(self, status: ServiceStatus, service: bytes) -> None:
         self._listener.tell(
             "{sender} from {address}: {status} {service!r}",
             sender=self._sender,
@@ -187,17 +187,17 @@ class ChannelListener(Factory["_ReceiverChannel"]):
             raise RemoteProtocolError(Refusal.RATE, f"{sender} has {self._most} channels already")
         return self._allowed(sender)
 
-    def choose(self, name: bytes, peer: PrincipalAddress) -> tuple[Status, IProtocol | None]:
+    def choose(self, name: bytes, peer: PrincipalAddress) -> tuple[ServiceStatus, IProtocol | None]:
         """Find the service that the sender named."""
         service = self.services.get(service_name(name))
         if service is None:
-            return Status.NO_SERVICE, None
+            return ServiceStatus.NO_SERVICE, None
         if not service.allow(peer.name):
-            return Status.NOT_ALLOWED, None
+            return ServiceStatus.NOT_ALLOWED, None
         application = service.factory.buildProtocol(peer)
         if application is None:
-            return Status.NOT_ALLOWED, None
-        return Status.ACCEPTED, application
+            return ServiceStatus.NOT_ALLOWED, None
+        return ServiceStatus.ACCEPTED, application
 
     def distrusted(self, address: str, error: BaseException) -> None:
         self.tell("refused a connection from {address}: {error}", address=address, error=error)

@@ -13,12 +13,12 @@ from twisted.internet.interfaces import IProtocolFactory
 
 from kdc.protocol.names import check_name
 
-__all__ = ["DEFAULT_SERVICE", "Service", "Status", "service_name"]
+__all__ = ["DEFAULT_SERVICE", "Service", "ServiceStatus", "service_name"]
 
 DEFAULT_SERVICE = ""
 
 
-class Status(enum.IntEnum):
+class ServiceStatus(enum.IntEnum):
     """The receiver's first word on the channel."""
 
     ACCEPTED = 0

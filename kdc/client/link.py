@@ -12,8 +12,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kdc.client._refusals import error_of
 from kdc.client.identity import ClientTLS
-from kdc.client.refusals import error_of
 from kdc.errors import (
     KDCError,
     KDCUnreachable,
@@ -28,8 +28,15 @@ from kdc.net.tls import ALPN, channel_binding, peer_fingerprint
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.kdc_exchange import Exchange, Grant, Reply, Sent
-from kdc.protocol.messages import Authenticated, Changed, KeyReply, Receiving, Refused, Registered
-from kdc.protocol.messages import Superseded as SupersededMessage
+from kdc.protocol.messages import (
+    Authenticated,
+    Changed,
+    EpochEnded,
+    KeyReply,
+    Receiving,
+    Refused,
+    Registered,
+)
 
 __all__ = ["KDCLink"]
 
@@ -198,7 +205,7 @@ class KDCLink(Protocol):
         if self._exchange is None:
             raise RemoteProtocolError(Refusal.MALFORMED, "the KDC speaks before it was asked")
         answer = self._exchange.take(body)
-        if isinstance(answer.message, SupersededMessage):
+        if isinstance(answer.message, EpochEnded):
             # Not `close`: that waits for the other side, and this must be heard at once,
             # also by who waits for his next epoch: he must not come back for it.
             self.superseded = True

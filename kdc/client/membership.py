@@ -11,8 +11,8 @@ from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint
 
+from kdc.client._first_contact import identity_of
 from kdc.client.client import KDCClient
-from kdc.client.first_contact import identity_of
 from kdc.client.identity import ClientTLS
 from kdc.client.secret import SecretSource
 from kdc.client.settings import ClientSettings

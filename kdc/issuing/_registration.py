@@ -11,9 +11,15 @@ from kdc.issuing.decisions import Audit, Enrolment, Now, Output
 from kdc.issuing.session import Session
 from kdc.protocol.codec import enc, frame
 from kdc.protocol.crypto import VerifyKey, invitation_proof, same, verified
-from kdc.protocol.messages import DELETE_PRINCIPAL, Change, Changed, Register, Registered, encode
-from kdc.store import Change as StoreChange
-from kdc.store import Create, Delete, Outcome, Record, Replace, Result, Status
+from kdc.protocol.messages import (
+    DELETE_PRINCIPAL,
+    Changed,
+    ChangeKeys,
+    Register,
+    Registered,
+    encode,
+)
+from kdc.store import Change, Create, Delete, Outcome, Record, Replace, Result, Status
 
 __all__ = ["change", "register"]
 
@@ -45,7 +51,7 @@ def register(session: Session, request: Register, now: Now) -> Output:
     )
     if record is None:
         token = hashlib.sha256(enc(b"kdp/1 token", session.binding, request.nonce)).digest()[:16]
-        wanted: StoreChange = Create(new, token)
+        wanted: Change = Create(new, token)
     else:  # uses up the invitation in the same write
         wanted = Replace(new, record.generation)
     return session.write(wanted, lambda result: _registered(session, request, result))
@@ -87,7 +93,7 @@ def _already_registered(session: Session, request: Register, record: Record | No
     return Output(frame(encode(Registered(request.nonce, record.generation))))
 
 
-def change(session: Session, request: Change, now: Now) -> Output:
+def change(session: Session, request: ChangeKeys, now: Now) -> Output:
     realm = session.realm
     record = realm.find(session.name)
     signed = request.signed(realm.name, session.binding, session.name)
@@ -102,7 +108,7 @@ def change(session: Session, request: Change, now: Now) -> Output:
     ):
         return session.refuse(Refusal.NOT_AUTHENTIC, request.nonce, "change")
     if delete:
-        wanted: StoreChange = Delete(session.name, record.generation, now.unix_seconds)
+        wanted: Change = Delete(session.name, record.generation, now.unix_seconds)
     else:
         new = attrs.evolve(
             record,
@@ -116,7 +122,7 @@ def change(session: Session, request: Change, now: Now) -> Output:
     return session.write(wanted, lambda result: _changed(session, request, result))
 
 
-def _changed(session: Session, request: Change, result: Result | None) -> Output:
+def _changed(session: Session, request: ChangeKeys, result: Result | None) -> Output:
     if result is None:
         return _unchanged(session, _unavailable(session, request.nonce, "change"))
     if result.outcome is not Outcome.DONE or result.record is None:

@@ -22,7 +22,7 @@ from kdc.issuing.session import Session, State
 from kdc.protocol.crypto import ZERO_NONCE, ChannelBinding
 from kdc.protocol.messages import (
     Authenticate,
-    Change,
+    ChangeKeys,
     KeyRequest,
     Receive,
     Register,
@@ -37,13 +37,13 @@ __all__ = ["EXCHANGES", "Issuer"]
 EXCHANGES: dict[tuple[State, type[Request]], Callable[[Session, Any, Now], Output]] = {
     (State.NEW, Register): register,
     (State.NEW, Authenticate): authenticate,
-    (State.AUTHENTIC, Change): change,
+    (State.AUTHENTIC, ChangeKeys): change,
     (State.AUTHENTIC, KeyRequest): issue,
     (State.AUTHENTIC, Receive): begin_epoch,
 }
 
 # What a request is charged to its principal, in 305s: about what it costs us.
-CHARGES: dict[type[Request], int] = {Authenticate: 1, KeyRequest: 1, Receive: 4, Change: 20}
+CHARGES: dict[type[Request], int] = {Authenticate: 1, KeyRequest: 1, Receive: 4, ChangeKeys: 20}
 
 
 class Issuer:

@@ -19,9 +19,9 @@ from kdc.protocol.crypto import (
     reply_cipher,
 )
 from kdc.protocol.messages import (
+    EpochEnded,
     Refused,
     SealedMessage,
-    Superseded,
     associated_data,
     encode,
     encode_fields,
@@ -88,7 +88,7 @@ class Session:
 
     def superseded(self, epoch_id: bytes) -> Output:
         """Tell this client that its epoch ended because another began."""
-        return Output(self.seal(Superseded(epoch_id), ZERO_NONCE))
+        return Output(self.seal(EpochEnded(epoch_id), ZERO_NONCE))
 
     def closed(self) -> None:
         """The connection is gone, and the epoch that was tied to it."""

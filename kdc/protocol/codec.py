@@ -20,8 +20,8 @@ __all__ = [
     "ADDRESS",
     "MAX_FRAME",
     "NAME",
+    "FieldKind",
     "FrameBuffer",
-    "Kind",
     "Layout",
     "enc",
     "fixed",
@@ -110,7 +110,7 @@ class FrameBuffer:
 
 
 @attrs.frozen
-class Kind(Generic[T]):
+class FieldKind(Generic[T]):
     """What one kind of field may be: ``validator`` raises `ValueError` for anything else.
 
     It is what attrs calls, with the instance and the attribute before the value.
@@ -127,20 +127,20 @@ class Kind(Generic[T]):
         return attrs.field(
             converter=converter,
             validator=self.validator,
-            metadata={Kind: self},
+            metadata={FieldKind: self},
             repr=not secret,
         )
 
 
 @attrs.frozen
-class _Fixed(Kind[T]):
+class _Fixed(FieldKind[T]):
     """Always as long as its ``format`` of `struct`: neighbours are read and written in one step."""
 
     format: str
 
 
 @attrs.frozen
-class _Delimited(Kind[T]):
+class _Delimited(FieldKind[T]):
     """As long as it says itself.
 
     ``split`` takes the encoded message and an offset and returns the value with the
@@ -164,7 +164,7 @@ class Layout(Generic[T]):
 
     def __init__(self, message_type: type[T]) -> None:
         self._type = message_type
-        fields = [(f.name, f.metadata[Kind]) for f in attrs.fields(cast(Any, message_type))]
+        fields = [(f.name, f.metadata[FieldKind]) for f in attrs.fields(cast(Any, message_type))]
         steps: list[_Step] = []
         for fixed_length, group in itertools.groupby(fields, lambda f: isinstance(f[1], _Fixed)):
             if fixed_length:
@@ -218,7 +218,7 @@ def _alone(name: str, kind: _Delimited[Any]) -> _Step:
     return _Step(lambda m: join(get(m)), split)
 
 
-def fixed(length: int) -> Kind[bytes]:
+def fixed(length: int) -> FieldKind[bytes]:
     """Exactly ``length`` bytes."""
 
     def check(_: Any, __: Any, value: bytes) -> None:
@@ -228,7 +228,7 @@ def fixed(length: int) -> Kind[bytes]:
     return _Fixed(check, f"{length}s")
 
 
-def uint(length: int, low: int = 0, high: int | None = None) -> Kind[int]:
+def uint(length: int, low: int = 0, high: int | None = None) -> FieldKind[int]:
     """A number in ``length`` bytes (1, 2, 4 or 8), big-endian."""
     highest = (1 << 8 * length) - 1 if high is None else high
 
@@ -256,7 +256,7 @@ def variable(low: int, high: int, *, length_bytes: int = 1) -> _Delimited[bytes]
     return _Delimited(check, lambda value: len(value).to_bytes(length_bytes, "big") + value, split)
 
 
-def optional(length: int) -> Kind[bytes]:
+def optional(length: int) -> FieldKind[bytes]:
     """Nothing, or exactly ``length`` bytes."""
     kind = variable(0, length)
 

@@ -26,7 +26,7 @@ __all__ = [
     "MAX_ANSWER",
     "MAX_PRESENCES",
     "SERVICE",
-    "Answer",
+    "DirectoryAnswer",
     "Presence",
     "decode_answer",
     "end_line",
@@ -56,7 +56,7 @@ class Presence:
 
 
 @attrs.frozen
-class Answer:
+class DirectoryAnswer:
     """``more``: there are others besides; ``wait_seconds``: ask again then, this is no answer."""
 
     presences: tuple[Presence, ...] = ()
@@ -79,7 +79,7 @@ def wait_line(seconds: int) -> bytes:
     return _line({"wait": max(1, min(seconds, _MAX_WAIT_SECONDS))})
 
 
-def decode_answer(text: bytes) -> Answer:
+def decode_answer(text: bytes) -> DirectoryAnswer:
     """Raises `RemoteProtocolError`."""
     try:
         if len(text) > MAX_ANSWER or text.count(b"\n") > MAX_PRESENCES + 1:
@@ -118,11 +118,11 @@ def _presence(fields: Any) -> Presence:
     return presence
 
 
-def _ended(presences: tuple[Presence, ...], fields: Any) -> Answer:
+def _ended(presences: tuple[Presence, ...], fields: Any) -> DirectoryAnswer:
     if not isinstance(fields, dict):
         raise ValueError("it has no end")
     if fields.keys() == {"more"} and type(fields["more"]) is bool:
-        return Answer(presences, fields["more"])
+        return DirectoryAnswer(presences, fields["more"])
     if fields.keys() == {"wait"} and type(fields["wait"]) is int and not presences:
-        return Answer(wait_seconds=fields["wait"])
+        return DirectoryAnswer(wait_seconds=fields["wait"])
     raise ValueError("it has no end")

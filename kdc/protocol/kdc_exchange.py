@@ -32,8 +32,9 @@ from kdc.protocol.messages import (
     DELETE_PRINCIPAL,
     Authenticate,
     Authenticated,
-    Change,
     Changed,
+    ChangeKeys,
+    EpochEnded,
     KeyReply,
     KeyRequest,
     Receive,
@@ -43,7 +44,6 @@ from kdc.protocol.messages import (
     Registered,
     Request,
     SealedMessage,
-    Superseded,
     associated_data,
     decode,
     decode_fields,
@@ -58,7 +58,7 @@ Reply: TypeAlias = SealedMessage | Registered
 
 _ANSWERS: dict[type[Request], type[SealedMessage]] = {
     Authenticate: Authenticated,
-    Change: Changed,
+    ChangeKeys: Changed,
     KeyRequest: KeyReply,
     Receive: Receiving,
 }
@@ -172,7 +172,7 @@ class Exchange:
 
     def change(self, new_keys: LongTermKeys, address: str, port: int) -> Sent:
         """Replace our keys; both the old and the new one sign."""
-        draft = Change(
+        draft = ChangeKeys(
             CHANGE_KEYS,
             address,
             port,
@@ -193,7 +193,7 @@ class Exchange:
 
     def delete(self) -> Sent:
         """Give our name up; it stays reserved until the operator frees it."""
-        draft = Change(DELETE_PRINCIPAL, "", 0, b"", b"", self._nonce(), _UNSIGNED, b"")
+        draft = ChangeKeys(DELETE_PRINCIPAL, "", 0, b"", b"", self._nonce(), _UNSIGNED, b"")
         signed = draft.signed(self._keys.realm, self._binding, self._keys.name)
         return self._send(attrs.evolve(draft, old_signature=self._keys.sign(*signed)))
 
@@ -238,8 +238,8 @@ class Exchange:
 
     def _sealed(self, body: bytes) -> Answer:
         number, nonce, ciphertext = split_sealed(body)
-        if number == Superseded.TYPE and nonce == ZERO_NONCE:
-            return Answer(None, self._open(Superseded, nonce, ciphertext))
+        if number == EpochEnded.TYPE and nonce == ZERO_NONCE:
+            return Answer(None, self._open(EpochEnded, nonce, ciphertext))
         request = self._pending.pop(nonce, None)
         if request is None and number == Refused.TYPE and nonce == ZERO_NONCE:
             refused = self._open(Refused, nonce, ciphertext)

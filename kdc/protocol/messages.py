@@ -33,8 +33,9 @@ __all__ = [
     "MAX_TICKET",
     "Authenticate",
     "Authenticated",
-    "Change",
+    "ChangeKeys",
     "Changed",
+    "EpochEnded",
     "KeyReply",
     "KeyRequest",
     "Message",
@@ -45,7 +46,6 @@ __all__ = [
     "Registered",
     "Request",
     "SealedMessage",
-    "Superseded",
     "associated_data",
     "decode",
     "decode_fields",
@@ -122,7 +122,7 @@ class Registered:
 
 
 @attrs.frozen
-class Change:
+class ChangeKeys:
     """303: new keys for this name, or (op 2) delete it."""
 
     TYPE: ClassVar = 303
@@ -238,7 +238,7 @@ class Authenticated:
 
 
 @attrs.frozen
-class Superseded:
+class EpochEnded:
     """313: your epoch ended because this name began another elsewhere."""
 
     TYPE: ClassVar = 313
@@ -256,14 +256,14 @@ class Refused:
     retry_after: int = uint(2).field()
 
 
-Request: TypeAlias = Register | Change | KeyRequest | Receive | Authenticate
-SealedMessage: TypeAlias = Authenticated | Changed | KeyReply | Receiving | Superseded | Refused
+Request: TypeAlias = Register | ChangeKeys | KeyRequest | Receive | Authenticate
+SealedMessage: TypeAlias = Authenticated | Changed | KeyReply | Receiving | EpochEnded | Refused
 Message: TypeAlias = Request | SealedMessage | Registered
 M = TypeVar("M")
 
 
 _REQUESTS: dict[int, type[Any]] = {
-    cls.TYPE: cls for cls in (Register, Change, KeyRequest, Receive, Authenticate)
+    cls.TYPE: cls for cls in (Register, ChangeKeys, KeyRequest, Receive, Authenticate)
 }
 _REPLIES: tuple[type[Any], ...] = (
     Registered,
@@ -271,7 +271,7 @@ _REPLIES: tuple[type[Any], ...] = (
     Changed,
     KeyReply,
     Receiving,
-    Superseded,
+    EpochEnded,
     Refused,
 )
 _LAYOUTS: dict[type[Any], Layout[Any]] = {
@@ -332,7 +332,7 @@ def associated_data(
 ) -> bytes:
     """What a sealed reply is bound to: its kind, the realm, who asked, for whom, and when."""
     bound = _bound_to(message_type.TYPE, realm, name)
-    if message_type is Superseded:
+    if message_type is EpochEnded:
         return bound
     if message_type is KeyReply:
         return bound + enc(peer.encode(), nonce)

@@ -29,16 +29,16 @@ from kdc.net.background import background
 from kdc.net.sockets import listen_at
 from kdc.net.threads import in_thread
 from kdc.protocol.directory import DIRECTORY
+from kdc.server._connections import KDCFactory, tls_factory
+from kdc.server._operators import AdminFactory, Operators
+from kdc.server._store_writer import StoreWatch, StoreWriter
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import TLSFiles
-from kdc.server.connections import KDCFactory, tls_factory
-from kdc.server.operators import AdminFactory, Operators
-from kdc.server.store_writer import StoreWatch, StoreWriter
 from kdc.store import StoreLost
 from kdc.store.opened import open_store
 
 if TYPE_CHECKING:
-    from kdc.server.directory import Directory
+    from kdc.server._directory import Directory
 
 __all__ = ["KDCService", "KDCSettings"]
 
@@ -285,7 +285,10 @@ class KDCService(Service):
         settings = self.settings
         if settings.directory is None:
             return None
-        from kdc.server.directory import Directory, DirectorySettings  # the client's half of it all
+        from kdc.server._directory import (  # the client's half of it all
+            Directory,
+            DirectorySettings,
+        )
 
         name = settings.store.name
         directory = Directory(

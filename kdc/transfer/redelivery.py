@@ -23,10 +23,10 @@ from pathlib import Path
 
 from kdc.errors import LocalIOError
 from kdc.transfer._framing import Content
+from kdc.transfer._inbox import InboxDeposit
 from kdc.transfer._partials import Note, forget
 from kdc.transfer._receipts import Receipt
 from kdc.transfer.deposit import Anew, Arrival, Deposit, Stored
-from kdc.transfer.inbox import InboxDeposit
 from kdc.transfer.messages import MAX_HELD_BYTES, Held, Item, Kind, Offer
 
 __all__ = ["OnceDeposit"]

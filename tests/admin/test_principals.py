@@ -22,7 +22,7 @@ from kdc.errors import ConfigurationError, KDCError, PeerUnavailable, RefusedByP
 from kdc.protocol.invitation import Invitation
 from kdc.protocol.messages import LIFETIME_SECONDS
 from kdc.store import Change, Record, Replace, Result, Status, Store, StoreUnavailable
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import dump, fields_of, read_dump
 from tests.support.core import PROPERTY, SeededRandom

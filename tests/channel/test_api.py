@@ -20,7 +20,7 @@ from twisted.protocols.wire import Echo
 from zope.interface.verify import verifyObject
 
 from kdc.api import Client, ListeningPrincipal
-from kdc.channel.channel import ClosedEarly
+from kdc.channel._channel import ClosedEarly
 from kdc.client import configuration as configuration_module
 from kdc.client.settings import ClientSettings
 from kdc.errors import (

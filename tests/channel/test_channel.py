@@ -12,8 +12,8 @@ from twisted.logger import capturedLogs, eventAsText
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from kdc.channel.channel import LINGER_SECONDS, ClosedEarly
-from kdc.channel.sender import SenderChannel
+from kdc.channel._channel import LINGER_SECONDS, ClosedEarly
+from kdc.channel._sender import SenderChannel
 from kdc.channel.services import Service
 from kdc.channel.transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.errors import IntegrityError, PeerUnavailable, RefusedByPolicy, RemoteProtocolError

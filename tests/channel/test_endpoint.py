@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
-from kdc.channel.channel import ClosedEarly
+from kdc.channel._channel import ClosedEarly
 from kdc.channel.endpoint import ChannelClientEndpoint, Reception
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.services import Service
@@ -143,7 +143,7 @@ class ConnectTests(EndpointTestCase):
         self.receive("carol", Service(factory_of(never := Recorder())), port=60001)
         client = self.known_client("alice")
         grant = self.do(client.grant("bob"))
-        from kdc.channel.sender import SenderChannel
+        from kdc.channel._sender import SenderChannel
 
         channel = SenderChannel(grant, "", factory_of(Recorder()), self.network)
         (port,) = [p for (_, number), p in self.network.ports.items() if number == 60001]
@@ -330,7 +330,7 @@ class ReceptionTests(EndpointTestCase):
             self.assertTrue(most / 2 <= wait <= most + 0.01, (attempt, wait))
 
     def _present(self, grant: Any) -> Any:
-        from kdc.channel.sender import SenderChannel
+        from kdc.channel._sender import SenderChannel
 
         channel = SenderChannel(grant, "", factory_of(Recorder()), self.network)
         self.network.connect("192.0.2.1", grant.reply.address, grant.reply.port, channel)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionDone
 
-from kdc.channel.channel import LINGER_SECONDS, PING_SECONDS
+from kdc.channel._channel import LINGER_SECONDS, PING_SECONDS
 from kdc.errors import IntegrityError, PeerUnavailable
 from tests.support.edge import ChannelTestCase, HalfRecorder, Recorder
 

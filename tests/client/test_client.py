@@ -39,7 +39,7 @@ from kdc.protocol.messages import (
     encode,
     type_of,
 )
-from kdc.server.connections import KDCProtocol
+from kdc.server._connections import KDCProtocol
 from tests.support.core import keys_of
 from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, factory_of
 
@@ -239,7 +239,7 @@ class RefusalTests(EdgeTestCase):
 
     def test_every_refusal(self) -> None:
         """There is a text for each code, none is a traceback, and none quotes a number."""
-        from kdc.client.refusals import error_of
+        from kdc.client._refusals import error_of
 
         for code in Refusal:
             error = error_of(Refused(code, 3), "no key for bob")

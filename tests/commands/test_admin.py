@@ -26,7 +26,7 @@ from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.invitation import Invitation
 from kdc.server.certificate import TLSFiles
 from kdc.store import Create, Record, Status
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import dump, fields_of
 from tests.support.processes import KDC, TOP, ProgramTestCase, RunningKDC

@@ -9,9 +9,9 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.client import first_contact as first_contact_module
+from kdc.client import _first_contact as first_contact_module
 from kdc.client import known_kdcs as known_kdcs_module
-from kdc.client.first_contact import identity_of
+from kdc.client._first_contact import identity_of
 from kdc.client.identity import Authority, Pin
 from kdc.client.membership import client_for
 from kdc.client.settings import ClientSettings, client_settings

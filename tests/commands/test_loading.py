@@ -22,7 +22,7 @@ NOT_TO_SEND = """
     kdc.commands.client.register kdc.commands.client.tap kdc.commands.client.tunnel
     kdc.commands.client.who kdc.commands.client.whoami kdc.commands.completion
     kdc.commands.option_table kdc.commands.tap kdc.files.tree kdc.issuing.issuer
-    kdc.server.connections kdc.server.service kdc.store kdc.transfer.consent kdc.transfer.deposit
+    kdc.server._connections kdc.server.service kdc.store kdc.transfer.consent kdc.transfer.deposit
     kdc.transfer.hook kdc.transfer.receiver kdc.transfer.receiving
     kdc.transfer._partials kdc.tunnel.splice kdc.tunnel.tunnels
     hypothesis importlib.metadata pkg_resources setuptools sqlite3

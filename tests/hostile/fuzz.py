@@ -24,8 +24,8 @@ from typing import Any, cast
 import attrs
 from twisted.logger import globalLogPublisher
 
+from kdc.admin._request import Context
 from kdc.admin.principals import administer
-from kdc.admin.request import Context
 from kdc.client import configuration, known_kdcs
 from kdc.errors import KDCError, RemoteProtocolError
 from kdc.protocol import directory
@@ -34,7 +34,7 @@ from kdc.protocol.invitation import Invitation
 from kdc.protocol.messages import decode_request, encode, split_sealed
 from kdc.protocol.names import check_name, fold_name
 from kdc.protocol.records import AckStatus
-from kdc.server.operators import _request
+from kdc.server._operators import _request
 from kdc.server.policy import read_policy
 from kdc.store import StoreError
 from kdc.store.memory import MemoryStore

@@ -50,7 +50,7 @@ from kdc.net import clock, retry
 from kdc.protocol.records import AckStatus
 from kdc.server.certificate import ServerTLS
 from kdc.store import StoreError
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore
 from tests.support.core import SeededRandom, keys_of
 from tests.support.disk import Disk, PowerCut
 from tests.support.edge import (

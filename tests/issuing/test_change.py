@@ -11,8 +11,8 @@ from kdc.protocol.codec import frame
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.kdc_exchange import Sent
 from kdc.protocol.messages import (
-    Change,
     Changed,
+    ChangeKeys,
     Refused,
     decode,
     encode,
@@ -31,9 +31,9 @@ from tests.support.core import (
 OLD, NEW = keys_of("alice"), keys_of("alice", "second")
 
 
-def request_of(sent: Sent) -> Change:
+def request_of(sent: Sent) -> ChangeKeys:
     (body,) = bodies(sent.data)
-    return decode(Change, body)
+    return decode(ChangeKeys, body)
 
 
 class ChangeCase(CoreTestCase):
@@ -47,7 +47,7 @@ class ChangeCase(CoreTestCase):
             self.fail("no record")
         return record
 
-    def refuses(self, request: Change, connection: Connection | None = None) -> None:
+    def refuses(self, request: ChangeKeys, connection: Connection | None = None) -> None:
         """303 is not authentic: nothing is written, and the connection ends."""
         connection = self.alice if connection is None else connection
         before = self.record()
@@ -117,7 +117,7 @@ class NewKeysTests(ChangeCase):
 class SignatureTests(ChangeCase):
     """Protocol section 14: 303 with only one good signature, or replayed; over another cb."""
 
-    def genuine(self, connection: Connection | None = None) -> Change:
+    def genuine(self, connection: Connection | None = None) -> ChangeKeys:
         exchange = (self.alice if connection is None else connection).exchange
         return request_of(exchange.change(NEW, "", 0))
 
@@ -173,7 +173,7 @@ class SignatureTests(ChangeCase):
     def test_change_is_no_deletion(self) -> None:
         """The signature under a change of keys deletes nothing."""
         good = self.genuine()
-        self.refuses(Change(2, "", 0, b"", b"", good.nonce, good.old_signature, b""))
+        self.refuses(ChangeKeys(2, "", 0, b"", b"", good.nonce, good.old_signature, b""))
 
     def test_every_bit(self) -> None:
         """No bit of a 303 can be changed: the store never sees it."""

@@ -8,7 +8,7 @@ import weakref
 import attrs
 
 from kdc.errors import Refusal
-from kdc.protocol.messages import KeyReply, KeyRequest, Receiving, Superseded
+from kdc.protocol.messages import EpochEnded, KeyReply, KeyRequest, Receiving
 from kdc.store import Replace, Status
 from tests.support.core import Connection, CoreTestCase, Realm, Receiver, keys_of
 
@@ -205,7 +205,7 @@ class EpochTests(RealmCase):
         answer = first.connection.answer()
         self.assertIsNone(answer.nonce)
         epoch = first.epochs.current
-        self.assertEqual(answer.message, Superseded(epoch.epoch_id if epoch else b""))
+        self.assertEqual(answer.message, EpochEnded(epoch.epoch_id if epoch else b""))
         self.assertFalse(first.connection.session.holds_epoch)
         grant = self.realm.login(ALICE).grant("bob")
         self.assertEqual(second.accept(grant.presentation().present()).sender, "alice")

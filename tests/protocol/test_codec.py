@@ -12,8 +12,8 @@ from kdc.errors import Refusal, RemoteProtocolError
 from kdc.protocol.codec import (
     ADDRESS,
     NAME,
+    FieldKind,
     FrameBuffer,
-    Kind,
     Layout,
     enc,
     fixed,
@@ -128,7 +128,7 @@ class Pair:
 
 
 class FieldTests(CoreTestCase):
-    def kind_refuses(self, kind: Kind[bytes], value: bytes) -> None:
+    def kind_refuses(self, kind: FieldKind[bytes], value: bytes) -> None:
         self.assertRaises(ValueError, kind.check, value)
 
     def test_fixed(self) -> None:

@@ -12,7 +12,7 @@ from kdc.protocol import directory
 from kdc.protocol.directory import (
     MAX_ANSWER,
     MAX_PRESENCES,
-    Answer,
+    DirectoryAnswer,
     Presence,
     decode_answer,
     end_line,
@@ -43,10 +43,12 @@ class AnswerTests(SynchronousTestCase):
         """The lines are those of the specification."""
         bob = Presence("bob", True, "192.0.2.7", 60000)
         self.assertEqual(lines_of([bob, Presence("carol")]) + end_line(), BOB + CAROL + END)
-        self.assertEqual(decode_answer(BOB + CAROL + END), Answer((bob, Presence("carol"))))
-        self.assertEqual(decode_answer(end_line(more=True)), Answer(more=True))
-        self.assertEqual(decode_answer(wait_line(7)), Answer(wait_seconds=7))
-        self.assertEqual(decode_answer(wait_line(0)), Answer(wait_seconds=1))
+        self.assertEqual(
+            decode_answer(BOB + CAROL + END), DirectoryAnswer((bob, Presence("carol")))
+        )
+        self.assertEqual(decode_answer(end_line(more=True)), DirectoryAnswer(more=True))
+        self.assertEqual(decode_answer(wait_line(7)), DirectoryAnswer(wait_seconds=7))
+        self.assertEqual(decode_answer(wait_line(0)), DirectoryAnswer(wait_seconds=1))
 
     def test_refused(self) -> None:
         """What is written otherwise, out of order, or not what it should be."""
@@ -117,7 +119,7 @@ class AnswerTests(SynchronousTestCase):
         """What is written is what is read."""
         found.sort(key=lambda each: each.name)
         answer = decode_answer(lines_of(found) + end_line(more=more))
-        self.assertEqual(answer, Answer(tuple(found), more))
+        self.assertEqual(answer, DirectoryAnswer(tuple(found), more))
 
     @PROPERTY
     @given(

@@ -13,13 +13,13 @@ from kdc.protocol.crypto import ZERO_NONCE, ReplyCipher, reply_cipher
 from kdc.protocol.kdc_exchange import Sent
 from kdc.protocol.messages import (
     Authenticated,
+    EpochEnded,
     KeyReply,
     Message,
     Receiving,
     Refused,
     Registered,
     SealedMessage,
-    Superseded,
     associated_data,
     encode,
     encode_fields,
@@ -311,22 +311,22 @@ class PlainTests(ExchangeCase):
 class SupersededTests(ExchangeCase):
     def test_comes_by_itself(self) -> None:
         """313 answers nothing, and is believed because it is sealed."""
-        body = self.sealed(Superseded(b"e" * 16), ZERO_NONCE)
+        body = self.sealed(EpochEnded(b"e" * 16), ZERO_NONCE)
         answer = self.alice.exchange.take(body)
         self.assertIsNone(answer.nonce)
-        self.assertEqual(answer.message, Superseded(b"e" * 16))
+        self.assertEqual(answer.message, EpochEnded(b"e" * 16))
 
     def test_not_sealed(self) -> None:
         """Nobody else can make a receiver stop."""
         body = (313).to_bytes(2, "big") + ZERO_NONCE
         self.refuses(body + b"e" * 16)
         self.refuses(body + bytes(32))
-        self.refuses(encode(Superseded(b"e" * 16)), Refusal.MALFORMED)
+        self.refuses(encode(EpochEnded(b"e" * 16)), Refusal.MALFORMED)
 
     def test_answers_nothing(self) -> None:
         """It does not pass for the answer to a request."""
         sent = self.requested()
-        self.refuses(self.sealed(Superseded(b"e" * 16), sent.nonce), Refusal.MALFORMED)
+        self.refuses(self.sealed(EpochEnded(b"e" * 16), sent.nonce), Refusal.MALFORMED)
 
 
 class RequestTests(ExchangeCase):

@@ -15,7 +15,8 @@ from kdc.protocol.codec import MAX_FRAME
 from kdc.protocol.crypto import ZERO_NONCE, ChannelBinding
 from kdc.protocol.messages import (
     Authenticate,
-    Change,
+    ChangeKeys,
+    EpochEnded,
     KeyReply,
     KeyRequest,
     Message,
@@ -23,7 +24,6 @@ from kdc.protocol.messages import (
     Receiving,
     Refused,
     Register,
-    Superseded,
     associated_data,
     decode,
     decode_fields,
@@ -175,13 +175,13 @@ class StrictnessTests(CoreTestCase):
         ):
             given_keys = (bool(verify), bool(reply), bool(new))
             if (op, given_keys) in ((1, (True,) * 3), (2, (False,) * 3)):
-                Change(op, "", 0, verify, reply, bytes(16), signature, new)
+                ChangeKeys(op, "", 0, verify, reply, bytes(16), signature, new)
             else:
                 self.assertRaises(
-                    ValueError, Change, op, "", 0, verify, reply, bytes(16), signature, new
+                    ValueError, ChangeKeys, op, "", 0, verify, reply, bytes(16), signature, new
                 )
         # The same from the wire, where no constructor protects us.
-        body = encode(Change(1, "", 0, keys, keys, bytes(16), signature, signature))
+        body = encode(ChangeKeys(1, "", 0, keys, keys, bytes(16), signature, signature))
         self.assert_refused(Refusal.MALFORMED, decode_request, body[:2] + b"\2" + body[3:])
 
 
@@ -199,12 +199,12 @@ class SealedTests(CoreTestCase):
         found = [
             associated_data(type(message), realm, name, nonce, peer)
             for message in SEALED
-            if not isinstance(message, Superseded)
+            if not isinstance(message, EpochEnded)
             for realm, name, nonce in itertools.product(("R", "S"), ("a", "b"), nonces)
             for peer in (("a", "b") if isinstance(message, KeyReply) else ("",))
         ]
         found += [
-            associated_data(Superseded, realm, name, ZERO_NONCE)
+            associated_data(EpochEnded, realm, name, ZERO_NONCE)
             for realm, name in itertools.product(("R", "S"), ("a", "b"))
         ]
         self.assertEqual(len(set(found)), len(found))
@@ -221,7 +221,7 @@ class SealedTests(CoreTestCase):
             b"\0\0\0\x09kdp/1 308\0\0\0\1R\0\0\0\1a\0\0\0\x10" + nonce,
         )
         self.assertEqual(
-            associated_data(Superseded, "R", "a", ZERO_NONCE),
+            associated_data(EpochEnded, "R", "a", ZERO_NONCE),
             b"\0\0\0\x09kdp/1 313\0\0\0\1R\0\0\0\1a",
         )
 
@@ -263,7 +263,7 @@ class SignedFieldsTests(CoreTestCase):
         self.covers_all(
             REQUESTS[2], lambda m, r, cb: m.signed(r, cb, "a"), except_for=("op", *signatures)
         )
-        change = Change(2, "", 0, b"", b"", bytes(16), bytes(64), b"")
+        change = ChangeKeys(2, "", 0, b"", b"", bytes(16), bytes(64), b"")
         signed = change.signed("R", self.binding, "a")
         self.assertEqual(signed[4], b"\2")
         self.assertNotEqual(signed, change.signed("R", self.binding, "b"))
@@ -271,11 +271,12 @@ class SignedFieldsTests(CoreTestCase):
     def test_labels_differ(self) -> None:
         """A proof for one purpose is never one for another."""
         register = Register("a", "", 0, bytes(32), bytes(32), bytes(16), b"", bytes(64))
+        change = ChangeKeys(2, "", 0, b"", b"", bytes(16), bytes(64), b"")
         labels = [
             register.signed("R", self.binding)[0],
             register.invited("R", self.binding)[0],
             Authenticate("a", bytes(16), bytes(64)).signed("R", self.binding)[0],
-            Change(2, "", 0, b"", b"", bytes(16), bytes(64), b"").signed("R", self.binding, "a")[0],
+            change.signed("R", self.binding, "a")[0],
         ]
         self.assertEqual(
             labels, [b"kdp/1 register", b"kdp/1 invite", b"kdp/1 auth", b"kdp/1 change"]

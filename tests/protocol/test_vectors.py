@@ -31,12 +31,12 @@ from kdc.protocol.kdc_exchange import Exchange, Grant, Sent
 from kdc.protocol.messages import (
     Authenticated,
     Changed,
+    EpochEnded,
     KeyReply,
     Receiving,
     Refused,
     Registered,
     SealedMessage,
-    Superseded,
     associated_data,
     decode,
     decode_fields,
@@ -55,7 +55,7 @@ from tests.vectors import make_vectors
 
 DIRECTORY = Path(make_vectors.__file__).parent
 SEALED: dict[int, type[SealedMessage]] = {
-    cls.TYPE: cls for cls in (Changed, KeyReply, Receiving, Authenticated, Superseded, Refused)
+    cls.TYPE: cls for cls in (Changed, KeyReply, Receiving, Authenticated, EpochEnded, Refused)
 }
 
 

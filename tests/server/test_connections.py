@@ -31,7 +31,7 @@ from kdc.net.tls import channel_binding, tls_context
 from kdc.protocol.codec import frame
 from kdc.protocol.kdc_exchange import Exchange
 from kdc.protocol.messages import encode
-from kdc.server.connections import KDCProtocol, system_now
+from kdc.server._connections import KDCProtocol, system_now
 from kdc.store import Change, Delete, Result, Status, StoreUncertain
 from tests.support.core import SeededRandom, bodies, keys_of
 from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, Wire, factory_of

@@ -25,9 +25,9 @@ from kdc.errors import (
     TooBusy,
 )
 from kdc.protocol.directory import DIRECTORY, SERVICE
-from kdc.server import directory as directory_module
+from kdc.server import _directory as directory_module
+from kdc.server._directory import Directory, DirectorySettings
 from kdc.server.certificate import ServerTLS
-from kdc.server.directory import Directory, DirectorySettings
 from kdc.store import Create, Delete, Record, Replace, Status
 from tests.channel.test_api import ListeningHost
 from tests.support.edge import (
@@ -298,7 +298,7 @@ class WhoTests(DirectoryTestCase):
             self.kdc.apply(Replace(disabled, record.generation))
             self.network.advance(2)
         self.assertRegex(self.said[-1], "directory: has ended: ")
-        self.assertEqual([e["log_namespace"] for e in events], ["kdc.server.directory.Directory"])
+        self.assertEqual([e["log_namespace"] for e in events], ["kdc.server._directory.Directory"])
         self.assertNotIn((KDC_HOST, PORT), self.network.ports)
         self.refused(PeerUnavailable, "alice")
         self.assert_well()

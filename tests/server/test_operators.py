@@ -23,7 +23,7 @@ from zope.interface.verify import verifyObject
 
 from kdc.admin.wire import MAX_REQUEST, SocketPath, answer_line, ask, connect, end_line
 from kdc.errors import ExitStatus, KDCError, LocalIOError, RefusedByPolicy
-from kdc.server.operators import AdminFactory, lines_of
+from kdc.server._operators import AdminFactory, lines_of
 
 ANSWERS: list[dict[str, Any]] = [
     {"name": "bob", "status": "active"},

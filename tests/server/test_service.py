@@ -47,8 +47,8 @@ from kdc.limits import Limits
 from kdc.server.certificate import make_certificate
 from kdc.server.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError, StoreLost
-from kdc.store.flatfile.files import Files
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._files import Files
+from kdc.store.flatfile._store import FlatFileStore
 from tests.support.core import keys_of
 from tests.support.processes import reserved_port
 

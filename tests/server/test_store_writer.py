@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.server.store_writer import StoreWriter
+from kdc.server._store_writer import StoreWriter
 from kdc.store import Change, Create, Outcome, Record, Result, Status, StoreUnavailable
 from kdc.store.memory import MemoryStore
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, Delete, Purge, Replace, Status, StoreError
+from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile.check import Problem, check
 from kdc.store.flatfile.repair import repair
-from kdc.store.flatfile.store import FlatFileStore
 from tests.store.test_faults import PATH, inline
 from tests.support.disk import Disk
 from tests.support.store_conformance import active, token

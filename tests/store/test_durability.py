@@ -15,10 +15,10 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, StoreError
+from kdc.store.flatfile._files import Files, replace
+from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile.backup import backup
-from kdc.store.flatfile.files import Files, replace
 from kdc.store.flatfile.repair import repair
-from kdc.store.flatfile.store import FlatFileStore
 from tests.support.store_conformance import active, token
 
 

@@ -25,8 +25,8 @@ from kdc.store import (
     StoreError,
     StoreUnavailable,
 )
-from kdc.store.flatfile import store as flatfile
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile import _store as flatfile
+from kdc.store.flatfile._store import FlatFileStore
 from tests.support.disk import Disk, PowerCut
 from tests.support.store_conformance import active, token
 

@@ -28,13 +28,13 @@ from kdc.store import (
     StoreLost,
     StoreUnavailable,
 )
-from kdc.store.flatfile import store as flatfile
+from kdc.store.flatfile import _store as flatfile
+from kdc.store.flatfile._files import Files
+from kdc.store.flatfile._lines import BadLine, Entry, Sealer
+from kdc.store.flatfile._store import FlatFileStore
+from kdc.store.flatfile._table import CHUNK_BYTES, Table, lines_of
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.check import check
-from kdc.store.flatfile.files import Files
-from kdc.store.flatfile.lines import BadLine, Entry, Sealer
-from kdc.store.flatfile.store import FlatFileStore
-from kdc.store.flatfile.table import CHUNK_BYTES, Table, lines_of
 from tests.support.store_conformance import active, invited, token
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -212,7 +212,7 @@ class LockTests(FlatFileCase):
     def test_the_lock_ends_with_its_process(self) -> None:
         """A killed server's lock keeps nobody out."""
         code = (
-            "import os, sys; from kdc.store.flatfile.store import FlatFileStore\n"
+            "import os, sys; from kdc.store.flatfile._store import FlatFileStore\n"
             "FlatFileStore.open(sys.argv[1], realm='LOCAL'); print(os.getpid(), flush=True)\n"
             "sys.stdin.read()"
         )

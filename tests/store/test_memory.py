@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdc.store import Store
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.memory import MemoryStore
 from tests.support.store_conformance import StoreConformance
 

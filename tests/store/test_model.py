@@ -30,7 +30,7 @@ from kdc.store import (
     Store,
     StoreUnavailable,
 )
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.memory import MemoryStore
 from tests.store.test_faults import PATH, inline
 from tests.support.disk import Disk

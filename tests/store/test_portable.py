@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, Delete, Record, Status, StoreError
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import (
     Numbered,

@@ -38,9 +38,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
+from kdc.channel._sender import SenderChannel
 from kdc.channel.endpoint import ChannelClientEndpoint, Reception
 from kdc.channel.receiver import ChannelListener
-from kdc.channel.sender import SenderChannel
 from kdc.channel.services import Service
 from kdc.channel.transport import IStreamProtocol
 from kdc.client.client import KDCClient
@@ -53,9 +53,9 @@ from kdc.limits import Limits
 from kdc.net import clock
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.records import AckStatus
+from kdc.server._connections import KDCFactory, tls_factory
+from kdc.server._store_writer import StoreWriter
 from kdc.server.certificate import ServerTLS, make_certificate
-from kdc.server.connections import KDCFactory, tls_factory
-from kdc.server.store_writer import StoreWriter
 from kdc.store import Change, Create, Record, Result, Status, StoreUnavailable
 from kdc.store.memory import MemoryStore
 from tests.support.core import Realm, SeededRandom, keys_of

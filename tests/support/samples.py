@@ -11,8 +11,9 @@ from kdc.errors import Refusal
 from kdc.protocol.messages import (
     Authenticate,
     Authenticated,
-    Change,
     Changed,
+    ChangeKeys,
+    EpochEnded,
     KeyReply,
     KeyRequest,
     Message,
@@ -23,7 +24,6 @@ from kdc.protocol.messages import (
     Registered,
     Request,
     SealedMessage,
-    Superseded,
 )
 
 __all__ = ["REPLIES", "REQUESTS", "SAMPLES", "SEALED", "messages", "names"]
@@ -46,7 +46,7 @@ REQUESTS: list[Request] = [
         _bytes(64, 0x80),
     ),
     Authenticate("alice", _bytes(16, 0x50), _bytes(64, 0x80)),
-    Change(
+    ChangeKeys(
         1,
         "2001:db8::7",
         60001,
@@ -72,13 +72,13 @@ SEALED: list[SealedMessage] = [
         60000,
         _bytes(140, 0x60),
     ),
-    Superseded(_bytes(16, 0x10)),
+    EpochEnded(_bytes(16, 0x10)),
     Refused(Refusal.RATE, 17),
 ]
 REPLIES: list[Message] = [Registered(_bytes(16, 0x50), 7), *SEALED]
 SAMPLES: list[Message] = [
     *REQUESTS,
-    Change(2, "", 0, b"", b"", _bytes(16, 0x50), _bytes(64, 0x80), b""),
+    ChangeKeys(2, "", 0, b"", b"", _bytes(16, 0x50), _bytes(64, 0x80), b""),
     *REPLIES,
 ]
 
@@ -117,7 +117,7 @@ _FIELDS: list[tuple[type[Any], tuple[st.SearchStrategy[Any], ...]]] = [
     ),
     (Authenticate, (names, _fixed(16), _fixed(64))),
     (
-        Change,
+        ChangeKeys,
         (
             st.just(1),
             _addresses,
@@ -130,7 +130,7 @@ _FIELDS: list[tuple[type[Any], tuple[st.SearchStrategy[Any], ...]]] = [
         ),
     ),
     (
-        Change,
+        ChangeKeys,
         (
             st.just(2),
             _addresses,
@@ -160,7 +160,7 @@ _FIELDS: list[tuple[type[Any], tuple[st.SearchStrategy[Any], ...]]] = [
             st.binary(min_size=1, max_size=256),
         ),
     ),
-    (Superseded, (_fixed(16),)),
+    (EpochEnded, (_fixed(16),)),
     (Refused, (st.sampled_from(Refusal), st.integers(0, 0xFFFF))),
 ]
 messages: st.SearchStrategy[Any] = st.one_of(

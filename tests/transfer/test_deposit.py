@@ -21,11 +21,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError
 from kdc.files import atomic as atomic_module
 from kdc.files import tree as tree_module
+from kdc.transfer import _inbox as inbox_module
 from kdc.transfer import _partials as partials_module
-from kdc.transfer import inbox as inbox_module
 from kdc.transfer._framing import Content, Finished
+from kdc.transfer._inbox import InboxDeposit
 from kdc.transfer.deposit import Arrival, Deposit, FileDeposit, Recorded, Sealed, StreamDeposit
-from kdc.transfer.inbox import InboxDeposit
 from kdc.transfer.messages import Held, Item, Kind, Offer
 from tests.support.core import PROPERTY
 

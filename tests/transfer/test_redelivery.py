@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from kdc.errors import IntegrityError, RefusedByPolicy
+from kdc.transfer import _inbox as inbox_module
 from kdc.transfer import _partials as partials_module
-from kdc.transfer import inbox as inbox_module
 from kdc.transfer import receiver as receiver_module
 from kdc.transfer import sender as sender_module
 from kdc.transfer._framing import Content, Finished

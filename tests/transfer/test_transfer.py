@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from zope.interface.verify import verifyObject
 
-from kdc.channel.sender import SenderChannel
+from kdc.channel._sender import SenderChannel
 from kdc.channel.services import Service
 from kdc.channel.transport import IStreamProtocol, PrincipalAddress
 from kdc.errors import (
@@ -30,8 +30,8 @@ from kdc.transfer import receiver as receiver_module
 from kdc.transfer import sender as sender_module
 from kdc.transfer import source as source_module
 from kdc.transfer._held import MAX_ANSWER_BYTES
+from kdc.transfer._inbox import InboxDeposit
 from kdc.transfer.deposit import Deposit, FileDeposit, Stored
-from kdc.transfer.inbox import InboxDeposit
 from kdc.transfer.messages import SERVICE, Accept, Held, Item, Kind, Offer, Refuse
 from kdc.transfer.receiver import Broken, Inbox
 from kdc.transfer.sender import (

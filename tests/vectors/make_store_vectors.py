@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 
 from kdc.store import Create, Delete, Purge, Replace, Status
-from kdc.store.flatfile.store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore
 from tests.support.store_conformance import active, invited, token
 
 __all__ = ["make"]

@@ -22,12 +22,12 @@ from kdc.errors import ConfigurationError, LocalIOError, local_error
 from kdc.files.private import open_regular
 
 if TYPE_CHECKING:
-    from kdc.admin.principals import Answer, Context, Request
+    from kdc.admin.principals import AdminAnswer, Context, Request
     from kdc.store import Store
 
 __all__ = ["AdminStore", "Ask"]
 
-Ask: TypeAlias = "Callable[[Request], Iterator[Answer]]"
+Ask: TypeAlias = "Callable[[Request], Iterator[AdminAnswer]]"
 
 _MAX_LINE = 1024
 # What may begin a database that is not there yet.  A mistyped path must not.
@@ -78,7 +78,7 @@ class AdminStore:
         files = TLSFiles.beside(self.path)
         return files.load().fingerprint if files.own.exists() else ""
 
-    def ask(self, request: Request) -> Iterator[Answer]:
+    def ask(self, request: Request) -> Iterator[AdminAnswer]:
         """Have the running KDC do it, or do it ourselves.  Raises `KDCError`."""
         connected = connect(self.path)
         if connected is not None:
@@ -101,7 +101,7 @@ class AdminStore:
         connected.close()
         yield self._ask_running
 
-    def _ask_running(self, request: Request) -> Iterator[Answer]:
+    def _ask_running(self, request: Request) -> Iterator[AdminAnswer]:
         connected = connect(self.path)
         if connected is None:
             raise LocalIOError(
@@ -118,7 +118,7 @@ class AdminStore:
         with contextlib.ExitStack() as held:
             store: Store | None = None
 
-            def answer(request: Request) -> Iterator[Answer]:
+            def answer(request: Request) -> Iterator[AdminAnswer]:
                 nonlocal store
                 if store is None:
                     if create and not self.exists:

@@ -21,7 +21,7 @@ from kdc.protocol.directory import (
     DIRECTORY,
     MAX_ANSWER,
     SERVICE,
-    Answer,
+    DirectoryAnswer,
     Presence,
     decode_answer,
 )
@@ -130,7 +130,7 @@ async def everybody(client: KDCClient, directory: str) -> tuple[list[Found], boo
     return list(map(_found, answer.presences)), answer.more
 
 
-async def _ask(client: KDCClient, directory: str) -> Answer:
+async def _ask(client: KDCClient, directory: str) -> DirectoryAnswer:
     # It is part of the KDC, and where that is we know better than it does.
     address = (await client.link()).address
     asking = Asking(b"", MAX_ANSWER)

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdc.store.flatfile.store import FlatFileStore
+    from kdc.store.flatfile._store import FlatFileStore
 
 __all__ = ["FlatFileStore"]
 
-_MODULES = {"FlatFileStore": "store"}
+_MODULES = {"FlatFileStore": "_store"}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from kdc.store import StoreError
+from kdc.store.flatfile._files import Files, read_whole, replace
 from kdc.store.flatfile.check import check
-from kdc.store.flatfile.files import Files, read_whole, replace
 from kdc.store.flatfile.opening import Paths
 
 __all__ = ["backup"]

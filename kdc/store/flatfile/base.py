@@ -15,8 +15,8 @@ import attrs
 from kdc.protocol.codec import enc
 from kdc.protocol.crypto import hkdf, same
 from kdc.protocol.names import check_realm
-from kdc.store.flatfile.files import Files, write_all
-from kdc.store.flatfile.table import Table
+from kdc.store.flatfile._files import Files, write_all
+from kdc.store.flatfile._table import Table
 
 __all__ = [
     "DamagedBase",
@@ -41,7 +41,7 @@ _PIECES_BEFORE_SYNC = 8
 
 
 class DamagedBase(Exception):
-    """pwd.txt is not what the store wrote; `kdc.store.flatfile.store.check` finds out where."""
+    """pwd.txt is not what the store wrote; `kdc.store.flatfile._store.check` finds out where."""
 
 
 @attrs.frozen

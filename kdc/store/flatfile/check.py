@@ -1,6 +1,6 @@
 """Looking at a store's files line by line, and saying what is wrong with which.
 
-Reads only, takes no lock, and needs nothing to be right.  `kdc.store.flatfile.store.repair`
+Reads only, takes no lock, and needs nothing to be right.  `kdc.store.flatfile._store.repair`
 goes on with what is found here.
 """
 
@@ -15,12 +15,12 @@ import attrs
 
 from kdc.protocol.crypto import same
 from kdc.store import StoreError
+from kdc.store.flatfile._files import Files, read_all
+from kdc.store.flatfile._generation import KeptGeneration
+from kdc.store.flatfile._journal import COMMIT, Chain, JournalHeader
+from kdc.store.flatfile._lines import BadLine, Entry, Sealer, foreign_digest
+from kdc.store.flatfile._masterkey import MasterKeys
 from kdc.store.flatfile.base import Header, end_line, mac_key
-from kdc.store.flatfile.files import Files, read_all
-from kdc.store.flatfile.generation import KeptGeneration
-from kdc.store.flatfile.journal import COMMIT, Chain, JournalHeader
-from kdc.store.flatfile.lines import BadLine, Entry, Sealer, foreign_digest
-from kdc.store.flatfile.masterkey import MasterKeys
 from kdc.store.flatfile.opening import Paths
 
 __all__ = ["Examination", "Line", "Problem", "check", "examine"]

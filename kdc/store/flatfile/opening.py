@@ -9,6 +9,13 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from kdc.store import StoreError
+from kdc.store.flatfile._files import Files
+from kdc.store.flatfile._generation import KeptGeneration
+from kdc.store.flatfile._journal import Journal, JournalHeader, Scan, scan
+from kdc.store.flatfile._lines import PURGED, generation_of, name_of, status_of
+from kdc.store.flatfile._masterkey import MasterKeys
+from kdc.store.flatfile._ours import Ours
+from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import (
     DamagedBase,
     Header,
@@ -16,13 +23,6 @@ from kdc.store.flatfile.base import (
     read_base,
     write_base,
 )
-from kdc.store.flatfile.files import Files
-from kdc.store.flatfile.generation import KeptGeneration
-from kdc.store.flatfile.journal import Journal, JournalHeader, Scan, scan
-from kdc.store.flatfile.lines import PURGED, generation_of, name_of, status_of
-from kdc.store.flatfile.masterkey import MasterKeys
-from kdc.store.flatfile.ours import Ours
-from kdc.store.flatfile.table import Table
 
 __all__ = ["Found", "Paths", "copy_history", "hold_files", "open_files", "take_lock"]
 
@@ -68,7 +68,7 @@ class Paths:
 
 @attrs.frozen
 class Found:
-    """An opened store; what `kdc.store.flatfile.store.store` goes on with."""
+    """An opened store; what `kdc.store.flatfile._store.store` goes on with."""
 
     header: Header
     master: bytes = attrs.field(repr=False)

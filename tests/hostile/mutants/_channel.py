@@ -8,7 +8,7 @@ __all__ = ["MUTANTS"]
 
 MUTANTS: list[Mutant] = [
     *of(
-        "kdc/channel/channel.py",
+        "kdc/channel/_channel.py",
         "tests.channel.test_channel tests.channel.test_idle tests.hostile.test_between.ChannelTests.test_a_record_that_never_ends",
         (
             "6.2",

@@ -8,7 +8,7 @@ __all__ = ["MUTANTS"]
 
 MUTANTS: list[Mutant] = [
     *of(
-        "kdc/server/connections.py",
+        "kdc/server/_connections.py",
         "tests.server.test_connections",
         ("2", "ALPN", "if transport.negotiatedProtocol != ALPN:", "if False:"),
     ),

@@ -8,7 +8,7 @@ __all__ = ["MUTANTS"]
 
 MUTANTS: list[Mutant] = [
     *of(
-        "kdc/store/flatfile/lines.py",
+        "kdc/store/flatfile/_lines.py",
         "tests.store.test_flatfile tests.store.test_damage",
         (
             "store 2",
@@ -37,7 +37,7 @@ MUTANTS: list[Mutant] = [
         ("store 2", "a line is of one store", "self._realm, store_id.encode())", "self._realm)"),
     ),
     *of(
-        "kdc/store/flatfile/files.py",
+        "kdc/store/flatfile/_files.py",
         "tests.store.test_flatfile tests.store.test_faults",
         (
             "store 3",
@@ -59,7 +59,7 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
-        "kdc/store/flatfile/store.py",
+        "kdc/store/flatfile/_store.py",
         "tests.store.test_flatfile tests.store.test_faults",
         ("store 3", "a batch is bounded", "if len(changes) > self.most_changes:", "if False:"),
         (

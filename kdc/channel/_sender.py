@@ -7,8 +7,8 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime
 
-from kdc.channel.channel import Channel
-from kdc.channel.services import Status
+from kdc.channel._channel import Channel
+from kdc.channel.services import ServiceStatus
 from kdc.channel.transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable, Refusal, RefusedByPolicy, RemoteProtocolError
 from kdc.net import clock
@@ -58,7 +58,7 @@ class SenderChannel(Channel):
         self._write(self._stream.send_data(self._service.encode()))
 
     def _first_data(self, data: bytes) -> None:
-        if data != bytes([Status.ACCEPTED]):
+        if data != bytes([ServiceStatus.ACCEPTED]):
             self.fail(self._refused(data))
             return
         self._cancel_deadline()
@@ -73,9 +73,9 @@ class SenderChannel(Channel):
 
     def _refused(self, status: bytes) -> KDCError:
         peer, service = self._receiver, self._service or "its default service"
-        if status == bytes([Status.NOT_ALLOWED]):
+        if status == bytes([ServiceStatus.NOT_ALLOWED]):
             return RefusedByPolicy(f"{peer} does not allow us to use {service}")
-        if status == bytes([Status.NO_SERVICE]):
+        if status == bytes([ServiceStatus.NO_SERVICE]):
             return RefusedByPolicy(
                 f"{peer} does not offer {service}", hint="ask what its receiver was started for"
             )

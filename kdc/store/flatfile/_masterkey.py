@@ -13,7 +13,7 @@ import attrs
 from kdc.files.private import others_can_read
 from kdc.protocol.crypto import KEY_BYTES, hkdf
 from kdc.store import StoreError
-from kdc.store.flatfile.files import Files, read_all, replace
+from kdc.store.flatfile._files import Files, read_all, replace
 
 __all__ = ["MasterKeys", "key_id_of"]
 

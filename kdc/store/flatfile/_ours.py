@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import attrs
 
-from kdc.store.flatfile.files import Files
+from kdc.store.flatfile._files import Files
 
 __all__ = ["Ours"]
 

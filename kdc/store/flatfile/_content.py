@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from kdc.protocol.names import check_name
 from kdc.store import StoreError
-from kdc.store.flatfile.lines import BadLine, Entry, Sealer, name_of
-from kdc.store.flatfile.table import Table, lines_of
+from kdc.store.flatfile._lines import BadLine, Entry, Sealer, name_of
+from kdc.store.flatfile._table import Table, lines_of
 
 __all__ = ["Content"]
 

@@ -25,14 +25,14 @@ from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.admin.principals import READING, Answer, Context, Request, administer
+from kdc.admin.principals import READING, AdminAnswer, Context, Request, administer
 from kdc.admin.wire import MAX_REQUEST, answer_line, end_line
 from kdc.errors import ConfigurationError, KDCError
 from kdc.issuing.decisions import Audit
 from kdc.net.background import background
+from kdc.server._connections import KDCFactory
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import ServerTLS
-from kdc.server.connections import KDCFactory
 from kdc.store import Store
 
 __all__ = ["AdminFactory", "More", "Operators", "lines_of", "peer_uid"]
@@ -45,7 +45,7 @@ _ASK_SECONDS = 10
 _READ_SECONDS = 60
 
 
-def lines_of(answers: Iterator[Answer]) -> bytes:
+def lines_of(answers: Iterator[AdminAnswer]) -> bytes:
     """Return the lines of some more ``answers``; nothing if there are none."""
     return b"".join(map(answer_line, itertools.islice(answers, _ANSWERS_AT_ONCE)))
 

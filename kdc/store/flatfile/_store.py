@@ -17,17 +17,17 @@ import attrs
 
 from kdc.protocol.names import check_realm
 from kdc.store import Change, Record, Result, StoreLost, StoreUnavailable
+from kdc.store.flatfile._batch import Batch
+from kdc.store.flatfile._content import Content
+from kdc.store.flatfile._files import Files
+from kdc.store.flatfile._generation import KeptGeneration
+from kdc.store.flatfile._journal import Journal, JournalHeader
+from kdc.store.flatfile._lines import Entry, Sealer
+from kdc.store.flatfile._masterkey import MasterKeys
+from kdc.store.flatfile._ours import Ours
+from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import Header, write_base
-from kdc.store.flatfile.batch import Batch
-from kdc.store.flatfile.content import Content
-from kdc.store.flatfile.files import Files
-from kdc.store.flatfile.generation import KeptGeneration
-from kdc.store.flatfile.journal import Journal, JournalHeader
-from kdc.store.flatfile.lines import Entry, Sealer
-from kdc.store.flatfile.masterkey import MasterKeys
 from kdc.store.flatfile.opening import Paths, copy_history, hold_files, open_files, take_lock
-from kdc.store.flatfile.ours import Ours
-from kdc.store.flatfile.table import Table
 
 __all__ = ["FlatFileStore"]
 

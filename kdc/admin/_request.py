@@ -12,7 +12,7 @@ from kdc.protocol.names import check_name, plain_address
 from kdc.store import Change, Outcome, Record, Store
 
 __all__ = [
-    "Answer",
+    "AdminAnswer",
     "Context",
     "Request",
     "change_record",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 Request: TypeAlias = dict[str, Any]
-Answer: TypeAlias = dict[str, Any]
+AdminAnswer: TypeAlias = dict[str, Any]
 
 _TRIES = 3
 
@@ -44,14 +44,14 @@ class Context:
     audit: Callable[[str, str, str], None]
     where: Callable[[], tuple[str, int, str]]
     rotate_tls: Callable[[], str]
-    more_stats: Answer = attrs.field(factory=dict)
+    more_stats: AdminAnswer = attrs.field(factory=dict)
 
 
-def done(name: str) -> Answer:
+def done(name: str) -> AdminAnswer:
     return {"done": True, "name": name}
 
 
-def nothing(name: str, why: str) -> Answer:
+def nothing(name: str, why: str) -> AdminAnswer:
     return {"done": False, "name": name, "why": why}
 
 

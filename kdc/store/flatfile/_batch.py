@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 
 from kdc.store import Change, Create, Delete, Outcome, Purge, Record, Replace, Result, Status
-from kdc.store.flatfile.lines import Entry
+from kdc.store.flatfile._lines import Entry
 
 __all__ = ["Batch"]
 

@@ -33,8 +33,8 @@ from kdc.net.sockets import host_of, notice_dead_peers
 from kdc.net.tls import ALPN, channel_binding
 from kdc.net.waiting import Deadline
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
+from kdc.server._store_writer import StoreWriter
 from kdc.server.certificate import ServerTLS
-from kdc.server.store_writer import StoreWriter
 from kdc.store import Record, Result, StoreUnavailable, StoreUncertain
 
 __all__ = ["KDCFactory", "KDCProtocol", "system_now", "tls_factory"]

@@ -13,8 +13,8 @@ from twisted.internet.task import react
 
 from bench.load import Settings, at_once, client_of
 from bench.population import REALM
-from kdc.channel.endpoint import Reception
 from kdc.channel.receiver import ChannelListener
+from kdc.channel.reception import Reception
 from kdc.errors import KDCError
 
 _AT_ONCE = 16

@@ -18,30 +18,24 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from twisted.internet.error import ConnectionClosed, ConnectionDone
-from twisted.internet.interfaces import (
-    IDelayedCall,
-    IHalfCloseableProtocol,
-    IProtocol,
-    IReactorTime,
-)
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdc.channel._ending import LINGERS, LOST, UNREAD, WRITABLE, Ending, Step, after
+from kdc.channel._liveness import Expected, Liveness
 from kdc.channel.transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.errors import IntegrityError, KDCError, PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.net.background import background
 from kdc.net.sockets import notice_dead_peers, read_at_once
+from kdc.net.waiting import Timers
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream
 
 __all__ = ["Channel", "ClosedEarly", "Phase"]
 
 LINGER_SECONDS = 30.0
-PING_SECONDS = 60.0
-# The other side's pings are up to two intervals apart: it counts from its own beat.
-_MOST_SILENT_BEATS = 3
 
 
 class ClosedEarly(PeerUnavailable):
@@ -59,19 +53,21 @@ class Channel(Protocol):
 
     log = Logger()
 
-    def __init__(self, timers: IReactorTime, handshake: FrameBuffer) -> None:
-        self._timers = timers
+    def __init__(self, reactor: IReactorTime, handshake: FrameBuffer) -> None:
+        # All that is still to happen to this connection: its end at a deadline, and its beats.
+        self._timers = Timers(reactor)
+        self._deadline = self._timers.deadline()
+        self._liveness = Liveness(
+            self._timers, ping=self._ping, expected=self._expected, lost=self.fail
+        )
         self._phase = Phase.HANDSHAKE
         self._handshake: FrameBuffer | None = handshake
         self._stream: RecordStream | None = None
         self._application: IProtocol | None = None
         self._facade: ChannelTransport | None = None
-        self._deadline: IDelayedCall | None = None
-        self._beat: IDelayedCall | None = None
-        self._silent_beats = 0
-        self._spoke = False
         self._paused = False
         self._delivering = False
+        self._storing = False
         self._producer: Any = None
         self._ending = Ending.OPEN
         self._capture: Callable[[bytes], None] | None = None
@@ -105,9 +101,7 @@ class Channel(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._phase = Phase.CLOSED
-        self._cancel_deadline()
-        if self._beat is not None:
-            self._beat.cancel()
+        self._timers.end()
         application, self._application = self._application, None
         if application is None:
             self._never_opened(self._error or self._why_never(reason))
@@ -202,7 +196,7 @@ class Channel(Protocol):
     def _act(self, event: Event) -> None:
         # Only what is authentic is a sign of life: a forged length would otherwise have us wait
         # for hours, for the end of a record that grows by a ping a minute.
-        self._silent_beats = 0
+        self._liveness.heard()
         if isinstance(event, Data):
             self._data(event.data)
         elif isinstance(event, End):
@@ -244,7 +238,11 @@ class Channel(Protocol):
         self._leave_now()
 
     async def _store(self, storing: Awaitable[AckStatus]) -> None:
-        status = await storing
+        self._storing = True
+        try:
+            status = await storing
+        finally:
+            self._storing = False
         if self._phase is Phase.OPEN:
             self._acknowledge(status)
             if self._application is not None:
@@ -262,16 +260,17 @@ class Channel(Protocol):
             application.acknowledged(ack.status)
         elif IHalfCloseableProtocol.providedBy(application):
             application.writeConnectionLost()
-        if self._ending in LINGERS:
-            self._within(LINGER_SECONDS, self._linger)
         self._close_if_complete()
 
     def _close_if_complete(self) -> None:
         if self._stream is not None and self._stream.complete and self._phase is Phase.OPEN:
-            cast(Any, self.transport).loseConnection()
+            transport = cast(Any, self.transport)
+            transport.loseConnection()
+            # All is said and answered; one who reads nothing must not keep our last word here.
+            self._within(LINGER_SECONDS, transport.abortConnection)
 
     def _write(self, records: list[bytes]) -> None:
-        self._spoke = True
+        self._liveness.spoke()
         cast(Any, self.transport).writeSequence(records)
 
     def _end_now(self) -> None:
@@ -285,7 +284,10 @@ class Channel(Protocol):
         return self._phase is Phase.OPEN and self._ending in WRITABLE
 
     def _step(self, step: Step) -> None:
-        self._ending = after(self._ending, step)
+        before, self._ending = self._ending, after(self._ending, step)
+        # Not sooner: the peer may be slow, and what was written is still to arrive.
+        if self._ending in LINGERS and before not in LINGERS:
+            self._within(LINGER_SECONDS, self._linger)
 
     def _leave_now(self) -> None:
         if self._phase is not Phase.OPEN:
@@ -293,26 +295,23 @@ class Channel(Protocol):
         # What is still to be read decides nothing any more, but its end must be
         # seen: closing with unread bytes would reset the connection under ours.
         self._end_now()
-        # Before that the peer may be slow, and what was written is still to arrive.
-        if self._ending in LINGERS:
-            self._within(LINGER_SECONDS, self._linger)
         self.resume()
 
     def _linger(self) -> None:
         self.fail(PeerUnavailable("the peer did not close its side in time"))
 
-    def _on_beat(self) -> None:
-        """Show the peer that we are here, and see whether it is."""
-        self._beat = self._timers.callLater(PING_SECONDS, self._on_beat)
-        stream = cast(RecordStream, self._stream)
-        if not self._spoke and self._ending in WRITABLE:
-            self._write(stream.send_data(b""))
-        self._spoke = False
-        # Who has ended says nothing more, and from whom we do not read nothing comes.
-        expected = not (self._paused or stream.received_end)
-        self._silent_beats = self._silent_beats + 1 if expected else 0
-        if self._silent_beats > _MOST_SILENT_BEATS:
-            self.fail(PeerUnavailable("the peer has fallen silent: not even a ping came from it"))
+    def _ping(self) -> None:
+        if self._stream is not None and self._writable:
+            self._write(self._stream.send_data(b""))
+
+    def _expected(self) -> Expected:
+        """What the peer has to say next, if we are there to hear it."""
+        stream = self._stream
+        if stream is None or self._paused or self._storing or stream.complete:
+            return Expected.NOTHING
+        if not stream.received_end:
+            return Expected.WORD
+        return Expected.ANSWER if stream.sent_end else Expected.NOTHING
 
     # start and end
 
@@ -328,7 +327,7 @@ class Channel(Protocol):
     def _open(self, application: IProtocol, peer: PrincipalAddress) -> None:
         self._application = application
         self._facade = ChannelTransport(self, peer)
-        self._beat = self._timers.callLater(PING_SECONDS, self._on_beat)
+        self._liveness.begin()
         application.makeConnection(self._facade)
         if self._capture is None:
             self._captured = None
@@ -364,10 +363,4 @@ class Channel(Protocol):
         return Failure(self._error)
 
     def _within(self, seconds: float, late: Callable[[], None]) -> None:
-        self._cancel_deadline()
-        self._deadline = self._timers.callLater(seconds, late)
-
-    def _cancel_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
+        self._deadline.within(seconds, late)

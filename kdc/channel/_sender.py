@@ -61,7 +61,7 @@ class SenderChannel(Channel):
         if data != bytes([ServiceStatus.ACCEPTED]):
             self.fail(self._refused(data))
             return
-        self._cancel_deadline()
+        self._deadline.cancel()
         raw = cast(Any, self.transport).getPeer()
         peer = PrincipalAddress(self._receiver, self._realm, host_of(raw), getattr(raw, "port", 0))
         application = self._factory.buildProtocol(peer)

@@ -6,15 +6,16 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import maybeDeferred
 
-from kdc.channel.endpoint import Reception
 from kdc.channel.receiver import ChannelListener
+from kdc.channel.reception import Reception
 from kdc.channel.services import Service
 from kdc.client.client import KDCClient
 from kdc.errors import KDCError
 from kdc.net import clock
 from kdc.net.sockets import listen_at
+from kdc.net.waiting import Waiters
 from kdc.protocol.handshake import Epochs
 
 __all__ = ["Listening"]
@@ -41,7 +42,7 @@ class Listening:
     ) -> None:
         self.services = services
         self._reachable: bool | Exception = False
-        self._waiting: list[Deferred[None]] = []
+        self._waiting = Waiters()
         self._client = client
         self._listen = listen
         self._advertise = advertise
@@ -95,9 +96,7 @@ class Listening:
     async def reachable(self) -> None:
         """Return when the KDC knows where we are; raises what `failed` was told."""
         if self._reachable is False:
-            waiter: Deferred[None] = Deferred()
-            self._waiting.append(waiter)
-            await waiter
+            await self._waiting.wait()
         if isinstance(self._reachable, Exception):
             raise self._reachable
 
@@ -134,6 +133,4 @@ class Listening:
 
     def _settle(self, state: bool | Exception) -> None:
         self._reachable = state
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            waiter.callback(None)
+        self._waiting.release()

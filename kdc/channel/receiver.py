@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
@@ -19,6 +18,7 @@ from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.limits import ConnectionLimiter, Rate, TokenBuckets
 from kdc.net import clock
 from kdc.net.sockets import host_of
+from kdc.net.waiting import Waiters
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.handshake import MAX_PRESENT, Accepted, Epochs
 from kdc.protocol.records import RecordStream
@@ -63,7 +63,7 @@ class _ReceiverChannel(Channel):
         self._within(PRESENT_SECONDS, self._late)
 
     def _first_data(self, data: bytes) -> None:
-        self._cancel_deadline()
+        self._deadline.cancel()
         raw = cast(Any, self.transport).getPeer()
         peer = PrincipalAddress(
             self._sender, self._listener.realm, self._address, getattr(raw, "port", 0)
@@ -145,7 +145,7 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         self._untold = 0
         self._displaced: dict[_ReceiverChannel, None] = {}
         self._channels: set[_ReceiverChannel] = set()
-        self._idle: list[Deferred[None]] = []
+        self._idle = Waiters()
 
     def buildProtocol(self, addr: Any) -> _ReceiverChannel:
         address = host_of(addr)
@@ -223,13 +223,9 @@ class ChannelListener(Factory["_ReceiverChannel"]):
                 del self._answered[sender]
         self._channels.discard(channel)
         if not self._channels:
-            idle, self._idle = self._idle, []
-            for waiter in idle:
-                waiter.callback(None)
+            self._idle.release()
 
     async def when_idle(self) -> None:
         """Return when no channel is open."""
         if self._channels:
-            idle: Deferred[None] = Deferred()
-            self._idle.append(idle)
-            await idle
+            await self._idle.wait()

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
-__all__ = ["Deadline", "Waiters"]
+__all__ = ["Deadline", "Timers", "Waiters"]
 
 
 class Waiters:
@@ -56,6 +56,7 @@ class Deadline:
     def __init__(self, timers: IReactorTime) -> None:
         self._timers = timers
         self._call: IDelayedCall | None = None
+        self._ended = False
 
     @property
     def running(self) -> bool:
@@ -65,6 +66,8 @@ class Deadline:
     def within(self, seconds: float, late: Callable[[], object]) -> None:
         """Call ``late`` in so many seconds, unless it is cancelled or moved before."""
         self.cancel()
+        if self._ended:
+            return
 
         def reached() -> None:
             self._call = None
@@ -77,3 +80,32 @@ class Deadline:
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
+
+    def end(self) -> None:
+        """Cancel it for good: whatever is still on its way can set it no more."""
+        self.cancel()
+        self._ended = True
+
+
+class Timers:
+    """All that is still to happen to one thing, so that its end ends all of it."""
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+        self._deadlines: list[Deadline] = []
+
+    def deadline(self) -> Deadline:
+        """Return one more moment of it."""
+        deadline = Deadline(self._reactor)
+        self._deadlines.append(deadline)
+        return deadline
+
+    def cancel(self) -> None:
+        """Nothing of what was set happens; more may be set."""
+        for deadline in self._deadlines:
+            deadline.cancel()
+
+    def end(self) -> None:
+        """Nothing happens to it any more, whatever somebody still sets."""
+        for deadline in self._deadlines:
+            deadline.end()

@@ -31,7 +31,7 @@ from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.sockets import host_of, notice_dead_peers
 from kdc.net.tls import ALPN, channel_binding
-from kdc.net.waiting import Deadline
+from kdc.net.waiting import Timers
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
 from kdc.server._store_writer import StoreWriter
 from kdc.server.certificate import ServerTLS
@@ -61,8 +61,9 @@ class KDCProtocol(Protocol):
         self._frames = FrameBuffer(MAX_FRAME)
         self._session: Session | None = None
         # All that is still to happen to this connection: its end, and the end of a rest.
-        self._deadline = Deadline(factory.clock)
-        self._rest = Deadline(factory.clock)
+        self._timers = Timers(factory.clock)
+        self._deadline = self._timers.deadline()
+        self._rest = self._timers.deadline()
         self._newcomer = True
         self._answers: list[bytes] = []
         self._working = False
@@ -124,7 +125,7 @@ class KDCProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closing = True
-        self._cancel_timers()
+        self._timers.end()
         self._identified()
         if self._session is not None:
             self.factory.detach(self._session)
@@ -152,7 +153,7 @@ class KDCProtocol(Protocol):
             return
         self._flush()
         self._closing = True
-        self._cancel_timers()
+        self._timers.cancel()
         self._within(_CLOSE_SECONDS)
         transport = cast(Any, self.transport)
         if self._session is not None:
@@ -250,12 +251,8 @@ class KDCProtocol(Protocol):
     def abort(self) -> None:
         """End the connection at once, whatever was still to be said."""
         self._closing = True
-        self._cancel_timers()
+        self._timers.end()
         cast(Any, self.transport).abortConnection()
-
-    def _cancel_timers(self) -> None:
-        self._deadline.cancel()
-        self._rest.cancel()
 
     def _identified(self) -> None:
         self._newcomer = False

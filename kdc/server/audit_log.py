@@ -17,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from kdc.issuing.decisions import Audit
 from kdc.limits import Rate, TokenBuckets
 from kdc.net.background import background
+from kdc.net.waiting import Deadline
 
 __all__ = ["AuditLog", "format_line"]
 
@@ -78,8 +79,8 @@ class AuditLog:
         self._unproven = TokenBuckets(_UNPROVEN, capacity=1)
         self._proven = TokenBuckets(_PROVEN)
         self._file: int | None = None
-        self._scheduled = False
-        self._timer: IDelayedCall | None = None
+        self._writing = False
+        self._soon = Deadline(clock)
         self._failing = False
 
     def open(self) -> None:
@@ -149,26 +150,25 @@ class AuditLog:
             self._failing = True
 
     def close(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._soon.end()
         if self._file is not None:
             os.close(self._file)
             self._file = None
 
     def _schedule(self) -> None:
-        if self._waiting and not self._scheduled:
-            self._scheduled = True
-            self._timer = self._clock.callLater(_FLUSH_SECONDS, self._tick)
+        if self._waiting and not self._writing and not self._soon.running:
+            self._soon.within(_FLUSH_SECONDS, self._tick)
 
     def _tick(self) -> None:
         background(self._write_next(), "writing the activity log")
 
     async def _write_next(self) -> None:
         """One batch at a time: those behind a disk that hangs would be bounded by nothing."""
+        self._writing = True
         try:
             await self.flush()
         finally:
-            self._scheduled = False
+            self._writing = False
             self._schedule()
 
     def _write(self, lines: list[tuple[Audit, float]]) -> None:

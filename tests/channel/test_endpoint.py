@@ -14,8 +14,9 @@ from twisted.internet.task import deferLater
 from zope.interface.verify import verifyObject
 
 from kdc.channel._channel import ClosedEarly
-from kdc.channel.endpoint import ChannelClientEndpoint, Reception
+from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.receiver import ChannelListener
+from kdc.channel.reception import Reception
 from kdc.channel.services import Service
 from kdc.client.link import KDCLink
 from kdc.errors import (

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from twisted.internet.error import ConnectionDone
 
-from kdc.channel._channel import LINGER_SECONDS, PING_SECONDS
+from kdc.channel._channel import LINGER_SECONDS
+from kdc.channel._liveness import ANSWER_SECONDS, PING_SECONDS
 from kdc.errors import IntegrityError, PeerUnavailable
-from tests.support.edge import ChannelTestCase, HalfRecorder, Recorder
+from kdc.protocol.records import AckStatus
+from tests.support.edge import ChannelTestCase, HalfRecorder, Recorder, StreamRecorder
 
 DAY = 24 * 3600
 # Length, type and tag around nothing.
@@ -22,7 +24,7 @@ class Counting(Recorder):
         self.calls += 1
 
 
-class IdleTests(ChannelTestCase):
+class _Pairs(ChannelTestCase):
     def open(self, one: Recorder | None = None, other: Recorder | None = None) -> None:
         self.one, self.other = one or Recorder(), other or Recorder()
         _, self.wire = self.pair(self.one, self.other)
@@ -38,6 +40,8 @@ class IdleTests(ChannelTestCase):
         here, there = (now - before for now, before in zip(self.sent, self.before, strict=True))
         return here / PING_BYTES, there / PING_BYTES
 
+
+class IdleTests(_Pairs):
     def test_idle(self) -> None:
         """Nothing is said for a day: each side pings, no application sees it, all is well."""
         self.open(silent := Counting())
@@ -163,3 +167,105 @@ class IdleTests(ChannelTestCase):
         self.one.out.loseConnection()
         self.network.advance(LINGER_SECONDS)
         self.assertIsInstance(self.one.lost, PeerUnavailable)
+
+    def test_linger_is_not_begun_again(self) -> None:
+        """An application that says again that it is done does not lengthen the wait."""
+        self.open(None, HalfRecorder())
+        self.one.out.loseConnection()
+        for _ in range(int(LINGER_SECONDS)):
+            self.assertIsNone(self.one.lost)
+            self.one.out.unregisterProducer()
+            self.network.advance(1)
+        self.assertIsInstance(self.one.lost, PeerUnavailable)
+        self.assert_quiet()
+
+
+class AnswerTests(_Pairs):
+    """A peer that has ended cannot ping: how long its answer to our end is waited for."""
+
+    def owe(self, one: Recorder) -> StreamRecorder:
+        """Both have ended, and the other side has not answered yet."""
+        other = StreamRecorder()
+        self.open(one, other)
+        other.out.loseWriteConnection()
+        one.out.loseConnection()
+        self.network.settle()
+        self.assertEqual(other.ends, ["end"])
+        return other
+
+    def test_never(self) -> None:
+        """It never comes: after an hour the channel ends, for an error, and leaves nothing."""
+        self.owe(Recorder())
+        self.network.advance(ANSWER_SECONDS - 1)
+        self.assertIsNone(self.one.lost)
+        self.network.advance(PING_SECONDS + 1)
+        self.assertIsInstance(self.one.lost, PeerUnavailable)
+        self.assertIsInstance(self.other.lost, IntegrityError)
+        self.assert_quiet()
+
+    def test_at_last(self) -> None:
+        """A receiver that stores for most of an hour is not cut."""
+        other = self.owe(Recorder())
+        self.network.advance(ANSWER_SECONDS - 2 * PING_SECONDS)
+        other.stored.callback(AckStatus.STORED)
+        self.network.settle()
+        self.assertIsInstance(self.one.lost, ConnectionDone)
+        self.assertIsInstance(other.lost, ConnectionDone)
+        self.assert_quiet()
+
+    def test_pings_count(self) -> None:
+        """One that has not ended shows that it is there, and may take as long as it likes."""
+        other = StreamRecorder()
+        self.open(Recorder(), other)
+        self.one.out.loseConnection()
+        self.network.advance(DAY)
+        self.assertEqual((self.one.lost, other.lost), (None, None))
+        other.stored.callback(AckStatus.STORED)
+        other.out.loseConnection()
+        self.network.settle()
+        self.assertIsInstance(self.one.lost, ConnectionDone)
+
+    def test_our_own_work(self) -> None:
+        """While our application stores what the peer sent, the peer owes nothing."""
+        one, other = StreamRecorder(), StreamRecorder()
+        self.open(one, other)
+        one.out.loseWriteConnection()
+        self.network.settle()
+        # Or the other side's own patience would end it.
+        self.wire.stalled = True
+        other.out.loseWriteConnection()
+        self.network.advance(2 * ANSWER_SECONDS)
+        self.assertEqual(one.ends, ["end"])
+        self.assertIsNone(one.lost)
+        one.stored.callback(AckStatus.STORED)
+        self.network.advance(ANSWER_SECONDS + PING_SECONDS)
+        self.assertIsInstance(one.lost, PeerUnavailable)
+
+    def test_not_while_we_do_not_read(self) -> None:
+        """The answer may be there: who has paused cannot know."""
+        one, other = HalfRecorder(), StreamRecorder()
+        self.open(one, other)
+        other.out.loseWriteConnection()
+        one.out.loseWriteConnection()
+        self.network.settle()
+        one.out.pauseProducing()
+        self.network.advance(2 * ANSWER_SECONDS)
+        self.assertIsNone(one.lost)
+        one.out.resumeProducing()
+        other.stored.callback(AckStatus.STORED)
+        self.network.settle()
+        self.assertIsInstance(one.lost, ConnectionDone)
+
+    def test_one_who_reads_nothing(self) -> None:
+        """All is answered, but our last word cannot leave: the connection ends all the same."""
+        one, other = HalfRecorder(), HalfRecorder()
+        self.open(one, other)
+        one.out.loseWriteConnection()
+        self.network.settle()
+        self.wire.stalled = True
+        other.out.loseConnection()
+        self.network.advance(LINGER_SECONDS - 1)
+        self.assertIsNone(one.lost)
+        self.network.advance(1)
+        self.assertIsInstance(one.lost, ConnectionDone)
+        self.assert_quiet()

@@ -40,8 +40,9 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
-from kdc.channel.endpoint import ChannelClientEndpoint, Reception
+from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.receiver import ChannelListener
+from kdc.channel.reception import Reception
 from kdc.channel.services import Service
 from kdc.client.client import KDCClient
 from kdc.client.identity import ClientTLS

@@ -15,7 +15,7 @@ from tests.support.edge import ChannelTestCase, EdgeTestCase, Recorder, Wire
 
 CONTENT = b"the quick brown fox " * 5
 # Longer than every deadline of a channel or a connection.
-AGES_SECONDS = 1800
+AGES_SECONDS = 7200
 
 
 class ChannelTests(ChannelTestCase):

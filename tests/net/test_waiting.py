@@ -6,7 +6,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.net.waiting import Deadline, Waiters
+from kdc.net.waiting import Deadline, Timers, Waiters
 
 
 class WaitersTests(SynchronousTestCase):
@@ -119,3 +119,43 @@ class DeadlineTests(SynchronousTestCase):
         self.assertTrue(self.deadline.running)
         self.clock.advance(1)
         self.assertEqual(self.late, ["again"])
+
+    def test_ended(self) -> None:
+        """What has ended cannot be late again, whoever sets it."""
+        self.within(5, "a")
+        self.deadline.end()
+        self.within(5, "b")
+        self.assertEqual((self.clock.getDelayedCalls(), self.deadline.running), ([], False))
+
+
+class TimersTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.timers = Timers(self.clock)
+        self.late: list[str] = []
+        self.one, self.other = self.timers.deadline(), self.timers.deadline()
+
+    def test_each_by_itself(self) -> None:
+        self.one.within(1, lambda: self.late.append("one"))
+        self.other.within(2, lambda: self.late.append("other"))
+        self.clock.advance(1)
+        self.assertEqual(self.late, ["one"])
+        self.clock.advance(1)
+        self.assertEqual(self.late, ["one", "other"])
+
+    def test_cancelled(self) -> None:
+        """All of it is cancelled at once, and may be set again."""
+        self.one.within(1, self.fail)
+        self.other.within(2, self.fail)
+        self.timers.cancel()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.one.within(1, lambda: self.late.append("one"))
+        self.clock.advance(1)
+        self.assertEqual(self.late, ["one"])
+
+    def test_ended(self) -> None:
+        """At the end nothing is left, and nothing can be set."""
+        self.one.within(1, self.fail)
+        self.timers.end()
+        self.other.within(1, self.fail)
+        self.assertEqual(self.clock.getDelayedCalls(), [])

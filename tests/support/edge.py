@@ -39,8 +39,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from kdc.channel._sender import SenderChannel
-from kdc.channel.endpoint import ChannelClientEndpoint, Reception
+from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.receiver import ChannelListener
+from kdc.channel.reception import Reception
 from kdc.channel.services import Service
 from kdc.channel.transport import IStreamProtocol
 from kdc.client.client import KDCClient

@@ -11,17 +11,21 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from kdc.errors import ExitStatus, KDCError, LocalIOError, local_error
+from kdc.files.directory import check_directory, owners_of
 
-__all__ = ["MAX_REQUEST", "SocketPath", "answer_line", "ask", "connect", "end_line"]
+__all__ = ["MAX_REQUEST", "SocketPath", "answer_line", "ask", "connect", "end_line", "peer_uid"]
 
 MAX_REQUEST = 65_536
 _SECONDS = 600.0  # sealing a million principals anew takes its time
 _LONGEST_PATH = 100  # of a unix socket's 108
+_MAX_LINE = 1 << 20
+_CREDENTIALS = struct.Struct("3i")  # of a process: its id, its user, its group
 
 
 class SocketPath:
@@ -62,11 +66,26 @@ def end_line(error: KDCError | None = None) -> bytes:
     return json.dumps({"end": end}).encode() + b"\n"
 
 
-def connect(store: Path) -> socket.socket | None:
+def peer_uid(connected: socket.socket) -> int:
+    """Who is at the other end, as the kernel says (unix(7), SO_PEERCRED)."""
+    size = _CREDENTIALS.size
+    _, uid, _ = _CREDENTIALS.unpack(
+        connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    )
+    return int(uid)
+
+
+def connect(store: Path, uid_of: Callable[[socket.socket], int] = peer_uid) -> socket.socket | None:
     """Return a connection to the KDC that has ``store``, or None if none is running.
 
-    Raises `LocalIOError` if there is one and it cannot be reached.
+    Root, we, and the owner of the store are believed to be the KDC, and nobody
+    else: while none runs, whoever can write the directory could listen there,
+    and hand out invitations of his own.  ``uid_of`` says who listens.
+
+    Raises `LocalIOError` if somebody listens who is not to be believed, or who
+    cannot be reached, `ConfigurationError` if others can write the directory.
     """
+    check_directory(store)
     path = SocketPath(store)
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connected.settimeout(_SECONDS)
@@ -80,6 +99,13 @@ def connect(store: Path) -> socket.socket | None:
         raise local_error(path.path, error) from None
     finally:
         path.close()
+    uid = uid_of(connected)
+    if uid not in owners_of(store):
+        connected.close()
+        raise LocalIOError(
+            f"{path.path} is not the KDC's: a process of another user (uid {uid}) listens there",
+            hint="nothing was asked; see who that is, and who could write the directory",
+        )
     return connected
 
 
@@ -92,7 +118,7 @@ def ask(connected: socket.socket, request: dict[str, Any]) -> Iterator[dict[str,
     with connected, connected.makefile("rb") as lines:
         try:
             connected.sendall(json.dumps(request).encode() + b"\n")
-            for line in lines:
+            while line := lines.readline(_MAX_LINE):
                 said = json.loads(line)
                 if "answer" not in said:
                     error = _error_of(said["end"])
@@ -103,7 +129,7 @@ def ask(connected: socket.socket, request: dict[str, Any]) -> Iterator[dict[str,
                     "the running KDC ended the connection before it had answered",
                     hint="it may be stopping, or you are not its user: see its log",
                 )
-        except (OSError, ValueError, KeyError, TypeError) as unclear:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as unclear:
             raise LocalIOError(f"the running KDC did not answer: {unclear}") from None
     if error is not None:
         raise error

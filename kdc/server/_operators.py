@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import socket
-import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
@@ -26,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.admin.principals import READING, AdminAnswer, Context, Request, administer
-from kdc.admin.wire import MAX_REQUEST, answer_line, end_line
+from kdc.admin.wire import MAX_REQUEST, answer_line, end_line, peer_uid
 from kdc.errors import ConfigurationError, KDCError
 from kdc.issuing.decisions import Audit
 from kdc.net.background import background
@@ -35,7 +33,7 @@ from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import ServerTLS
 from kdc.store import Store
 
-__all__ = ["AdminFactory", "More", "Operators", "lines_of", "peer_uid"]
+__all__ = ["AdminFactory", "More", "Operators", "lines_of"]
 
 # Returns some more lines of an answer, and none at its end.
 More: TypeAlias = Callable[[], Deferred[bytes]]
@@ -50,13 +48,8 @@ def lines_of(answers: Iterator[AdminAnswer]) -> bytes:
     return b"".join(map(answer_line, itertools.islice(answers, _ANSWERS_AT_ONCE)))
 
 
-def peer_uid(transport: Any) -> int:
-    """Who is at the other end, as the kernel says (unix(7), SO_PEERCRED)."""
-    connected: socket.socket = transport.getHandle()
-    size = struct.calcsize("3i")
-    raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    _, uid, _ = struct.unpack("3i", raw)
-    return int(uid)
+def _uid_of(transport: Any) -> int:
+    return peer_uid(transport.getHandle())
 
 
 @implementer(IPushProducer)
@@ -160,7 +153,7 @@ class AdminFactory(Factory["_AdminProtocol"]):
     def __init__(
         self,
         begin: Callable[[Request, int], More],
-        uid_of: Callable[[Any], int] = peer_uid,
+        uid_of: Callable[[Any], int] = _uid_of,
     ) -> None:
         self.begin = begin
         self.uid_of = uid_of

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kdc.files.directory import check_directory
 from kdc.store import Store
 
 __all__ = ["open_store"]
@@ -25,8 +26,12 @@ def open_store(
 
     Master key and generation are beside it unless they are named;
     ``accept_rollback`` takes a store that is older than the last one seen.
-    Raises `kdc.store.StoreError`; then nothing was changed that was there.
+    Raises `kdc.store.StoreError`, or `kdc.errors.ConfigurationError` if others could put
+    files of theirs in the place of these; then nothing was changed that was there.
     """
+    for each in (path, key_path, generation_path):
+        if each is not None:
+            check_directory(each)
     from kdc.store.flatfile import FlatFileStore  # a command that asks the KDC needs none
 
     return FlatFileStore.open(

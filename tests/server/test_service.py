@@ -290,6 +290,22 @@ class StartTests(ServiceTestCase):
         (self.directory / "pwd.txt.directory").unlink()
         self.refused(ConfigurationError, "is not the directory's", directory=LOOPBACK)
 
+    def test_where_others_can_write(self) -> None:
+        """Where anybody could exchange the store, its key or its generation there is no start."""
+        open_to_all = self.directory / "open"
+        open_to_all.mkdir()
+        open_to_all.chmod(0o777)
+        for changed in (
+            {"store": open_to_all / "pwd.txt"},
+            {"master_key": open_to_all / "key"},
+            {"generation": open_to_all / "generation"},
+        ):
+            error = self.refused(ConfigurationError, "can be written by others", **changed)
+            self.assertEqual(error.exit_status, ExitStatus.USAGE)
+            self.assertIn(f"chmod go-w {open_to_all}", error.hint)
+        self.assertEqual(list(open_to_all.iterdir()), [])
+        self.assertEqual(list(self.directory.iterdir()), [open_to_all])
+
     async def test_missing_store(self) -> None:
         """A store that was there is missed; a new one is not begun in its place."""
         service = self.start()

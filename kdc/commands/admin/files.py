@@ -24,7 +24,7 @@ class CheckCommand(AdminCommand):
 
     def run(self) -> int:
         from kdc.store.flatfile.check import examine
-        from kdc.store.flatfile.opening import Paths
+        from kdc.store.flatfile.paths import Paths
 
         path = self.store.path
         if not self.store.exists:

@@ -25,9 +25,11 @@ from kdc.store.flatfile._journal import Journal, JournalHeader
 from kdc.store.flatfile._lines import Entry, Sealer
 from kdc.store.flatfile._masterkey import MasterKeys
 from kdc.store.flatfile._ours import Ours
+from kdc.store.flatfile._replay import copy_history
 from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import Header, write_base
-from kdc.store.flatfile.opening import Paths, copy_history, hold_files, open_files, take_lock
+from kdc.store.flatfile.opening import hold_files, open_files, take_lock
+from kdc.store.flatfile.paths import Paths
 
 __all__ = ["FlatFileStore"]
 

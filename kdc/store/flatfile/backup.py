@@ -7,7 +7,7 @@ import os
 from kdc.store import StoreError
 from kdc.store.flatfile._files import Files, read_whole, replace
 from kdc.store.flatfile.check import check
-from kdc.store.flatfile.opening import Paths
+from kdc.store.flatfile.paths import Paths
 
 __all__ = ["backup"]
 

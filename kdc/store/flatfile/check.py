@@ -21,7 +21,7 @@ from kdc.store.flatfile._journal import COMMIT, Chain, JournalHeader
 from kdc.store.flatfile._lines import BadLine, Entry, Sealer, foreign_digest
 from kdc.store.flatfile._masterkey import MasterKeys
 from kdc.store.flatfile.base import Header, end_line, mac_key
-from kdc.store.flatfile.opening import Paths
+from kdc.store.flatfile.paths import Paths
 
 __all__ = ["Examination", "Line", "Problem", "check", "examine"]
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import attrs
 
 from kdc.store import StoreError
 from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._generation import KeptGeneration
-from kdc.store.flatfile._journal import Journal, JournalHeader, Scan, scan
-from kdc.store.flatfile._lines import PURGED, generation_of, name_of, status_of
+from kdc.store.flatfile._journal import Journal, Scan
 from kdc.store.flatfile._masterkey import MasterKeys
 from kdc.store.flatfile._ours import Ours
+from kdc.store.flatfile._replay import damaged, put_line, read_journal, reported
 from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import (
     DamagedBase,
@@ -23,47 +22,9 @@ from kdc.store.flatfile.base import (
     read_base,
     write_base,
 )
+from kdc.store.flatfile.paths import Paths
 
-__all__ = ["Found", "Paths", "copy_history", "hold_files", "open_files", "take_lock"]
-
-
-@attrs.frozen
-class Paths:
-    """Where a store's files are."""
-
-    base: str
-    key: str
-    generation: str
-
-    @classmethod
-    def of(
-        cls,
-        base: str | os.PathLike[str],
-        key_path: str | os.PathLike[str] | None = None,
-        generation_path: str | os.PathLike[str] | None = None,
-    ) -> Paths:
-        # Absolute: the daemon changes its directory after this.
-        base = os.path.abspath(os.fspath(base))
-        return cls(
-            base,
-            os.path.abspath(key_path or base + ".key"),
-            os.path.abspath(generation_path or base + ".generation"),
-        )
-
-    @property
-    def journal(self) -> str:
-        return self.base + ".journal"
-
-    @property
-    def lock(self) -> str:
-        return self.base + ".lock"
-
-    def temporary(self) -> list[str]:
-        return [
-            path + end
-            for path in (self.base, self.journal, self.key, self.generation)
-            for end in (".new", ".fold")
-        ]
+__all__ = ["Found", "hold_files", "open_files", "take_lock"]
 
 
 @attrs.frozen
@@ -80,17 +41,9 @@ class Found:
     notes: list[str]
 
 
-@contextlib.contextmanager
-def _reported(action: str, path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"cannot {action} {path}: {error.strerror or error}") from error
-
-
 def take_lock(files: Files, paths: Paths) -> int:
     """Return the open lock file; raises `StoreError` naming the process that has it."""
-    with _reported("lock", paths.lock):
+    with reported("lock", paths.lock):
         fd = files.open(paths.lock, os.O_RDWR | os.O_CREAT)
         try:
             if files.lock(fd):
@@ -120,7 +73,7 @@ def open_files(
     """Read the store, or make it.  Hold the lock.  Raises `StoreError`."""
     for path in paths.temporary():
         # Left by a crash in the middle of a replacement that then never happened.
-        with _reported("remove", path):
+        with reported("remove", path):
             files.remove_if_there(path)
     try:
         fd = files.open(paths.base, os.O_RDONLY)
@@ -147,10 +100,10 @@ def hold_files(files: Files, paths: Paths, lock: int) -> Ours:
     """Return what tells whether the files stay those that were opened.  Raises `StoreError`."""
     ours = Ours(files, frozenset({paths.base, paths.key}))
     try:
-        with _reported("look at", paths.lock):
+        with reported("look at", paths.lock):
             ours.know(paths.lock, lock)
         for path in (paths.base, paths.journal, paths.key, paths.generation):
-            with _reported("look at", path):
+            with reported("look at", path):
                 ours.hold(path)
     except BaseException:
         ours.close()
@@ -178,7 +131,7 @@ def _check_never_used(files: Files, paths: Paths, create: bool) -> None:
 def _make(
     files: Files, paths: Paths, realm: str, random: Callable[[int], bytes]
 ) -> tuple[Header, bytes, Table]:
-    with _reported("make", paths.base):
+    with reported("make", paths.base):
         if files.exists(paths.key):
             keys = MasterKeys.read(files, paths.key)
         else:
@@ -193,7 +146,7 @@ def _make(
 
 
 def _read(files: Files, paths: Paths, fd: int, realm: str) -> tuple[Header, bytes, Table]:
-    with _reported("read", paths.base):
+    with reported("read", paths.base):
         first = first_line(files, fd)
     header = Header.parse(first)
     if header is None:
@@ -203,7 +156,7 @@ def _read(files: Files, paths: Paths, fd: int, realm: str) -> tuple[Header, byte
             f"{paths.base} is the store of realm {header.realm}, not of {realm}",
             hint=f"start with --realm {header.realm}, or name another file",
         )
-    with _reported("read", paths.key):
+    with reported("read", paths.key):
         try:
             master = MasterKeys.read(files, paths.key).get(header.key_id, paths.base)
         except FileNotFoundError:
@@ -212,10 +165,10 @@ def _read(files: Files, paths: Paths, fd: int, realm: str) -> tuple[Header, byte
                 hint="put the master key file back from its backup",
             ) from None
     try:
-        with _reported("read", paths.base):
+        with reported("read", paths.base):
             return header, master, read_base(files, fd, header, master)
     except DamagedBase as error:
-        raise _damaged(paths, paths.base, str(error)) from None
+        raise damaged(paths, paths.base, str(error)) from None
 
 
 def _unknown_format(path: str, first: bytes) -> StoreError:
@@ -235,91 +188,6 @@ def _unknown_format(path: str, first: bytes) -> StoreError:
     )
 
 
-def _damaged(paths: Paths, path: str, what: str) -> StoreError:
-    return StoreError(
-        f"{path} {what}",
-        hint=f"nothing was changed; see: kdc admin -f {paths.base} check",
-    )
-
-
-def read_journal(
-    files: Files,
-    paths: Paths,
-    header: Header,
-    master: bytes,
-    take: Callable[[list[bytes]], None],
-) -> Scan | None:
-    """Give ``take`` the lines that pwd.txt lacks; None if there is no journal.
-
-    Raises `StoreError`, `OSError`.
-    """
-    try:
-        fd = files.open(paths.journal, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        found = JournalHeader.parse(first_line(files, fd))
-        if found is None:
-            raise _damaged(paths, paths.journal, "line 1 is not the first line of a journal")
-        if (found.realm, found.store_id) != (header.realm, header.store_id):
-            raise StoreError(
-                f"{paths.journal} belongs to another store than {paths.base}",
-                hint="put the pwd.txt and the journal of one store together",
-            )
-        if found.key_id != header.key_id:
-            _check_all_folded(files, paths, fd, found, header)
-            return None
-        if found.after > header.generation:
-            raise _damaged(
-                paths,
-                paths.journal,
-                f"begins after generation {found.after}, and {paths.base} ends at "
-                f"{header.generation}: changes between them are missing",
-            )
-        return scan(files, fd, found, master, header.generation, take)
-    finally:
-        files.close(fd)
-
-
-def _check_all_folded(
-    files: Files, paths: Paths, fd: int, found: JournalHeader, header: Header
-) -> None:
-    """A journal under another key is what a rotation that was cut short left behind."""
-    other = MasterKeys.read(files, paths.key).get(found.key_id, paths.journal)
-    old = scan(files, fd, found, other, header.generation, lambda lines: None)
-    if old.generation > header.generation or (old.rest and not old.could_be_torn):
-        raise _damaged(paths, paths.journal, "is sealed under another master key than pwd.txt")
-
-
-def copy_history(
-    files: Files, paths: Paths, header: Header, master: bytes, journal: Journal, upto: int
-) -> bool:
-    """Write the lines behind ``header``'s generation, up to ``upto``, to a new journal.
-
-    False if the journal on the disk does not have exactly these: what is read
-    back after a failure is believed only so far as its MACs go.  Raises
-    `OSError` if the new journal cannot be written.
-    """
-    failures: list[OSError] = []
-
-    def take(lines: list[bytes]) -> None:
-        # A batch whose fsync failed may stand behind what was acknowledged.
-        wanted = [line for line in lines if generation_of(line) <= upto]
-        if wanted and not failures:
-            try:
-                journal.write(wanted, generation_of(wanted[-1]))
-            except OSError as error:
-                failures.append(error)
-
-    try:
-        read_journal(files, paths, header, master, take)
-    except (OSError, StoreError):
-        return False
-    if failures:
-        raise failures[0]
-    return journal.generation == upto
-
-
 def _replay(
     files: Files,
     paths: Paths,
@@ -336,9 +204,9 @@ def _replay(
         for line in lines:
             put_line(table, line)
 
-    with _reported("read", paths.journal):
+    with reported("read", paths.journal):
         found = read_journal(files, paths, header, master, take)
-    with _reported("read", paths.generation):
+    with reported("read", paths.generation):
         kept_generation = KeptGeneration.read(files, paths.generation, header.store_id)
     notes = []
     generation = header.generation
@@ -361,13 +229,13 @@ def _replay(
         # Generations are never used twice, by the state that was lost either.
         generation = kept_generation
         header = attrs.evolve(header, generation=generation, count=len(table))
-        with _reported("write", paths.base):
+        with reported("write", paths.base):
             write_base(files, paths.base + ".new", header, master, table.snapshot())
             files.rename(paths.base + ".new", paths.base)
             files.sync_directory(paths.base)
         unfolded_bytes = 0
     usable = found is not None and not found.rest and found.generation == generation
-    with _reported("open", paths.journal):
+    with reported("open", paths.journal):
         journal = (
             Journal.reopen(files, paths.journal, found)
             if found is not None and usable
@@ -385,20 +253,10 @@ def _replay(
     )
 
 
-def put_line(table: Table, line: bytes) -> None:
-    """Carry out one authenticated line of a journal."""
-    if status_of(line) != PURGED:
-        table.put(line)
-        return
-    # The name may be missing: a purge of what was made and purged since pwd.txt.
-    with contextlib.suppress(KeyError):
-        table.remove(name_of(line))
-
-
 def _torn(paths: Paths, found: Scan, kept_generation: int | None) -> str:
     where = f"line {found.broken_line}"
     if not found.could_be_torn or (kept_generation or 0) > found.generation:
-        raise _damaged(
+        raise damaged(
             paths, paths.journal, f"{where}: acknowledged changes from here on are damaged"
         )
     return (

@@ -15,7 +15,8 @@ from kdc.store.flatfile._lines import Entry, Sealer
 from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import Header, write_base
 from kdc.store.flatfile.check import Examination, Line, examine
-from kdc.store.flatfile.opening import Paths, take_lock
+from kdc.store.flatfile.opening import take_lock
+from kdc.store.flatfile.paths import Paths
 
 __all__ = ["Repaired", "repair"]
 

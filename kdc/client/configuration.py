@@ -23,7 +23,7 @@ from typing import Any
 
 from kdc.errors import ConfigurationError, local_error
 from kdc.files.atomic import PartialFile
-from kdc.files.private import read_small
+from kdc.files.private import read_small, utf8
 from kdc.hostile_text import shown
 
 __all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "save"]
@@ -54,20 +54,14 @@ def load(path: Path | None = None) -> dict[str, str]:
     named = path is not None
     path = path or default_path()
     try:
-        text = read_small(path, _MAX_BYTES)
+        content = read_small(path, _MAX_BYTES)
     except FileNotFoundError as error:
         if named:
             raise local_error(path, error) from None
         return {}
     except OSError as error:
         raise local_error(path, error) from None
-    try:
-        values = tomllib.loads(text.decode())
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(
-            f"{shown(str(path), 4096)}: {error}", hint="it must be TOML"
-        ) from None
-    return {key: _value(path, key, value) for key, value in values.items()}
+    return {key: _value(path, key, value) for key, value in _parsed(path, content).items()}
 
 
 def check_free(path: Path) -> None:
@@ -99,6 +93,18 @@ def save(path: Path, values: Mapping[str, str | int]) -> None:
         file.show()
     finally:
         file.discard()
+
+
+def _parsed(path: Path, content: bytes) -> dict[str, Any]:
+    text = utf8(content)
+    why = "it is not UTF-8"
+    if text is not None:
+        try:
+            return tomllib.loads(text)
+        except (ValueError, RecursionError) as error:
+            why = str(error)
+    # Not from there: the error can hold all of a file, and somebody may have named a secret one.
+    raise ConfigurationError(f"{shown(str(path), 4096)}: {why}", hint="it must be TOML")
 
 
 def _value(path: Path, key: str, value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import attrs
 import service_identity
@@ -18,6 +18,9 @@ from kdc.errors import ConfigurationError, UnknownIdentity, WrongIdentity, local
 from kdc.files.private import read_small
 from kdc.net.tls import ALPN, STRANGE, accept_any, is_address, peer_fingerprint, tls_context
 from kdc.protocol.crypto import same
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 __all__ = ["Authority", "ClientTLS", "Identity", "Pin", "Unvouched"]
 
@@ -70,17 +73,13 @@ class Authority:
         if self.ca_file is None:
             context.set_default_verify_paths()
             return
-        from cryptography.x509 import load_pem_x509_certificates  # which a pin does not need
-        from OpenSSL.crypto import X509, X509Store
+        from OpenSSL.crypto import X509, X509Store  # which a pin does not need
 
-        try:
-            authorities = load_pem_x509_certificates(read_small(Path(self.ca_file), _MAX_CA_BYTES))
-        except OSError as error:
-            raise local_error(Path(self.ca_file), error) from None
-        except ValueError:
+        authorities = _certificates_in(Path(self.ca_file))
+        if authorities is None:
             raise ConfigurationError(
                 f"no CA certificates in {self.ca_file}", hint="it must be a PEM file"
-            ) from None
+            )
         store = cast(X509Store, context.get_cert_store())
         for authority in authorities:
             store.add_cert(X509.from_cryptography(authority))
@@ -96,6 +95,18 @@ class Authority:
                 f"the KDC's certificate is not for {self.host}",
                 hint="use the name that is in the certificate, or pin the KDC's fingerprint",
             ) from None
+
+
+def _certificates_in(path: Path) -> list[Certificate] | None:
+    """None if there are none; the error goes no further: it quotes the file, which may be a key."""
+    from cryptography.x509 import load_pem_x509_certificates
+
+    try:
+        return load_pem_x509_certificates(read_small(path, _MAX_CA_BYTES))
+    except OSError as error:
+        raise local_error(path, error) from None
+    except ValueError:
+        return None
 
 
 @implementer(IOpenSSLClientConnectionCreator)

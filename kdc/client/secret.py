@@ -15,7 +15,7 @@ import attrs
 
 from kdc.errors import ConfigurationError, local_error
 from kdc.files.atomic import sync_directory
-from kdc.files.private import read_private
+from kdc.files.private import read_private, utf8
 from kdc.protocol.crypto import (
     KEY_BYTES,
     Digest,
@@ -68,11 +68,12 @@ class SecretSource:
                 "give --passphrase-file, --passphrase-fd or --key-file",
             )
             raw, where = typed.encode("utf-8", "surrogatepass"), "what was typed"
+        text = utf8(raw)
+        if text is None:
+            raise ConfigurationError(f"{where} is not UTF-8")
         try:
             # Editors end a file with a line break; it is not part of the secret.
-            return normal_passphrase(raw.decode().removesuffix("\n").removesuffix("\r"))
-        except UnicodeDecodeError:
-            raise ConfigurationError(f"{where} is not UTF-8") from None
+            return normal_passphrase(text.removesuffix("\n").removesuffix("\r"))
         except ValueError as error:
             raise ConfigurationError(f"{where}: {error}") from None
 

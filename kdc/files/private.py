@@ -18,7 +18,7 @@ from typing import BinaryIO
 from kdc.errors import ConfigurationError, local_error
 from kdc.hostile_text import shown
 
-__all__ = ["open_regular", "others_can_read", "read_private", "read_small"]
+__all__ = ["open_regular", "others_can_read", "read_private", "read_small", "utf8"]
 
 _MAX_SECRET = 4096
 _OPENED_FOR_US = re.compile("/dev/null|/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
@@ -68,6 +68,18 @@ def read_private(path: Path) -> bytes:
             return _read(path, file, _MAX_SECRET)
     except OSError as error:
         raise local_error(path, error) from None
+
+
+def utf8(content: bytes) -> str | None:
+    """Return ``content`` as text; None if it is none.
+
+    The error that Python raises for that holds all of it, which may be a secret, and would
+    go along with whatever is raised instead.
+    """
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _read(path: Path, file: BinaryIO, most: int) -> bytes:

@@ -82,7 +82,7 @@ class Output:
     for more than its share.
     """
 
-    data: bytes = b""
+    data: bytes = attrs.field(default=b"", repr=False)
     close: bool = False
     write: Write | None = None
     others: Others = ()

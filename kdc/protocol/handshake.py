@@ -173,8 +173,7 @@ class Epoch:
             self._realm, ticket.sender, self._receiver, self.epoch_id, present.ticket
         )
         noise = Responder(prologue, ticket.session_key, self._static)
-        if noise.read_first(present.first):
-            raise malformed("handshake message 1 carries a payload")
+        noise.read_first(present.first)  # of 48 bytes: there is no payload in it
         # Only now: garbage behind a copied ticket must use nothing up.
         self._use(ticket, now_milliseconds)
         answer = noise.write_second(X25519PrivateKey.from_private_bytes(random(32)))

@@ -61,17 +61,25 @@ class Invitation:
     @classmethod
     def parse(cls, text: str) -> Invitation:
         """Raises `ConfigurationError`, which does not quote it."""
-        try:
-            prefix, version, realm, name, host, port, digits, code = text.strip().split(":")
-            if (prefix, version) != (_PREFIX, _VERSION) or not _PORT.fullmatch(port):
-                raise ValueError
-            raw = base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True)
-            if not 16 <= len(raw) <= 32 or int(port) > 65535:
-                raise ValueError
-            return cls(realm, name, host.replace("_", ":"), int(port), f"sha256:{digits}", raw)
-        except (ValueError, binascii.Error):
+        invitation = cls._read(text)
+        if invitation is None:
             raise ConfigurationError(
                 "that is not an invitation",
                 hint="it is one word that begins with kdc-invite:1: and was made by"
                 " kdc admin invite",
-            ) from None
+            )
+        return invitation
+
+    @classmethod
+    def _read(cls, text: str) -> Invitation | None:
+        """None if it is none; the error goes no further: what it quotes may be the code."""
+        try:
+            prefix, version, realm, name, host, port, digits, code = text.strip().split(":")
+            if (prefix, version) != (_PREFIX, _VERSION) or not _PORT.fullmatch(port):
+                return None
+            raw = base64.b64decode(code + "=" * (-len(code) % 4), altchars=b"-_", validate=True)
+            if not 16 <= len(raw) <= 32 or int(port) > 65535:
+                return None
+            return cls(realm, name, host.replace("_", ":"), int(port), f"sha256:{digits}", raw)
+        except (ValueError, binascii.Error):
+            return None

@@ -140,22 +140,15 @@ class ServerTLS:
 
     def __init__(self, private_key: bytes, chain: bytes) -> None:
         """Both PEM.  Raises `ConfigurationError` if they are not a pair."""
-        context = tls_context()
-        try:
-            certificates = x509.load_pem_x509_certificates(chain)
-            context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, private_key, b""))
-            context.use_certificate(crypto.X509.from_cryptography(certificates[0]))
-            for extra in certificates[1:]:
-                context.add_extra_chain_cert(crypto.X509.from_cryptography(extra))
-            context.check_privatekey()
-            self.fingerprint = fingerprint_of(certificates[0])
-        except (*STRANGE, SSL.Error, crypto.Error):
+        self._context = tls_context()
+        fingerprint = _use(self._context, private_key, chain)
+        if fingerprint is None:
             raise ConfigurationError(
                 "the TLS key and certificate are not a usable pair in PEM",
                 hint="give both, unencrypted: --tls-key and --tls-certificate",
-            ) from None
-        context.set_alpn_select_callback(_select)
-        self._context = context
+            )
+        self.fingerprint = fingerprint
+        self._context.set_alpn_select_callback(_select)
 
     def replace_by(self, other: ServerTLS) -> None:
         """Use another key and certificate for connections from now on."""
@@ -164,6 +157,23 @@ class ServerTLS:
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         return SSL.Connection(self._context, None)
+
+
+def _use(context: SSL.Context, private_key: bytes, chain: bytes) -> str | None:
+    """Serve with this pair, and return its fingerprint; None if it is no pair.
+
+    The errors go no further: one of `cryptography` quotes the whole file, key and all.
+    """
+    try:
+        certificates = x509.load_pem_x509_certificates(chain)
+        context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, private_key, b""))
+        context.use_certificate(crypto.X509.from_cryptography(certificates[0]))
+        for extra in certificates[1:]:
+            context.add_extra_chain_cert(crypto.X509.from_cryptography(extra))
+        context.check_privatekey()
+        return fingerprint_of(certificates[0])
+    except (*STRANGE, SSL.Error, crypto.Error):
+        return None
 
 
 def _select(_: SSL.Connection, offered: list[bytes]) -> Any:

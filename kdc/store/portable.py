@@ -7,6 +7,7 @@ never held together.  Whoever reads decides what becomes of what was read.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -87,11 +88,11 @@ def record_of(fields: Any) -> Record:
 
     Raises `ValueError`, which quotes nothing: it could be a key.
     """
-    try:
-        values = {name: _value(name, value) for name, value in fields.items()}
-        record = Record(**values)
-    except (ValueError, TypeError, AttributeError):
-        raise ValueError("not a principal") from None
+    record = None
+    with contextlib.suppress(ValueError, TypeError, AttributeError):
+        record = Record(**{name: _value(name, value) for name, value in fields.items()})
+    if record is None:
+        raise ValueError("not a principal")
     has_owner = record.status in (Status.ACTIVE, Status.DISABLED)
     if {bool(record.verify_key), bool(record.reply_key)} != {has_owner}:
         raise ValueError("keys without an owner, or the other way round")
@@ -160,19 +161,18 @@ def _check_dump(line: str, realm: str) -> bool:
 
 
 def _dumped(number: int, line: str, secrets: bool) -> Record:
-    try:
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         fields = json.loads(line)
         if sum(name in fields for name in _SECRETS) != (len(_SECRETS) if secrets else 0):
             raise ValueError
         if not secrets and fields["status"] != Status.DELETED.value:
             fields["status"] = Status.INVITED.value
         return record_of(fields)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        # Never quote the line: it can hold keys.
-        raise StoreError(
-            f"line {number} of the dump is not a principal's",
-            hint="what is before it may have been taken; once it is mended, read the file again",
-        ) from None
+    # Neither quote the line nor raise this from the error that does: it can hold keys.
+    raise StoreError(
+        f"line {number} of the dump is not a principal's",
+        hint="what is before it may have been taken; once it is mended, read the file again",
+    )
 
 
 def _textbook_record(line: str) -> Record:

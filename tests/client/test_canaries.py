@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import getpass
 import os
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import terminal
 from kdc.client import configuration
+from kdc.client.identity import Authority, ClientTLS
 from kdc.client.secret import SecretSource, read_invitation
 from kdc.errors import KDCError
 from kdc.protocol.invitation import Invitation
+from kdc.server.certificate import make_certificate
+from tests.support.canaries import told
+from tests.support.processes import key_lines
 
 CANARY = "kanarienvogel"
 PASSPHRASES = (
@@ -42,6 +45,9 @@ def broken_invitations() -> Iterator[str]:
         yield ":".join(parts[:place] + parts[place + 1 :])
         yield ":".join([*parts[:place], parts[place], *parts[place:]])
         yield ":".join(parts[place:] + parts[:place])
+        swapped = parts.copy()
+        swapped[place], swapped[-1] = f"{CODE}!", "A" * 22
+        yield ":".join(swapped)
     yield from (GOOD[place:] for place in range(1, len(GOOD) - len(CODE)))
     yield from (GOOD + more for more in ("!", "=", ":", "\n" + GOOD, CODE * 100))
 
@@ -57,13 +63,7 @@ class CanaryTests(SynchronousTestCase):
 
     def check(self, error: BaseException) -> None:
         """Nothing of it shows the canary, in any form in which an error is logged or printed."""
-        text = "\n".join(
-            (
-                *(str(error), repr(error), repr(error.args), repr(vars(error))),
-                *traceback.format_exception(error),
-                Failure(error).getTraceback(),
-            )
-        )
+        text = told(error)
         self.assertNotIn(CANARY, text)
         self.assertNotIn(CODE, text)
         self.assertNotIn(RAW.hex(), text)
@@ -115,6 +115,15 @@ class CanaryTests(SynchronousTestCase):
         self.assertGreater(refused, 100)
         self.assertNotIn(CODE, repr(Invitation.parse(GOOD)))
         self.assertIn(CODE, str(Invitation.parse(GOOD)))
+
+    def test_a_key_as_authority(self) -> None:
+        """Whoever names the private key where the certificates should be does not see it."""
+        key, _ = make_certificate(["kdc.example"], dt.datetime.now(dt.UTC))
+        for content in (key, key.replace(b"PRIVATE KEY-----", b"PRIVATE KEY!----", 1)):
+            authority = Authority("kdc.example", str(self.file(content)))
+            error = self.assertRaises(KDCError, ClientTLS, authority, "kdc.example")
+            for line in key_lines(key):
+                self.assertNotIn(line[:40].decode(), told(error))
 
     def test_a_secret_as_configuration(self) -> None:
         """Whoever names the wrong file, or has a secret in it, does not see it in the error."""

@@ -85,7 +85,9 @@ def open_files(
             hint="give the real file's path: symbolic links are not followed",
         ) from error
     try:
-        if fd < 0 or files.fstat(fd).st_size == 0:
+        with reported("look at", paths.base):
+            new = fd < 0 or files.fstat(fd).st_size == 0
+        if new:
             _check_never_used(files, paths, create)
             header, master, table = _make(files, paths, realm, random)
         else:

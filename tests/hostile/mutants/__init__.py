@@ -9,15 +9,26 @@ copies the tree, and runs those tests once for each mutant.
 
 from __future__ import annotations
 
-from tests.hostile.mutants import _channel, _issuing, _protocol, _server, _store, _transfer
+from tests.hostile.mutants import (
+    _channel,
+    _client,
+    _issuing,
+    _protocol,
+    _server,
+    _store,
+    _transfer,
+    _wire,
+)
 from tests.hostile.mutants._mutant import TOP, Mutant, mutated
 from tests.hostile.mutants._table import table
 
 __all__ = ["MUTANTS", "TOP", "Mutant", "mutated", "table"]
 
 MUTANTS: list[Mutant] = [
+    *_wire.MUTANTS,
     *_protocol.MUTANTS,
     *_issuing.MUTANTS,
+    *_client.MUTANTS,
     *_store.MUTANTS,
     *_channel.MUTANTS,
     *_server.MUTANTS,

@@ -135,7 +135,8 @@ class EveryByteTests(DamageCase):
         content = self.good[JOURNAL]
         header = content.index(b"\n") + 1
         for end in range(header, len(content) + 1):
-            store = open_on(self.with_({JOURNAL: content[:end], GENERATION: None}))
+            disk = self.with_({JOURNAL: content[:end], GENERATION: None})
+            store = open_on(disk)
             commits = content[:end].splitlines(keepends=True)
             whole = [line for line in commits if line[:7] == b"commit:" and line[-1:] == b"\n"]
             last = int(whole[-1].split(b":")[1]) if whole else 3
@@ -144,7 +145,7 @@ class EveryByteTests(DamageCase):
             torn = end > header and not content[:end].endswith(whole[-1] if whole else b"\0")
             self.assertEqual(any("left out" in note for note in store.notes), torn, (end, whole))
             store.apply([Create(active("later"), token(9))])
-            again = open_on(self.with_(self.contents(store._files)))  # type: ignore[arg-type]
+            again = open_on(self.with_(self.contents(disk)))
             self.assertEqual(list(again), list(store))
 
 

@@ -19,6 +19,7 @@ from kdc.store.flatfile._files import Files, replace
 from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.repair import repair
+from tests.support.disk import abandon
 from tests.support.store_conformance import active, token
 
 
@@ -82,11 +83,6 @@ class DurabilityCase(SynchronousTestCase):
         )
         self.addCleanup(store.close)
         return store
-
-    def abandon(self, store: FlatFileStore) -> None:
-        """Give up the lock without closing, as a killed process does."""
-        os.close(store._lock)
-        store._lock = os.open(os.devnull, os.O_RDONLY)
 
     def check_durable(self, *names: str) -> None:
         """Each file was on the disk before it got its name, and the name is there too by now."""
@@ -239,7 +235,7 @@ class RotationCutShortTests(DurabilityCase):
             if change:
                 store = self.open()
                 store.apply([Create(active("bob"), token(2))])
-                self.abandon(store)
+                abandon(store)
             self.put(self.path, rotated)
             self.put(self.key, both)
             Files().remove_if_there(self.generation)

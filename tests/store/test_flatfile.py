@@ -35,6 +35,7 @@ from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile._table import CHUNK_BYTES, Table, lines_of
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.check import check
+from tests.support.disk import abandon
 from tests.support.store_conformance import active, invited, token
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -54,11 +55,6 @@ class FlatFileCase(SynchronousTestCase):
 
     def refused(self, **options: object) -> StoreError:
         return self.assertRaises(StoreError, self.open, **options)
-
-    def abandon(self, store: FlatFileStore) -> None:
-        """Give up the lock without closing, as a killed process does."""
-        os.close(store._lock)
-        store._lock = os.open(os.devnull, os.O_RDONLY)
 
     def read(self, end: str = "") -> str:
         with open(self.path + end) as file:
@@ -241,7 +237,7 @@ class LockTests(FlatFileCase):
         self.assertIsNone(first.get("carol"))
         first.close()
         second.apply([Create(active("dave"), token(4))])
-        self.abandon(second)
+        abandon(second)
         self.assertEqual([record.name for record in self.open()], ["alice", "bob", "dave"])
 
     def test_what_is_put_there_is_not_overwritten(self) -> None:
@@ -368,7 +364,7 @@ class FullDiskTests(FlatFileCase):
             signal.signal(signal.SIGXFSZ, old)
         (result,) = store.apply([Create(active("bob"), token(2))])
         self.assertIs(result.outcome, Outcome.DONE)
-        self.abandon(store)
+        abandon(store)
         self.assertEqual([record.name for record in self.open()], ["alice", "bob"])
 
     def test_a_full_file_system(self) -> None:
@@ -402,7 +398,7 @@ class FullDiskTests(FlatFileCase):
         self.assertEqual(sorted(record.name for record in store), sorted(acknowledged))
         os.unlink(filler)
         store.apply([Create(active("late"), token(2))])
-        self.abandon(store)
+        abandon(store)
         again = self.open(os.path.join(directory, "pwd.txt"))
         self.assertEqual(sorted(record.name for record in again), sorted([*acknowledged, "late"]))
 
@@ -435,7 +431,7 @@ class FoldTests(FlatFileCase):
         self.assertGreater(len(inodes), 1)
         records = list(store)
         self.assertEqual(len(records), 2001)
-        self.abandon(store)
+        abandon(store)
         self.assertEqual(list(self.open()), records)
 
     def test_no_change_waits_until_the_old_pwd_txt_is_freed(self) -> None:
@@ -516,7 +512,7 @@ class RotationTests(FlatFileCase):
         self.assertIs(retry.outcome, Outcome.DONE)
         store.apply([Create(active("carol"), token(3))])
         records = list(store)
-        self.abandon(store)
+        abandon(store)
         self.assertEqual(list(self.open()), records)
         self.assertEqual(check(self.path), [])
         new_key = self.read(".key")
@@ -540,12 +536,12 @@ class RotationTests(FlatFileCase):
                 return
             store.apply([Create(active("bob"), token(2))])
             self.assertEqual([record.name for record in store], ["alice", "bob"])
-            self.abandon(store)
+            abandon(store)
             again = self.open(path)
             self.assertEqual(list(again), list(store))
             again.rotate_master_key()
             records = list(again)
-            self.abandon(again)
+            abandon(again)
             self.assertEqual(list(self.open(path)), records)
             self.assertEqual(check(path), [])
         raise AssertionError("it never ended")

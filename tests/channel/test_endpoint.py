@@ -27,11 +27,13 @@ from kdc.errors import (
     RefusedByPolicy,
     Superseded,
     TooBusy,
+    WrongIdentity,
 )
 from kdc.net import clock
+from kdc.server.certificate import ServerTLS
 from kdc.store import Delete
 from tests.support.core import keys_of
-from tests.support.edge import KDC, EdgeTestCase, Recorder, factory_of
+from tests.support.edge import KDC, EdgeTestCase, Recorder, certificate, factory_of
 
 
 class EndpointTestCase(EdgeTestCase):
@@ -184,6 +186,22 @@ class ReceptionTests(EndpointTestCase):
         self.network.advance(61)
         self.assertNoResult(running)
         self.assert_reaches(second)
+
+    def test_another_kdc_in_its_place(self) -> None:
+        """A receiver that comes back to a KDC which is not its own ends, and forgets its keys."""
+        _, listener, running = self.serve(never := Recorder())
+        grant = self.do(self.known_client("alice").grant("bob"))
+        self.kdc.stop()
+        self.kdc = KDC(self.network, tls=ServerTLS(*certificate("another")))
+        self.network.advance(10)
+        error = self.failureResultOf(running, WrongIdentity).value
+        self.assertIs(error.exit_status, ExitStatus.KDC)
+        self.assertEqual((listener.epochs.current, listener.epochs._retired), (None, []))
+        self.failureResultOf(self._present(grant), ClosedEarly)
+        self.assertEqual(never.made, 0)
+        self.network.advance(3600)
+        self.assertEqual(len(self.kdc.factory), 0)
+        self.assertEqual(self.network.getDelayedCalls(), [])
 
     def test_growing_delays(self) -> None:
         """While the KDC is away a receiver asks for it less and less often."""

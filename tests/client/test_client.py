@@ -66,6 +66,24 @@ class RequestTests(EdgeTestCase):
         self.assertNotEqual(self.do(client.grant("bob")).reply.session_key, grant.reply.session_key)
         self.assertEqual(len(self.kdc.factory), 2, "one connection is used again")
 
+    def test_counts_from_asking(self) -> None:
+        """A key's L seconds begin when it is asked for, however late the answer comes."""
+        self.do(self.login("bob").receive_under(PUBLIC, "", 60000))
+        client = self.known_client("alice")
+        link = self.do(client.link())
+        (serving,) = [each for s, each in self.kdc.factory._protocols.items() if s.name == "alice"]
+        asked, take = self.network.milliseconds(), serving.dataReceived
+        serving.dataReceived = lambda data: (  # type: ignore[method-assign,assignment]
+            self.network.callLater(5, take, data)
+        )
+        granting = self.begin(link.request_key("bob"))
+        self.network.advance(6)
+        grant = self.successResultOf(granting)
+        end = asked + 1000 * grant.reply.lifetime_seconds
+        presentation = grant.presentation()
+        presentation.require_in_time(end)
+        self.assertRaises(PeerUnavailable, presentation.require_in_time, end + 1)
+
     def test_one_round_trip(self) -> None:
         """On a new connection the question does not wait for the answer to our proof."""
         self.do(self.login("bob").receive_under(PUBLIC, "", 60000))

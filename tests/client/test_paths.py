@@ -67,6 +67,14 @@ class PathTests(SynchronousTestCase):
                 self.assertIn("is not a regular file", str(error), what)
                 self.assertIn(str(path), str(error), what)
 
+    def test_pipes_that_nobody_opens(self) -> None:
+        """Nor is waited for somebody who might write into one."""
+        path = self.directory / "pipe"
+        os.mkfifo(path, 0o600)
+        for what, read in READERS.items():
+            error = self.assertRaises(KDCError, read, path)
+            self.assertIn(str(path), str(error), what)
+
     def test_devices_and_the_like(self) -> None:
         """Nothing but a regular file is read, also behind a link: no endless device fills us."""
         link = self.directory / "link"

@@ -343,6 +343,14 @@ class OperatorTests(ChangeCase):
         self.assertEqual(self.realm.issuer.realm.receiving, [])
         self.assertIs(self.record().status, Status.DISABLED)
 
+    def test_gone_while_it_changes_its_keys(self) -> None:
+        """A connection that has ended takes nothing more when the store has answered."""
+        output = self.waiting()
+        self.alice.lose()
+        self.realm.perform(self.alice.session, output)
+        self.assertEqual(self.record().verify_key, NEW.verify_key)
+        self.assertIs(self.alice.session.state, State.SPENT)
+
     def test_disabled_while_the_store_fails(self) -> None:
         """Nor if its change then cannot be written."""
         output = self.waiting()

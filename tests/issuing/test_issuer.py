@@ -256,6 +256,8 @@ class AuthenticationTests(IssuerCase):
         output = self.receive(connection, self.signed_311(connection))
         self.assertEqual(output.data, frame(encode(Refused(Refusal.NOT_AUTHENTIC, 0))))
         self.assertIsNone(connection.session._cipher)
+        message = Authenticated(1)
+        self.assertRaises(RuntimeError, connection.session.seal, message, bytes(16))
 
 
 class RateTests(IssuerCase):

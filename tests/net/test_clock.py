@@ -4,9 +4,31 @@ from __future__ import annotations
 
 import time
 
+from twisted.internet.base import ReactorBase
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdc.net import clock
+
+
+class _Reactor(ReactorBase):
+    """Timers alone."""
+
+    def installWaker(self) -> None:
+        pass
+
+
+class TimerTests(SynchronousTestCase):
+    def test_timers(self) -> None:
+        """The reactor's timers follow a clock that nobody sets; Twisted's own is the wall's."""
+        reactor = _Reactor()
+        clock.use_monotonic_timers(reactor)
+        self.assertIs(reactor.seconds, time.monotonic)
+        before = time.monotonic()
+        reactor.callLater(60, lambda: None)
+        (call,) = reactor.getDelayedCalls()
+        self.assertGreaterEqual(call.getTime(), before + 60)
+        self.assertLessEqual(call.getTime(), time.monotonic() + 60)
+        call.cancel()
 
 
 class ClockTests(SynchronousTestCase):

@@ -476,6 +476,8 @@ class IdentityTests(SynchronousTestCase):
             "ab" * 32,
             "sha256:" + "ab" * 31,
             "sha256:" + "ag" * 32,
+            "sha256:" + "ab" * 33,
+            f"{canonical} {canonical}",
             "sha1:" + "ab" * 32,
         ):
             error = self.assertRaises(ConfigurationError, parse_fingerprint, typed)

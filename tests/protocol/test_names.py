@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.protocol.names import check_name, check_realm, fold_name, normal_passphrase
+from kdc.protocol.names import (
+    check_address,
+    check_name,
+    check_realm,
+    fold_name,
+    normal_passphrase,
+    plain_address,
+)
 from tests.support.core import PROPERTY
 
 GOOD_NAMES = ["a", "0", "bob", "bob.smith", "7of9", "a_b-c.d", "a" * 64, "a.", "a--"]
@@ -68,6 +75,32 @@ class NameTests(SynchronousTestCase):
         except ValueError:
             return
         self.assertTrue(text.isascii() and text == text.lower() and 1 <= len(text) <= 64)
+
+
+class AddressTests(SynchronousTestCase):
+    def test_one_spelling(self) -> None:
+        """None, or what ipaddress prints."""
+        for address in ("", "192.0.2.7", "::1", "2001:db8::7", "fe80::1"):
+            self.assertEqual(check_address(address), address)
+            self.assertEqual(plain_address(address), address)
+
+    def test_other_spellings(self) -> None:
+        """On the wire they are refused; what a person typed becomes the one."""
+        for typed, address in (
+            ("2001:DB8::7", "2001:db8::7"),
+            ("2001:db8:0:0:0:0:0:7", "2001:db8::7"),
+            ("2001:db8::0007", "2001:db8::7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("::ffff:c000:207", "192.0.2.7"),
+        ):
+            self.assertRaises(ValueError, check_address, typed)
+            self.assertEqual(plain_address(typed), address)
+
+    def test_no_addresses(self) -> None:
+        """Names, scopes, masks, numbers: refused, typed or not."""
+        for typed in ("localhost", "fe80::1%eth0", "192.0.2.0/24", "192.0.2", "192.0.2.07", " ::1"):
+            self.assertRaises(ValueError, check_address, typed)
+            self.assertRaises(ValueError, plain_address, typed)
 
 
 class RealmTests(SynchronousTestCase):

@@ -68,6 +68,7 @@ class StreamTests(CoreTestCase):
         self.assertEqual(opened(a, b.send_ack(AckStatus.STORED)), [Ack(AckStatus.STORED, 6, 2)])
         self.assertFalse(a.complete or b.complete)
         self.assertEqual(opened(a, b.send_end()), [End(0, 0)])
+        self.assertFalse(a.complete or b.complete, "one end is not acknowledged")
         self.assertEqual(opened(b, a.send_ack(AckStatus.STORED)), [Ack(AckStatus.STORED, 0, 0)])
         self.assertTrue(a.complete and b.complete)
 

@@ -44,7 +44,7 @@ class Tree:
         ran = subprocess.Popen(
             [sys.executable, "-m", "twisted.trial", "--exitfirst", *tests.split()],
             cwd=self._path,
-            env={**os.environ, "PYTHONPATH": str(self._path)},
+            env={**os.environ, "PYTHONPATH": str(self._path), "TEST_SECONDS": "120"},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -505,7 +505,12 @@ MUTANTS: list[Mutant] = [
             "return tokens + (now_milliseconds - then) * self._per_millisecond",
         ),
         ("10", "a whole token", "        if tokens >= 1:", "        if tokens > 0:"),
-        ("10", "the last token", "        if tokens >= 1:", "        if tokens > 1:"),
+        (
+            "10",
+            "a wait is long enough",
+            "return math.ceil((1 - tokens)",
+            "return math.floor((1 - tokens)",
+        ),
         (
             "10",
             "what is missing is held against nobody for ever",

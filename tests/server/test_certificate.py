@@ -9,9 +9,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.errors import KDCError
+from kdc.errors import ConfigurationError, KDCError
 from kdc.server.certificate import ServerTLS, TLSFiles, make_certificate
 from tests.support.canaries import told
+from tests.support.edge import certificate, strange_certificate
 from tests.support.processes import key_lines
 
 KEY, CERTIFICATE = make_certificate(["kdc.example"], dt.datetime.now(dt.UTC))
@@ -72,3 +73,17 @@ class TLSKeyTests(SynchronousTestCase):
         for path in (self.path, self.path.with_name(f"{self.path.name}.old")):
             self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
         self.assertEqual(files.load().fingerprint, files.load_or_make().fingerprint)
+
+
+class PairTests(SynchronousTestCase):
+    def test_not_a_pair(self) -> None:
+        """Key and certificate that do not belong together are refused before anything starts."""
+        key, chain = certificate()
+        other, _ = certificate("somebody.else")
+        strange = strange_certificate()
+        for pair in (
+            *((other, chain), (key, key), (chain, chain), (b"", chain), (key, b"garbage")),
+            (key, strange),
+        ):
+            error = self.assertRaises(ConfigurationError, ServerTLS, *pair)
+            self.assertNotIn("PRIVATE", str(error))

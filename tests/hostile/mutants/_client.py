@@ -9,7 +9,7 @@ __all__ = ["MUTANTS"]
 MUTANTS: list[Mutant] = [
     *of(
         "kdc/client/link.py",
-        "tests.client.test_client tests.channel.test_endpoint tests.net.test_tls",
+        "tests.client.test_client tests.channel.test_endpoint tests.client.test_identity",
         (
             "4",
             "the KDC's identity before the first byte",

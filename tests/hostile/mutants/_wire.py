@@ -360,7 +360,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of(
         "kdc/net/tls.py",
-        "tests.net.test_tls",
+        "tests.net.test_tls tests.server.test_tls",
         (
             "4",
             "TLS 1.3 and nothing older",
@@ -385,7 +385,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of(
         "kdc/server/certificate.py",
-        "tests.net.test_tls",
+        "tests.server.test_tls tests.server.test_certificate tests.client.test_identity",
         (
             "4",
             "ALPN at the KDC",
@@ -402,7 +402,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of(
         "kdc/client/identity.py",
-        "tests.net.test_tls",
+        "tests.client.test_identity",
         (
             "4",
             "the pin",

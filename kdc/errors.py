@@ -200,6 +200,8 @@ def local_error(path: Path, error: OSError) -> LocalIOError:
         errno.EROFS: "the file system is mounted read-only",
         errno.ENOENT: "check the path",
     }.get(error.errno or 0, "")
+    if error.errno == errno.ENXIO:  # what the system says of a FIFO, a socket, a missing device
+        return LocalIOError(f"{shown(str(path), 4096)} is not a regular file", hint=hint)
     return LocalIOError(f"{shown(str(path), 4096)}: {os.strerror(error.errno or 0)}", hint=hint)
 
 

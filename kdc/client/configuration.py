@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdc.errors import ConfigurationError, local_error
+from kdc.errors import ConfigurationError
 from kdc.files.atomic import PartialFile
 from kdc.files.private import read_small, utf8
 from kdc.hostile_text import shown
@@ -53,14 +53,7 @@ def load(path: Path | None = None) -> dict[str, str]:
     """
     named = path is not None
     path = path or default_path()
-    try:
-        content = read_small(path, _MAX_BYTES)
-    except FileNotFoundError as error:
-        if named:
-            raise local_error(path, error) from None
-        return {}
-    except OSError as error:
-        raise local_error(path, error) from None
+    content = read_small(path, _MAX_BYTES, missing=None if named else b"")
     return {key: _value(path, key, value) for key, value in _parsed(path, content).items()}
 
 

@@ -14,7 +14,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from kdc.errors import ConfigurationError, UnknownIdentity, WrongIdentity, local_error
+from kdc.errors import ConfigurationError, UnknownIdentity, WrongIdentity
 from kdc.files.private import read_small
 from kdc.net.tls import ALPN, STRANGE, accept_any, is_address, peer_fingerprint, tls_context
 from kdc.protocol.crypto import same
@@ -103,8 +103,6 @@ def _certificates_in(path: Path) -> list[Certificate] | None:
 
     try:
         return load_pem_x509_certificates(read_small(path, _MAX_CA_BYTES))
-    except OSError as error:
-        raise local_error(path, error) from None
     except ValueError:
         return None
 

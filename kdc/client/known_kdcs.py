@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import stat
 from pathlib import Path
 
 from kdc.client import configuration
 from kdc.client.identity import Pin
 from kdc.errors import ConfigurationError, KDCUnreachable, local_error
+from kdc.files.opening import open_regular
 from kdc.files.private import read_small
-from kdc.hostile_text import shown
 from kdc.net.tls import ALPN, fingerprint_shown, parse_fingerprint
 
 __all__ = ["add", "default_path", "find", "look"]
@@ -36,13 +35,9 @@ def _key(host: str, port: int) -> str:
 def find(path: Path, host: str, port: int) -> Pin | None:
     """Return the pin for that KDC; raises `ConfigurationError` naming a line that is wrong."""
     try:
-        lines = read_small(path, _MAX_BYTES).decode("ascii").splitlines()
-    except FileNotFoundError:
-        return None
+        lines = read_small(path, _MAX_BYTES, missing=b"").decode("ascii").splitlines()
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not a known-KDCs file") from None
-    except OSError as error:
-        raise local_error(path, error) from None
     key = _key(host, port)
     for number, line in enumerate(lines, 1):
         words = line.split()
@@ -70,11 +65,7 @@ def add(path: Path, host: str, port: int, fingerprint: str) -> None:
     """Remember that KDC; the file is made if need be."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-        fd = os.open(path, flags, 0o600)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise ConfigurationError(f"{shown(str(path), 4096)} is not a regular file")
+        fd = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, follow=True)
         with os.fdopen(fd, "a+", encoding="ascii") as file:
             file.seek(0)
             # A person may have left the last line without its end.

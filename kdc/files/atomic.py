@@ -14,6 +14,7 @@ from kdc.errors import local_error
 
 __all__ = ["PartialFile", "hashed", "sha256_of", "sync_directory", "write_pieces"]
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
 _MAX_PIECES = 512  # of one writev; the system's limit is 1024
 _HASH_BYTES = 1 << 20
 
@@ -71,12 +72,10 @@ class PartialFile:
         self.path = path
         self.written = 0
         self._temporary = path.with_name(f".kdc-{secrets.token_hex(8)}.part")
-        # O_EXCL follows no link either.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             if path.is_dir():
                 raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-            self._fd: int | None = os.open(self._temporary, flags, 0o600)
+            self._fd: int | None = os.open(self._temporary, _NEW, 0o600)
         except OSError as error:
             raise local_error(path, error) from None
 

@@ -15,12 +15,12 @@ import stat
 from collections.abc import Iterator
 
 from kdc.files.numbering import numbered
+from kdc.files.opening import open_regular
 
 __all__ = ["Tree", "exchange", "move_to_free_name", "remove_tree", "sync_all"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
-_OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
@@ -62,9 +62,8 @@ class Tree:
 
     def reopen(self, parts: tuple[str, ...]) -> int:
         """Return a descriptor of a file that is there: an ordinary one with one name."""
-        fd = os.open(parts[-1], _OLD, dir_fd=self.directory(parts[:-1]))
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        fd = open_regular(parts[-1], os.O_RDWR, dir_fd=self.directory(parts[:-1]))
+        if os.fstat(fd).st_nlink != 1:
             os.close(fd)
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         return fd
@@ -147,7 +146,7 @@ def sync_all(tree: Tree) -> None:
         return
     for _, directory, names in tree.walk():
         for name in names:
-            fd = os.open(name, _OLD, dir_fd=directory)
+            fd = open_regular(name, os.O_RDWR, dir_fd=directory)
             try:
                 os.fsync(fd)
             finally:

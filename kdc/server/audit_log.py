@@ -8,10 +8,8 @@ writing each by itself would cost more than issuing the key it tells of.
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
-import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +18,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from kdc.files.opening import open_regular
 from kdc.issuing.decisions import Audit
 from kdc.limits import Rate, TokenBuckets
 from kdc.net.background import background
 from kdc.net.waiting import Deadline
 
-__all__ = ["AuditLog", "format_line"]
+__all__ = ["AuditLog", "format_line", "open_log"]
 
 _FLUSH_SECONDS = 0.2
 _MAX_WAITING = 200_000
@@ -53,6 +52,11 @@ def format_line(audit: Audit, unix_time: float) -> str:
 @functools.lru_cache(maxsize=4)
 def _stamp(whole: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+
+
+def open_log(path: Path) -> int:
+    """Return a descriptor to append lines to, of a file of its owner's; raises `OSError`."""
+    return open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
 
 class AuditLog:
@@ -86,7 +90,7 @@ class AuditLog:
     def open(self) -> None:
         """Open the file, made readable by its owner only; raises `OSError`."""
         if self._path is not None:
-            self._file = self._opened(self._path)
+            self._file = open_log(self._path)
 
     def reopen(self) -> None:
         """Begin a new file if the old one was moved away; raises `OSError`.
@@ -97,19 +101,9 @@ class AuditLog:
         if self._path is None or self._file is None:
             self.open()
             return
-        new = self._opened(self._path)
+        new = open_log(self._path)
         os.dup2(new, self._file, inheritable=False)
         os.close(new)
-
-    @staticmethod
-    def _opened(path: Path) -> int:
-        # A FIFO without a reader would hold us up for ever.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        opened = os.open(path, flags | os.O_NONBLOCK, 0o600)
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
-            os.close(opened)
-            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
-        return opened
 
     def add(self, audit: Audit) -> None:
         """Take one line; it is written within moments."""

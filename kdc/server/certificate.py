@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from kdc.errors import ConfigurationError, local_error
 from kdc.files.atomic import PartialFile
-from kdc.files.regular import read_regular
+from kdc.files.private import read_private, read_small
 from kdc.net.tls import ALPN, STRANGE, fingerprint_of, tls_context
 
 __all__ = ["ServerTLS", "TLSFiles", "make_certificate"]
@@ -53,12 +53,11 @@ class TLSFiles:
         """Read what is there; nothing is made."""
         if self.key is not None and self.certificate is not None:
             return ServerTLS(
-                read_regular(self.key, _MAX_BYTES, private=True),
-                read_regular(self.certificate, _MAX_BYTES),
+                read_private(self.key, _MAX_BYTES), read_small(self.certificate, _MAX_BYTES)
             )
         if self.key is not None or self.certificate is not None:
             raise ConfigurationError("--tls-key and --tls-certificate go together")
-        both = read_regular(self.own, _MAX_BYTES, private=True)
+        both = read_private(self.own, _MAX_BYTES)
         return ServerTLS(both, both)
 
     def load_or_make(self) -> ServerTLS:

@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 from kdc.errors import ConfigurationError
-from kdc.files.regular import read_regular
+from kdc.files.private import read_small
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
@@ -76,7 +76,7 @@ class Policy:
 
 def read_policy(path: Path) -> Policy:
     """Raises `ConfigurationError` or `LocalIOError`."""
-    text = read_regular(path, _MAX_BYTES)
+    text = read_small(path, _MAX_BYTES)
     try:
         return Policy.of(tomllib.loads(text.decode()))
     except ConfigurationError as error:

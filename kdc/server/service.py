@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import os
 import signal
@@ -181,12 +180,7 @@ class KDCService(Service):
         try:
             self.audit.reopen()
         except OSError as error:
-            path = self.settings.output or Path("-")
-            if error.errno == errno.ENXIO:
-                raise LocalIOError(
-                    f"{path} is no regular file", hint="the activity log is written to a file only"
-                ) from None
-            raise local_error(path, error) from None
+            raise local_error(self.settings.output or Path("-"), error) from None
 
     def greeting(self) -> list[str]:
         """What the operator sees first: where, who, and what a client has to type."""

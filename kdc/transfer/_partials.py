@@ -29,6 +29,7 @@ import attrs
 
 from kdc.errors import LocalIOError
 from kdc.files.atomic import hashed, sha256_of
+from kdc.files.opening import open_regular
 from kdc.files.tree import Tree, remove_tree
 from kdc.transfer._receipts import Receipt, Receipts, read_receipts
 from kdc.transfer.messages import MAX_HELD_BYTES, Held, Offer
@@ -37,6 +38,7 @@ from kdc.transfer.names import safe_path
 __all__ = ["DIRECTORY", "Note", "Place", "forget", "free_bytes", "key_of", "make_room", "tidy"]
 
 DIRECTORY = ".kdc-partial"
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
 _RECEIPTS = ".received"
 KEEP_SECONDS = 7 * 24 * 3600.0
 NOTE_SECONDS = 3600.0
@@ -115,8 +117,7 @@ class Place:
 
     def _begin(self) -> None:
         os.mkdir(str(self._number), 0o700, dir_fd=self._fd)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        file = os.open(f"{self._number}{_RECEIPTS}", flags, 0o600, dir_fd=self._fd)
+        file = os.open(f"{self._number}{_RECEIPTS}", _NEW, 0o600, dir_fd=self._fd)
         self.receipts = Receipts(file)
         self.tree = self._attempt(self._number)
 
@@ -187,8 +188,8 @@ class Place:
         if len(text) > _MAX_NOTE_BYTES:
             return
         self.receipts.flush()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(_SHOWING, flags, 0o600, dir_fd=self._fd), "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(open_regular(_SHOWING, flags, dir_fd=self._fd), "wb") as file:
             file.write(text.encode())
 
     def shown(self) -> None:
@@ -240,16 +241,14 @@ class Place:
         """Raises `OSError` if there is none, and `ValueError` if it is not good."""
         if not _exists(_SHOWN, self._fd) and self._has_been_shown():
             self.shown()
-        fd = os.open(_SHOWN, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
-        with os.fdopen(fd, "rb") as file:
-            if abs(time.time() - os.fstat(fd).st_mtime) > NOTE_SECONDS:
+        with os.fdopen(open_regular(_SHOWN, dir_fd=self._fd), "rb") as file:
+            if abs(time.time() - os.fstat(file.fileno()).st_mtime) > NOTE_SECONDS:
                 raise FileNotFoundError
             return _note_of(file.read(_MAX_NOTE_BYTES))
 
     def _has_been_shown(self) -> bool:
         """Whoever noted it was killed, before or behind the moment: what is not here is there."""
-        fd = os.open(_SHOWING, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._fd)
-        with os.fdopen(fd, "rb") as file:
+        with os.fdopen(open_regular(_SHOWING, dir_fd=self._fd), "rb") as file:
             _, number, tops = _note_of(file.read(_MAX_NOTE_BYTES))
         tree = os.open(str(number), _DIRECTORY_FLAGS, dir_fd=self._fd)
         try:
@@ -262,9 +261,8 @@ class Place:
         return sorted(int(name) for name in names if name.isdigit())
 
     def _received(self, number: int) -> dict[str, Receipt]:
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            fd = os.open(f"{number}{_RECEIPTS}", flags, dir_fd=self._fd)
+            fd = open_regular(f"{number}{_RECEIPTS}", dir_fd=self._fd)
         except FileNotFoundError:
             return {}
         try:

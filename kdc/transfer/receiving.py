@@ -26,6 +26,7 @@ from kdc.errors import (
     RefusedByPolicy,
     local_error,
 )
+from kdc.files.opening import open_regular
 from kdc.net.background import background
 from kdc.net.exit_status import complain, say
 from kdc.net.threads import in_thread
@@ -280,7 +281,7 @@ class Receiver:
 
 def _beginning(path: Path) -> bytes:
     try:
-        with open(path, "rb", opener=lambda p, f: os.open(p, f | os.O_NOFOLLOW)) as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             return file.read(_SHOWN_BYTES)
     except OSError:
         return b""

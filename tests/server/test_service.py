@@ -216,8 +216,8 @@ class StartTests(ServiceTestCase):
             (LocalIOError, "missing: No such file", directory / "missing", chain),
             (LocalIOError, "missing: No such file", good, directory / "missing"),
             (LocalIOError, "folder: Is a directory", directory / "folder", chain),
-            (LocalIOError, "fifo is no regular file", directory / "fifo", chain),
-            (LocalIOError, "fifo is no regular file", good, directory / "fifo"),
+            (LocalIOError, "fifo is not a regular file", directory / "fifo", chain),
+            (LocalIOError, "fifo is not a regular file", good, directory / "fifo"),
             (ConfigurationError, "exposed.pem can be read by others", exposed, chain),
             (ConfigurationError, "not a usable pair", junk, chain),
             (ConfigurationError, "not a usable pair", good, junk),
@@ -261,7 +261,7 @@ class StartTests(ServiceTestCase):
         (self.directory / "folder").mkdir()
         self.refused(LocalIOError, "folder: Is a directory", output=self.directory / "folder")
         os.mkfifo(self.directory / "fifo")
-        self.refused(LocalIOError, "fifo is no regular file", output=self.directory / "fifo")
+        self.refused(LocalIOError, "fifo is not a regular file", output=self.directory / "fifo")
         missing = self.directory / "no" / "out.txt"
         self.refused(LocalIOError, "out.txt: No such file", output=missing)
 

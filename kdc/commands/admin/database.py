@@ -6,10 +6,8 @@ What only one of the two ways needs is imported there: a command should start at
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ import attrs
 
 from kdc.admin.wire import ask, connect
 from kdc.errors import ConfigurationError, LocalIOError, local_error
-from kdc.files.private import open_regular
+from kdc.files.opening import open_regular
 
 if TYPE_CHECKING:
     from kdc.admin.principals import AdminAnswer, Context, Request
@@ -62,7 +60,7 @@ class AdminStore:
         from kdc.store.flatfile.base import Header
 
         try:
-            with open_regular(self.path) as file:
+            with os.fdopen(open_regular(self.path), "rb") as file:
                 header = Header.parse(file.readline(_MAX_LINE))
         except FileNotFoundError:
             header = None
@@ -165,16 +163,13 @@ class AdminStore:
     def audit(self, event: str, name: str, detail: str = "") -> None:
         """Note a change that no running KDC has noted."""
         from kdc.issuing.decisions import Audit
-        from kdc.server.audit_log import format_line
+        from kdc.server.audit_log import format_line, open_log
         from kdc.terminal import say
 
         path = self.output or self.path.with_name(f"{self.path.name}.audit")
         line = Audit(event, name, "local", f"{detail} by uid {os.getuid()}".strip())
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            with os.fdopen(os.open(path, flags | os.O_NONBLOCK, 0o600), "w") as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise OSError(errno.EINVAL, "")
+            with os.fdopen(open_log(path), "w") as file:
                 file.write(format_line(line, time.time()) + "\n")
         except OSError as error:
             say(f"{local_error(path, error)}: the change is made, but not noted there")

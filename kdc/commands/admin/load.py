@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from kdc.client.settings import absolute
 from kdc.commands.admin.command import AdminCommand
 from kdc.commands.options import whole_number
 from kdc.errors import ExitStatus, local_error
+from kdc.files.opening import open_regular
 from kdc.terminal import answer as tell
 from kdc.terminal import harmless, say
 
@@ -145,7 +147,8 @@ def _lines_of(path: Path) -> Iterator[str]:
     from kdc.store.portable import bounded_lines
 
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
+        fd = open_regular(path, follow=True)
+        with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
             yield from bounded_lines(file)
     except OSError as error:
         raise local_error(path, error) from None

@@ -13,6 +13,8 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 
+from kdc.files.opening import open_regular
+
 __all__ = ["Files", "read_all", "read_whole", "replace", "write_all"]
 
 _MODE = 0o600
@@ -23,8 +25,7 @@ class Files:
     """Thin: one method is one system call (two where the mode must be forced)."""
 
     def open(self, path: str, flags: int) -> int:
-        # Not blocking: somebody may have put a FIFO there.
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, _MODE)
+        return open_regular(path, flags, _MODE)
 
     def create(self, path: str) -> int:
         """Open a file that did not exist, 0600 whatever the umask."""

@@ -336,7 +336,7 @@ MUTANTS: list[Mutant] = [
         (
             "secrets",
             "a secret file is its owner's alone",
-            "            if stat.S_ISREG(mode) and others_can_read(path, mode):",
+            "            if private and stat.S_ISREG(mode) and others_can_read(path, mode):",
             "            if False:",
         ),
         (
@@ -353,16 +353,33 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "secrets",
-            "only regular files are read",
-            "    if not ours and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):",
-            "    if False:",
-        ),
-        ("secrets", "nobody is waited for", "wait = 0 if ours else os.O_NONBLOCK", "wait = 0"),
-        (
-            "secrets",
             "a small file is small",
             "    if len(content) > most:",
             "    if False:",
+        ),
+    ),
+    *of(
+        "kdc/files/opening.py",
+        "tests.files.test_opening",
+        (
+            "store 1",
+            "only regular files are opened",
+            "        if not stat.S_ISREG(kind):",
+            "        if False:",
+        ),
+        ("store 1", "nobody is waited for", "flags |= os.O_NONBLOCK | (", "flags |= 0 | ("),
+        ("store 1", "no link is followed", "(0 if follow else os.O_NOFOLLOW)", "0"),
+        (
+            "store 1",
+            "a descriptor of ours is another's only where a person says so",
+            "    if follow and flags & os.O_ACCMODE == os.O_RDONLY and",
+            "    if flags & os.O_ACCMODE == os.O_RDONLY and",
+        ),
+        (
+            "store 1",
+            "what was opened for us is not written to",
+            "    if follow and flags & os.O_ACCMODE == os.O_RDONLY and",
+            "    if follow and",
         ),
     ),
     *of(
@@ -371,14 +388,14 @@ MUTANTS: list[Mutant] = [
         (
             "secrets",
             "a key file is its owner's alone",
-            "os.O_EXCL | os.O_NOFOLLOW, 0o600)",
-            "os.O_EXCL | os.O_NOFOLLOW, 0o644)",
+            "os.O_EXCL | os.O_CLOEXEC, 0o600)",
+            "os.O_EXCL | os.O_CLOEXEC, 0o644)",
         ),
         (
             "secrets",
             "no key file is overwritten",
-            "os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW",
-            "os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW",
+            "os.O_CREAT | os.O_EXCL | os.O_CLOEXEC",
+            "os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC",
         ),
         ("secrets", "a key file is durable", "                os.fsync(fd)\n", ""),
         (

@@ -352,18 +352,6 @@ MUTANTS: list[Mutant] = [
         "tests.store.test_durability tests.store.test_flatfile tests.store.test_damage",
         (
             "store 1",
-            "no link is followed",
-            "flags | os.O_NOFOLLOW | os.O_CLOEXEC",
-            "flags | os.O_CLOEXEC",
-        ),
-        (
-            "store 1",
-            "nobody is waited for",
-            "os.O_CLOEXEC | os.O_NONBLOCK, _MODE",
-            "os.O_CLOEXEC, _MODE",
-        ),
-        (
-            "store 1",
             "a new file was not there",
             "os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND",
             "os.O_RDWR | os.O_CREAT | os.O_APPEND",

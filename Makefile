@@ -38,9 +38,10 @@ help:
 	@echo 'make docs         the API reference, build/docs/index.html'
 	@echo 'make slow-tests   all tests, and the ten that take longest'
 	@echo 'make fuzz         with SECONDS=60: inputs that are almost right, for all that reads from outside'
+	@echo 'make between      every attack at every byte between a client and its KDC'
 	@echo 'make simulate     with SEEDS=1000: a realm on a network and disks that fail'
 	@echo 'make mutants      take out each defence of a list: a test must notice; goes on where it stopped'
-	@echo 'make soak         with SCALE=1: a million requests; memory and descriptors stay flat'
+	@echo 'make soak         with SCALE=1: a million requests; memory, descriptors and objects stay flat'
 	@echo 'make release      with VERSION=X.Y.Z: news, version, checks, commit and tag; uploads nothing'
 	@echo 'make clean        remove whatever these made'
 
@@ -109,10 +110,13 @@ slow-tests: $(READY)
 	@$(BIN)/python -m tests.support.slowest tests
 
 # Attacks, docs/security.md: each prints the seed that shows a fault again.
-.PHONY: fuzz simulate mutants soak
+.PHONY: fuzz between simulate mutants soak
 SECONDS ?= 60
 fuzz: $(READY)
 	@$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS)
+
+between: $(READY)
+	@EVERY_ATTACK=1 $(BIN)/python -m twisted.trial --rterrors tests.hostile.test_between
 
 SEEDS ?= 1000
 simulate: $(READY)

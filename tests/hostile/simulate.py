@@ -40,6 +40,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 
+from kdc.channel._liveness import ANSWER_SECONDS
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.reception import Reception
@@ -73,7 +74,7 @@ __all__ = ["Broken", "World", "run"]
 PATH = "/store/pwd.txt"
 STEPS = 40
 # Longer than every deadline and back-off together.
-AGES_SECONDS = 1800.0
+AGES_SECONDS = ANSWER_SECONDS + 1800.0
 NAMES = ("bob", "dave")
 _LUCK = ("none", "some", "all")
 

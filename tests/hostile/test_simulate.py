@@ -9,6 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.hostile.simulate import Broken, World, run
 
 SEEDS = 15
+# A seed, and what was wrong when it was found.
+FOUND = {
+    4850: "both ends of a channel had ended, and an acknowledgement never came: for ever",
+}
 
 
 class SimulationTests(SynchronousTestCase):
@@ -19,6 +23,15 @@ class SimulationTests(SynchronousTestCase):
             counts += run(seed)
         for what in ("acknowledged", "changes acknowledged", "failed", "KDC crashed", "replayed"):
             self.assertGreater(counts[what], SEEDS, what)
+
+    def test_found(self) -> None:
+        """What was ever found stays mended."""
+        for seed in FOUND:
+            run(seed)
+
+    def test_the_same_again(self) -> None:
+        """A seed is one history: what it found can be looked at."""
+        self.assertEqual(run(SEEDS), run(SEEDS))
 
     def test_invariants(self) -> None:
         """What nobody sent, what comes twice, and a key that is lost are found."""

@@ -85,6 +85,7 @@ setup(
         "kdc.store",
         "kdc.store.flatfile",
         "kdc.transfer",
+        "kdc.relay",
         "kdc.tunnel",
         "twisted.plugins",
     ],

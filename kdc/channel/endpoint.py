@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
@@ -20,11 +17,13 @@ from zope.interface import implementer
 
 from kdc.channel._channel import ClosedEarly
 from kdc.channel._sender import SenderChannel
+from kdc.channel._ways import Ways
+from kdc.channel.reach import Reach
 from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.client import KDCClient
-from kdc.errors import PeerUnavailable
-from kdc.net.retry import backoff, reason_of
+from kdc.net.retry import backoff
 from kdc.protocol.kdc_exchange import Grant
+from kdc.protocol.relay import RELAY
 
 __all__ = ["ChannelClientEndpoint"]
 
@@ -37,15 +36,18 @@ class ChannelClientEndpoint:
     """A principal, by name.
 
     ``address`` is where to look for it instead of where the KDC says: a hint
-    only, since whoever answers has to prove who it is.  ``connect`` fires with
-    the application's protocol when the peer has done so, not when TCP is up; it
-    fails with a `KDCError`.
+    only, since whoever answers has to prove who it is.  So is the realm's relay,
+    where it is looked for too if ``reach`` allows it.  ``connect`` fires with
+    the application's protocol when the peer has shown who it is, not when TCP is
+    up; it fails with a `KDCError`.
     """
 
     client: KDCClient
     peer: str
     service: str = DEFAULT_SERVICE
     address: str = ""
+    reach: Reach = Reach.AUTO
+    relay: str = RELAY
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
@@ -53,11 +55,12 @@ class ChannelClientEndpoint:
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         reactor = self.client.reactor
         deadline = reactor.seconds() + _TRIES_SECONDS
+        ways = Ways(self.client, self.peer, self.reach, self.relay)
         attempt = 0
         while True:
             grant = await self.client.grant(self.peer)
             try:
-                return await self._present(grant, factory)
+                return await self._present(grant, factory, ways)
             except ClosedEarly:
                 # A receiver with too many newcomers closes just so.  Never the
                 # same key twice: the next try asks for another.
@@ -67,26 +70,12 @@ class ChannelClientEndpoint:
                     raise
                 await deferLater(reactor, pause)
 
-    async def _present(self, grant: Grant, factory: IProtocolFactory) -> IProtocol:
-        reactor, reply = self.client.reactor, grant.reply
-        address = self.address or reply.address
-        if not address or not reply.port:
-            raise PeerUnavailable(f"{grant.receiver} gave no address to be reached at")
-        kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-        endpoint = kind(reactor, address, reply.port)
+    async def _present(self, grant: Grant, factory: IProtocolFactory, ways: Ways) -> IProtocol:
+        place = self.address or grant.reply.address, grant.reply.port
         # A factory lives as long as its connection: it must not keep the session key.
-        sender = SenderChannel(grant, self.service, factory, reactor)
+        sender = SenderChannel(grant, self.service, factory, self.client.reactor)
         raw = Factory.forProtocol(lambda: sender)
         raw.noisy = False
-        try:
-            channel: Any = await endpoint.connect(raw)
-        except (ConnectError, ConnectionClosed, TimeoutError, OSError) as error:
-            # Reset before we came to write: it has too many newcomers, as in `_connect`.
-            reset = getattr(error, "osError", None) == errno.ECONNRESET
-            raise (ClosedEarly if reset else PeerUnavailable)(
-                f"{grant.receiver} cannot be reached at {address} port {reply.port}:"
-                f" {reason_of(error)}",
-                hint="is its receiver still running, and no firewall in between?",
-            ) from None
+        channel: Any = await ways.connect(raw, place)
         opened: IProtocol = await channel.opened
         return opened

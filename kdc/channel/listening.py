@@ -7,9 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.interfaces import IProtocolFactory
 
+from kdc.channel.reach import Direct, Reach, Way
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.reception import Reception
+from kdc.channel.relayed import Relayed
 from kdc.channel.services import Service
 from kdc.client.client import KDCClient
 from kdc.errors import KDCError
@@ -17,6 +20,7 @@ from kdc.net import clock
 from kdc.net.sockets import listen_at
 from kdc.net.waiting import Waiters
 from kdc.protocol.handshake import Epochs
+from kdc.protocol.relay import RELAY
 
 __all__ = ["Listening"]
 
@@ -29,6 +33,8 @@ class Listening:
     the address that senders are told, empty for the one the KDC sees.
     ``status`` is given one line for people whenever something changes;
     `reachable` returns when senders can reach us for the first time.
+    ``reach`` says whether the realm's relay is used, whose name is ``relay``.
+    ``front`` makes what the port is given of what takes channels there.
     """
 
     def __init__(
@@ -39,6 +45,9 @@ class Listening:
         *,
         advertise: str = "",
         status: Callable[[str], None] = lambda line: None,
+        reach: Reach = Reach.AUTO,
+        relay: str = RELAY,
+        front: Callable[[ChannelListener], IProtocolFactory] = lambda listener: listener,
     ) -> None:
         self.services = services
         self._reachable: bool | Exception = False
@@ -47,6 +56,8 @@ class Listening:
         self._listen = listen
         self._advertise = advertise
         self._status = status
+        self._reach = reach
+        self._relay = relay
         self._listener = ChannelListener(
             client.keys.realm,
             services,
@@ -54,6 +65,7 @@ class Listening:
             random=os.urandom,
             now_milliseconds=clock.milliseconds,
         )
+        self._front = front(self._listener)
         self._port: Any = None
         self._reception: Reception | None = None
 
@@ -77,7 +89,7 @@ class Listening:
         self._port = await listen_at(
             self._client.reactor,
             self._listen,
-            self._listener,
+            self._front,
             "is another receiver using that port? choose one with --listen",
         )
 
@@ -88,10 +100,25 @@ class Listening:
             self._listener,
             port=self.port_number,
             address=self._advertise,
+            way=self._way(),
             begun=self._begun,
             lost=self._lost,
         )
         await self._reception.run()
+
+    def _way(self) -> Way:
+        place = self._advertise, self.port_number
+        if self._reach is Reach.DIRECT:
+            return Direct(*place)
+        return Relayed(
+            self._client,
+            self._listener,
+            self._reach,
+            address=place[0],
+            port=place[1],
+            relay=self._relay,
+            status=self._status,
+        )
 
     async def reachable(self) -> None:
         """Return when the KDC knows where we are; raises what `failed` was told."""

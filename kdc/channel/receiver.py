@@ -17,6 +17,7 @@ from kdc.channel.transport import PrincipalAddress
 from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.limits import ConnectionLimiter, Rate, TokenBuckets
 from kdc.net import clock
+from kdc.net.newcomers import DISPLACED_SECONDS, Newcomers
 from kdc.net.sockets import host_of
 from kdc.net.waiting import Waiters
 from kdc.protocol.codec import FrameBuffer
@@ -26,9 +27,6 @@ from kdc.protocol.records import RecordStream
 __all__ = ["ChannelListener"]
 
 PRESENT_SECONDS = 5.0
-# A burst of connections is taken before what they sent is read: a moment more, for so many.
-DISPLACED_SECONDS = 0.5
-_MAX_DISPLACED = 64
 _MAX_UNPROVEN = 64
 _MAX_UNPROVEN_PER_ADDRESS = 8
 # So many channels of one sender at a time: each costs descriptors and memory here.
@@ -40,10 +38,11 @@ _TOLD = Rate(10, 1, 200)
 class _ReceiverChannel(Channel):
     """The side that was asked for; the application learns of it once a record has opened."""
 
-    def __init__(self, listener: ChannelListener, address: str) -> None:
+    def __init__(self, listener: ChannelListener, address: str, port: int) -> None:
         super().__init__(listener.timers, FrameBuffer(MAX_PRESENT))
         self._listener = listener
         self._address = address
+        self._port = port
         self._sender = ""
 
     def connectionMade(self) -> None:
@@ -55,6 +54,9 @@ class _ReceiverChannel(Channel):
         super().connectionLost(reason)
 
     def _shake(self, body: bytes) -> None:
+        if self._listener.dialled(body):
+            self.fail(PeerUnavailable("that was the relay, to see whether it gets here"))
+            return
         accepted = self._listener.accept(self, body)
         self._sender = accepted.sender
         self._stream = accepted.stream
@@ -64,10 +66,7 @@ class _ReceiverChannel(Channel):
 
     def _first_data(self, data: bytes) -> None:
         self._deadline.cancel()
-        raw = cast(Any, self.transport).getPeer()
-        peer = PrincipalAddress(
-            self._sender, self._listener.realm, self._address, getattr(raw, "port", 0)
-        )
+        peer = PrincipalAddress(self._sender, self._listener.realm, self._address, self._port)
         status, application = self._listener.choose(data, peer)
         stream = cast(RecordStream, self._stream)
         cast(Any, self.transport).writeSequence(stream.send_data(bytes([status])))
@@ -133,51 +132,38 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         self.services = services
         self.epochs = Epochs()
         self.timers = timers
-        self.limiter: ConnectionLimiter[_ReceiverChannel] = limiter or ConnectionLimiter(
-            _MAX_UNPROVEN, _MAX_UNPROVEN_PER_ADDRESS
+        self.newcomers: Newcomers[_ReceiverChannel] = Newcomers(
+            limiter or ConnectionLimiter(_MAX_UNPROVEN, _MAX_UNPROVEN_PER_ADDRESS)
         )
         self.due: Callable[[], None] = lambda: None
+        # Whether a first message is no sender's, but a relay's that was asked to come here.
+        self.dialled: Callable[[bytes], bool] = lambda body: False
         self._random = random
         self._most = most
         self._answered: Counter[str] = Counter()
         self._now = now_milliseconds
         self._told = TokenBuckets(_TOLD, capacity=1)
         self._untold = 0
-        self._displaced: dict[_ReceiverChannel, None] = {}
         self._channels: set[_ReceiverChannel] = set()
         self._idle = Waiters()
 
     def buildProtocol(self, addr: Any) -> _ReceiverChannel:
         address = host_of(addr)
-        channel = _ReceiverChannel(self, address)
-        displaced = self.limiter.admit(channel, address)
-        if displaced is not None:
-            self._displace(displaced)
+        channel = _ReceiverChannel(self, address, getattr(addr, "port", 0))
+        self.newcomers.admit(channel, address)
         return channel
-
-    def _displace(self, channel: _ReceiverChannel) -> None:
-        self._displaced[channel] = None
-        channel.displaced()
-        if len(self._displaced) > _MAX_DISPLACED:
-            first = next(iter(self._displaced))
-            del self._displaced[first]
-            first.crowded_out()
 
     def accept(self, channel: _ReceiverChannel, body: bytes) -> Accepted:
         now = self._now()
         accepted = self.epochs.accept(
             body, now_milliseconds=now, allow=self._has_room, random=self._random
         )
-        self._proved(channel)
+        self.newcomers.release(channel)
         self._answered[accepted.sender] += 1
         current = self.epochs.current
         if current is not None and current.due(now):
             self.due()
         return accepted
-
-    def _proved(self, channel: _ReceiverChannel) -> None:
-        self.limiter.release(channel)
-        self._displaced.pop(channel, None)
 
     def _allowed(self, sender: str) -> bool:
         return any(service.allow(sender) for service in self.services.values())
@@ -216,7 +202,7 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         self._channels.add(channel)
 
     def forget(self, channel: _ReceiverChannel, sender: str) -> None:
-        self._proved(channel)
+        self.newcomers.release(channel)
         if sender:
             self._answered[sender] -= 1
             if not self._answered[sender]:

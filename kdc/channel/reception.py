@@ -9,6 +9,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from twisted.logger import Logger
 
+from kdc.channel.reach import Direct, Way
 from kdc.channel.receiver import ChannelListener
 from kdc.client.client import KDCClient
 from kdc.client.link import KDCLink
@@ -37,9 +38,9 @@ class Reception:
     """Keeps ``listener`` reachable under the client's name.
 
     ``port`` is where the listener listens; ``address`` what senders are told,
-    empty for the address that the KDC sees.  ``begun`` is called whenever the
-    KDC begins an epoch for us, ``lost`` with why it cannot be reached now and
-    after how many seconds it will be tried again.
+    empty for the address that the KDC sees; or both come from ``way``.
+    ``begun`` is called whenever the KDC begins an epoch for us, ``lost`` with why
+    it cannot be reached now and after how many seconds it will be tried again.
     """
 
     log = Logger()
@@ -52,13 +53,14 @@ class Reception:
         port: int,
         address: str = "",
         random: Callable[[int], bytes] = os.urandom,
+        way: Way | None = None,
         begun: Callable[[], None] = lambda: None,
         lost: Callable[[KDCError, float], None] = lambda error, seconds: None,
     ) -> None:
         self._client = client
         self._listener = listener
-        self._port = port
-        self._address = address
+        self._way = way or Direct(address, port)
+        self._announced = address, port
         self._random = random
         self._begun = begun
         self._lost = lost
@@ -84,6 +86,7 @@ class Reception:
                     await self._stay()
                 except _FATAL:
                     self._listener.epochs.clear()
+                    self._way.holds([])
                     raise
                 except KDCError as error:
                     if self._stopped:
@@ -98,6 +101,7 @@ class Reception:
     def stop(self) -> None:
         """Leave the KDC; channels that are open go on."""
         self._stopped = True
+        self._way.stop()
         if self._link is not None:
             self._link.close()
         self._wake.release()
@@ -107,7 +111,8 @@ class Reception:
         if self._stopped:
             self._link.close()
             return
-        self._listener.due = self._wake.release
+        self._listener.due = self._way.changed = self._wake.release
+        await self._way.ready()
         await self._renew()
         self._begun()
 
@@ -116,9 +121,8 @@ class Reception:
         static = X25519PrivateKey.from_private_bytes(self._random(32))
         sent = clock.milliseconds()
         link = self._living
-        reply = await link.receive_under(
-            static.public_key().public_bytes_raw(), self._address, self._port
-        )
+        place = self._announced = self._way.place
+        reply = await link.receive_under(static.public_key().public_bytes_raw(), *place)
         keys = self._client.keys
         epoch = Epoch(
             realm=keys.realm,
@@ -136,7 +140,8 @@ class Reception:
         link = self._living
         while link.alive and not self._stopped:
             _ = link.lost.addBoth(self._wakeup)
-            await self._sleep(_RENEW_SECONDS)
+            if self._way.place == self._announced:
+                await self._sleep(_RENEW_SECONDS)
             if link.alive and not self._stopped:
                 await self._renew()
         if link.superseded:
@@ -153,6 +158,7 @@ class Reception:
     def _forget(self) -> None:
         """Forget the keys of old epochs when their time has come, also if nobody comes then."""
         remaining = self._listener.epochs.forget(clock.milliseconds())
+        self._way.holds(self._listener.epochs.ids)
         if remaining is not None:
             self._forgetting.within(remaining / 1000, self._forget)
 

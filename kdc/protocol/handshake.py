@@ -245,6 +245,14 @@ class Epochs:
     def current(self) -> Epoch | None:
         return self._current
 
+    @property
+    def ids(self) -> list[bytes]:
+        """Which epochs a sender may present himself to, the current one first."""
+        return [epoch.epoch_id for epoch in self._living()]
+
+    def knows(self, epoch_id: bytes) -> bool:
+        return epoch_id in self.ids
+
     def begin(self, epoch: Epoch, now_milliseconds: int) -> None:
         """Make ``epoch`` the current one; the one before lives L seconds more."""
         self.retire(now_milliseconds)
@@ -299,9 +307,13 @@ class Epochs:
         epoch = self._find(epoch_id)
         return epoch.open_ticket(sealed, proof, now_milliseconds=now_milliseconds, allow=allow)
 
+    def _living(self) -> list[Epoch]:
+        current = [] if self._current is None else [self._current]
+        return current + [epoch for epoch, _ in self._retired]
+
     def _find(self, epoch_id: bytes) -> Epoch:
-        for epoch in (self._current, *(epoch for epoch, _ in self._retired)):
-            if epoch is not None and epoch.epoch_id == epoch_id:
+        for epoch in self._living():
+            if epoch.epoch_id == epoch_id:
                 return epoch
         raise _refused("the epoch is not one of ours")
 

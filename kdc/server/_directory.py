@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.channel.listening import Listening
+from kdc.channel.reach import Reach
 from kdc.channel.services import Service
 from kdc.channel.transport import ChannelTransport
 from kdc.client.client import KDCClient
@@ -134,6 +135,7 @@ class Directory:
             {SERVICE: Service(self.answers)},
             self.settings.listen,
             status=self._status,
+            reach=Reach.DIRECT,
         )
         # Whatever a port needs, it is bound, or not, before this returns.
         binding = Deferred.fromCoroutine(self._listening.bind())

@@ -22,7 +22,8 @@ from kdc.client.settings import ClientSettings
 from kdc.errors import ConfigurationError
 from kdc.net.exit_status import say
 from kdc.net.sockets import listen_at
-from kdc.tunnel.splice import Relay, expose_factory, forward_factory, join_to
+from kdc.net.splice import SpliceEnd
+from kdc.tunnel.splice import expose_factory, forward_factory, join_to
 
 __all__ = ["Exposed", "Forwarded", "TunnelSettings", "Tunnels", "pipe"]
 
@@ -141,7 +142,7 @@ def _place(address: Any) -> str:
     return f"{address.host} port {address.port}"
 
 
-class _StandardStreams(Relay):
+class _StandardStreams(SpliceEnd):
     """Standard input and output.
 
     Their transport loses its two halves one by one, and says so; but when the
@@ -176,7 +177,7 @@ async def pipe(client: KDCClient, settings: ClientSettings, peer: str, service: 
     await enter(client, settings, 0)
     ended: Deferred[None] = Deferred()
     target = ChannelClientEndpoint(client, peer, service)
-    local = _StandardStreams(gone=lambda relay, reason: ended.callback(None))
+    local = _StandardStreams(gone=lambda end, reason: ended.callback(None))
     StandardIO(local, reactor=client.reactor)
     failed = await join_to(local, cast(Any, target))
     if failed is not None:

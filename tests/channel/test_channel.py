@@ -189,7 +189,7 @@ class OpeningTests(ChannelTestCase):
         self.assertEqual((len(thief.received), never.made), (50, 0))
         self.network.advance(10)
         self.failureResultOf(channel.opened, PeerUnavailable)
-        self.assertEqual(len(self.listener.limiter), 0)
+        self.assertEqual(len(self.listener.newcomers.limiter), 0)
 
     def test_no_answer(self) -> None:
         """A receiver that never answers costs ten seconds, and the error says so."""
@@ -311,10 +311,10 @@ class ServiceTests(ChannelTestCase):
         """Section 10: a connection is a stranger's until m2, not until its first record."""
         self.offer(Recorder())
         wire = self.dial(channel := self.sender(Recorder()))
-        self.assertEqual(len(self.listener.limiter), 1)
+        self.assertEqual(len(self.listener.newcomers.limiter), 1)
         wire.peer.stalled = True
         self.network.settle()
-        self.assertEqual((len(wire.peer.sent), len(self.listener.limiter)), (50, 0))
+        self.assertEqual((len(wire.peer.sent), len(self.listener.newcomers.limiter)), (50, 0))
         self.network.advance(11)
         self.failureResultOf(channel.opened)
         self.network.advance(20)
@@ -954,7 +954,7 @@ class HostileTests(ChannelTestCase):
             self.network.advance(6)
             self.assertEqual(stranger.received, b"", garbage[:10])
             self.assertIsNotNone(stranger.lost)
-        self.assertEqual(len(self.listener.limiter), 0)
+        self.assertEqual(len(self.listener.newcomers.limiter), 0)
         self.assert_quiet()
         self.assert_well()
 
@@ -1005,7 +1005,7 @@ class HostileTests(ChannelTestCase):
         self.assertTrue(all(wire.connected for _, wire in senders))
         self.pair(Recorder(), Recorder())  # who proves at once gets in
         self.network.advance(6)
-        self.assertEqual(len(self.listener.limiter), 0)
+        self.assertEqual(len(self.listener.newcomers.limiter), 0)
         self.assert_well()
 
     def turns(self) -> None:
@@ -1041,7 +1041,7 @@ class HostileTests(ChannelTestCase):
             for _ in range(100):
                 self.dial(Recorder()).abortConnection()
                 self.network.settle()
-        self.assertEqual(len(self.listener.limiter), 0)
+        self.assertEqual(len(self.listener.newcomers.limiter), 0)
         self.assertEqual(captured, [])
         self.assert_quiet()
 

@@ -22,7 +22,7 @@ PACKAGES = (
     ("kdc.store",),
     ("kdc.issuing", "kdc.admin", "kdc.client"),
     ("kdc.channel",),
-    ("kdc.transfer", "kdc.tunnel"),
+    ("kdc.transfer", "kdc.tunnel", "kdc.relay"),
     ("kdc.server", "kdc.api", "kdc.aio"),
     ("kdc.endpoint_strings",),
     ("kdc.commands",),
@@ -45,6 +45,7 @@ RULES = (
             "kdc.channel",
             "kdc.transfer",
             "kdc.tunnel",
+            "kdc.relay",
             "kdc.api",
             "kdc.commands.client",
         ),
@@ -57,7 +58,7 @@ RULES = (
         "what the KDC decides does not depend on which store there is",
     ),
     (
-        ("kdc.transfer", "kdc.tunnel"),
+        ("kdc.transfer", "kdc.tunnel", "kdc.relay"),
         (
             *("kdc.protocol.messages", "kdc.protocol.tickets", "kdc.protocol.noise"),
             *("kdc.protocol.handshake", "kdc.protocol.kdc_exchange"),

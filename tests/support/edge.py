@@ -22,6 +22,8 @@ from twisted.internet.error import (
     ConnectionDone,
     ConnectionLost,
     ConnectionRefusedError,
+    TCPTimedOutError,
+    UserError,
 )
 from twisted.internet.interfaces import (
     IConsumer,
@@ -291,6 +293,8 @@ class Network(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.ports: dict[tuple[str, int], _Port] = {}
+        # Hosts behind something that lets nothing in, and answers nothing.
+        self.silent: set[str] = set()
         self.wires: list[Wire] = []
         self._next_port = 32768
 
@@ -364,6 +368,10 @@ class Host:
     ) -> Any:
         connector: Any = _Connector(host, port)
         factory.doStart()
+        if host in self.network.silent and host != self.address:
+            factory.startedConnecting(connector)
+            connector.wait(self.network, timeout, factory)
+            return connector
         try:
             self.network.connect(
                 self.address, host, port, factory.buildProtocol(_address(host, port))
@@ -373,16 +381,30 @@ class Host:
         return connector
 
 
-@attrs.frozen
+@attrs.define
 class _Connector:
     host: str
     port: int
+    _late: Any = None
+    _factory: Any = None
+
+    def wait(self, network: Network, seconds: float, factory: Any) -> None:
+        """Nothing is heard of it until the time is up."""
+        self._factory = factory
+        self._late = network.callLater(seconds, self._fail, TCPTimedOutError())
+
+    def _fail(self, error: Exception) -> None:
+        self._late = None
+        self._factory.clientConnectionFailed(self, Failure(error))
 
     def getDestination(self) -> Any:
         return _address(self.host, self.port)
 
     def stopConnecting(self) -> None:
-        raise RuntimeError("it is connected, or refused, at once")
+        if self._late is None:
+            raise RuntimeError("it is connected, or refused, at once")
+        self._late.cancel()
+        self._fail(UserError())
 
 
 # what connects

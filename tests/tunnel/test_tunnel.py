@@ -13,8 +13,9 @@ from zope.interface.verify import verifyObject
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.services import Service
 from kdc.errors import KDCError
+from kdc.net.splice import SpliceEnd
 from kdc.protocol.records import EVEN_DATA
-from kdc.tunnel.splice import Relay, expose_factory, forward_factory
+from kdc.tunnel.splice import expose_factory, forward_factory
 from tests.support.edge import KDC, EdgeTestCase, HalfRecorder, Recorder, Wire, factory_of
 
 HERE = "127.0.0.1"
@@ -313,11 +314,11 @@ class TunnelTests(EdgeTestCase):
 class RelayTests(EdgeTestCase):
     def test_half_closeable(self) -> None:
         """A relay hears of half-closes."""
-        self.assertTrue(verifyObject(IHalfCloseableProtocol, Relay()))
+        self.assertTrue(verifyObject(IHalfCloseableProtocol, SpliceEnd()))
 
     def test_reader_gone(self) -> None:
         """A transport that only says that nobody reads it any more: the other end is cut."""
-        one, two = Relay(), Relay()
+        one, two = SpliceEnd(), SpliceEnd()
         ends = [Recorder(), Recorder()]
         for number, (relay, end) in enumerate(zip((one, two), ends, strict=True)):
             self.network.listen(HERE, 7000 + number, factory_of(end))

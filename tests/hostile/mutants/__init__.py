@@ -14,6 +14,7 @@ from tests.hostile.mutants import (
     _client,
     _issuing,
     _protocol,
+    _relay,
     _server,
     _store,
     _transfer,
@@ -33,4 +34,5 @@ MUTANTS: list[Mutant] = [
     *_channel.MUTANTS,
     *_server.MUTANTS,
     *_transfer.MUTANTS,
+    *_relay.MUTANTS,
 ]

@@ -77,8 +77,8 @@ MUTANTS: list[Mutant] = [
         (
             "4.2",
             "the time of a 307 is noted before it is sent",
-            "        sent = clock.milliseconds()\n        link = self._living\n        reply = await link.receive_under(\n            static.public_key().public_bytes_raw(), self._address, self._port\n        )\n",
-            "        link = self._living\n        reply = await link.receive_under(\n            static.public_key().public_bytes_raw(), self._address, self._port\n        )\n        sent = clock.milliseconds()\n",
+            "        reply = await link.receive_under(static.public_key().public_bytes_raw(), *place)\n",
+            "        reply = await link.receive_under(static.public_key().public_bytes_raw(), *place)\n        sent = clock.milliseconds()\n",
         ),
         (
             "4.2",
@@ -193,13 +193,13 @@ MUTANTS: list[Mutant] = [
         (
             "10",
             "a newcomer counts until message 2, and no longer",
-            "        self._proved(channel)\n        self._answered",
+            "        self.newcomers.release(channel)\n        self._answered",
             "        self._answered",
         ),
         (
             "10",
             "who has left does not count",
-            "    def forget(self, channel: _ReceiverChannel, sender: str) -> None:\n        self._proved(channel)\n",
+            "    def forget(self, channel: _ReceiverChannel, sender: str) -> None:\n        self.newcomers.release(channel)\n",
             "    def forget(self, channel: _ReceiverChannel, sender: str) -> None:\n",
         ),
         (

@@ -76,8 +76,8 @@ MUTANTS: list[Mutant] = [
         (
             "5.2",
             "an epoch that is kept, and this one",
-            "if epoch is not None and epoch.epoch_id == epoch_id:",
-            "if epoch is not None:",
+            "            if epoch.epoch_id == epoch_id:\n                return epoch",
+            "            return epoch",
         ),
         (
             "5.2",

@@ -1,0 +1,1 @@
+"""Carries channels of receivers that cannot be reached; sees no more than the network does."""

@@ -1,0 +1,178 @@
+"""Who is linked, which epochs are whose, and who waits for whom.  Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import attrs
+
+from kdc.errors import RefusedByPolicy
+from kdc.limits import address_prefix
+from kdc.protocol.relay import TOKEN_BYTES, Verdict
+from kdc.relay.limits import RelayLimits
+
+__all__ = ["Owns", "Registry"]
+
+L = TypeVar("L")
+S = TypeVar("S")
+# Whether an epoch is this principal's; None where nobody here can know.
+Owns = Callable[[str, bytes], bool | None]
+
+
+@attrs.define
+class _Linked:
+    principal: str
+    address: str
+    claimed: set[bytes] = attrs.field(factory=set, repr=False)
+
+
+@attrs.frozen
+class _Joining:
+    """One sender, from when its receiver was called to when it is gone."""
+
+    principal: str
+    address: str
+    token: bytes = attrs.field(repr=False)
+
+
+class Registry(Generic[L, S]):
+    """``L`` is what a link is to the caller, ``S`` what a sender is; ``now`` is in milliseconds.
+
+    ``owns`` is asked of every claim.  Where it cannot tell, the first claim
+    holds for as long as its link lives: who claims another's epoch gains that
+    the other is not reached, and nothing else.
+    """
+
+    def __init__(
+        self,
+        limits: RelayLimits,
+        random: Callable[[int], bytes],
+        owns: Owns = lambda principal, epoch_id: None,
+    ) -> None:
+        self.limits = limits
+        self._random = random
+        self._owns = owns
+        self._links: dict[L, _Linked] = {}
+        self._linked: Counter[str] = Counter()
+        self._linked_from: Counter[str] = Counter()
+        self._claims: dict[bytes, L] = {}
+        self._joining: dict[S, _Joining] = {}
+        self._joined: Counter[str] = Counter()
+        self._joined_from: Counter[str] = Counter()
+        self._waiting: dict[bytes, tuple[S, int]] = {}
+
+    @property
+    def links(self) -> int:
+        return len(self._links)
+
+    @property
+    def joined(self) -> int:
+        return len(self._joining)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    # links and what they claim
+
+    def link(self, link: L, principal: str, address: str) -> None:
+        """Take one more; raises `RefusedByPolicy`."""
+        prefix = address_prefix(address)
+        _refuse_at(len(self._links), self.limits.links, "receivers are linked")
+        _refuse_at(
+            self._linked[principal], self.limits.links_per_principal, f"links of {principal}"
+        )
+        _refuse_at(self._linked_from[prefix], self.limits.links_per_address, f"links from {prefix}")
+        self._links[link] = _Linked(principal, prefix)
+        self._linked[principal] += 1
+        self._linked_from[prefix] += 1
+
+    def unlink(self, link: L) -> None:
+        """It is gone, and with it all that it had claimed; who is joined stays so."""
+        linked = self._links.pop(link, None)
+        if linked is None:
+            return
+        _less(self._linked, linked.principal)
+        _less(self._linked_from, linked.address)
+        for epoch_id in linked.claimed:
+            del self._claims[epoch_id]
+
+    def claim(self, link: L, epoch_id: bytes) -> int:
+        """Send those to ``link`` who want this epoch; return a `Verdict`."""
+        linked = self._links[link]
+        holder = self._claims.get(epoch_id)
+        if holder is link:
+            return Verdict.YES
+        if len(linked.claimed) >= self.limits.epochs_per_link:
+            return Verdict.TOO_MANY
+        owned = self._owns(linked.principal, epoch_id)
+        if owned is None:
+            # A link of one's own that is dead, and not known to be, holds nobody up.
+            owned = holder is None or self._links[holder].principal == linked.principal
+        if not owned:
+            return Verdict.NOT_YOURS
+        if holder is not None:
+            self.release(holder, epoch_id)
+        linked.claimed.add(epoch_id)
+        self._claims[epoch_id] = link
+        return Verdict.YES
+
+    def release(self, link: L, epoch_id: bytes) -> None:
+        """Forget a claim of ``link``, if that is one."""
+        if self._claims.get(epoch_id) is link:
+            del self._claims[epoch_id]
+            self._links[link].claimed.discard(epoch_id)
+
+    def holder(self, epoch_id: bytes) -> L | None:
+        """Whom to call for this epoch."""
+        return self._claims.get(epoch_id)
+
+    def principal_of(self, link: L) -> str:
+        return self._links[link].principal
+
+    # senders, and those who come for them
+
+    def call(self, link: L, sender: S, address: str, now: int) -> bytes:
+        """Count a sender that wants ``link``; return the token to come with.
+
+        Raises `RefusedByPolicy`.
+        """
+        principal, prefix = self._links[link].principal, address_prefix(address)
+        limits = self.limits
+        _refuse_at(len(self._joining), limits.joined, "connections are joined")
+        _refuse_at(self._joined[principal], limits.joined_per_principal, f"joined to {principal}")
+        _refuse_at(self._joined_from[prefix], limits.joined_per_address, f"joined from {prefix}")
+        token = self._random(TOKEN_BYTES)
+        self._joining[sender] = _Joining(principal, prefix, token)
+        self._joined[principal] += 1
+        self._joined_from[prefix] += 1
+        self._waiting[token] = sender, now + round(1000 * limits.token_seconds)
+        return token
+
+    def come(self, token: bytes, now: int) -> S | None:
+        """Return the sender that this token was made for, once and in time only."""
+        sender, until = self._waiting.pop(token, (None, now))
+        return sender if now <= until else None
+
+    def forget(self, sender: S) -> None:
+        """It is gone, joined or not."""
+        joining = self._joining.pop(sender, None)
+        if joining is None:
+            return
+        self._waiting.pop(joining.token, None)
+        _less(self._joined, joining.principal)
+        _less(self._joined_from, joining.address)
+
+
+def _refuse_at(count: int, most: int, what: str) -> None:
+    if count >= most:
+        raise RefusedByPolicy(f"as many as are allowed: {count} {what}")
+
+
+def _less(counter: Counter[str], key: str) -> None:
+    """One less, and nothing is kept of those with none."""
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]

@@ -1,0 +1,43 @@
+"""What a relay lets others cost it."""
+
+from __future__ import annotations
+
+import attrs
+
+from kdc.limits import Rate
+
+__all__ = ["RelayLimits"]
+
+
+@attrs.frozen
+class RelayLimits:
+    """Every one can be configured; none but ``bytes_per_second`` (0: off) can be removed.
+
+    Who comes when one is reached is refused; whoever is there already notices
+    nothing.  ``joined`` are pairs of connections, those included that still wait
+    for their receiver; ``joined_per_address`` counts the sender's.
+    """
+
+    links: int = 4096
+    links_per_principal: int = 4
+    links_per_address: int = 1024
+    epochs_per_link: int = 16
+    joined: int = 1024
+    joined_per_principal: int = 256
+    joined_per_address: int = 256
+    bytes_per_second: int = 0  # per receiving principal
+    idle_seconds: float = 900.0
+    first_seconds: float = 5.0
+    token_seconds: float = 10.0
+    unproven: int = 512
+    unproven_per_address: int = 64
+    dials_per_minute: int = 6  # per principal
+
+    @property
+    def dials(self) -> Rate:
+        return Rate(self.dials_per_minute, 60, self.dials_per_minute)
+
+    @property
+    def carried(self) -> Rate:
+        # More than is read at a time: what is taken beyond it would not be held against anybody.
+        return Rate(self.bytes_per_second, 1, max(self.bytes_per_second, 1 << 20))

@@ -1,0 +1,155 @@
+"""A relay: whoever can reach it can also be reached, through it.
+
+An ordinary receiver, with a key of its own, to which other receivers open a
+channel (the link); and, at the same port, the connections that are brought
+together.  It is trusted with nothing: to those whose channels it carries it is
+a piece of the network (docs/protocol.md section 6.6).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+from twisted.internet.defer import TimeoutError
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import ConnectError, ConnectionClosed
+from twisted.internet.protocol import Factory, Protocol
+from twisted.logger import Logger
+
+from kdc.channel.listening import Listening
+from kdc.channel.reach import Reach
+from kdc.channel.receiver import ChannelListener
+from kdc.channel.services import Service
+from kdc.client.client import KDCClient
+from kdc.limits import Rate, TokenBuckets
+from kdc.net import clock
+from kdc.protocol.relay import SERVICE, dial_back
+from kdc.relay._links import LinkEnd, Links
+from kdc.relay._port import Joined, Port
+from kdc.relay._registry import Owns, Registry
+from kdc.relay.limits import RelayLimits
+
+__all__ = ["Figures", "Relay", "RelaySettings"]
+
+DIAL_SECONDS = 3.0
+# What is told in the log of those who come and go: enough to see what goes on.
+_TOLD = Rate(10, 1, 200)
+
+
+@attrs.frozen
+class RelaySettings:
+    """``listen``: a Twisted endpoint string; ``advertise``: the address that others are told."""
+
+    listen: str
+    advertise: str = ""
+    limits: RelayLimits = attrs.field(factory=RelayLimits)
+
+
+@attrs.frozen
+class Figures:
+    """What there is at the moment, and what was carried since the start."""
+
+    links: int
+    joined: int
+    waiting: int
+    bytes: int
+
+
+class Relay:
+    """Serves from `bind` and `run` to `close`, under the name of ``client``.
+
+    ``owns`` says whose an epoch is, where that can be known.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        client: KDCClient,
+        settings: RelaySettings,
+        *,
+        owns: Owns = lambda principal, epoch_id: None,
+        status: Callable[[str], None] = lambda line: None,
+        random: Callable[[int], bytes] = os.urandom,
+        now_milliseconds: Callable[[], int] = clock.milliseconds,
+    ) -> None:
+        self._client = client
+        self._now = now_milliseconds
+        self._told = TokenBuckets(_TOLD, capacity=1)
+        registry: Registry[LinkEnd, Joined] = Registry(settings.limits, random, owns)
+        self._registry = registry
+        self._links = Links(
+            registry, self._dial, timers=client.reactor, now=now_milliseconds, tell=self._tell
+        )
+        self._listening = Listening(
+            client,
+            {SERVICE: Service(self._links)},
+            settings.listen,
+            advertise=settings.advertise,
+            status=status,
+            reach=Reach.DIRECT,
+            front=self._front,
+        )
+
+    @property
+    def figures(self) -> Figures:
+        registry = self._registry
+        return Figures(registry.links, registry.joined, registry.waiting, self._port.bytes)
+
+    async def bind(self) -> None:
+        """Take the port; raises `LocalIOError` or `ConfigurationError`."""
+        await self._listening.bind()
+
+    @property
+    def port_number(self) -> int:
+        return self._listening.port_number
+
+    async def run(self) -> None:
+        """Be there until `close`; raises `KDCError` when there is no point in going on."""
+        await self._listening.run()
+
+    async def close(self) -> None:
+        """Leave the KDC, and break off all that is carried."""
+        await self._listening.close()
+        self._links.close_all()
+        self._port.close_all()
+        self._client.close()
+
+    def _front(self, listener: ChannelListener) -> Port:
+        """What the port is given: it tells links from what is to be carried."""
+        self._port = Port(
+            self._registry,
+            listener,
+            timers=self._client.reactor,
+            now=self._now,
+            tell=self._tell,
+        )
+        return self._port
+
+    async def _dial(self, host: str, port: int, nonce: bytes) -> bool:
+        """Show ``nonce`` at a receiver's own port; say whether there was anybody."""
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        factory = Factory.forProtocol(lambda: _Showing(nonce))
+        factory.noisy = False
+        try:
+            await kind(self._client.reactor, host, port, timeout=DIAL_SECONDS).connect(factory)
+        except (ConnectError, ConnectionClosed, TimeoutError, OSError):
+            return False
+        return True
+
+    def _tell(self, line: str) -> None:
+        if not self._told.take(None, self._now()):
+            self.log.info("{line}", line=line)
+
+
+class _Showing(Protocol):
+    def __init__(self, nonce: bytes) -> None:
+        self._nonce = nonce
+
+    def connectionMade(self) -> None:
+        transport: Any = self.transport
+        transport.write(dial_back(self._nonce))
+        transport.loseConnection()

@@ -1,0 +1,104 @@
+"""docs/protocol.md section 6.6: what keeps a relay from harm, and others from a relay."""
+
+from __future__ import annotations
+
+from tests.hostile.mutants._mutant import Mutant, of
+
+__all__ = ["MUTANTS"]
+
+MUTANTS: list[Mutant] = [
+    *of(
+        "kdc/relay/_registry.py",
+        "tests.relay.test_registry",
+        (
+            "6.6",
+            "a claim of what is another's",
+            "        if not owned:\n            return Verdict.NOT_YOURS\n",
+            "",
+        ),
+        (
+            "6.6",
+            "claims without end",
+            "len(linked.claimed) >= self.limits.epochs_per_link",
+            "False",
+        ),
+        ("6.6", "a token that is too old", "sender if now <= until else None", "sender"),
+        (
+            "6.6",
+            "a token twice",
+            "self._waiting.pop(token, (None, now))",
+            "self._waiting.get(token, (None, now))",
+        ),
+        (
+            "10",
+            "joined connections without end",
+            "    if count >= most:\n",
+            "    if count > most:\n",
+        ),
+    ),
+    *of(
+        "kdc/relay/_port.py",
+        "tests.relay.test_port",
+        (
+            "10",
+            "time for the first bytes",
+            "self._deadline.within(self._port.registry.limits.first_seconds, self.crowded_out)",
+            "self._deadline.within(3600, self.crowded_out)",
+        ),
+        (
+            "10",
+            "no more than 64 bytes before it is known what comes",
+            "        read_at_once(self._raw, FIRST_BYTES)\n",
+            "",
+        ),
+        (
+            "10",
+            "a sender waits ten seconds",
+            "        sender.wait(registry.limits.token_seconds)\n",
+            "",
+        ),
+        (
+            "10",
+            "a joined connection on which nothing moves",
+            "        if self._seen == moved:\n            self.cut()\n            return\n",
+            "",
+        ),
+    ),
+    *of(
+        "kdc/relay/_links.py",
+        "tests.relay.test_port",
+        (
+            "10",
+            "a receiver that does not read its link",
+            "            self._deaf.within(_DEAF_SECONDS, self.drop)\n",
+            "",
+        ),
+        (
+            "6.6",
+            "no scanner: seldom",
+            " and not self._links.dials.take(self._peer.name, self._links.now())",
+            "",
+        ),
+        ("6.6", "no scanner: one at a time", "if not self._dialling and", "if"),
+    ),
+    *of(
+        "kdc/channel/relayed.py",
+        "tests.relay.test_relay",
+        (
+            "6.6",
+            "that something answers at our address does not mean that it is us",
+            "or body != dial_back(self._nonce)[2:]",
+            "",
+        ),
+    ),
+    *of(
+        "kdc/net/splice.py",
+        "tests.relay.test_port tests.tunnel.test_tunnel",
+        (
+            "6.6",
+            "a cut is no end",
+            "        if broken is None:\n",
+            "        if True:\n",
+        ),
+    ),
+]

@@ -18,6 +18,7 @@ from typing import Any
 
 from kdc.errors import ExitStatus, KDCError, LocalIOError, local_error
 from kdc.files.directory import check_directory, owners_of
+from kdc.hostile_text import harmless
 
 __all__ = ["MAX_REQUEST", "SocketPath", "answer_line", "ask", "connect", "end_line", "peer_uid"]
 
@@ -140,6 +141,6 @@ def _error_of(end: dict[str, Any]) -> KDCError | None:
     status = ExitStatus(end["status"])
     if status is ExitStatus.DONE:
         return None
-    error = KDCError(str(end["error"]), hint=str(end["hint"]))
+    error = KDCError(harmless(str(end["error"])), hint=harmless(str(end["hint"])))
     error.exit_status = status  # type: ignore[misc]
     return error

@@ -55,8 +55,8 @@ class RequestCommand(AdminCommand):
 
     def line(self, answer: dict[str, Any]) -> str:
         if answer.get("done") is False:
-            return f"{answer['name']}: nothing to do, {answer['why']}"
-        return f"{answer.get('name', self.command)}: done"
+            return harmless(f"{answer['name']}: nothing to do, {answer['why']}")
+        return harmless(f"{answer.get('name', self.command)}: done")
 
 
 class NamedCommand(RequestCommand):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from kdc.commands.admin.command import AdminCommand
+from kdc.terminal import answer as tell
+from kdc.terminal import harmless
 
 __all__ = ["DumpCommand"]
 
@@ -16,5 +18,5 @@ class DumpCommand(AdminCommand):
 
     def run(self) -> int:
         for answer in self.store.ask({"command": "dump", "secrets": bool(self["secrets"])}):
-            print(answer["line"])
+            tell(harmless(answer["line"]))
         return 0

@@ -11,6 +11,7 @@ from twisted.python import usage
 from kdc.client.settings import absolute
 from kdc.commands.admin.command import AdminCommand
 from kdc.errors import ExitStatus, LocalIOError
+from kdc.files.directory import check_directory
 from kdc.terminal import say
 
 __all__ = ["BackupCommand", "CheckCommand", "RepairCommand"]
@@ -61,6 +62,7 @@ class RepairCommand(AdminCommand):
         from kdc.store.flatfile.repair import repair
 
         self.store.check_owner()
+        check_directory(self.store.path)
         done = repair(self.store.path, now=int(time.time()), **self.store.companions)
         self.store.audit("admin-repaired", "", f"{done.kept} kept, {done.quarantined} aside")
         self.show(

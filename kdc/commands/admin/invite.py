@@ -6,6 +6,7 @@ from typing import Any
 
 from kdc.commands.admin.command import PlacedCommand
 from kdc.commands.options import whole_number
+from kdc.terminal import harmless
 
 __all__ = ["InviteCommand"]
 
@@ -34,4 +35,4 @@ class InviteCommand(PlacedCommand):
         }
 
     def line(self, answer: dict[str, Any]) -> str:
-        return answer.get("invitation") or super().line(answer)
+        return harmless(answer.get("invitation") or super().line(answer))

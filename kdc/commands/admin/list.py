@@ -24,8 +24,7 @@ class ListCommand(RequestCommand):
         return {"status": self["status"], "prefix": self["prefix"]}
 
     def line(self, answer: dict[str, Any]) -> str:
-        return (
-            f"{harmless(answer['name']):<24} {harmless(answer['status']):<9}"
-            f" {harmless(answer['address'] or '-'):<22} {answer['port']:>5}"
-            f"  {date(answer['changed'])}"
+        return harmless(
+            f"{answer['name']:<24} {answer['status']:<9} {answer['address'] or '-':<22}"
+            f" {answer['port']:>5}  {date(answer['changed'])}"
         )

@@ -107,7 +107,7 @@ class _FromFile(AdminCommand):
             whose = f"{answer['name']}: " if "name" in answer else ""
             say(f"line {line} left out: {harmless(whose + answer['why'])}")
         elif "invitation" in answer:
-            tell(answer["invitation"])
+            tell(harmless(answer["invitation"]))
         counts["done" if answer["done"] else "refused" if "refused" in answer else "there"] += 1
 
 

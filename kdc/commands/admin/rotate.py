@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kdc.commands.admin.command import RequestCommand
+from kdc.terminal import harmless
 
 __all__ = ["RotateMasterKeyCommand", "RotateTLSCommand"]
 
@@ -25,4 +26,4 @@ class RotateTLSCommand(RequestCommand):
     command = "rotate-tls"
 
     def line(self, answer: dict[str, Any]) -> str:
-        return f"the new fingerprint, for every client: {answer['fingerprint']}"
+        return harmless(f"the new fingerprint, for every client: {answer['fingerprint']}")

@@ -52,6 +52,7 @@ class ExitStatus(enum.IntEnum):
     INTEGRITY = 6
     LOCAL_IO = 7
     REFUSED = 8
+    INCOMPLETE = 9  # sent, but not all of what was meant
 
 
 class Refusal(enum.IntEnum):

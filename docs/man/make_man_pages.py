@@ -39,6 +39,7 @@ STATUSES = {
     ExitStatus.INTEGRITY: "Something was changed or cut short on its way.",
     ExitStatus.LOCAL_IO: "A local file or port: permission, no room, in use.",
     ExitStatus.REFUSED: "Refused by the peer or by the KDC's rules.",
+    ExitStatus.INCOMPLETE: "Sent, but not all of it: what is missing or has changed is named.",
 }
 
 

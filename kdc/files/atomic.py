@@ -86,6 +86,15 @@ class PartialFile:
         except OSError as error:
             raise local_error(self.path, error) from None
 
+    def begin_again(self) -> None:
+        """What was written was nothing."""
+        try:
+            os.ftruncate(self._open_fd, 0)
+            os.lseek(self._open_fd, 0, os.SEEK_SET)
+        except OSError as error:
+            raise local_error(self.path, error) from None
+        self.written = 0
+
     def finish(self) -> None:
         """Make what was written durable under its temporary name."""
         try:

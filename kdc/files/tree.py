@@ -60,6 +60,10 @@ class Tree:
         mode = 0o700 if executable else 0o600
         return os.open(parts[-1], _NEW, mode, dir_fd=self.directory(parts[:-1]))
 
+    def remove(self, parts: tuple[str, ...]) -> None:
+        """Remove a file, or a link, but nothing that it leads to."""
+        os.unlink(parts[-1], dir_fd=self.directory(parts[:-1]))
+
     def reopen(self, parts: tuple[str, ...]) -> int:
         """Return a descriptor of a file that is there: an ordinary one with one name."""
         fd = open_regular(parts[-1], os.O_RDWR, dir_fd=self.directory(parts[:-1]))

@@ -20,12 +20,15 @@ from kdc.transfer.messages import (
     Item,
     Kind,
     Offer,
+    Omitted,
     decode_answer,
     decode_item,
     decode_offer,
 )
 
-__all__ = ["AnswerReader", "Content", "Finished", "ItemEvent", "ItemReader"]
+__all__ = ["MAX_REPEATS", "AnswerReader", "Content", "Finished", "ItemEvent", "ItemReader"]
+
+MAX_REPEATS = 2  # of a file that changed while its sender read it
 
 
 @attrs.frozen
@@ -40,7 +43,7 @@ class Finished:
     """The item announced last is whole."""
 
 
-ItemEvent: TypeAlias = Item | Content | Finished
+ItemEvent: TypeAlias = Item | Content | Finished | Omitted
 
 
 class _Message:
@@ -88,6 +91,10 @@ class ItemReader:
         self._bytes = 0
         self._item: Item | None = None
         self._left = 0
+        self._last: Item | None = None  # it is whole, and nothing has come after it
+        self._again = ""  # this has to come next
+        self._repeats: dict[str, int] = {}
+        self._missing = 0
 
     def feed(self, data: bytes) -> Iterator[Offer | ItemEvent]:
         """Yield what ``data`` means."""
@@ -108,7 +115,7 @@ class ItemReader:
                 self._left -= len(piece)
                 yield Content(piece)
                 if not self._left:
-                    self._item = None
+                    self._last, self._item = self._item, None
                     yield Finished()
 
     def end(self) -> Iterator[ItemEvent]:
@@ -120,6 +127,10 @@ class ItemReader:
             raise malformed("the stream ends within an item")
         if self._offer is None or self._tops != self._offer.total:
             raise malformed("less was sent than offered")
+        if self._again:
+            raise malformed("what was to come again does not")
+        if self._missing == self._tops:
+            raise malformed("nothing was sent of what was offered")
 
     def check(self, total: int) -> None:
         """Raises `TooLarge` if ``total`` bytes are more than are taken."""
@@ -132,38 +143,84 @@ class ItemReader:
             yield self._offer
             return
         item = decode_item(message)
+        if self._again and item.name != self._again:
+            raise malformed("what was to come again does not")
+        self._again = ""
+        if isinstance(item, Omitted):
+            self._omit(item, self._offer)
+            yield item
+            return
         self._check(item, self._offer)
         yield item
         if item.size is None or item.size > item.start:
-            self._item = item
+            self._item, self._last = item, None
             self._left = (item.size or 0) - item.start
         else:
+            self._last = item
             yield Finished()
 
     def _check(self, item: Item, offer: Offer) -> None:
         """What somebody has accepted is this, and nothing else."""
         if len(item.parts) == 1:
-            self._check_top(item, offer)
-        elif self._top is None or self._top.kind is not Kind.DIRECTORY:
-            raise malformed("an item in a directory that was not sent")
-        elif item.parts[0] != self._top.name:
-            raise malformed("an item outside the directory that it follows")
-        self._items += 1
-        most = MAX_ITEMS if offer.items is None else min(offer.items, MAX_ITEMS)
-        if self._items > most:
-            raise malformed(f"more than {most} items")
+            self._check_top(item.name, offer)
+            if (item.kind is Kind.TEXT) is not offer.text:
+                raise malformed("a text that was not offered as one, or the reverse")
+            self._top = item
+        else:
+            self._check_below(item.name)
+        self._count_item(offer)
         if item.size is None and offer.size is not None:
             raise malformed("an item of unknown size in an offer whose size is known")
         self._declare(item.size or 0)
 
-    def _check_top(self, item: Item, offer: Offer) -> None:
+    def _check_top(self, name: str, offer: Offer) -> None:
         expected = offer.names[self._tops : self._tops + 1]
         self._tops += 1
-        if self._tops > offer.total or (expected and expected[0] != item.name):
+        if self._tops > offer.total or (expected and expected[0] != name):
             raise malformed("another name than was offered")
-        if (item.kind is Kind.TEXT) is not offer.text:
-            raise malformed("a text that was not offered as one, or the reverse")
-        self._top = item
+
+    def _check_below(self, name: str) -> None:
+        if self._top is None or self._top.kind is not Kind.DIRECTORY:
+            raise malformed("an item in a directory that was not sent")
+        if name.partition("/")[0] != self._top.name:
+            raise malformed("an item outside the directory that it follows")
+
+    def _count_item(self, offer: Offer) -> None:
+        self._items += 1
+        most = MAX_ITEMS if offer.items is None else min(offer.items, MAX_ITEMS)
+        if self._items > most:
+            raise malformed(f"more than {most} items")
+
+    def _omit(self, omitted: Omitted, offer: Offer) -> None:
+        """Something does not come; or the file that has just come is withdrawn."""
+        is_top = "/" not in omitted.name
+        last, self._last = self._last, None
+        if last is not None and last.name == omitted.name:
+            self._withdraw(last, again=omitted.again)
+        elif omitted.again:
+            raise malformed("what has not come cannot come again")
+        elif is_top:
+            self._check_top(omitted.name, offer)
+            self._count_item(offer)
+        else:
+            self._check_below(omitted.name)
+            self._count_item(offer)
+        if is_top:
+            self._top = None
+            self._missing += not omitted.again
+
+    def _withdraw(self, last: Item, *, again: bool) -> None:
+        if last.kind is not Kind.FILE:
+            raise malformed("only a file can be withdrawn")
+        self._bytes -= last.size or 0
+        if not again:
+            return
+        self._repeats = {last.name: self._repeats.get(last.name, 0) + 1}
+        if self._repeats[last.name] > MAX_REPEATS:
+            raise malformed(f"a file that comes more than {MAX_REPEATS} times again")
+        self._items -= 1
+        self._tops -= len(last.parts) == 1
+        self._again = last.name
 
     def _declare(self, count: int) -> None:
         self._bytes += count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kdc.errors import malformed
-from kdc.transfer.messages import Held, Offer
+from kdc.transfer.messages import Held, Offer, Remark, remark_of
 
 __all__ = ["HeldByReceiver"]
 
@@ -25,12 +25,18 @@ class HeldByReceiver:
         self._offer = offer
         self._most = min(_MAX_ENTRIES, _MAX_ENTRIES if offer.items is None else offer.items)
         self._held: dict[str, Held] = {}
+        self._remarks: set[Remark] = set()
         self._arrived = 0
 
     @property
     def of(self) -> Mapping[str, Held]:
         """By their names."""
         return self._held
+
+    @property
+    def remarks(self) -> frozenset[Remark]:
+        """What it says of itself, of what is known here."""
+        return frozenset(self._remarks)
 
     def arrived(self, count: int) -> None:
         """So many bytes more of answers have come."""
@@ -40,6 +46,10 @@ class HeldByReceiver:
 
     def add(self, held: Held) -> None:
         """Keep it, if it can be of use."""
+        remark = remark_of(held)
+        if remark is not None:
+            self._remarks |= {each for each in Remark if each.value == remark}
+            return
         offer = self._offer
         top = held.name.partition("/")[0]
         if len(self._held) < self._most and (offer.more or top in offer.names):

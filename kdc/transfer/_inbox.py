@@ -14,9 +14,9 @@ from kdc.errors import LocalIOError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import write_pieces
 from kdc.files.tree import Tree, exchange, move_to_free_name, sync_all
 from kdc.transfer._partials import Place, key_of, make_room, tidy
-from kdc.transfer._receipts import Receipt
+from kdc.transfer._receipts import Receipt, withdrawn
 from kdc.transfer.deposit import Arrival, ItemDeposit, Stored
-from kdc.transfer.messages import Held, Item, Kind, Offer
+from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted
 
 __all__ = ["InboxDeposit"]
 
@@ -203,6 +203,22 @@ class InboxDeposit(ItemDeposit):
         finally:
             self._close_file()
         self._receive(whole=True)
+
+    def _omit(self, omitted: Omitted) -> None:
+        item, self._item = self._item, None
+        if item is None or item.name != omitted.name:
+            return  # it has not come at all
+        try:
+            self._tree.remove(item.parts)
+        except OSError as error:
+            raise local_error(self._inbox / item.name, error) from None
+        self._held.pop(item.name, None)
+        self._files -= 1
+        if len(item.parts) == 1:
+            self._top.pop()
+        else:
+            self._count(-self._size, -1)
+        self._required.receipts.add(withdrawn(item.kind, item.name))
 
     def _receive(self, *, whole: bool) -> None:
         """Write down what has come of this item."""

@@ -21,7 +21,7 @@ from kdc.files.atomic import write_pieces
 from kdc.transfer.messages import Held, Kind
 from kdc.transfer.names import safe_path
 
-__all__ = ["Receipt", "Receipts", "read_receipts"]
+__all__ = ["Receipt", "Receipts", "read_receipts", "withdrawn"]
 
 # Of more items than that a cut transfer is begun anew, and stored twice if it was whole.
 _MAX_BYTES = 16 << 20
@@ -41,6 +41,11 @@ class Receipt:
     @property
     def held(self) -> Held:
         return Held(self.name, self.size, self.sha256)
+
+
+def withdrawn(kind: Kind, name: str) -> Receipt:
+    """What was written down of it before does not hold any more."""
+    return Receipt(kind, name, 0, False, "", False)
 
 
 class Receipts:
@@ -74,7 +79,9 @@ class Receipts:
 def read_receipts(fd: int) -> dict[str, Receipt]:
     """The last of each name.  What is behind a line that is none does not count."""
     with os.fdopen(os.dup(fd), "rb") as file:
-        return {receipt.name: receipt for receipt in _parsed(file.read(_MAX_BYTES))}
+        found = {receipt.name: receipt for receipt in _parsed(file.read(_MAX_BYTES))}
+    # Nothing of a file is what was withdrawn, or not begun.
+    return {name: receipt for name, receipt in found.items() if receipt.size or receipt.whole}
 
 
 def _parsed(text: bytes) -> Iterator[Receipt]:

@@ -18,7 +18,7 @@ from kdc.errors import IntegrityError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import PartialFile, write_pieces
 from kdc.transfer._framing import Content, ItemEvent
 from kdc.transfer._partials import free_bytes
-from kdc.transfer.messages import Held, Item, Kind, Offer
+from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
 
 __all__ = [
     "Anew",
@@ -71,6 +71,7 @@ class Deposit(abc.ABC):
     """
 
     key = ""
+    remarks: tuple[Remark, ...] = (Remark.OMISSIONS,)  # what the sender should know of it
 
     def prepare(self) -> list[Held]:
         """Look whether it can be stored; return what is there of it already."""
@@ -108,6 +109,8 @@ class ItemDeposit(Deposit):
                 pieces = []
                 if isinstance(arrival, Item):
                     self._begin(arrival)
+                elif isinstance(arrival, Omitted):
+                    self._omit(arrival)
                 else:
                     self._finish()
         self._flush(pieces)
@@ -120,6 +123,10 @@ class ItemDeposit(Deposit):
 
     @abc.abstractmethod
     def _finish(self) -> None: ...
+
+    @abc.abstractmethod
+    def _omit(self, omitted: Omitted) -> None:
+        """If it is the item of before, that is to be as if it had never come."""
 
     def _flush(self, pieces: list[bytes]) -> None:
         if pieces:
@@ -152,10 +159,11 @@ class FileDeposit(ItemDeposit):
         return []
 
     def show(self) -> list[Stored]:
-        self._partial.show()
         item = self._item
         if item is None:
             raise RemoteProtocolError(Refusal.MALFORMED, "the sender sent nothing")
+        self._partial.finish()
+        self._partial.show()
         return [Stored(item.kind, item.name, self._output, self._partial.written)]
 
     def discard(self, *, keep: bool = False) -> bool:
@@ -177,7 +185,10 @@ class FileDeposit(ItemDeposit):
         self._partial.write(pieces)
 
     def _finish(self) -> None:
-        self._partial.finish()
+        """Whether it stays so, only the end tells."""
+
+    def _omit(self, omitted: Omitted) -> None:
+        self._partial.begin_again()
 
 
 class StreamDeposit(ItemDeposit):
@@ -185,6 +196,8 @@ class StreamDeposit(ItemDeposit):
 
     Nothing can be taken back there: whether it was whole, only the end tells.
     """
+
+    remarks = (Remark.PASSES_ON,)
 
     def __init__(self, fd: int, offer: Offer) -> None:
         self._fd = fd
@@ -217,12 +230,16 @@ class StreamDeposit(ItemDeposit):
     def _finish(self) -> None:
         """It has left already."""
 
+    def _omit(self, omitted: Omitted) -> None:
+        raise RemoteProtocolError(Refusal.NOT_ALLOWED, "what has been passed on cannot be changed")
+
 
 class Recorded(Deposit):
     """Another deposit, and the sealed records beside it in the file ``records``."""
 
     def __init__(self, inner: Deposit, records: Path) -> None:
         self.key = inner.key
+        self.remarks = inner.remarks
         self._inner = inner
         self._records = records
         self._file: PartialFile | None = None

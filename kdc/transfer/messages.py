@@ -11,6 +11,7 @@ refused.  Pure: no I/O.
 from __future__ import annotations
 
 import enum
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -36,10 +37,14 @@ __all__ = [
     "Item",
     "Kind",
     "Offer",
+    "Omitted",
     "Refuse",
+    "Remark",
+    "Why",
     "decode_answer",
     "decode_item",
     "decode_offer",
+    "remark_of",
 ]
 
 SERVICE = "kdc.send"
@@ -51,6 +56,8 @@ MAX_HELD_BYTES = 8 << 20  # of messages about what is there already
 _MAX_SIZE = 1 << 62
 _MAX_REASON = 200
 _DIGEST = re.compile("[0-9a-f]{64}")
+_REMARK = "kdc.send "
+_NOTHING = hashlib.sha256().hexdigest()
 T = TypeVar("T")
 
 
@@ -58,6 +65,14 @@ class Kind(enum.Enum):
     FILE = "file"
     DIRECTORY = "directory"
     TEXT = "text"
+
+
+class Why(enum.Enum):
+    """Why something that was offered does not come."""
+
+    CHANGED = "changed"  # each time it was read
+    GONE = "gone"
+    UNREADABLE = "unreadable"
 
 
 def _message(fields: dict[str, Any]) -> bytes:
@@ -100,6 +115,23 @@ class Item:
                 "executable": self.executable,
                 "from": self.start,
             }
+        )
+
+
+@attrs.frozen
+class Omitted:
+    """Something that was offered does not come; or the file that has just come was none.
+
+    ``again``: that file is nothing, and comes again.
+    """
+
+    name: str = attrs.field(validator=lambda _, __, value: safe_path(value))
+    why: Why
+    again: bool = False
+
+    def encode(self) -> bytes:
+        return _message(
+            {"kind": "omitted", "name": self.name, "why": self.why.value, "again": self.again}
         )
 
 
@@ -178,6 +210,26 @@ class Refuse:
         return _message({"answer": "refuse", "status": int(self.status), "reason": reason})
 
 
+class Remark(enum.Enum):
+    """What else a receiver says of itself before it accepts; a sender may pass it over.
+
+    It is told as that nothing is held of a name that no sender needs: whoever does not
+    know the word understands it so.
+    """
+
+    OMISSIONS = "omissions"  # it understands `Omitted`, and what an `Item` may have besides
+    PASSES_ON = "passes on"  # what it gets goes to a program or a device, not onto a disk
+
+    def encode(self) -> bytes:
+        return Held(_REMARK + self.value, 0, _NOTHING).encode()
+
+
+def remark_of(held: Held) -> str | None:
+    """The word of a remark, None if it is none."""
+    is_remark = held.name.startswith(_REMARK) and not held.size
+    return held.name.removeprefix(_REMARK) if is_remark else None
+
+
 Answer: TypeAlias = Held | Accept | Refuse
 
 
@@ -200,10 +252,14 @@ def decode_offer(text: bytes) -> Offer:
     return _decoded("offer", text, build)
 
 
-def decode_item(text: bytes) -> Item:
+def decode_item(text: bytes) -> Item | Omitted:
     """Raises `RemoteProtocolError`."""
 
-    def build(fields: dict[str, Any]) -> Item:
+    def build(fields: dict[str, Any]) -> Item | Omitted:
+        if fields.get("kind") == "omitted":
+            _exactly(fields, "kind", "name", "why", "again")
+            why = Why(_text(fields["why"]))
+            return Omitted(_text(fields["name"]), why, _truth(fields["again"]))
         _exactly(fields, "kind", "name", "size", "executable", "from")
         return Item(
             Kind(_text(fields["kind"])),

@@ -13,13 +13,21 @@ import re
 from kdc.files.numbering import MAX_NAME_BYTES
 from kdc.hostile_text import shown
 
-__all__ = ["MAX_NAME_BYTES", "MAX_PATH_BYTES", "OBEYED", "safe_name", "safe_path"]
+__all__ = ["MAX_NAME_BYTES", "MAX_PATH_BYTES", "OBEYED", "UnsafeName", "safe_name", "safe_path"]
 
 MAX_PATH_BYTES = 4096
 _MAX_DEPTH = 64
 # Controls, line and paragraph separators, embeddings, overrides and isolates of direction.
 OBEYED = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class UnsafeName(ValueError):
+    """A name that is not taken; ``why`` is for people."""
+
+    def __init__(self, what: str, name: str, why: str) -> None:
+        super().__init__(f"not a safe {what}: {shown(name)}: {why}")
+        self.why = why
 
 
 def _component(name: str) -> str:
@@ -38,32 +46,28 @@ def _component(name: str) -> str:
     elif (length := len(name.encode())) > MAX_NAME_BYTES:
         why = f"it has {length} bytes, and {MAX_NAME_BYTES} is the most"
     if why:
-        raise ValueError(f"not a safe file name: {shown(name)}: {why}")
+        raise UnsafeName("file name", name, why)
     return name
 
 
 def safe_name(name: str) -> str:
-    """Return ``name`` if it may appear in somebody's directory; raises `ValueError`.
+    """Return ``name`` if it may appear in somebody's directory; raises `UnsafeName`.
 
     One component, nothing hidden, nothing that a command would take for an
     option where the shell expands ``*``.
     """
     if name.startswith((".", "-")):
-        raise ValueError(f"not a safe file name: {shown(name)}: it begins with {name[0]}")
+        raise UnsafeName("file name", name, f"it begins with {name[0]}")
     return _component(name)
 
 
 def safe_path(path: str) -> tuple[str, ...]:
-    """Return the components of a relative path that is safe to create; raises `ValueError`."""
+    """Return the components of a relative path that is safe to create; raises `UnsafeName`."""
     length = len(path.encode("utf-8", "surrogatepass"))
     if length > MAX_PATH_BYTES:
-        raise ValueError(
-            f"not a safe path: {shown(path)}: it has {length} bytes,"
-            f" and {MAX_PATH_BYTES} is the most"
-        )
+        why = f"it has {length} bytes, and {MAX_PATH_BYTES} is the most"
+        raise UnsafeName("path", path, why)
     top, *below = path.split("/")
     if len(below) >= _MAX_DEPTH:
-        raise ValueError(
-            f"not a safe path: {shown(path)}: it is more than {_MAX_DEPTH} directories deep"
-        )
+        raise UnsafeName("path", path, f"it is more than {_MAX_DEPTH} directories deep")
     return (safe_name(top), *map(_component, below))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 import attrs
@@ -29,9 +29,9 @@ from kdc.net.background import background
 from kdc.net.batching import Handover
 from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.records import AckStatus
-from kdc.transfer._framing import Content, ItemReader
+from kdc.transfer._framing import Content, ItemEvent, ItemReader
 from kdc.transfer.deposit import Anew, Arrival, Deposit, Sealed, Stored
-from kdc.transfer.messages import Accept, Held, Offer, Refuse
+from kdc.transfer.messages import Accept, Held, Offer, Omitted, Refuse, Remark
 
 __all__ = ["TRANSITIONS", "Broken", "Inbox", "Phase", "Step"]
 
@@ -98,6 +98,7 @@ OFFER_SECONDS = 60.0
 # An item of few bytes takes many in memory, until it is stored.
 _EVENT_COST = 500
 REFUSED_SECONDS = 30.0
+_MAX_OMISSIONS = 20  # that are named
 SILENT_SECONDS = 2.0
 Run = Callable[..., "Deferred[Any]"]
 
@@ -128,6 +129,8 @@ class Inbox(Factory["_ReceiveProtocol"]):
     for what is not wanted; it may take its time, and is cancelled when the sender
     leaves.  ``deposit`` makes a place for it.  ``received`` is told of each item
     when it is durable under its name, ``broken`` of what came to nothing.
+    ``incomplete`` is told of what was offered and did not come, the first of them and
+    how many there are.
     """
 
     noisy = False
@@ -140,6 +143,7 @@ class Inbox(Factory["_ReceiveProtocol"]):
     capture: bool = False
     received: Callable[[str, Stored], None] = lambda sender, stored: None
     broken: Callable[[Broken], None] = lambda broken: None
+    incomplete: Callable[[str, Sequence[Omitted], int], None] = lambda sender, some, count: None
     _arriving: dict[str, _ReceiveProtocol] = attrs.field(factory=dict, init=False)
     _settling: dict[str, Deferred[None]] = attrs.field(factory=dict, init=False)
 
@@ -191,6 +195,8 @@ class _ReceiveProtocol(Protocol):
         self._consent: Deferred[None] | None = None
         self.phase = Phase.AWAITING_OFFER
         self._begun = False
+        self._omitted = 0
+        self._omissions: list[Omitted] = []
         self._arriving: Handover[Arrival]
         self._arrived = 0
         self._error: KDCError | None = None
@@ -220,6 +226,7 @@ class _ReceiveProtocol(Protocol):
                     background(self._answer(event), "an offer")
                 else:
                     self._step(Step.CONTENT)
+                    self._note(event)
                     self._arriving.add(event)
                     cost += 0 if isinstance(event, Content) else _EVENT_COST
         except (RemoteProtocolError, TooLarge) as error:
@@ -250,6 +257,8 @@ class _ReceiveProtocol(Protocol):
                 self._leave(Step.SHOWN)
                 for each in stored:
                     self._inbox.received(self._sender, each)
+                if self._omitted:
+                    self._inbox.incomplete(self._sender, self._omissions, self._omitted)
                 return AckStatus.STORED
         await self._discard()
         return _status_of(self._error)
@@ -315,6 +324,8 @@ class _ReceiveProtocol(Protocol):
             return
         self._step(Step.READY)
         self._begun = True
+        for remark in self._remarks:
+            self._channel.write(remark.encode())
         for each in held:
             self._channel.write(each.encode())
         self._channel.write(Accept().encode())
@@ -337,6 +348,15 @@ class _ReceiveProtocol(Protocol):
         # What fails from here on is cleaned up by `_discard`.
         held: list[Held] = await self._arriving.first(self._inbox.run(deposit.prepare))
         return held
+
+    @property
+    def _remarks(self) -> tuple[Remark, ...]:
+        return () if self._deposit is None else self._deposit.remarks
+
+    def _note(self, event: ItemEvent) -> None:
+        if isinstance(event, Omitted) and not event.again:
+            self._omitted += 1
+            self._omissions += [event] if self._omitted <= _MAX_OMISSIONS else []
 
     def _captured(self, raw: bytes) -> None:
         if self.phase in _LISTENING:

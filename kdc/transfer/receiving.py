@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from kdc.terminal import harmless, shown
 from kdc.transfer.consent import Consent
 from kdc.transfer.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
 from kdc.transfer.hook import Hook
-from kdc.transfer.messages import SERVICE, Kind, Offer
+from kdc.transfer.messages import SERVICE, Kind, Offer, Omitted, Why
 from kdc.transfer.receiver import Broken, Inbox
 from kdc.transfer.redelivery import OnceDeposit
 
@@ -44,6 +45,11 @@ __all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
 STDOUT = Path("-")
 _SHOWN_BYTES = 4096
 _LOOK_SECONDS = 1.0
+_WHY = {
+    Why.CHANGED: "it changed while it was read",
+    Why.GONE: "it is gone there",
+    Why.UNREADABLE: "it cannot be read there",
+}
 
 
 @attrs.frozen
@@ -123,6 +129,7 @@ class Receiver:
             capture=settings.records is not None,
             received=self._received,
             broken=self._broken,
+            incomplete=self._incomplete,
         )
         service = Service(inbox, self._allowed)
         self._listening = Listening(
@@ -264,6 +271,13 @@ class Receiver:
             self._status(f"{sender} says: {harmless(line)}")
         if stored.size > _SHOWN_BYTES:
             self._status(f"{sender} says more: see {shown(str(stored.path), 4096)}")
+
+    def _incomplete(self, sender: str, some: Sequence[Omitted], count: int) -> None:
+        """Told behind what was received: it is not all that was offered."""
+        for each in some:
+            self._status(f"{sender} did not send {shown(each.name)}: {_WHY[each.why]}")
+        if count > len(some):
+            self._status(f"{sender} did not send {count - len(some)} more")
 
     def _broken(self, broken: Broken) -> None:
         settings, error = self._settings, broken.error

@@ -27,7 +27,7 @@ from kdc.transfer._inbox import InboxDeposit
 from kdc.transfer._partials import Note, forget
 from kdc.transfer._receipts import Receipt
 from kdc.transfer.deposit import Anew, Arrival, Deposit, Stored
-from kdc.transfer.messages import MAX_HELD_BYTES, Held, Item, Kind, Offer
+from kdc.transfer.messages import MAX_HELD_BYTES, Held, Item, Kind, Offer, Omitted
 
 __all__ = ["OnceDeposit"]
 
@@ -64,6 +64,9 @@ class OnceDeposit(Deposit):
         for arrival in arrivals:
             if isinstance(arrival, Content):
                 self._begin_anew()
+            elif isinstance(arrival, Omitted):
+                if arrival.name in self._note.receipts:
+                    self._begin_anew()
             elif isinstance(arrival, Item):
                 receipt = self._note.receipts.get(arrival.name)
                 if arrival.name in self._recognised or not _is_the_same(arrival, receipt):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -34,7 +34,7 @@ from kdc.net.waiting import Deadline
 from kdc.protocol.records import EVEN_DATA, AckStatus
 from kdc.transfer._framing import AnswerReader
 from kdc.transfer._held import HeldByReceiver
-from kdc.transfer.messages import Accept, Answer, Held, Offer, Refuse
+from kdc.transfer.messages import Accept, Answer, Held, Offer, Refuse, Remark
 
 __all__ = [
     "TRANSITIONS",
@@ -71,12 +71,16 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+Opener: TypeAlias = Callable[[Mapping[str, Held], frozenset[Remark]], Stream]
+
+
 @attrs.frozen
 class Delivery:
-    """What the receiver has confirmed."""
+    """What the receiver has confirmed: that it is on its disk, or has been passed on from there."""
 
     receiver: str
     total_bytes: int
+    passed_on: bool = False
 
 
 class Interrupted(IntegrityError):
@@ -129,9 +133,9 @@ _STEPS: dict[type[Answer], Step] = {Held: Step.HAVE, Accept: Step.ACCEPT, Refuse
 class SendProtocol(TwistedProtocol):
     """Sends ``offer`` and, when it is accepted, the stream behind it.
 
-    ``open_stream`` is told what the receiver has already, and called in a worker
-    thread, as the stream's methods are: ``run`` does that.  ``done`` fires with
-    the acknowledgement; it fails with `Interrupted` if nothing can have been
+    ``open_stream`` is told what the receiver has already, and what it says of itself,
+    and called in a worker thread, as the stream's methods are: ``run`` does that.
+    ``done`` fires with the acknowledgement; it fails with `Interrupted` if nothing can have been
     stored, with `Unconfirmed` if that is not known, and with another `KDCError`
     if it was refused.
     ``progress`` is told how many bytes of content have been dealt with.
@@ -140,7 +144,7 @@ class SendProtocol(TwistedProtocol):
     def __init__(
         self,
         offer: Offer,
-        open_stream: Callable[[Mapping[str, Held]], Stream],
+        open_stream: Opener,
         *,
         run: Run,
         timers: Any,
@@ -249,7 +253,7 @@ class SendProtocol(TwistedProtocol):
 
     async def _send(self) -> None:
         try:
-            self._stream = await self._run(self._open_stream, self._held.of)
+            self._stream = await self._run(self._open_stream, self._held.of, self._held.remarks)
             await self._send_all(self._stream)
         except KDCError as error:
             self._fail(error)
@@ -275,7 +279,8 @@ class SendProtocol(TwistedProtocol):
 
     def _delivered(self) -> None:
         if not self.done.called:
-            self.done.callback(Delivery(self._channel.principal, self._sent))
+            passed_on = Remark.PASSES_ON in self._held.remarks
+            self.done.callback(Delivery(self._channel.principal, self._sent, passed_on))
 
     def _refusal(self, refuse: Refuse) -> KDCError:
         peer = self._channel.principal
@@ -324,7 +329,7 @@ class SendProtocol(TwistedProtocol):
 
 def send_factory(
     offer: Offer,
-    open_stream: Callable[[Mapping[str, Held]], Stream],
+    open_stream: Opener,
     *,
     run: Run,
     timers: Any,

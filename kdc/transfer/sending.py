@@ -17,6 +17,7 @@ from kdc.client.membership import enter
 from kdc.client.settings import ClientSettings
 from kdc.errors import (
     ConfigurationError,
+    ExitStatus,
     KDCError,
     KDCUnreachable,
     NotReceiving,
@@ -29,11 +30,11 @@ from kdc.net.exit_status import complain, say
 from kdc.net.retry import backoff
 from kdc.net.threads import in_thread
 from kdc.terminal import shown
-from kdc.transfer.messages import SERVICE, Held
+from kdc.transfer.messages import SERVICE, Held, Remark
 from kdc.transfer.progress import Progress
 from kdc.transfer.sender import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory
 from kdc.transfer.source import Outgoing
-from kdc.transfer.survey import Survey, Thing, skipped_lines, survey, things_of
+from kdc.transfer.survey import Survey, Thing, Unsendable, lines_of, survey, things_of
 
 __all__ = ["SendSettings", "plain_file", "send"]
 
@@ -49,6 +50,7 @@ class SendSettings:
     """What to send, and to whom.
 
     ``wait``: until the receiver receives.  ``retry``: go on after a cut.
+    ``skip``: what cannot be sent is left out, and the rest is sent.
     """
 
     client: ClientSettings
@@ -56,6 +58,7 @@ class SendSettings:
     things: tuple[Thing, ...]
     wait: bool = False
     retry: bool = False
+    skip: bool = False
 
 
 def plain_file(path: Path) -> tuple[Thing, ...]:
@@ -72,14 +75,15 @@ async def send(client: KDCClient, settings: SendSettings) -> int:
     With one receiver what goes wrong is raised, with several it is told of each,
     and the worst is the result.
     """
-    if len(settings.receivers) > 1 and any(thing.once for thing in settings.things):
-        raise ConfigurationError(
-            "a pipe can be read only once", hint="send it to one receiver at a time"
-        )
     run = in_thread(client.reactor)
     try:
         surveyed: Survey = await run(survey, settings.things)
-        for line in skipped_lines(surveyed.skipped):
+        _require_all(surveyed, settings)
+        if surveyed.once and len(settings.receivers) > 1:
+            raise ConfigurationError(
+                "a pipe can be read only once", hint="send it to one receiver at a time"
+            )
+        for line in lines_of("left out", surveyed.skipped):
             say(line)
         await enter(client, settings.client, 0)
         size = surveyed.offer.size
@@ -95,6 +99,14 @@ async def send(client: KDCClient, settings: SendSettings) -> int:
         client.close()
 
 
+def _require_all(surveyed: Survey, settings: SendSettings) -> None:
+    """Raises `Unsendable` if something cannot be sent and nobody said that the rest may."""
+    for line in lines_of("cannot be sent", surveyed.problems):
+        say(line)
+    if surveyed.problems and not settings.skip:
+        raise Unsendable(surveyed.problems, hint="nothing was sent: rename it, or leave it out")
+
+
 async def _send_to_all(
     client: KDCClient, settings: SendSettings, surveyed: Survey, progress: Progress
 ) -> int:
@@ -108,8 +120,7 @@ async def _send_to_all(
         return _Sending(client, settings, surveyed, receiver, got_on, progress)
 
     if len(settings.receivers) == 1:
-        await sending(settings.receivers[0]).run()
-        return 0
+        return await sending(settings.receivers[0]).run()
     turns = DeferredSemaphore(_AT_A_TIME)
     works = [turns.run(sending(receiver).run) for receiver in settings.receivers]
     results = await DeferredList(works, consumeErrors=True)
@@ -124,8 +135,8 @@ async def _send_to_all(
 
 def _status(receiver: str, result: Any) -> int:
     """Tell what went wrong with one of several."""
-    if result is None:
-        return 0
+    if isinstance(result, int):
+        return result
     if isinstance(result.value, KDCError):
         return complain(f"to {receiver}", result.value)
     result.raiseException()
@@ -155,10 +166,10 @@ class _Sending:
         self._cut: Interrupted | None = None
         self._waiting = False
         self._deadline = 0.0
-        self._once = any(thing.once for thing in settings.things)
+        self._once = surveyed.once
 
-    async def run(self) -> None:
-        """Raises `KDCError`."""
+    async def run(self) -> int:
+        """Return the exit status; raises `KDCError`."""
         attempt = 0
         while True:
             try:
@@ -179,8 +190,7 @@ class _Sending:
                 again = f"{self._cut}; then: {error}"
                 raise Unconfirmed(again, hint="the first has been stored, or nothing") from None
             else:
-                self._tell(delivery)
-                return
+                return self._tell(delivery)
             attempt += 1
             await deferLater(self._client.reactor, pause)
 
@@ -198,8 +208,9 @@ class _Sending:
         self._waiting = False
         return await sending.done
 
-    def _open(self, held: Mapping[str, Held]) -> Outgoing:
-        self._stream = Outgoing(self._settings.things, self._surveyed, held)
+    def _open(self, held: Mapping[str, Held], remarks: frozenset[Remark]) -> Outgoing:
+        omissions = Remark.OMISSIONS in remarks
+        self._stream = Outgoing(self._surveyed, held, omissions=omissions)
         return self._stream
 
     def _got_further(self) -> bool:
@@ -228,13 +239,18 @@ class _Sending:
         self._say(f"{error}; trying again in {pause:.1f} s")
         return pause
 
-    def _tell(self, delivery: Delivery) -> None:
-        names = ", ".join(_names(self._settings.things))
+    def _tell(self, delivery: Delivery) -> int:
+        names = ", ".join(_names(self._surveyed.things))
         spared = "" if self._stream is None else _spared(self._stream.spared)
+        where = "who has passed it on" if delivery.passed_on else "who has it on disk"
         self._say(
-            f"sent {names} ({delivery.total_bytes} bytes{spared}) to {delivery.receiver},"
-            " who has it on disk"
+            f"sent {names} ({delivery.total_bytes} bytes{spared}) to {delivery.receiver}, {where}"
         )
+        left_out = [] if self._stream is None else list(self._stream.left_out.values())
+        for line in lines_of("not sent as it was", left_out):
+            say(line)
+        complete = not left_out and not self._surveyed.problems
+        return ExitStatus.DONE if complete else ExitStatus.INCOMPLETE
 
     def _say(self, line: str) -> None:
         self._progress.close()

@@ -1,7 +1,8 @@
 """What is sent, as the stream of bytes that the receiver cuts into items.
 
 Blocking; no Twisted.  Directories are walked while they are sent: however much
-there is, little of it is in memory.
+there is, little of it is in memory.  What has changed since they were looked
+through is told, and what changes while it is read does not count as sent.
 """
 
 from __future__ import annotations
@@ -11,42 +12,62 @@ import hashlib
 import os
 import select
 import stat
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 
-from kdc.errors import LocalIOError, local_error
-from kdc.files.atomic import sha256_of
+from kdc.errors import LocalIOError
+from kdc.files.atomic import hashed, sha256_of
 from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
-from kdc.transfer.messages import Held, Item, Kind
-from kdc.transfer.survey import STDIN, Entry, Survey, Thing, walk
+from kdc.transfer._framing import MAX_REPEATS
+from kdc.transfer.messages import Held, Item, Kind, Omitted, Why
+from kdc.transfer.survey import STDIN, Entry, Notes, Problem, Survey, Thing, Unsendable, walk
 
 __all__ = ["CHUNK_BYTES", "Outgoing"]
 
 # A multiple, so that no small records are left over; many, as each chunk is a change of threads.
 CHUNK_BYTES = 16 * EVEN_DATA
 _LOOK_SECONDS = 0.2
+_WORDS = {
+    Why.CHANGED: "it changed while it was read",
+    Why.GONE: "it is gone",
+    Why.UNREADABLE: "it cannot be read",
+}
 
 
 class Outgoing:
     """The stream behind the offer; `read` and `close` in a worker thread, one at a time.
 
-    ``held``: what the receiver says that it has already.  ``done`` counts the
+    ``held``: what the receiver says that it has already.  ``omissions``: it understands
+    that something does not come, or has to be forgotten again; otherwise what
+    changes while it is read ends everything.  ``done`` counts the
     bytes of content that were read or need not be sent, ``spared`` the latter.
+    ``left_out``: what is not sent as it was when it was looked through, by its name.
     """
 
-    def __init__(self, things: Sequence[Thing], surveyed: Survey, held: Mapping[str, Held]) -> None:
+    def __init__(
+        self,
+        surveyed: Survey,
+        held: Mapping[str, Held],
+        *,
+        omissions: bool = False,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> None:
         self.done = 0
         self.spared = 0
-        self._things = things
+        self.left_out: dict[str, Problem] = {}
+        self._surveyed = surveyed
         self._offer = surveyed.offer
-        self._sizes = surveyed.sizes
         self._held = held
+        self._omissions = omissions
+        self._known = {problem.name for problem in surveyed.problems}
+        self._whole = 0  # things at the top that have been sent
         self._promised = 0
         self._items = 0
         # Used again and again: memory that is given back and taken anew costs more than reading.
-        self._chunks = [memoryview(bytearray(CHUNK_BYTES)) for _ in range(2)]
+        self._chunks = [memoryview(bytearray(chunk_bytes)) for _ in range(2)]
         self._room = self._chunks[0]
         self._hurry = False
         self._stopped = False
@@ -76,15 +97,34 @@ class Outgoing:
     # Each of these puts something into the chunk, at most what there is room for, and yields.
 
     def _pieces(self) -> Generator[None, None, None]:
-        for thing in self._things:
+        names = iter(self._surveyed.sizes)
+        counts = self._surveyed.counts or [0] * len(self._surveyed.things)
+        for thing, count in zip(self._surveyed.things, counts, strict=True):
             if thing.text is not None:
                 yield from self._text(thing.name, thing.text)
-            for entry in walk(thing, []):
-                if entry.kind == stat.S_IFDIR:
-                    self._promise(0, entry.name)
-                    yield from self._put(Item(Kind.DIRECTORY, entry.name, 0).encode())
-                else:
-                    yield from self._file(entry, follow=entry.name == thing.name)
+            else:
+                yield from self._thing(thing, set(islice(names, count)))
+        if not self._whole:
+            raise Unsendable(list(self.left_out.values()), hint="nothing was sent; try again")
+
+    def _thing(self, thing: Thing, missing: set[str]) -> Iterator[None]:
+        """Send it with all that was there when it was looked through, and tell what is not."""
+        notes = Notes()
+        for entry in walk(thing, notes, self._surveyed.sizes or None):
+            missing.discard(entry.name)
+            if entry.kind == stat.S_IFDIR:
+                self._promise(0, entry.name)
+                self._whole += entry.name == thing.name
+                yield from self._put(Item(Kind.DIRECTORY, entry.name, 0).encode())
+            else:
+                yield from self._file(entry, top=entry.name == thing.name)
+        for problem in notes.problems:
+            if problem.name not in self._known:
+                self.left_out.setdefault(problem.name, problem)
+        for name in sorted(missing):
+            if name.rpartition("/")[0] not in missing:
+                why = Why.UNREADABLE if name in self.left_out else Why.GONE
+                yield from self._omit(name, why, top=name == thing.name)
 
     def _text(self, name: str, text: bytes) -> Iterator[None]:
         self._promise(len(text), name)
@@ -96,47 +136,119 @@ class Outgoing:
         start = len(text) if known else 0
         yield from self._put(Item(Kind.TEXT, name, len(text), start=start).encode())
         self.done += len(text)
+        self._whole += 1
         yield from self._put(text[start:])
 
-    def _file(self, entry: Entry, *, follow: bool) -> Iterator[None]:
-        try:
-            with _opened(entry.path, follow=follow) as file:
+    def _file(self, entry: Entry, *, top: bool) -> Iterator[None]:
+        for repeats in reversed(range(MAX_REPEATS + 1)):
+            try:
+                file = _opened(entry.path, follow=top)
+            except OSError as error:
+                yield from self._omit(entry.name, _why(error), top=top)
+                return
+            with file:
                 status = os.fstat(file.fileno())
-                if stat.S_ISREG(status.st_mode):
-                    yield from self._regular(file, entry.name, status)
-                elif follow:
-                    self._promise(0, entry.name)
-                    yield from self._put(Item(Kind.FILE, entry.name, None).encode())
-                    yield from self._to_its_end(file)
-                else:
-                    raise OSError(errno.EINVAL, "it is no file any more")
-        except OSError as error:
-            raise local_error(entry.path, error) from None
+                if top and not stat.S_ISREG(status.st_mode) and not self._surveyed.sizes:
+                    yield from self._pipe(file, entry.name)
+                    return
+                if not stat.S_ISREG(status.st_mode):
+                    yield from self._omit(entry.name, Why.CHANGED, top=top)
+                    return
+                size, why = yield from self._regular(file, entry.name, status, repeats)
+            if why is None:
+                self._whole += top
+                return
+            again = bool(repeats) and why is Why.CHANGED
+            yield from self._withdraw(entry.name, size, why, again=again)
+            if not again:
+                return
 
-    def _regular(self, file: FileIO, name: str, status: os.stat_result) -> Iterator[None]:
-        # A log that grows is sent as long as it was.
-        size = min(status.st_size, self._sizes.get(name, status.st_size))
+    def _pipe(self, file: FileIO, name: str) -> Iterator[None]:
+        self._promise(0, name)
+        self._whole += 1
+        yield from self._put(Item(Kind.FILE, name, None).encode())
+        yield from self._to_its_end(file)
+
+    def _regular(
+        self, file: FileIO, name: str, status: os.stat_result, repeats: int
+    ) -> Generator[None, None, tuple[int, Why | None]]:
+        """Send it as long as it was; return how long, and why that is not what is there."""
+        size = min(status.st_size, self._surveyed.sizes.get(name, status.st_size))
+        # Of what may well be written to at this moment, only its digest tells whether what was
+        # read of it is still so; of everything else it would cost more than reading again.
+        watched = size < status.st_size or repeats < MAX_REPEATS or not self._omissions
         self._promise(size, name)
-        start = self._start(file, name, size)
+        # What comes again the receiver has thrown away before.
+        start = 0 if repeats < MAX_REPEATS else self._start(file, name, size)
+        digest = hashlib.sha256() if watched else None
+        if digest is not None and start:
+            file.seek(0)
+            digest = hashed(file.fileno(), start) or hashlib.sha256()
         item = Item(Kind.FILE, name, size, bool(status.st_mode & 0o100), start)
         yield from self._put(item.encode())
         self.done += start
         self.spared += start
-        left = size - start
+        why = yield from self._content(file, size - start, digest)
+        if why is None and not _is_as_it_was(file, status, size, digest):
+            why = Why.CHANGED
+        if why is None and size < status.st_size:
+            told = f"it has become longer; its first {size} bytes were sent"
+            self.left_out[name] = Problem(name, told)
+        return size, why
+
+    def _content(
+        self, file: FileIO, left: int, digest: hashlib._Hash | None
+    ) -> Generator[None, None, Why | None]:
+        """So many bytes come, even if they are not there: they were announced."""
+        why = None
         while left:
-            count = self._read_from(file, left)
-            if not count:
-                raise LocalIOError(
-                    f"{shown(name)} became shorter while it was sent", hint="send it again"
-                )
+            room = self._room
+            count = 0
+            if why is None:
+                try:
+                    count = self._read_from(file, left)
+                except OSError:
+                    why = Why.UNREADABLE
+                else:
+                    why = None if count else Why.CHANGED
+            if why is not None:
+                if not self._omissions:  # it would be for nothing
+                    return why
+                count = min(left, len(room))
+                room[:count] = bytes(count)
+                self._room = room[count:]
+                self.done += count
+            elif digest is not None:
+                digest.update(room[:count])
             left -= count
             yield
+        return why
+
+    def _omit(self, name: str, why: Why, *, top: bool) -> Iterator[None]:
+        """It was offered, and does not come."""
+        problem = self.left_out.setdefault(name, Problem(name, _WORDS[why]))
+        if self._omissions:
+            self._promise(0, name)
+            yield from self._put(Omitted(name, why).encode())
+        elif top:
+            raise Unsendable([problem], hint="send it again")
+
+    def _withdraw(self, name: str, size: int, why: Why, *, again: bool) -> Iterator[None]:
+        """What was sent of it is nothing; it comes again, or does not come."""
+        if not self._omissions:
+            raise Unsendable([Problem(name, _WORDS[why])], hint="send it again")
+        self.done -= size
+        self._promised -= size
+        self._items -= again
+        if not again:
+            self.left_out[name] = Problem(name, _WORDS[why])
+        yield from self._put(Omitted(name, why, again).encode())
 
     def _to_its_end(self, file: FileIO) -> Iterator[None]:
         while not self._stopped:
             if not select.select([file], [], [], _LOOK_SECONDS)[0]:
                 continue
-            if not self._read_from(file, CHUNK_BYTES):
+            if not self._read_from(file, len(self._room)):
                 return
             self._hurry = True  # somebody may be typing it
             yield
@@ -173,6 +285,29 @@ class Outgoing:
             most is not None and self._promised > most
         ):
             raise LocalIOError(f"{shown(name)} came to it while it was sent", hint="send it again")
+
+
+def _why(error: OSError) -> Why:
+    if error.errno == errno.ELOOP:  # it is a link by now
+        return Why.CHANGED
+    return Why.GONE if error.errno == errno.ENOENT else Why.UNREADABLE
+
+
+def _is_as_it_was(
+    file: FileIO, before: os.stat_result, size: int, digest: hashlib._Hash | None
+) -> bool:
+    """Whether the first ``size`` bytes of it are what was read; with a digest it is looked up."""
+    after = os.fstat(file.fileno())
+    if (after.st_size, after.st_mtime_ns, after.st_ctime_ns) == (
+        before.st_size,
+        before.st_mtime_ns,
+        before.st_ctime_ns,
+    ):
+        return True
+    if digest is None:
+        return False
+    file.seek(0)
+    return sha256_of(file.fileno(), size) == digest.hexdigest()
 
 
 def _opened(path: Path, *, follow: bool) -> FileIO:

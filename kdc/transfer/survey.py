@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +14,24 @@ from kdc.errors import ConfigurationError, LocalIOError, local_error
 from kdc.files.numbering import numbered
 from kdc.hostile_text import shown
 from kdc.transfer.messages import MAX_NAMES, Offer
-from kdc.transfer.names import safe_name, safe_path
+from kdc.transfer.names import UnsafeName, safe_name, safe_path
 
-__all__ = ["STDIN", "Entry", "Survey", "Thing", "skipped_lines", "survey", "things_of", "walk"]
+__all__ = [
+    "STDIN",
+    "Entry",
+    "Notes",
+    "Problem",
+    "Survey",
+    "Thing",
+    "Unsendable",
+    "lines_of",
+    "survey",
+    "things_of",
+    "walk",
+]
 
 STDIN = Path("/dev/stdin")
+DIRECTORY_SIZE = -1  # in place of a size, of what is no file
 
 
 @attrs.frozen
@@ -47,24 +61,48 @@ class Thing:
         return self.path is not None and self.path.is_dir()
 
 
+@attrs.frozen
+class Problem:
+    """Something that is not sent although it was meant to be; ``why`` is for people."""
+
+    name: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{shown(self.name, 4096)}: {self.why}"
+
+
+@attrs.define
+class Notes:
+    """What is found on a walk and not sent: ``skipped`` because it is no file."""
+
+    skipped: list[str] = attrs.field(factory=list)
+    problems: list[Problem] = attrs.field(factory=list)
+
+    def add(self, name: str, error: OSError | UnsafeName) -> None:
+        why = error.why if isinstance(error, UnsafeName) else os.strerror(error.errno or 0)
+        self.problems.append(Problem(name, why))
+
+
+class Unsendable(LocalIOError):
+    """What cannot be sent, each with its reason."""
+
+    def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        super().__init__(f"{problems[0]}{more}", hint=hint)
+        self.problems = tuple(problems)
+
+
 def things_of(paths: Sequence[Path], name: str | None = None) -> list[Thing]:
-    """Give each path the name that the receiver sees; raises `LocalIOError`.
+    """Give each path the name that the receiver sees; whether it can have it a survey tells.
 
     Two of one name become ``name.x`` and ``name (1).x``.  With ``name`` there is one.
     """
     things: list[Thing] = []
     taken: set[str] = set()
     for path in paths:
-        try:
-            wanted = safe_name(name or path.name)
-            directory = stat.S_ISDIR(path.stat().st_mode)
-        except ValueError as error:
-            raise LocalIOError(
-                f"{shown(str(path), 4096)}: {error}", hint="send it under another name"
-            ) from None
-        except OSError as error:
-            raise local_error(path, error) from None
-        free, number = wanted, 0
+        wanted = free = name or path.name
+        directory, number = path.is_dir(), 0
         while free in taken:
             number += 1
             free = numbered(wanted, number, directory=directory)
@@ -85,107 +123,171 @@ class Entry:
     def kind(self) -> int:
         return stat.S_IFMT(self.status.st_mode)
 
+    @property
+    def size(self) -> int:
+        """What a survey notes of it."""
+        return DIRECTORY_SIZE if self.kind == stat.S_IFDIR else self.status.st_size
 
-def walk(thing: Thing, skipped: list[str]) -> Iterator[Entry]:
+
+def walk(thing: Thing, notes: Notes, known: Mapping[str, int] | None = None) -> Iterator[Entry]:
     """Yield the thing, and all that is in it; a directory before what it contains.
 
-    What is not sent is noted in ``skipped``.  Raises `LocalIOError`.
+    What is not sent is noted.  ``known``, from a survey: what is not in there has come
+    since, and is not sent either.  If the thing itself is gone, nothing is yielded.
     """
     if thing.path is None:
         return
     try:
         status = thing.path.stat()  # what a person names may be a link
     except OSError as error:
-        raise local_error(thing.path, error) from None
+        if known is None or error.errno != errno.ENOENT:  # it is missed where it was
+            notes.add(thing.name, error)
+        return
     top = Entry(thing.name, thing.path, status)
-    waiting = [top]
+    waiting = [top] if _is_known(top, notes, known) else []
     while waiting:
         entry = waiting.pop()
         yield entry
         if entry.kind == stat.S_IFDIR:
-            waiting += reversed(_contents(entry, skipped))
+            waiting += reversed(_contents(entry, notes, known))
 
 
-def _contents(directory: Entry, skipped: list[str]) -> list[Entry]:
+def _contents(directory: Entry, notes: Notes, known: Mapping[str, int] | None) -> list[Entry]:
     found = []
     try:
         with os.scandir(directory.path) as listing:
             for each in listing:
-                name = f"{directory.name}/{each.name}"
-                status = each.stat(follow_symlinks=False)
-                what = _SKIPPED_KINDS.get(stat.S_IFMT(status.st_mode))
-                if what is not None:
-                    skipped.append(f"{shown(name)} ({what})")
-                    continue
-                safe_path(name)
-                found.append(Entry(name, Path(each.path), status))
+                entry = _looked_at(f"{directory.name}/{each.name}", each, notes)
+                if entry is not None and _is_known(entry, notes, known):
+                    found.append(entry)
     except OSError as error:
-        raise local_error(directory.path, error) from None
-    except ValueError as error:
-        raise LocalIOError(
-            f"{shown(str(directory.path), 4096)}: {error}", hint="rename it, and send again"
-        ) from None
+        if known is None or error.errno != errno.ENOENT:
+            notes.add(directory.name, error)
     return sorted(found, key=lambda entry: entry.name)
+
+
+def _looked_at(name: str, found: os.DirEntry[str], notes: Notes) -> Entry | None:
+    """What it is; None if it is nothing that can be sent."""
+    try:
+        status = found.stat(follow_symlinks=False)
+        what = _SKIPPED_KINDS.get(stat.S_IFMT(status.st_mode))
+        if what is not None:
+            notes.skipped.append(f"{shown(name)} ({what})")
+            return None
+        safe_path(name)
+        _require_readable(found.path, status)
+    except FileNotFoundError:  # between one call and the next
+        return None
+    except (OSError, UnsafeName) as error:
+        notes.add(name, error)
+        return None
+    return Entry(name, Path(found.path), status)
+
+
+def _is_known(entry: Entry, notes: Notes, known: Mapping[str, int] | None) -> bool:
+    if known is None:
+        return True
+    size = known.get(entry.name)
+    if size is None:
+        notes.problems.append(Problem(entry.name, "it came while the rest was sent"))
+        return False
+    # What is another kind of thing by now is missed where it was.
+    return (size == DIRECTORY_SIZE) is (entry.size == DIRECTORY_SIZE)
 
 
 @attrs.frozen
 class Survey:
-    """What there is to send: the offer, and what is left out because it is no file."""
+    """What there is to send: the offer, and what is left out.
 
+    ``once``: one of them is gone when it has been read.
+    ``sizes``: of everything in the order of the walks, or of nothing if there is too
+    much; of it so many in ``counts`` belong to each of ``things``.
+    """
+
+    things: tuple[Thing, ...]
     offer: Offer
     skipped: tuple[str, ...]
-    sizes: Mapping[str, int]  # of the things that are files
+    problems: tuple[Problem, ...]
+    sizes: Mapping[str, int]
+    counts: tuple[int, ...]
+    once: bool = False
 
 
-def survey(things: Sequence[Thing]) -> Survey:
-    """Count what ``things`` are; raises `LocalIOError` or `ConfigurationError`."""
+def survey(things: Sequence[Thing], *, most: int = 200_000) -> Survey:
+    """Count what ``things`` are; raises `Unsendable` if that is nothing.
+
+    More than ``most`` files and directories are not counted: their size is not known.
+    Raises `ConfigurationError` for what does not go together.
+    """
+    notes = Notes()
+    things = tuple(thing for thing in things if _can_be_sent(thing, notes))
+    if not things:
+        raise Unsendable(notes.problems, hint="send it under another name, or mend it")
     if any(thing.once for thing in things[:-1]):
         raise ConfigurationError(
             "only the last of several things may be one whose size is not known",
             hint="send pipes one by one",
         )
-    skipped: list[str] = []
     sizes: dict[str, int] = {}
-    items, size, known = 0, 0, True
+    counts: list[int] = []
+    text = sum(len(thing.text) for thing in things if thing.text is not None)
     for thing in things:
-        if thing.text is not None:
-            items, size = items + 1, size + len(thing.text)
-        elif thing.once:
-            known = False
-        for entry in walk(thing, skipped) if known else ():
-            items += 1
-            if entry.kind == stat.S_IFREG:
-                size += entry.status.st_size
-                if entry.name == thing.name:
-                    sizes[thing.name] = entry.status.st_size
-            known = items <= _MAX_SURVEYED
-            if not known:
+        before = len(sizes)
+        for entry in () if thing.once else walk(thing, notes):
+            sizes[entry.name] = entry.size
+            if len(sizes) > most:
                 break
+        counts.append(len(sizes) - before)
+    known = len(sizes) <= most and not things[-1].once
     names = tuple(thing.name for thing in things)
     try:
         offer = Offer(
             names[:MAX_NAMES],
             len(names[MAX_NAMES:]),
-            items if known else None,
-            size if known else None,
+            len(sizes) + sum(thing.text is not None for thing in things) if known else None,
+            sum(max(size, 0) for size in sizes.values()) + text if known else None,
             any(thing.text is not None for thing in things),
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
-    return Survey(offer, tuple(skipped), sizes)
+    return Survey(
+        things,
+        offer,
+        tuple(notes.skipped),
+        tuple(notes.problems),
+        sizes if known else {},
+        tuple(counts) if known else (),
+        things[-1].once,
+    )
 
 
-def skipped_lines(skipped: Sequence[str]) -> list[str]:
-    """What to tell of what was left out."""
-    lines = [f"left out: {each}" for each in skipped[:_MAX_SKIPPED]]
-    if len(skipped) > _MAX_SKIPPED:
-        lines.append(f"left out: {len(skipped) - _MAX_SKIPPED} more")
+def _can_be_sent(thing: Thing, notes: Notes) -> bool:
+    """Whether a receiver takes its name, and it is there to be read."""
+    try:
+        safe_name(thing.name)
+        if thing.path is not None:
+            _require_readable(str(thing.path), thing.path.stat())
+    except (OSError, UnsafeName) as error:
+        notes.add(thing.name if thing.path is None else str(thing.path), error)
+        return False
+    return True
+
+
+def _require_readable(path: str, status: os.stat_result) -> None:
+    """Raises `PermissionError` now, not in the middle; a directory tells when it is listed."""
+    if stat.S_ISREG(status.st_mode) and not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def lines_of(what: str, each: Sequence[object]) -> list[str]:
+    """What to tell of many things: of the first a line each."""
+    lines = [f"{what}: {one}" for one in each[:_MAX_LINES]]
+    if len(each) > _MAX_LINES:
+        lines.append(f"{what}: {len(each) - _MAX_LINES} more")
     return lines
 
 
-_MAX_SURVEYED = 200_000
-
-_MAX_SKIPPED = 20
+_MAX_LINES = 20
 
 _SKIPPED_KINDS = {
     stat.S_IFLNK: "a symbolic link",

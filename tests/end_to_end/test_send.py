@@ -272,6 +272,40 @@ class RulesTests(SendTestCase):
         receiver.type("\x03")
         self.assert_ends(receiver, 130)
 
+    def test_what_changes_meanwhile(self) -> None:
+        """While a person thinks the directory changes: what still is arrives, the rest is told."""
+        (self.directory / "d").mkdir()
+        for name in ("log", "gone", "same"):
+            self.file(f"d/{name}", b"12345")
+        receiver = self.receive("--inbox", "inbox", terminal=True)
+        sender = self.send_to(self.bob, str(self.directory / "d"))
+        receiver.expect(r"wants to send d\s+\(4 files and directories, 15 B\)\s+Accept\? \[y/N\] ")
+        self.file("d/log", b"12345 and more")
+        self.file("d/new", b"1")
+        (self.directory / "d/gone").unlink()
+        receiver.type("y\n")
+        self.assert_ends(
+            *(sender, 9, "who has it on disk", "not sent as it was: d/gone: it is gone"),
+            "not sent as it was: d/log: it has become longer; its first 5 bytes were sent",
+            "not sent as it was: d/new: it came while",
+        )
+        receiver.expect(f"{self.alice} did not send d/gone: it is gone there")
+        self.assertEqual(self.arrived(), {"d/log": b"12345", "d/same": b"12345"})
+
+    def test_all_that_cannot_be_sent(self) -> None:
+        """Each is named with its reason, and nothing is sent."""
+        (self.directory / "d").mkdir()
+        for name in ("ok", "Icon\r", "a\tb", "x" * 255):
+            self.file(f"d/{name}", b"1")
+        receiver = self.receive("--inbox", "inbox")
+        sender = self.send_to(self.bob, str(self.directory / "d"), "missing")
+        self.assert_ends(
+            *(sender, 7, r'cannot be sent: "d/Icon.*U\+000D', r'cannot be sent: "d/a.*U\+0009'),
+            *(r"cannot be sent: \S*/missing: No such file", "nothing was sent"),
+        )
+        self.assertEqual(self.arrived(), {})
+        self.assertIs(receiver.process.poll(), None)
+
     def test_rules_do_not_ask(self) -> None:
         """Where there is a rule nobody is asked, at a terminal either."""
         receiver = self.receive("--inbox", "inbox", "--once", "--yes", terminal=True)

@@ -41,7 +41,7 @@ from kdc.store import StoreError
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import bounded_lines, read_dump, read_textbook
 from kdc.transfer._framing import AnswerReader, ItemReader
-from kdc.transfer.messages import Accept, Held, Item, Kind, Offer, Refuse
+from kdc.transfer.messages import Accept, Held, Item, Kind, Offer, Omitted, Refuse, Why
 from kdc.transfer.names import safe_path
 from tests.support.edge import ChannelTestCase, EdgeTestCase, Recorder
 from tests.support.samples import REQUESTS
@@ -234,6 +234,7 @@ _ITEMS = b"".join(
     (
         _OFFER.encode(),
         *(Item(Kind.FILE, "a", 3).encode(), b"abc"),
+        *(Omitted("a", Why.CHANGED, again=True).encode(), Item(Kind.FILE, "a", 2).encode(), b"ab"),
         *(Item(Kind.FILE, "b", None).encode(), b"rest"),
     )
 )

@@ -26,7 +26,7 @@ from kdc.transfer import _partials as partials_module
 from kdc.transfer._framing import Content, Finished
 from kdc.transfer._inbox import InboxDeposit
 from kdc.transfer.deposit import Arrival, Deposit, FileDeposit, Recorded, Sealed, StreamDeposit
-from kdc.transfer.messages import Held, Item, Kind, Offer
+from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Why
 from tests.support.core import PROPERTY
 
 MIB = 1 << 20
@@ -431,6 +431,48 @@ class ResumeTests(DepositTestCase):
         stored = deposit.show()
         self.assertEqual([each.size for each in stored], [len(whole), MIB + 8])
         self.assertEqual(self.listing(), {"a": whole, "d/x": half + b"the rest"})
+
+    def test_withdrawn(self) -> None:
+        """What was withdrawn is not gone on with; what came again after that is."""
+        content = os.urandom(2 * MIB)
+        again = Omitted("d/a", Why.CHANGED, again=True)
+        kept = [*directory("d"), *file_of("d/big", bytes(2 * MIB))]
+        whole = [*file_of("d/a", bytes(2 * MIB)), again]
+        for arrivals, held in (
+            (whole, set()),
+            ([*whole, *file_of("d/a", content)[:-1]], {"d/a"}),
+            ([*whole, *file_of("d/a", content), Omitted("d/a", Why.CHANGED)], set()),
+        ):
+            deposit = self.inbox("d", size=8 * MIB)
+            deposit.prepare()
+            deposit.take([*kept, *arrivals])
+            self.assertTrue(deposit.discard(keep=True))
+            deposit = self.inbox("d", size=8 * MIB)
+            self.assertEqual({each.name for each in deposit.prepare()}, {"d/big"} | held)
+            deposit.discard()
+        # Nor does it come back when it is taken up again, and changes only then.
+        deposit = self.inbox("d", size=8 * MIB)
+        deposit.prepare()
+        deposit.take([*kept, *file_of("d/a", content)])
+        deposit.discard(keep=True)
+        deposit = self.inbox("d", size=8 * MIB)
+        deposit.prepare()
+        start = Item(Kind.FILE, "d/a", 2 * MIB, start=2 * MIB)
+        taken_up: list[Arrival] = [start, Finished(), again]
+        deposit.take([*directory("d"), *taken_up, *file_of("d/a", b"new")])
+        (stored,) = deposit.show()
+        self.assertEqual((stored.files, stored.size), (1, 3))
+        self.assertEqual(self.listing(), {"d/a": b"new"})
+
+    def test_omitted_at_the_top(self) -> None:
+        """Of several things the others are shown; one that came again is there once."""
+        again = Omitted("a", Why.CHANGED, again=True)
+        arrivals = [*file_of("a", b"1"), again, *file_of("a", b"2"), Omitted("b", Why.GONE)]
+        self.assertEqual(self.stored(self.inbox("a", "b"), *arrivals), ["a"])
+        self.assertEqual(self.listing(), {"a": b"2"})
+        # What is omitted and has not come is nothing that came before it.
+        arrivals = [*file_of("c", b"3"), Omitted("d", Why.GONE), Omitted("c", Why.GONE)]
+        self.assertEqual(self.stored(self.inbox("c", "d"), *arrivals), ["c"])
 
     def test_leftovers_never_appear(self) -> None:
         """What is not sent again is not shown, nor is a tail that the sender does not want."""

@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc.errors import Refusal, RemoteProtocolError, TooLarge
 from kdc.protocol.records import AckStatus
 from kdc.transfer._framing import AnswerReader, Content, Finished, ItemReader
+from kdc.transfer._held import HeldByReceiver
 from kdc.transfer.messages import (
     MAX_MESSAGE,
     MAX_TEXT,
@@ -21,7 +22,10 @@ from kdc.transfer.messages import (
     Item,
     Kind,
     Offer,
+    Omitted,
     Refuse,
+    Remark,
+    Why,
     decode_answer,
     decode_item,
     decode_offer,
@@ -208,12 +212,66 @@ class ItemReaderTests(SynchronousTestCase):
         whole = offer_of("a").encode() + Item(Kind.FILE, "a", 7, start=7).encode()
         self.assertEqual(read([whole]), [("a", b"")])
 
+    def test_omitted(self) -> None:
+        """What does not come counts as if it had, and what is withdrawn as if it had not."""
+        a = Item(Kind.FILE, "d/a", 5).encode() + b"12345"
+        d = Item(Kind.DIRECTORY, "d", 0).encode()
+        again = Omitted("d/a", Why.CHANGED, again=True).encode()
+        gone = Omitted("d/a", Why.GONE).encode()
+        for pieces in (
+            (d, gone),
+            (d, a, gone),
+            (d, a, again, a),
+            (d, a, again, a, again, a),
+            (d, a, again, gone),
+            (d, a, again, a, again, a, gone),
+            (d, Item(Kind.FILE, "d/a", 5, start=5).encode(), gone),
+        ):
+            reader = ItemReader()
+            list(reader.feed(offer_of("d", items=2, size=5).encode() + b"".join(pieces)))
+            list(reader.end())
+        top = Item(Kind.FILE, "a", 5).encode() + b"12345"
+        again = Omitted("a", Why.CHANGED, again=True).encode()
+        gone = Omitted("a", Why.GONE).encode()
+        other = Item(Kind.FILE, "b", 0).encode()
+        for pieces in ((gone, other), (top, gone, other), (top, again, top, other)):
+            reader = ItemReader()
+            list(reader.feed(offer_of("a", "b", items=2, size=5).encode() + b"".join(pieces)))
+            list(reader.end())
+
+    def test_wrongly_omitted(self) -> None:
+        """Nothing is omitted that was not offered, nor comes again that has not come."""
+        offer = offer_of("d", items=2, size=5)
+        d = Item(Kind.DIRECTORY, "d", 0).encode()
+        a = Item(Kind.FILE, "d/a", 5).encode() + b"12345"
+        again = Omitted("d/a", Why.CHANGED, again=True).encode()
+        gone = Omitted("d/a", Why.GONE).encode()
+        for what, pieces in (
+            ("another name", (offer, Omitted("e", Why.GONE).encode())),
+            ("that was not sent", (offer, gone)),
+            ("outside", (offer, d, Omitted("e/a", Why.GONE).encode())),
+            ("more than 2 items", (offer, d, gone, Omitted("d/b", Why.GONE).encode())),
+            ("more than 2 items", (offer, d, a, Omitted("d/b", Why.GONE).encode())),
+            ("cannot come again", (offer, d, again)),
+            ("cannot come again", (offer, d, a, gone, again)),
+            ("more than 2 times", (offer, d, a, again, a, again, a, again)),
+            ("does not", (offer, d, a, again, Item(Kind.FILE, "d/b", 0).encode())),
+            ("come again does not", (offer, d, a, again)),
+            ("only a file", (offer, d, Omitted("d", Why.CHANGED).encode())),
+            ("nothing was sent", (offer, Omitted("d", Why.GONE).encode())),
+            ("that was not sent", (offer, Omitted("d", Why.GONE).encode(), a)),
+            ("more than the 5 bytes", (offer, d, a, again, a[:-5].replace(b"5", b"6") + b"123456")),
+        ):
+            encoded = [each.encode() if isinstance(each, Offer) else each for each in pieces]
+            self.assertIn(what, self.malformed(*encoded))
+
     def test_secret_content(self) -> None:
         """What is sent shows in no repr."""
         self.assertNotIn("secret", repr(Content(b"secret")))
 
 
 OFFER: dict[str, Any] = {"names": ["a"], "more": 0, "items": 1, "size": 1, "text": False}
+OMITTED: dict[str, Any] = {"kind": "omitted", "name": "a", "why": "gone", "again": False}
 ITEM: dict[str, Any] = {"kind": "file", "name": "a", "size": 1, "executable": False, "from": 0}
 
 
@@ -229,7 +287,8 @@ class MessageTests(SynchronousTestCase):
     @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), st.lists))
     def test_any_fields(self, value: object) -> None:
         """What is JSON, but says something else, is malformed."""
-        for good, decode in ((OFFER, decode_offer), (ITEM, decode_item)):
+        goods = ((OFFER, decode_offer), (ITEM, decode_item), (OMITTED, decode_item))
+        for good, decode in goods:
             self.refused(decode, value)
             self.refused(decode, {**good, "extra": value})
             for name in good:
@@ -303,6 +362,7 @@ class MessageTests(SynchronousTestCase):
             (Offer(("note",), items=1, size=2, text=True), decode_offer),
             (Item(Kind.FILE, "d/名前", 9, executable=True, start=3), decode_item),
             (Item(Kind.FILE, '"' * 255, None), decode_item),
+            (Omitted("d/a", Why.CHANGED, again=True), decode_item),
             (Held("a/b", 3, "0" * 64), decode_answer),
             (Accept(), decode_answer),
             (Refuse(AckStatus.TOO_LARGE, "at most 10 bytes"), decode_answer),
@@ -310,6 +370,16 @@ class MessageTests(SynchronousTestCase):
             encoded = sent.encode()
             self.assertEqual(decode(encoded[2:]), sent)
             self.assertEqual(int.from_bytes(encoded[:2], "big"), len(encoded) - 2)
+
+    def test_remarks(self) -> None:
+        """What a receiver says of itself is kept apart from what it has; other words pass."""
+        held = HeldByReceiver(offer_of("a", "b"))
+        for remark in Remark:
+            held.add(decode_answer(remark.encode()[2:]))  # type: ignore[arg-type]
+        held.add(Held("kdc.send of a later version", 0, "0" * 64))
+        held.add(Held("a", 3, "0" * 64))
+        self.assertEqual(held.remarks, frozenset(Remark))
+        self.assertEqual(held.of.keys(), {"a"})
 
     def test_longest(self) -> None:
         """The longest path there can be fits into a message, however it has to be written."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -20,7 +21,7 @@ from kdc.transfer import receiver as receiver_module
 from kdc.transfer import sender as sender_module
 from kdc.transfer._framing import Content, Finished
 from kdc.transfer.deposit import Anew, Stored
-from kdc.transfer.messages import Item, Kind, Offer
+from kdc.transfer.messages import Item, Kind, Offer, Omitted, Why
 from kdc.transfer.redelivery import OnceDeposit
 from kdc.transfer.sender import Interrupted, Phase, SendProtocol, Unconfirmed
 from kdc.transfer.survey import Thing
@@ -279,7 +280,7 @@ class InboxTests(OnceTestCase):
         told = bytes(alice.received)
         self.assertIn(b'"name":"d/mine","size":4', told)
         self.assertIn(hashlib.sha256(b"mine").hexdigest().encode(), told)
-        self.assertEqual(told.count(b'"have"'), 1)
+        self.assertEqual(told.count(b'"have"'), 2)  # and the remark, the same for everybody
         alice.out.abortConnection()
         self.network.settle()
 
@@ -379,6 +380,48 @@ class InboxTests(OnceTestCase):
         protocol, _, _ = self.send(self.thing)
         self.failed(RefusedByPolicy, protocol)
         self.assertEqual(os.listdir(self.there), ["a"])
+
+
+class OmittedTests(OnceTestCase):
+    """What did not come the first time, or has changed since."""
+
+    def deposit(self) -> OnceDeposit:
+        offer = Offer(("d",), items=3, size=10)
+        deposit = OnceDeposit(self.there, "alice", offer, process="first")
+        self.addCleanup(deposit.discard)
+        deposit.prepare()
+        deposit.take([Item(Kind.DIRECTORY, "d", 0), Finished()])
+        return deposit
+
+    def item(self, name: str, start: int = 0) -> list[Any]:
+        content = [Content(b"12345"[start:])] if start < 5 else []
+        return [Item(Kind.FILE, name, 5, start=start), *content, Finished()]
+
+    def test_the_same(self) -> None:
+        """What was omitted both times, or withdrawn the first time, is no difference."""
+        for first in ([], [*self.item("d/b"), Omitted("d/b", Why.CHANGED)]):
+            deposit = self.deposit()
+            deposit.take([*self.item("d/a"), *first, Omitted("d/b", Why.GONE)])
+            (stored,) = deposit.show()
+            self.assertEqual((stored.files, stored.size, stored.again), (1, 5, False))
+            deposit = self.deposit()
+            deposit.take([*self.item("d/a", 5), Omitted("d/b", Why.GONE)])
+            self.assertEqual(deposit.show(), [attrs.evolve(stored, again=True)])
+            deposit.settled()
+            self.assertEqual(self.arrived(), {"d/a": b"12345"})
+            shutil.rmtree(self.there / "d")
+
+    def test_otherwise(self) -> None:
+        """What has come then, and is omitted now, has to be sent anew."""
+        for again in ([], self.item("d/b", 5)):
+            deposit = self.deposit()
+            deposit.take([*self.item("d/a"), *self.item("d/b")])
+            deposit.show()
+            deposit = self.deposit()
+            arrivals = [*self.item("d/a", 5), *again, Omitted("d/b", Why.GONE)]
+            self.assertRaises(Anew, deposit.take, arrivals)
+            deposit.discard()
+            shutil.rmtree(self.there / "d")
 
 
 class WhileTests(OnceTestCase):

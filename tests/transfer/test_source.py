@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import socket
 import threading
+from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.errors import ConfigurationError, KDCError, LocalIOError
+from kdc.errors import ConfigurationError, KDCError
 from kdc.protocol.records import EVEN_DATA
 from kdc.transfer import source as source_module
-from kdc.transfer import survey as survey_module
 from kdc.transfer._framing import Content, ItemReader
-from kdc.transfer.messages import Held, Item, Kind, Offer
+from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Why
 from kdc.transfer.source import CHUNK_BYTES, Outgoing
-from kdc.transfer.survey import Thing, skipped_lines, survey, things_of
+from kdc.transfer.survey import Problem, Thing, Unsendable, lines_of, survey, things_of
 from tests.support.core import PROPERTY
+
+
+@attrs.define
+class Sent:
+    """What is there at the end, by name, and what was said not to be."""
+
+    items: dict[str, tuple[Item, bytes]] = attrs.field(factory=dict)
+    omitted: list[Omitted] = attrs.field(factory=list)
+
+    @property
+    def contents(self) -> dict[str, bytes]:
+        return {name: content for name, (_, content) in self.items.items()}
 
 
 class OutgoingTestCase(SynchronousTestCase):
@@ -35,25 +51,40 @@ class OutgoingTestCase(SynchronousTestCase):
         path.write_bytes(content)
         return path
 
-    def outgoing(self, *things: Thing, held: tuple[Held, ...] = ()) -> Outgoing:
-        return Outgoing(things, survey(things), {each.name: each for each in held})
+    def outgoing(self, *things: Thing, held: tuple[Held, ...] = (), **how: Any) -> Outgoing:
+        return Outgoing(survey(things), {each.name: each for each in held}, **how)
 
-    def read(self, *things: Thing, held: tuple[Held, ...] = ()) -> list[tuple[Item, bytes]]:
-        """What a receiver makes of it."""
-        out = self.outgoing(*things, held=held)
+    def sent(
+        self, out: Outgoing, offer: Offer, between: Callable[[int], object] = lambda n: None
+    ) -> Sent:
+        """What a receiver makes of it; ``between`` is called after each chunk that was read."""
         reader = ItemReader()
-        list(reader.feed(survey(things).offer.encode()))
-        found: list[tuple[Item, bytes]] = []
+        list(reader.feed(offer.encode()))
+        found = Sent()
+        count = 0
         while data := out.read():
-            self.assertLessEqual(len(data), CHUNK_BYTES)
             for event in reader.feed(bytes(data)):
                 if isinstance(event, Item):
-                    found.append((event, b""))
+                    found.items[event.name] = event, b""
                 elif isinstance(event, Content):
-                    found[-1] = found[-1][0], found[-1][1] + event.data
+                    item, content = found.items.popitem()[1]
+                    found.items[item.name] = item, content + event.data
+                elif isinstance(event, Omitted):
+                    found.items.pop(event.name, None)
+                    found.omitted.append(event)
+            between(count)
+            count += 1
         list(reader.end())
         out.close()
         return found
+
+    def read(
+        self, *things: Thing, held: tuple[Held, ...] = (), **how: Any
+    ) -> list[tuple[Item, bytes]]:
+        """The same, of what does not change."""
+        sent = self.sent(self.outgoing(*things, held=held, **how), survey(things).offer)
+        self.assertEqual(sent.omitted, [])
+        return list(sent.items.values())
 
     def names(self, *things: Thing) -> list[str]:
         return [item.name for item, _ in self.read(*things)]
@@ -75,13 +106,63 @@ class ThingsTests(OutgoingTestCase):
 
     def test_not_to_be_sent(self) -> None:
         """What is not there, or has a name that no receiver takes, is refused at once."""
-        self.assertIn("No such file", self.refused(LocalIOError, self.directory / "missing"))
+        self.assertIn("No such file", self.refused(Unsendable, self.directory / "missing"))
         for name in (".hidden", "-rf", "a\nb", "a\\b"):
-            self.assertIn("another name", self.refused(LocalIOError, self.file(name)))
-        self.file("d/a\x1bb")
-        text = self.refused(LocalIOError, self.directory / "d")
-        self.assertIn("rename it", text)
-        self.assertTrue(text.isprintable())
+            self.assertIn("another name", self.refused(Unsendable, self.file(name)))
+        self.assertIn("at least one letter", self.refused(Unsendable, Path("/")))
+
+    def test_all_of_them(self) -> None:
+        """Each name that cannot be sent is told, with the rule it breaks; the rest can be."""
+        odd = {
+            "Icon\r": "U+000D",
+            "a\tb": "U+0009",
+            "a\nb": "U+000A",
+            "a\\b": "leads elsewhere",
+            os.fsdecode(b"caf\xe9"): "not UTF-8",
+        }
+        for name in odd:
+            self.file(f"d/{name}")
+            self.file(f"d/{name}-directory/with a good one")
+        self.file("d/ok", b"1")
+        missing = self.directory / "missing"
+        surveyed = survey(things_of([self.directory / "d", missing, self.file(".hidden")]))
+        told = {problem.name: problem.why for problem in surveyed.problems}
+        for name, why in odd.items():
+            self.assertIn(why, told.pop(f"d/{name}"))
+            self.assertIn(why, told.pop(f"d/{name}-directory"))
+        self.assertEqual(told.keys(), {str(missing), str(self.directory / ".hidden")})
+        self.assertEqual(surveyed.offer, Offer(("d",), 0, 2, 1))
+        out = Outgoing(surveyed, {}, omissions=True)
+        sent = self.sent(out, surveyed.offer)
+        self.assertEqual(sent.contents, {"d": b"", "d/ok": b"1"})
+        self.assertEqual((out.left_out, sent.omitted), ({}, []))
+        for problem in surveyed.problems:
+            self.assertTrue(str(problem).isprintable())
+
+    def test_deep_and_long(self) -> None:
+        """So is what lies too deep, or has too long a path."""
+        self.file("d/" + "x/" * 62 + "deep enough")
+        self.file("d/" + "x/" * 63 + "too deep")
+        self.file("e/" + ("y" * 250 + "/") * 15 + "long enough")
+        fd = os.open(self.directory / ("e/" + ("y" * 250 + "/") * 15), os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        os.mkdir("z" * 255, dir_fd=fd)
+        os.close(os.open("z" * 255 + "/w", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+        surveyed = survey(things_of([self.directory / "d", self.directory / "e"]))
+        deep, long = surveyed.problems
+        self.assertIn("directories deep", deep.why)
+        self.assertIn("too long", long.why)
+
+    def test_may_not_be_read(self) -> None:
+        """What cannot be read is told before anything is sent."""
+        self.file("d/secret").chmod(0)
+        self.file("d/ok")
+        real = os.access
+        self.patch(os, "access", lambda path, mode: "secret" not in str(path) and real(path, mode))
+        surveyed = survey(things_of([self.directory / "d"]))
+        self.assertEqual(surveyed.problems, (Problem("d/secret", "Permission denied"),))
+        sent = self.sent(Outgoing(surveyed, {}), surveyed.offer)
+        self.assertEqual(sent.items.keys(), {"d", "d/ok"})
 
     def test_link(self) -> None:
         """A link that a person names is what it points to."""
@@ -112,12 +193,13 @@ class SurveyTests(OutgoingTestCase):
 
     def test_too_many_to_count(self) -> None:
         """A very large tree is not walked twice: its size is not known."""
-        self.patch(survey_module, "_MAX_SURVEYED", 3)
         for number in range(5):
             self.file(f"d/{number}")
         things = things_of([self.directory / "d"])
-        self.assertEqual(survey(things).offer, Offer(("d",)))
-        self.assertEqual(len(self.read(*things)), 6)
+        surveyed = survey(things, most=3)
+        self.assertEqual(surveyed.offer, Offer(("d",)))
+        self.file("d/another")  # nobody knows whether it has come since
+        self.assertEqual(len(self.sent(Outgoing(surveyed, {}), surveyed.offer).items), 7)
 
     def test_many_names(self) -> None:
         """Of many things the first are named, and the others counted."""
@@ -148,7 +230,7 @@ class SurveyTests(OutgoingTestCase):
             },
         )
         self.assertEqual(self.names(*things), ["d", "d/file"])
-        self.assertEqual(len(skipped_lines(["x"] * 100)), 21)
+        self.assertEqual(len(lines_of("left out", ["x"] * 100)), 21)
 
 
 class StreamTests(OutgoingTestCase):
@@ -256,47 +338,292 @@ class StreamTests(OutgoingTestCase):
         self.assertFalse(reader.is_alive())
         out.close()
 
-    def test_grows(self) -> None:
-        """A log that grows meanwhile is sent as long as it was; one that shrinks is an error."""
-        path = self.file("log", b"12345")
-        things = things_of([path])
-        out = Outgoing(things, survey(things), {})
-        path.write_bytes(b"1234567890")
-        self.assertTrue(bytes(out.read()).endswith(b"12345"))
-        # Nor does it go on behind its end, whatever the receiver has.
-        held = Held("log", 10, hashlib.sha256(path.read_bytes()).hexdigest())
-        out = Outgoing(things, attrs.evolve(survey(things), sizes={"log": 5}), {"log": held})
-        self.assertTrue(bytes(out.read()).endswith(b"12345"))
-        big = self.file("big", bytes(2 * CHUNK_BYTES))
-        out = self.outgoing(*things_of([big]))
-        out.read()
-        os.truncate(big, 10)
-        self.assertIn("shorter", str(self.assertRaises(LocalIOError, out.read)))
 
-    def test_more_than_offered(self) -> None:
-        """A directory that gets more while it is sent is not sent: it was offered otherwise."""
-        self.file("d/a", b"1")
-        things = things_of([self.directory / "d"])
+class ChangingTests(OutgoingTestCase):
+    """What is sent changes while it is read: nothing that never was arrives, and all is told."""
+
+    CHUNK = 1000
+
+    def changing(
+        self, change: Callable[[int], object], *names: str, **how: Any
+    ) -> tuple[Sent, dict[str, Problem]]:
+        """Send these; ``change`` is called with -1 after the survey, then after each chunk."""
+        things = things_of([self.directory / name for name in names])
         surveyed = survey(things)
-        for name, content in (("d/b", b""), ("d/a", b"longer")):
-            path = self.file(name, content)
-            out = Outgoing(things, surveyed, {})
-            self.assertIn("while it was sent", str(self.assertRaises(LocalIOError, out.read)))
-            if name == "d/b":
+        change(-1)
+        how = {"omissions": True, "chunk_bytes": self.CHUNK, **how}
+        out = Outgoing(surveyed, how.pop("held", {}), **how)
+        return self.sent(out, surveyed.offer, change), out.left_out
+
+    def test_grows_before(self) -> None:
+        """A log that has grown since the survey is sent as long as it was, and that is told."""
+        self.file("d/log", b"12345")
+        self.file("d/other", b"o")
+
+        def grow(step: int) -> None:
+            self.file("d/log", b"1234567890")
+
+        for omissions in (True, False):
+            self.file("d/log", b"12345")
+            sent, left_out = self.changing(grow, "d", omissions=omissions)
+            self.assertEqual(sent.contents, {"d": b"", "d/log": b"12345", "d/other": b"o"})
+            self.assertEqual(sent.omitted, [])
+            self.assertEqual(left_out.keys(), {"d/log"})
+            self.assertIn("first 5 bytes", left_out["d/log"].why)
+
+    def test_held_behind_the_end(self) -> None:
+        """It does not go on behind its end of then, whatever the receiver has."""
+        whole = b"1234567890"
+        held = {"log": Held("log", 10, hashlib.sha256(whole).hexdigest())}
+        self.file("log", whole[:5])
+        sent, _ = self.changing(lambda n: self.file("log", whole), "log", held=held)
+        self.assertEqual(sent.contents, {"log": whole[:5]})
+
+    def test_grows_meanwhile(self) -> None:
+        """A log that is written to all the time arrives as it was: it is not taken for changed."""
+        path = self.file("d/log", bytes(range(200)) * 25)
+        before = path.read_bytes()
+
+        def grow(step: int) -> None:
+            with path.open("ab") as file:
+                file.write(b"another line\n")
+
+        sent, left_out = self.changing(grow, "d")
+        self.assertEqual(sent.contents["d/log"], before)
+        self.assertEqual(left_out.keys(), {"d/log"})
+
+    def test_in_place(self) -> None:
+        """A file that is written over while it is read is read again: no mixture arrives."""
+        old, new = b"a" * 5000, b"b" * 5000
+        path = self.file("d/file", old)
+        self.file("d/x", b"next")
+
+        def write(step: int) -> None:
+            if step == 1:
+                path.write_bytes(new)
+
+        sent, left_out = self.changing(write, "d")
+        self.assertEqual(sent.contents, {"d": b"", "d/file": new, "d/x": b"next"})
+        self.assertEqual(sent.omitted, [Omitted("d/file", Why.CHANGED, again=True)])
+        self.assertEqual(left_out, {})
+
+    def test_in_place_again_and_again(self) -> None:
+        """One that never holds still is read three times, then left out by its name."""
+        path = self.file("d/file", bytes(5000))
+        self.file("d/x", b"next")
+        sent, left_out = self.changing(lambda n: path.write_bytes(os.urandom(5000)), "d")
+        self.assertEqual(sent.contents, {"d": b"", "d/x": b"next"})
+        again = Omitted("d/file", Why.CHANGED, again=True)
+        self.assertEqual(sent.omitted, [again, again, attrs.evolve(again, again=False)])
+        self.assertEqual(left_out["d/file"].why, "it changed while it was read")
+
+    def test_all_that_there_is(self) -> None:
+        """If nothing is left to be sent that is an error, with its name."""
+        path = self.file("file", bytes(5000))
+
+        def change(step: int) -> None:
+            path.write_bytes(os.urandom(5000))
+
+        self.assertIn("file", str(self.assertRaises(Unsendable, self.changing, change, "file")))
+        path.write_bytes(bytes(10))
+        self.assertRaises(Unsendable, self.changing, lambda n: path.unlink(True), "file")
+
+    def test_to_one_that_cannot_forget(self) -> None:
+        """A receiver that takes nothing back gets no mixture for a file, but no end."""
+        path = self.file("file", bytes(5000))
+
+        def change(step: int) -> None:
+            path.write_bytes(bytes(2000) + os.urandom(3000))
+
+        error = self.assertRaises(Unsendable, self.changing, change, "file", omissions=False)
+        self.assertIn("changed while it was read", str(error))
+        # But what is touched or grows, and is what it was, comes to its end.
+        path.write_bytes(bytes(5000))
+        sent, _ = self.changing(lambda n: os.utime(path), "file", omissions=False)
+        self.assertEqual(sent.contents, {"file": bytes(5000)})
+
+    def test_shorter(self) -> None:
+        """A file that is cut while it is read is read again; what was announced comes first."""
+        path = self.file("d/file", b"a" * 5000)
+
+        def cut(step: int) -> None:
+            if step == 1:
+                os.truncate(path, 10)
+
+        sent, left_out = self.changing(cut, "d")
+        self.assertEqual((sent.contents["d/file"], left_out), (b"a" * 10, {}))
+        self.file("d/file", b"a" * 5000)
+        self.assertRaises(Unsendable, self.changing, cut, "d", omissions=False)
+
+    def test_cannot_be_read(self) -> None:
+        """A disk that fails in one file costs that file."""
+        self.file("d/bad", bytes(5000))
+        self.file("d/good", b"1")
+        real = FileIO.readinto
+
+        class Failing(FileIO):
+            def readinto(self, room: Any, /) -> Any:
+                if os.readlink(f"/proc/self/fd/{self.fileno()}").endswith("bad"):
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
+                return real(self, room)
+
+        self.patch(source_module, "FileIO", Failing)
+        sent, left_out = self.changing(lambda n: None, "d")
+        self.assertEqual(sent.contents, {"d": b"", "d/good": b"1"})
+        self.assertEqual(sent.omitted, [Omitted("d/bad", Why.UNREADABLE)])
+        self.assertIn("cannot be read", left_out["d/bad"].why)
+
+    def test_comes_and_goes(self) -> None:
+        """What comes is left out, what is gone is told; the rest arrives."""
+        for name in ("a", "b/x", "b/y", "z"):
+            self.file(f"d/{name}", b"1")
+
+        def change(step: int) -> None:
+            if step == -1:
+                shutil.rmtree(self.directory / "d/b")
+                (self.directory / "d/a").unlink()
+                self.file("d/new", b"2")
+                self.file("d/c/new", b"3")
+
+        for omissions in (True, False):
+            for name in ("a", "b/x", "b/y", "z"):
+                self.file(f"d/{name}", b"1")
+            shutil.rmtree(self.directory / "d/c", ignore_errors=True)
+            (self.directory / "d/new").unlink(missing_ok=True)
+            sent, left_out = self.changing(change, "d", omissions=omissions)
+            self.assertEqual(sent.contents, {"d": b"", "d/z": b"1"})
+            self.assertEqual(left_out.keys(), {"d/a", "d/b", "d/new", "d/c"})
+            self.assertIn("gone", left_out["d/a"].why)
+            self.assertIn("came", left_out["d/new"].why)
+            gone = [Omitted("d/a", Why.GONE), Omitted("d/b", Why.GONE)]
+            self.assertEqual(sent.omitted, gone if omissions else [])
+
+    def test_gone_at_the_top(self) -> None:
+        """Of several things one may go; one that takes nothing back is not sent the others."""
+        for name in ("a", "b", "c"):
+            self.file(name, b"1")
+
+        def change(step: int) -> None:
+            (self.directory / "b").unlink(missing_ok=True)
+
+        sent, left_out = self.changing(change, "a", "b", "c")
+        self.assertEqual(sent.contents, {"a": b"1", "c": b"1"})
+        self.assertEqual((sent.omitted, left_out.keys()), ([Omitted("b", Why.GONE)], {"b"}))
+        self.file("b", b"1")
+        self.assertRaises(Unsendable, self.changing, change, "a", "b", "c", omissions=False)
+
+    def test_gone_between_two_readings(self) -> None:
+        """What is to be read again and is not there is gone."""
+        path = self.file("d/file", bytes(5000))
+
+        def change(step: int) -> None:
+            if step == 1:
                 path.unlink()
+                path.write_bytes(b"other")
+            if step >= 1:
+                path.unlink(missing_ok=True)
+
+        self.file("d/hold", b"")
+        os.link(path, self.directory / "hold")  # so that ctime changes
+        sent, left_out = self.changing(change, "d")
+        self.assertEqual(sent.contents, {"d": b"", "d/hold": b""})
+        self.assertEqual(sent.omitted[-1], Omitted("d/file", Why.GONE))
+        self.assertEqual(left_out.keys(), {"d/file"})
+
+    def test_another_kind(self) -> None:
+        """What is a link, a pipe or a directory by now, and was a file, is not sent."""
+        secret = self.file("secret", b"s")
+        for swap in (
+            lambda path: path.symlink_to(secret),
+            os.mkfifo,
+            lambda path: path.mkdir(),
+        ):
+            path = self.file("d/a", b"1")
+            self.file("d/ok", b"1")
+
+            def change(step: int, swap: Any = swap, path: Path = path) -> None:
+                if step == -1:
+                    path.unlink()
+                    swap(path)
+
+            sent, left_out = self.changing(change, "d")
+            self.assertEqual(sent.contents, {"d": b"", "d/ok": b"1"})
+            self.assertIn("d/a", left_out)
+            shutil.rmtree(self.directory / "d")
 
     def test_swapped_for_a_link(self) -> None:
-        """What was a file in a directory and is a link by now is not followed."""
+        """Even if it becomes one between being found and being opened."""
         self.file("d/a", b"1")
-        things = things_of([self.directory / "d"])
-        surveyed, walked = survey(things), list(survey_module.walk(things[0], []))
-        self.patch(source_module, "walk", lambda thing, skipped: iter(walked))
-        (self.directory / "d/a").unlink()
-        (self.directory / "d/a").symlink_to(self.file("secret", b"2"))
-        self.assertRaises(LocalIOError, Outgoing(things, surveyed, {}).read)
-        (self.directory / "d/a").unlink()
-        os.mkfifo(self.directory / "d/a")
-        self.assertRaises(LocalIOError, Outgoing(things, surveyed, {}).read)
+        self.file("d/ok", b"1")
+        secret = self.file("secret", b"s")
+        real = os.open
+
+        def opened(path: Any, flags: int, *args: Any, **named: Any) -> int:
+            if str(path).endswith("d/a") and not path.is_symlink():
+                path.unlink()
+                path.symlink_to(secret)
+            return real(path, flags, *args, **named)
+
+        self.patch(os, "open", opened)
+        sent, _ = self.changing(lambda n: None, "d")
+        self.assertEqual(sent.contents, {"d": b"", "d/ok": b"1"})
+        self.assertEqual(sent.omitted, [Omitted("d/a", Why.CHANGED)])
+
+    def happens(self, path: Path, how: str, at: int) -> bytes:
+        """Do that to a file; return what is in it then."""
+        content = path.read_bytes() if path.exists() else b""
+        if how in ("remove", "replace"):
+            path.unlink(missing_ok=True)
+        if how == "remove":
+            return b""
+        after = {
+            "append": content + bytes([at + 100]) * 700,
+            "cut": content[: len(content) // 2],
+            "touch": content,
+        }.get(how, bytes([at + 150]) * (len(content) or 1500))
+        path.write_bytes(after)
+        return after
+
+    @PROPERTY
+    @given(
+        st.dictionaries(st.sampled_from("abc"), st.integers(0, 4000), min_size=1),
+        st.lists(
+            st.tuples(
+                st.integers(-1, 20),
+                st.sampled_from("abcd"),
+                st.sampled_from(("append", "over", "cut", "touch", "remove", "replace")),
+            ),
+            max_size=6,
+        ),
+    )
+    def test_any_changes(self, files: dict[str, int], changes: list[tuple[int, str, str]]) -> None:
+        """Whatever happens, a file that arrives is one that was there, or the beginning of one
+        that is told; and everything that was there arrives or is told."""
+        self.directory = Path(self.mktemp()).absolute()
+        versions: dict[str, list[bytes]] = {}
+        for name, size in files.items():
+            content = bytes([len(versions) + 1]) * size
+            self.file(f"d/{name}", content)
+            versions[name] = [content]
+
+        def change(step: int) -> None:
+            for at, name, how in changes:
+                if at == step:
+                    content = self.happens(self.directory / "d" / name, how, at)
+                    versions.setdefault(name, []).append(content)
+
+        sent, left_out = self.changing(change, "d")
+        self.assertLessEqual(sent.contents.keys(), {"d", *(f"d/{name}" for name in files)})
+        for name, content in sent.contents.items():
+            if name == "d":
+                continue
+            was = versions[name.removeprefix("d/")]
+            if name in left_out:
+                self.assertTrue(any(each.startswith(content) for each in was), (name, content[:9]))
+            else:
+                self.assertIn(content, was)
+        for name in files:
+            self.assertTrue(f"d/{name}" in sent.contents or f"d/{name}" in left_out, name)
 
 
 class HeldTests(OutgoingTestCase):

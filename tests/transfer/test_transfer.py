@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,22 @@ from kdc.protocol.records import AckStatus
 from kdc.transfer import receiver as receiver_module
 from kdc.transfer import sender as sender_module
 from kdc.transfer import source as source_module
+from kdc.transfer._framing import AnswerReader
 from kdc.transfer._held import MAX_ANSWER_BYTES
 from kdc.transfer._inbox import InboxDeposit
-from kdc.transfer.deposit import Deposit, FileDeposit, Stored
-from kdc.transfer.messages import SERVICE, Accept, Held, Item, Kind, Offer, Refuse
+from kdc.transfer.deposit import Deposit, FileDeposit, Stored, StreamDeposit
+from kdc.transfer.messages import (
+    SERVICE,
+    Accept,
+    Held,
+    Item,
+    Kind,
+    Offer,
+    Omitted,
+    Refuse,
+    Remark,
+    Why,
+)
 from kdc.transfer.receiver import Broken, Inbox
 from kdc.transfer.sender import (
     TRANSITIONS,
@@ -57,6 +71,18 @@ def _no_disk(fd: int) -> None:
     raise OSError(5, os.strerror(5))
 
 
+class Watched(Outgoing):
+    """Calls ``between`` when its first chunk has been read."""
+
+    between: Callable[[], object] = staticmethod(lambda: None)
+
+    def read(self) -> memoryview:
+        chunk = super().read()
+        between, self.between = self.between, Watched.between
+        between()
+        return chunk
+
+
 class TransferTestCase(ChannelTestCase):
     """Alice sends to bob."""
 
@@ -70,6 +96,8 @@ class TransferTestCase(ChannelTestCase):
         self.received: list[tuple[str, Stored]] = []
         self.broken: list[Broken] = []
         self.progress: list[int] = []
+        self.chunk = source_module.CHUNK_BYTES
+        self.between: Callable[[], object] = Watched.between
         self.inbox = self.receive()
 
     def receive(self, **options: Any) -> Inbox:
@@ -93,8 +121,12 @@ class TransferTestCase(ChannelTestCase):
     def send(self, *things: Thing, settle: bool = True) -> tuple[SendProtocol, SenderChannel, Wire]:
         surveyed = survey(things)
 
-        def open_stream(held: Mapping[str, Held]) -> Outgoing:
-            return Outgoing(things, surveyed, held)
+        def open_stream(held: Mapping[str, Held], remarks: frozenset[Remark]) -> Outgoing:
+            self.outgoing = Watched(
+                surveyed, held, omissions=Remark.OMISSIONS in remarks, chunk_bytes=self.chunk
+            )
+            self.outgoing.between = self.between
+            return self.outgoing
 
         protocol = SendProtocol(
             surveyed.offer,
@@ -121,6 +153,14 @@ class TransferTestCase(ChannelTestCase):
         while not true():
             for each in list(self.network.wires):
                 each.step()
+
+    def descriptor_of(self, name: str) -> int:
+        """What we have open of a file that is being sent."""
+        for each in os.listdir("/proc/self/fd"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/self/fd/{each}").startswith(str(self.here / name)):
+                    return int(each)
+        raise AssertionError(f"{name} is not open")
 
     def arrived(self) -> dict[str, bytes]:
         return {
@@ -162,7 +202,7 @@ class TransferTests(TransferTestCase):
     def test_equal(self, contents: list[bytes], chunk: int) -> None:
         """What arrives is what was sent, however it is cut."""
         self.setUp()
-        self.patch(source_module, "CHUNK_BYTES", chunk)
+        self.chunk = chunk
         things = [self.file(f"file{n}", content) for n, content in enumerate(contents)]
         total = sum(map(len, contents))
         self.assertEqual(self.delivered(*things), Delivery("bob", total))
@@ -210,6 +250,116 @@ class TransferTests(TransferTestCase):
         wire.stalled = False
         self.network.settle()
         self.successResultOf(protocol.done)
+
+
+class ChangingTests(TransferTestCase):
+    """What is sent changes while it is sent."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.incomplete: list[tuple[str, list[Omitted], int]] = []
+        self.chunk = 1000
+
+    def receive(self, **options: Any) -> Inbox:
+        def incomplete(sender: str, some: Sequence[Omitted], count: int) -> None:
+            self.incomplete.append((sender, list(some), count))
+
+        return super().receive(**{"incomplete": incomplete, **options})
+
+    def changing(self, change: Callable[[], object], *things: Thing) -> SendProtocol:
+        """Send; when the first chunk has been read, ``change`` is called."""
+        self.between = change
+        protocol, _, _ = self.send(*things)
+        return protocol
+
+    def tree(self) -> Thing:
+        (self.here / "d").mkdir()
+        for name in ("1", "2", "3"):
+            (self.here / "d" / name).write_bytes(name.encode() * 5000)
+        return Thing("d", self.here / "d")
+
+    def test_in_place(self) -> None:
+        """A file that is written over arrives as it is afterwards, and its mixture nowhere."""
+        thing = self.tree()
+        new = b"new" * 2000
+        protocol = self.changing(lambda: (self.here / "d/1").write_bytes(new), thing)
+        self.successResultOf(protocol.done)
+        self.assertEqual(self.arrived()["d/1"], new[:5000])
+        self.assertEqual(self.arrived()["d/3"], b"3" * 5000)
+        self.assertEqual(self.received[0][1].files, 3)
+        self.assertEqual(self.received[0][1].size, 15_000)
+        self.assertEqual(self.outgoing.left_out.keys(), {"d/1"})  # it is longer by now
+        self.assertEqual(self.incomplete, [])
+        self.assert_quiet()
+
+    def test_a_tree_that_changes(self) -> None:
+        """All that holds still arrives; both ends are told of the rest."""
+        thing = self.tree()
+
+        def change() -> None:
+            (self.here / "d/2").unlink()
+            (self.here / "d/4").write_bytes(b"4")
+
+        protocol = self.changing(change, thing)
+        self.successResultOf(protocol.done)
+        self.assertEqual(self.arrived().keys(), {"d/1", "d/3"})
+        self.assertEqual(self.received[0][1].files, 2)
+        self.assertEqual(self.outgoing.left_out.keys(), {"d/2"})
+        self.assertEqual(self.incomplete, [("alice", [Omitted("d/2", Why.GONE)], 1)])
+
+    def test_into_one_file(self) -> None:
+        """``-o FILE`` gets what the file is when it holds still, and nothing of before."""
+        target = self.there / "out"
+        self.receive(deposit=lambda sender, offer: FileDeposit(target, offer))
+        thing = self.file("a", b"1" * 5000)
+        protocol = self.changing(lambda: (self.here / "a").write_bytes(b"new"), thing)
+        self.successResultOf(protocol.done)
+        self.assertEqual(target.read_bytes(), b"new")
+
+    def test_into_a_pipe(self) -> None:
+        """What has been passed on cannot be taken back: it ends as an error, at both ends."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        self.receive(deposit=lambda sender, offer: StreamDeposit(writing, offer))
+        thing = self.file("a", b"1" * 5000)
+        self.assertTrue(self.delivered(thing).passed_on)
+        protocol = self.changing(lambda: (self.here / "a").write_bytes(b"2" * 5000), thing)
+        self.assertIn("changed while it was read", str(self.failed(LocalIOError, protocol)))
+        self.assertEqual(len(self.received), 1)
+        self.assertTrue(self.broken[0].accepted)
+
+    def test_older_receiver(self) -> None:
+        """To a receiver that knows nothing of all this the old messages are said, and no others."""
+        thing = self.tree()
+        (self.here / "d/4").symlink_to("1")
+        bob = StreamRecorder()
+        self.offer(bob, SERVICE)
+        protocol, _, _ = self.send(thing)
+        (self.here / "d/2").unlink()
+        bob.out.write(Accept().encode())
+        self.network.settle()
+        self.assertNotIn(b"omitted", bytes(bob.received))
+        self.assertTrue(bytes(bob.received).endswith(b"3" * 5000))
+        self.assertEqual(self.outgoing.left_out.keys(), {"d/2"})
+        bob.out.abortConnection()
+        self.network.settle()
+        self.failed(KDCError, protocol)
+
+    def test_older_sender(self) -> None:
+        """What a receiver says of itself is to a sender that does not know it nothing new."""
+        alice = self.talk(Offer(("a",), items=1, size=5).encode())
+        reader = AnswerReader()
+        remark, accept = reader.feed(bytes(alice.received))
+        self.assertEqual(accept, Accept())
+        assert isinstance(remark, Held)
+        self.assertEqual((remark.size, remark.sha256), (0, hashlib.sha256().hexdigest()))
+        alice.out.write(Item(Kind.FILE, "a", 5).encode() + b"12345")
+        alice.out.loseWriteConnection()
+        self.network.settle()
+        self.assertEqual(self.arrived(), {"a": b"12345"})
+        alice.out.loseConnection()
+        self.network.settle()
 
 
 class AnswerTests(TransferTestCase):
@@ -671,9 +821,10 @@ class CutTests(TransferTestCase):
         thing = self.file("a", bytes(4 << 20))
         protocol, _, _ = self.send(thing, settle=False)
         self.step_until(lambda: bool(self.progress))
-        os.truncate(self.here / "a", 1000)
+        (self.here / "a").unlink()
+        os.truncate(f"/proc/self/fd/{self.descriptor_of('a')}", 1000)
         self.network.settle()
-        self.assertIn("became shorter", str(self.failed(LocalIOError, protocol)))
+        self.assertIn("a: it is gone", str(self.failed(LocalIOError, protocol)))
         self.assertNotIn("a", os.listdir(self.there))
 
     def test_full_disk(self) -> None:

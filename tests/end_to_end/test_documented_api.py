@@ -44,7 +44,8 @@ class ExampleTests(ProgramTestCase):
             if status == 0:
                 self.assertEqual(client.printed, "b'Hello, Bob!'\n")
                 return server
-            self.assertEqual(status, 5, client.transcript())
+            # 6: a server of the same name was still there, and left in the middle of an answer.
+            self.assertIn(status, (5, 6), client.transcript())
         raise AssertionError("bob cannot be reached")
 
     def test_every_example_is_named(self) -> None:

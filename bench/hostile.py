@@ -2,9 +2,12 @@
 
     python -m bench.hostile
 
-An honest client logs in and gets a key, again and again: in quiet, then while
-many connections of one account or of five pipeline requests without end, and
-while strangers hold as many silent connections and come back when one is ended.
+An honest client logs in and gets a key, again and again, each time under another
+name so that no name comes near its own limits: in quiet, then while many
+connections of one account or of five pipeline requests without end or ask the
+directory, while strangers hold as many silent connections and come back when one
+is ended, and while they do whole TLS handshakes: from many addresses, from one,
+and from the honest client's own.
 """
 
 from __future__ import annotations
@@ -31,14 +34,21 @@ from zope.interface import implementer
 from bench.figures import table
 from bench.ours import KDC
 from bench.population import able, keys_of, name_of
-from bench.processes import Failed, Scratch, run, said
+from bench.processes import Failed, Scratch, free_port, run, said
+from kdc.channel.endpoint import ChannelClientEndpoint
+from kdc.channel.query import Asking
 from kdc.client.client import KDCClient
 from kdc.client.identity import ClientTLS, Pin
+from kdc.errors import KDCError
+from kdc.net.background import background
 from kdc.net.tls import channel_binding
+from kdc.protocol.directory import DIRECTORY, MAX_ANSWER, SERVICE
 from kdc.protocol.kdc_exchange import Exchange
 
-_PRINCIPALS = 20
+_PRINCIPALS = 60
+_HONEST = slice(10, 60)
 _HOST = "127.0.0.1"
+_ADDRESSES = 250
 _BACK_SECONDS = 0.1  # a hostile client that was dropped comes back
 _SETTLE_SECONDS = 4.0
 _FRAMES = 200
@@ -48,8 +58,8 @@ _FRAMES = 200
 class _Insider(Protocol):
     """Logs in and asks for keys without end, reading all that comes."""
 
-    def __init__(self, factory: _Attack, number: int) -> None:
-        self.factory: Any = factory
+    def __init__(self, attack: _Attack, number: int) -> None:
+        self._attack = attack
         self._number = number
         self._frames = b""
 
@@ -69,18 +79,38 @@ class _Insider(Protocol):
         """`connectionLost` will tell."""
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        self.factory.again(self._number)
+        self._attack.again(self._number)
 
 
 class _Stranger(Protocol):
     """Says nothing."""
 
-    def __init__(self, factory: _Attack, number: int) -> None:
-        self.factory: Any = factory
+    def __init__(self, attack: _Attack, number: int) -> None:
+        self._attack = attack
         self._number = number
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        self.factory.again(self._number)
+        self._attack.again(self._number)
+
+
+@implementer(IHandshakeListener)
+class _Handshaker(_Stranger):
+    """Does all of TLS, and proves nothing."""
+
+    def handshakeCompleted(self) -> None:
+        cast(Any, self.transport).abortConnection()
+
+
+class _Just(Factory[Any]):
+    """A factory of this one protocol."""
+
+    noisy = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        return self._protocol
 
 
 class _Attack:
@@ -92,22 +122,49 @@ class _Attack:
         self._tls = ClientTLS(Pin(where["pin"]), _HOST)
 
     def start(self) -> None:
-        accounts = self._where["accounts"]
+        begin = self._ask if self._where["kind"] == "askers" else self._dial
+        numbers = self._where["numbers"]
         for number in range(self._where["connections"]):
-            self._reactor.callLater(number * 0.002, self._dial, accounts[number % len(accounts)])
+            self._reactor.callLater(number * 0.002, begin, numbers[number % len(numbers)])
 
     def again(self, number: int) -> None:
         self._reactor.callLater(_BACK_SECONDS, self._dial, number)
 
     def _dial(self, number: int) -> None:
-        stranger = self._where["strangers"]
-        kind: Any = _Stranger if stranger else _Insider
-        factory: Any = Factory.forProtocol(lambda: kind(self, number))
-        if not stranger:
+        make: Any = {"insiders": _Insider, "silent": _Stranger, "handshakes": _Handshaker}[
+            self._where["kind"]
+        ]
+        factory: Any = Factory.forProtocol(lambda: make(self, number))
+        if make is not _Stranger:
             factory = TLSMemoryBIOFactory(self._tls, True, factory, self._reactor)
-        source = (f"127.0.1.{number % 250 + 1}" if stranger else _HOST, 0)
-        endpoint = TCP4ClientEndpoint(self._reactor, _HOST, self._where["port"], bindAddress=source)
-        _ = endpoint.connect(factory).addErrback(lambda _: self.again(number))
+        _ = self._endpoint(number).connect(factory).addErrback(lambda _: self.again(number))
+
+    def _ask(self, number: int) -> None:
+        background(self._asking(number), "asking the directory")
+
+    async def _asking(self, number: int) -> None:
+        """As one connection to the KDC, and as many channels to its directory as it allows."""
+        client = KDCClient(
+            reactor=self._reactor,
+            endpoint=self._endpoint(number),
+            tls=self._tls,
+            keys=keys_of(number),
+            where="the KDC",
+        )
+        while True:
+            asking = Asking(b"", MAX_ANSWER)
+            endpoint = ChannelClientEndpoint(client, DIRECTORY, SERVICE, _HOST)
+            try:
+                await endpoint.connect(_Just(asking))
+                await asking.answer
+            except KDCError:
+                await cast(Coroutine[Any, Any, None], deferLater(self._reactor, _BACK_SECONDS))
+
+    def _endpoint(self, number: int) -> TCP4ClientEndpoint:
+        address = self._where["address"] or f"127.0.1.{number % _ADDRESSES + 1}"
+        return TCP4ClientEndpoint(
+            self._reactor, _HOST, self._where["port"], bindAddress=(address, 0)
+        )
 
 
 def _attack(reactor: Any, where: dict[str, Any]) -> Deferred[None]:
@@ -132,24 +189,24 @@ async def _work(reactor: Any, where: dict[str, Any]) -> None:
             where="the KDC",
         )
 
-    bob = client(where["bob"])
+    names = where["honest"]
+    bob = client(names[0])
     await (await bob.link()).receive_under(os.urandom(32), "", 1)
     took = []
-    for _ in range(where["rounds"]):
+    for number in range(where["rounds"]):
         begun = time.monotonic()
-        link = await client(where["alice"]).login()
-        await link.request_key(name_of(where["bob"]))
+        link = await client(names[1 + number % (len(names) - 1)]).login()
+        await link.request_key(name_of(names[0]))
         took.append(time.monotonic() - begun)
         link.close()
-        # So that alice stays below her own rate.
-        await cast(Coroutine[Any, Any, None], deferLater(reactor, 0.03))
+        await cast(Coroutine[Any, Any, None], link.lost.addBoth(lambda _: None))
     bob.close()
     print(json.dumps(took), flush=True)
 
 
-def _measure(kdc: KDC, rounds: int, people: list[int]) -> tuple[float, float, float]:
+def _measure(kdc: KDC, rounds: int) -> tuple[float, float, float]:
     """CPU seconds of the KDC for one log-in with a key, and its median and 99th percentile."""
-    where = {**kdc.where(), "alice": people[0], "bob": people[1], "rounds": rounds}
+    where = {**kdc.where(), "honest": able(_PRINCIPALS)[_HONEST], "rounds": rounds}
     before = kdc.cpu
     done = run([sys.executable, "-m", "bench.hostile", "--be", "honest", json.dumps(where)])
     cpu = (kdc.cpu - before) / rounds
@@ -157,35 +214,45 @@ def _measure(kdc: KDC, rounds: int, people: list[int]) -> tuple[float, float, fl
     return cpu, statistics.median(took), took[max(0, int(len(took) * 0.99) - 1)]
 
 
-def _report(rounds: int, most: int) -> None:
-    people = able(_PRINCIPALS)
+def _attacks() -> list[tuple[str, dict[str, Any]]]:
+    people, many = able(_PRINCIPALS), list(range(_ADDRESSES))
+    return [
+        ("one account", {"kind": "insiders", "numbers": people[:1], "address": ""}),
+        ("five accounts", {"kind": "insiders", "numbers": people[:5], "address": ""}),
+        ("five ask the directory", {"kind": "askers", "numbers": people[:5], "address": ""}),
+        ("silent strangers", {"kind": "silent", "numbers": many, "address": ""}),
+        ("TLS, many addresses", {"kind": "handshakes", "numbers": many, "address": ""}),
+        ("TLS, one address", {"kind": "handshakes", "numbers": many, "address": "127.0.3.1"}),
+        ("TLS, our own address", {"kind": "handshakes", "numbers": many, "address": _HOST}),
+    ]
+
+
+def _report(rounds: int, most: int, only: str) -> None:
     rows = []
     with Scratch() as scratch:
-        kdc = KDC(scratch, _PRINCIPALS, everybody=True, limits={})
-        quiet = _measure(kdc, rounds, people)
+        port = free_port()
+        kdc = KDC(
+            scratch,
+            _PRINCIPALS,
+            everybody=True,
+            limits={},
+            options=[f"--directory=tcp:{port}:interface={_HOST}"],
+        )
+        quiet = _measure(kdc, rounds)
         rows.append(["quiet", "", *_shown(quiet, quiet)])
-        for kind, accounts in (
-            ("one account", people[2:3]),
-            ("five accounts", people[2:7]),
-            ("strangers", list(range(250))),
-        ):
+        for name, attack in _attacks():
             for connections in (10, 100, 1000):
-                if connections > most:
+                if connections > most or only not in name:
                     continue
-                where = {
-                    **kdc.where(),
-                    "accounts": accounts,
-                    "connections": connections,
-                    "strangers": kind == "strangers",
-                }
+                where = {**kdc.where(), **attack, "connections": connections}
                 words = [sys.executable, "-m", "bench.hostile", "--be", "attack", json.dumps(where)]
                 with scratch.running(words, stdout=subprocess.PIPE) as attacker:
                     said(attacker, 30)
                     time.sleep(_SETTLE_SECONDS + connections * 0.004)
                     if attacker.poll() is not None:
                         raise Failed("the attacker gave up")
-                    found = _measure(kdc, rounds, people)
-                rows.append([kind, str(connections), *_shown(found, quiet)])
+                    found = _measure(kdc, rounds)
+                rows.append([name, str(connections), *_shown(found, quiet)])
                 print(rows[-1], file=sys.stderr)
     print(table(["hostile", "connections", "KDC CPU ms", "x", "median ms", "p99 ms", "x"], rows))
 
@@ -205,13 +272,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.hostile", description=__doc__)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--most", type=int, default=1000, help="hostile connections at most")
+    parser.add_argument("--only", default="", help="attacks whose name has this in it")
     parser.add_argument("--be", choices=("attack", "honest"), help=argparse.SUPPRESS)
     parser.add_argument("where", nargs="?", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.be:
         role = {"attack": _attack, "honest": _honest}[options.be]
         react(role, [json.loads(options.where)])
-    _report(options.rounds, options.most)
+    _report(options.rounds, options.most, options.only)
 
 
 if __name__ == "__main__":

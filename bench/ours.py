@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ _UNLIMITED = {
     "registrations-per-minute": 10_000_000,
     "unauthenticated-per-address": 256,
     "connections-per-principal": 10_000_000,
+    "arrivals-per-second": 10_000_000,
+    "arrivals-per-second-per-address": 10_000_000,
 }
 
 
@@ -34,9 +37,11 @@ class KDC:
         principals: int,
         everybody: bool = False,
         limits: dict[str, int] = _UNLIMITED,
+        options: Sequence[str] = (),
     ) -> None:
         self.scratch = scratch
         self._limits = limits
+        self._options = options
         self.principals = principals
         self.room = scratch.room(f"kdc-{principals}{'-all' if everybody else ''}")
         self.port = free_port()
@@ -45,12 +50,13 @@ class KDC:
         self.start()
 
     def start(self) -> None:
-        limits = [f"--limit={name}={value}" for name, value in self._limits.items()]
+        options = [f"--limit={name}={value}" for name, value in self._limits.items()]
+        options += self._options
         program = Path(sys.executable).parent / "kdc"
         log = self.room / "log"
         log.unlink(missing_ok=True)
         self._child = self.scratch.start(
-            [program, "-p", str(self.port), "-f", "pwd.txt", "-o", "out.txt", *limits],
+            [program, "-p", str(self.port), "-f", "pwd.txt", "-o", "out.txt", *options],
             cwd=self.room,
             log=log,
         )

@@ -13,8 +13,13 @@ from typing import Generic, TypeVar
 
 import attrs
 
-__all__ = ["ConnectionLimiter", "Limits", "Rate", "TokenBuckets", "address_prefix"]
+__all__ = ["Arrivals", "ConnectionLimiter", "Limits", "Rate", "TokenBuckets", "address_prefix"]
 
+# What somebody owes is forgotten after so long, however much it was.
+_OWED_SECONDS = 60
+# Connections are taken for so long at once, if nobody came before.
+_BURST_SECONDS = 5
+_MAX_KNOWN_ADDRESSES = 65_536
 T = TypeVar("T")
 
 
@@ -36,12 +41,24 @@ class Limits:
     idle_seconds: float = 900.0
     unauthenticated: int = 256
     unauthenticated_per_address: int = 16
+    arrivals_per_second: int = 200  # from strangers' addresses; from each where one has logged in
+    arrivals_per_second_per_address: int = 20  # where nobody has logged in
     failures_per_minute: int = 10  # per name and address
     failures_per_minute_per_name: int = 60  # from addresses where it never succeeded
     registrations_per_minute: int = 5  # per address
-    keys_per_second: int = 50  # per principal; other requests count as several
+    keys_per_second: int = 50  # per principal; other work for it counts as several
     keys_burst: int = 500
     connections_per_principal: int = 100
+
+    @property
+    def arrivals(self) -> Rate:
+        count = self.arrivals_per_second
+        return Rate(count, 1, count * _BURST_SECONDS)
+
+    @property
+    def arrivals_of_address(self) -> Rate:
+        count = self.arrivals_per_second_per_address
+        return Rate(count, 1, count * _BURST_SECONDS)
 
     @property
     def failures(self) -> Rate:
@@ -82,11 +99,22 @@ class TokenBuckets:
     def charge(self, key: object, tokens: float, now_milliseconds: int) -> int:
         """Take so many, there or not; return after how many milliseconds they will have been there.
 
-        Of what is missing no more than a whole burst is held against anybody.
+        Of what is missing no more than a minute's is held against anybody.
         """
-        left = max(self._tokens(key, now_milliseconds) - tokens, -self._burst)
-        self._keep(key, left, now_milliseconds)
+        least = -self._per_millisecond * 1000 * _OWED_SECONDS
+        self._keep(key, max(self._tokens(key, now_milliseconds) - tokens, least), now_milliseconds)
+        return self.owed(key, now_milliseconds)
+
+    def owed(self, key: object, now_milliseconds: int) -> int:
+        """Return in how many milliseconds all that was taken will have been there."""
+        left = self._tokens(key, now_milliseconds)
         return math.ceil(-left / self._per_millisecond) if left < 0 else 0
+
+    def give_back(self, key: object, now_milliseconds: int) -> None:
+        """Put back one token that was taken."""
+        if key in self._buckets:
+            tokens = min(self._tokens(key, now_milliseconds) + 1, self._burst)
+            self._keep(key, tokens, now_milliseconds)
 
     def wait(self, key: object, now_milliseconds: int) -> int:
         """Return what `take` would, and take nothing."""
@@ -169,3 +197,47 @@ class ConnectionLimiter(Generic[T]):
             del self._crowds[prefix][member]
             if not self._crowds[prefix]:
                 del self._crowds[prefix]
+
+
+class Arrivals:
+    """Whether one more connection is taken from an address: each may cost a TLS handshake.
+
+    One that proves who it is gives its place back: from then on its principal is
+    charged for what it does.  Where somebody has done so before, it does not
+    matter how many strangers come from elsewhere.
+    """
+
+    def __init__(self, limits: Limits, max_known: int = _MAX_KNOWN_ADDRESSES) -> None:
+        self._known: dict[str, None] = {}
+        self._max_known = max_known
+        self.limit(limits)
+
+    def limit(self, limits: Limits) -> None:
+        """Count by these from now on, from nothing; where somebody has logged in stays known."""
+        self._at_home = TokenBuckets(limits.arrivals)
+        self._of_strangers = TokenBuckets(limits.arrivals, capacity=1)
+        self._of_stranger = TokenBuckets(limits.arrivals_of_address)
+
+    def admit(self, address: str, now_milliseconds: int) -> bool:
+        """Take one more, or say that it is too many."""
+        counting = self._counting(address_prefix(address))
+        if any(buckets.wait(key, now_milliseconds) for buckets, key in counting):
+            return False
+        for buckets, key in counting:
+            buckets.take(key, now_milliseconds)
+        return True
+
+    def proved(self, address: str, now_milliseconds: int) -> None:
+        """One that was taken from there has shown who it is."""
+        prefix = address_prefix(address)
+        for buckets, key in self._counting(prefix):
+            buckets.give_back(key, now_milliseconds)
+        self._known.pop(prefix, None)  # so that the dict is in order of use
+        self._known[prefix] = None
+        if len(self._known) > self._max_known:
+            del self._known[next(iter(self._known))]
+
+    def _counting(self, prefix: str) -> list[tuple[TokenBuckets, object]]:
+        if prefix in self._known:
+            return [(self._at_home, prefix)]
+        return [(self._of_stranger, prefix), (self._of_strangers, None)]

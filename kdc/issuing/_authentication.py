@@ -20,6 +20,8 @@ NOBODY = VerifyKey(
 )
 
 _RETRY_SECONDS = 60  # when some of too many connections may have gone
+# A client waits so long for an answer: one that would get none before that is told so.
+_PATIENCE_SECONDS = 10
 
 
 def authenticate(session: Session, request: Authenticate, now: Now) -> Output:
@@ -38,8 +40,16 @@ def authenticate(session: Session, request: Authenticate, now: Now) -> Output:
         return session.refuse(Refusal.NOT_AUTHENTIC, request.nonce, request.name)
     realm.guesses.succeeded(request.name, session.prefix)
     if len(realm.connections_of(record.name)) >= realm.connections_per_principal:
-        output = session.refuse(Refusal.RATE, request.nonce, record.name, _RETRY_SECONDS)
-        return attrs.evolve(output, close=True)
+        return _too_many(session, request, _RETRY_SECONDS)
+    owed_seconds = realm.work_rate.owed(record.name, now.milliseconds) // 1000
+    if owed_seconds > _PATIENCE_SECONDS:
+        return _too_many(session, request, owed_seconds - _PATIENCE_SECONDS)
     session.authentic(record)
     session.tell("authenticated")
     return Output(session.seal(Authenticated(record.generation), request.nonce))
+
+
+def _too_many(session: Session, request: Authenticate, retry_after: int) -> Output:
+    """The proof is good, but this principal causes too much already."""
+    output = session.refuse(Refusal.RATE, request.nonce, request.name, retry_after)
+    return attrs.evolve(output, close=True)

@@ -42,8 +42,9 @@ EXCHANGES: dict[tuple[State, type[Request]], Callable[[Session, Any, Now], Outpu
     (State.AUTHENTIC, Receive): begin_epoch,
 }
 
-# What a request is charged to its principal, in 305s: about what it costs us.
-CHARGES: dict[type[Request], int] = {Authenticate: 1, KeyRequest: 1, Receive: 4, ChangeKeys: 20}
+# What a request is charged to its principal, in 305s: about what it costs us.  With 311 comes
+# a TLS handshake.
+CHARGES: dict[type[Request], int] = {Authenticate: 5, KeyRequest: 1, Receive: 4, ChangeKeys: 20}
 
 
 class Issuer:

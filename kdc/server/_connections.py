@@ -23,10 +23,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.errors import RemoteProtocolError
-from kdc.issuing.decisions import Connection, Now, Others, Output, Write
+from kdc.issuing.decisions import Audit, Connection, Now, Others, Output, Write
 from kdc.issuing.issuer import Issuer
 from kdc.issuing.session import Session, State
-from kdc.limits import ConnectionLimiter, Limits
+from kdc.limits import Arrivals, ConnectionLimiter, Limits
 from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.sockets import host_of, notice_dead_peers
@@ -144,8 +144,6 @@ class KDCProtocol(Protocol):
             self.factory.perform(output.others)
         if output.close:
             self.close()
-        elif output.rest_milliseconds:
-            self._pause(output.rest_milliseconds / 1000)
 
     def close(self) -> None:
         """Let what was written go out, but do not wait for ever for a peer that does not read."""
@@ -181,22 +179,28 @@ class KDCProtocol(Protocol):
 
     def _answer(self, session: Session) -> None:
         now, seconds = self.factory.now(), self.factory.clock.seconds()
+        rest: int | None = None
         for _ in range(_FRAMES_AT_ONCE):
-            if self._waits or self._choked or self._closing or self._rest.running:
-                return
+            if self._waits or self._choked or self._closing:
+                break
             try:
                 body = self._frames.next()
             except RemoteProtocolError as error:
                 self.perform(self.factory.issuer.broken_frame(session, error))
                 return
             if body is None:
-                return
+                break
             self._last_frame = seconds
-            self.perform(self.factory.issuer.receive(session, body, now))
+            output = self.factory.issuer.receive(session, body, now)
+            self.perform(output)
+            # Not after each: to be woken for one request costs us as much as several of them.
+            rest = output.rest_milliseconds or None
             if self._newcomer and session.state is State.AUTHENTIC:
-                self._identified()
-                self._within(self.factory.limits.idle_seconds, self._idle)
-        self._pause(0)
+                self._proved()
+        else:
+            rest = rest or 0  # there may be more: others have their turn first
+        if rest is not None:
+            self._pause(rest / 1000)
 
     def _pause(self, seconds: float) -> None:
         """Take nothing from this client for so long."""
@@ -254,6 +258,11 @@ class KDCProtocol(Protocol):
         self._timers.end()
         cast(Any, self.transport).abortConnection()
 
+    def _proved(self) -> None:
+        self._identified()
+        self.factory.arrivals.proved(self._address, self.factory.now().milliseconds)
+        self._within(self.factory.limits.idle_seconds, self._idle)
+
     def _identified(self) -> None:
         self._newcomer = False
         self.factory.limiter.release(self)
@@ -281,13 +290,18 @@ class KDCFactory(Factory["KDCProtocol"]):
         self.limiter: ConnectionLimiter[KDCProtocol] = ConnectionLimiter(
             self.limits.unauthenticated, self.limits.unauthenticated_per_address
         )
+        self.arrivals = Arrivals(self.limits)
         self._protocols: dict[Connection, KDCProtocol] = {}
 
     def __len__(self) -> int:
         return len(self._protocols)
 
-    def buildProtocol(self, addr: Any) -> KDCProtocol:
+    def buildProtocol(self, addr: Any) -> KDCProtocol | None:
         address = host_of(addr)
+        if not self.arrivals.admit(address, self.now().milliseconds):
+            line = Audit("refused", "", address, "RATE connections", unproven=True)
+            self.issuer.realm.audit(line)
+            return None
         protocol = KDCProtocol(self, address)
         displaced = self.limiter.admit(protocol, address)
         if displaced is not None:
@@ -298,6 +312,7 @@ class KDCFactory(Factory["KDCProtocol"]):
         """Use other limits from now on."""
         self.limits = limits
         self.limiter.allow(limits.unauthenticated, limits.unauthenticated_per_address)
+        self.arrivals.limit(limits)
 
     def attach(self, session: Session, protocol: KDCProtocol) -> None:
         self._protocols[session] = protocol
@@ -326,6 +341,13 @@ class _UnbufferedTLSFactory(TLSMemoryBIOFactory):
     noisy = False
     # Twisted's default gathers small writes, a turn of the reactor each; ours are gathered.
     protocol = TLSMemoryBIOProtocol
+
+    def buildProtocol(  # type: ignore[override] # None is a factory's way to refuse
+        self, addr: Any
+    ) -> TLSMemoryBIOProtocol | None:
+        """Refuse before there is any TLS, which is most of what a connection costs."""
+        inner = self.wrappedFactory.buildProtocol(addr)
+        return None if inner is None else TLSMemoryBIOProtocol(self, inner)
 
 
 def tls_factory(factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> IProtocolFactory:

@@ -9,6 +9,7 @@ for, and of each only what such a key would have told, the name apart.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,6 @@ from kdc.client.secret import SecretSource, write_key_file
 from kdc.errors import ConfigurationError, KDCError
 from kdc.issuing.decisions import Audit
 from kdc.issuing.realm import Realm
-from kdc.limits import Rate, TokenBuckets
 from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.waiting import Deadline
@@ -53,8 +53,9 @@ from kdc.store import Create, Outcome, Record, Status, Store
 __all__ = ["Directory", "DirectorySettings"]
 
 ANSWER_SECONDS = 60.0
-# With 100,000 principals an answer costs the KDC some tenths of a second.
-_RATE = Rate(1, 2, 20)
+# What a question is charged to its principal, in 305s: about what it costs us.
+_CHANNEL_CHARGE = 5
+_NAMES_PER_CHARGE = 50
 _MAX_OPEN_OF_ONE = 4
 Run = Callable[..., "Deferred[Any]"]
 
@@ -111,7 +112,6 @@ class Directory:
         self._reactor = reactor
         self._fingerprint = fingerprint
         self._say = say
-        self._rate = TokenBuckets(_RATE)
         self._running: Deferred[None] | None = None
         self.answers = _Answers(self)
 
@@ -156,9 +156,17 @@ class Directory:
         if self._running is not None:
             await self._running
 
-    def wait(self, client: str) -> int:
+    def charge(self, client: str, tokens: float) -> int:
+        """Count work for ``client`` together with all its other; the seconds until it is repaid."""
+        owed = self.realm.work_rate.charge(client, tokens, clock.milliseconds())
+        return math.ceil(owed / 1000)
+
+    def question(self, client: str) -> int:
         """Count a question of ``client``: 0, or after how many seconds it may be asked."""
-        return self._rate.take(client, clock.milliseconds())
+        wait = self.charge(client, 0)
+        if not wait:
+            self.charge(client, len(self.store) / _NAMES_PER_CHARGE)
+        return wait
 
     def presence(self, client: str, name: str) -> Presence | None:
         """What ``client`` may know of ``name``, who is registered; None: not even that."""
@@ -221,6 +229,8 @@ class _Answers(Factory["_Answering"]):
         self._open: set[_Answering] = set()
 
     def buildProtocol(self, addr: Any) -> _Answering | None:
+        # Whether it is accepted or not, and whatever is asked then.
+        self._directory.charge(addr.name, _CHANNEL_CHARGE)
         own = sum(each.client == addr.name for each in self._open)
         if own >= _MAX_OPEN_OF_ONE or len(self._open) >= self._directory.settings.max_open:
             return None
@@ -282,7 +292,7 @@ class _Answering(Protocol):
         self._channel.abortConnection()
 
     async def _answer(self) -> None:
-        wait = self._directory.wait(self.client)
+        wait = self._directory.question(self.client)
         if wait:
             self._channel.write(wait_line(wait))
         else:

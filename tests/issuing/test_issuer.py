@@ -377,8 +377,9 @@ class RateTests(IssuerCase):
         """
         self.realm = Realm(limits=Limits(keys_per_second=2, keys_burst=4))
         one, two = self.realm.login(ALICE), self.realm.login(ALICE)
-        self.assertEqual([self.rest(each) for each in (one, two, one, two)], [0, 0, 500, 1000])
-        self.assertEqual(self.rest(self.realm.login(keys_of("carol"))), 0)
+        self.realm.advance(60)
+        self.assertEqual([self.rest(each) for each in (one, two) * 3], [0] * 4 + [500, 1000])
+        self.assertEqual(self.rest(self.realm.login(keys_of("carol"))), 1000)
         self.realm.advance(1)
         self.assertEqual(self.rest(one), 500)
         self.realm.advance(60)
@@ -403,9 +404,25 @@ class RateTests(IssuerCase):
             self.assertEqual(
                 buckets.charge("alice", 100, self.realm.now.milliseconds), charge * 1000
             )
+        buckets.charge("alice", -15, self.realm.now.milliseconds)
         again = self.realm.connect(ALICE)
         output = self.receive(again, self.signed_311(again))
-        self.assertEqual(output.rest_milliseconds, 21_000)
+        self.assertEqual(output.rest_milliseconds, 10_000)
+
+    def test_too_much_to_wait_for(self) -> None:
+        """Whose answers would come too late is told so, and when to come again; others get in."""
+        self.realm = Realm(limits=Limits(keys_per_second=1, keys_burst=1))
+        self.realm.login(ALICE).lose()
+        self.realm.issuer.realm.work_rate.charge("alice", 30, self.realm.now.milliseconds)
+        late = self.realm.connect(ALICE)
+        output = self.receive(late, self.signed_311(late))
+        self.assertEqual((plain_refusal(output), output.close), (Refused(Refusal.RATE, 24), True))
+        self.assertIs(late.session.state, State.SPENT)
+        wrong = self.realm.connect(keys_of("alice", "wrong"))
+        self.assertIs(wrong.refusal(wrong.exchange.authenticate()), Refusal.NOT_AUTHENTIC)
+        self.realm.login(keys_of("carol"))
+        self.realm.advance(24)
+        self.realm.login(ALICE)
 
     def test_connections_of_one(self) -> None:
         """So many for one principal; who is too many is told, with the right key only."""

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.limits import Limits, Rate, TokenBuckets, address_prefix
+from kdc.limits import Arrivals, Limits, Rate, TokenBuckets, address_prefix
 from tests.support.core import PROPERTY
 
 TEN_A_MINUTE = Rate(10, 60, 10)
@@ -45,13 +45,26 @@ class TokenBucketsTests(SynchronousTestCase):
         self.assertEqual([buckets.wait("a", 0) for _ in range(3)], [6] * 3)
 
     def test_charge(self) -> None:
-        """What is taken beyond what is there has to be waited for, a whole burst at most."""
+        """What is taken beyond what is there has to be waited for, a minute at most."""
         buckets = TokenBuckets(Rate(2, 1, 10))
         self.assertEqual([buckets.charge("a", 5, 0) for _ in range(3)], [0, 0, 2500])
         self.assertEqual(buckets.charge("a", 5, 2500), 2500)
         self.assertEqual([buckets.charge("b", 10, 0), buckets.charge("b", 1, 0)], [0, 500])
-        self.assertEqual(buckets.charge("b", 1000, 0), 5000)
-        self.assertEqual(buckets.charge("b", 0, 10_000), 0)
+        self.assertEqual(buckets.charge("b", 1000, 0), 60_000)
+        self.assertEqual([buckets.owed("b", now) for now in (0, 59_999, 60_000)], [60_000, 1, 0])
+        self.assertEqual(buckets.charge("b", 1, 60_000), 500)
+        self.assertEqual(buckets.owed("nobody", 0), 0)
+
+    def test_given_back(self) -> None:
+        """A token that was given back can be taken again, and makes no burst larger."""
+        buckets = TokenBuckets(Rate(1, 1, 2))
+        for _ in range(5):
+            self.assertEqual(buckets.take("a", 0), 0)
+            buckets.give_back("a", 0)
+        buckets.give_back("a", 0)
+        buckets.give_back("b", 0)
+        for key in ("a", "b"):
+            self.assertEqual([buckets.take(key, 0) for _ in range(3)], [0, 0, 1])
 
     def test_boundary(self) -> None:
         """One whole token is enough, and nothing less is."""
@@ -108,6 +121,58 @@ class LimitsTests(SynchronousTestCase):
         self.assertEqual((limits.unauthenticated, limits.unauthenticated_per_address), (256, 16))
         self.assertEqual(limits.idle_seconds, 15 * 60)
         self.assertEqual(limits.connections_per_principal, 100)
+        self.assertEqual(limits.arrivals, Rate(200, 1, 1000))
+        self.assertEqual(limits.arrivals_of_address, Rate(20, 1, 100))
+
+
+class ArrivalsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        limits = Limits(arrivals_per_second=4, arrivals_per_second_per_address=2)
+        self.arrivals = Arrivals(limits, max_known=2)
+
+    def taken(self, *addresses: str, now: int = 0) -> int:
+        return sum(self.arrivals.admit(address, now) for address in addresses)
+
+    def test_one_address(self) -> None:
+        """What an address has at once, and then its rate; another is not affected."""
+        self.assertEqual(self.taken(*["192.0.2.1"] * 50), 10)
+        self.assertEqual(self.taken("192.0.2.2"), 1)
+        self.assertEqual(self.taken(*["192.0.2.1"] * 50, now=1000), 2)
+
+    def test_one_network(self) -> None:
+        """A /64 of IPv6 is one address."""
+        self.assertEqual(self.taken(*(f"2001:db8::{n}" for n in range(1, 50))), 10)
+
+    def test_strangers(self) -> None:
+        """All addresses together that nobody has logged in from; what is refused takes nothing."""
+        self.assertEqual(self.taken(*(f"192.0.2.{n}" for n in range(1, 200))), 20)
+        self.assertEqual(self.taken("198.51.100.1"), 0)
+        self.assertEqual(self.taken(*["198.51.100.1"] * 50, now=10_000), 10)
+
+    def test_where_one_has_logged_in(self) -> None:
+        """There the strangers elsewhere do not matter; it has a limit of its own."""
+        self.assertEqual(self.taken("203.0.113.1"), 1)
+        self.arrivals.proved("203.0.113.1", 0)
+        self.taken(*(f"192.0.2.{n}" for n in range(1, 200)))
+        self.assertEqual(self.taken("198.51.100.1"), 0)
+        self.assertEqual(self.taken(*["203.0.113.1"] * 50), 20)
+        self.assertEqual(self.taken(*["203.0.113.1"] * 50, now=1000), 4)
+
+    def test_proofs_cost_nothing(self) -> None:
+        """Who proves takes nothing from anybody."""
+        for address in ("192.0.2.1", "192.0.2.2"):
+            for _ in range(100):
+                self.assertEqual(self.taken(address), 1)
+                self.arrivals.proved(address, 0)
+        self.assertEqual(self.taken(*(f"198.51.100.{n}" for n in range(1, 200))), 20)
+
+    def test_bounded(self) -> None:
+        """So many addresses are known, the latest; limits that are read again change nothing."""
+        for number in (1, 2, 1, 3):
+            self.arrivals.proved(f"192.0.2.{number}", 0)
+        self.arrivals.limit(Limits(arrivals_per_second=1, arrivals_per_second_per_address=1))
+        self.assertEqual(self.taken(*(f"198.51.100.{n}" for n in range(1, 200))), 5)
+        self.assertEqual([self.taken(f"192.0.2.{n}") for n in (1, 2, 3)], [1, 0, 1])
 
 
 class AddressPrefixTests(SynchronousTestCase):

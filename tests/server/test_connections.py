@@ -85,10 +85,11 @@ class RequestTests(ServerTestCase):
         exchange = self.exchange(client, "alice")
         asked = [exchange.authenticate()] + [exchange.request_key("bob")[0] for _ in range(1024)]
         self.say(client, b"".join(sent.data for sent in asked))
-        self.assertEqual(self.numbers(client), [312] + [399] * 500)
+        # The log-in counts as five; and the last of them were taken together.
+        self.assertEqual(self.numbers(client), [312] + [399] * 511)
         self.assertFalse(self.served[0].reading)
         self.network.advance(5)
-        self.assertEqual(len(self.numbers(client)), 751)
+        self.assertEqual(len(self.numbers(client)), 512 + 16 * 15)
         self.network.advance(6)
         self.assertEqual(self.numbers(client), [312] + [399] * 1024)
 
@@ -389,6 +390,56 @@ class LimitTests(ServerTestCase):
         self.assertEqual(len(self.kdc.factory), 0)
 
 
+class ArrivalTests(ServerTestCase):
+    """What connections cost that prove nothing."""
+
+    limits = Limits(arrivals_per_second=10, arrivals_per_second_per_address=2)
+
+    def test_too_many(self) -> None:
+        """What is too much for one address is closed before there is any TLS, and told."""
+        wires = [self.dial("198.51.100.1") for _ in range(20)]
+        open_ones = [wire for wire in wires if wire.lost is None]
+        self.assertEqual(len(open_ones), 10)
+        self.assertEqual(open_ones, wires[:10])
+        lines = [line for line in self.kdc.audit if line.detail == "RATE connections"]
+        told = {(line.address, line.unproven) for line in lines}
+        self.assertEqual(told, {("198.51.100.1", True)})
+        self.assertEqual(len(self.kdc.factory.limiter), 10)
+        self.network.advance(1)
+        again = [self.dial("198.51.100.1").lost is None for _ in range(3)]
+        self.assertEqual(again, [True, True, False])
+        self.assert_well()
+
+    def test_who_proves_is_not_counted(self) -> None:
+        """Any number of clients log in from one address at once."""
+        for _ in range(50):
+            self.login("alice", address="198.51.100.1")
+
+    def test_a_flood_from_elsewhere(self) -> None:
+        """Strangers in any number keep nobody out who comes from where somebody has logged in."""
+        self.login("alice", address="203.0.113.9").close()
+        for number in range(200):
+            self.dial(f"198.51.100.{number}")
+        self.assertIsInstance(self.dial("192.0.2.1").lost, ConnectionDone)
+        self.assertTrue(self.login("bob", address="203.0.113.9").alive)
+
+    def test_a_client_tries_again(self) -> None:
+        """One that was refused in a flood gets in when there is room, without its user's help."""
+        for _ in range(20):
+            self.dial("198.51.100.1")
+        client = self.known_client("alice", address="198.51.100.1")
+        login = self.begin(client.login())
+        self.assertNoResult(login)
+        self.network.advance(5)
+        self.assertTrue(self.successResultOf(login).alive)
+
+    def test_other_limits(self) -> None:
+        """Limits that are read again hold from then on."""
+        self.kdc.factory.limit(Limits(arrivals_per_second_per_address=1))
+        wires = [self.dial("198.51.100.1") for _ in range(20)]
+        self.assertEqual(sum(wire.lost is None for wire in wires), 5)
+
+
 class FloodTests(ServerTestCase):
     def test_a_flood_on_a_name(self) -> None:
         """Guesses from many addresses are slowed down, and do not lock the owner out."""
@@ -498,10 +549,10 @@ class FairnessTests(ServerTestCase):
         clients = self.flood(20)
         self.network.settle()
         answered = sum(len(self.numbers(client)) for client in clients)
-        self.assertLess(answered, 500 + 2 * 20)
-        self.network.advance(2)
+        self.assertLess(answered, 500 + 20 * 16)
+        self.network.advance(60)
         more = sum(len(self.numbers(client)) for client in clients) - answered
-        self.assertLessEqual(more, 100 + 20)
+        self.assertLessEqual(more, 60 * 50 + 20 * 16)
         self.assertEqual([wire.reading for wire in self.served], [False] * 20)
         self.do(self.login("alice").receive_under(PUBLIC, "", 60000))
         self.assert_well()

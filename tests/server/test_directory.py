@@ -24,6 +24,7 @@ from kdc.errors import (
     RemoteProtocolError,
     TooBusy,
 )
+from kdc.limits import Limits
 from kdc.protocol.directory import DIRECTORY, SERVICE
 from kdc.server import _directory as directory_module
 from kdc.server._directory import Directory, DirectorySettings
@@ -201,14 +202,50 @@ class WhoTests(DirectoryTestCase):
 
     def test_too_often(self) -> None:
         """Who keeps asking is told when to come again; others are not kept waiting by that."""
-        for _ in range(20):
+        self.limit(keys_per_second=11, keys_burst=120)
+        for _ in range(10):
             self.ask("alice")
         error = self.refused(TooBusy, "alice")
-        self.assertEqual((error.retry_after, error.hint), (2, "try again in 2 s"))
+        self.assertEqual((error.retry_after, error.hint), (1, "try again in 1 s"))
         self.ask("bob")
         self.network.advance(2)
         self.ask("alice")
         self.refused(TooBusy, "alice")
+
+    def test_one_budget(self) -> None:
+        """Questions and requests for keys are counted together, and slow each other down."""
+        self.limit(keys_per_second=11, keys_burst=110)
+        alice = self.login("alice", address="198.51.100.7")
+        for _ in range(9):
+            self.ask("alice")
+        (protocol,) = (
+            each for each in self.kdc.factory._protocols.values() if each._address == "198.51.100.7"
+        )
+        asked = [self.begin(alice.request_key(DIRECTORY)) for _ in range(30)]
+        self.assertTrue(protocol._rest.running)
+        self.network.advance(5)
+        for each in asked:
+            self.successResultOf(each)
+        alice.close()
+        self.network.settle()
+
+    def test_many_names(self) -> None:
+        """The more there is to look at, the more a question counts."""
+        self.limit(keys_per_second=1, keys_burst=100)
+        for number in range(100):
+            self.kdc.add(f"user{number}")
+        owed = self.kdc.realm.work_rate.owed
+        self.ask("alice")
+        now = self.network.milliseconds()
+        spent = 11 + len(self.kdc.store) / 50
+        self.kdc.realm.work_rate.charge("alice", 99.9 - spent, now)
+        self.assertEqual(owed("alice", now), 0)
+        self.kdc.realm.work_rate.charge("alice", 0.5, now)
+        self.assertIn(owed("alice", now), range(399, 403))
+
+    def limit(self, **limits: int) -> None:
+        realm = self.kdc.realm
+        realm.govern(realm.enrolment, 300, Limits(**limits), realm.permits)
 
     def test_a_question_is_empty(self) -> None:
         """Who says something is cut off."""

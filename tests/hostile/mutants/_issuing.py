@@ -514,7 +514,7 @@ MUTANTS: list[Mutant] = [
         (
             "10",
             "what is missing is held against nobody for ever",
-            "max(self._tokens(key, now_milliseconds) - tokens, -self._burst)",
+            "max(self._tokens(key, now_milliseconds) - tokens, least)",
             "self._tokens(key, now_milliseconds) - tokens",
         ),
         (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import errno
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +20,7 @@ from kdc.hostile_text import shown
 __all__ = [
     "AuthenticationRefused",
     "ConfigurationError",
+    "ErrorKind",
     "ExitStatus",
     "IntegrityError",
     "KDCError",
@@ -70,15 +72,62 @@ class Refusal(enum.IntEnum):
     INTERNAL = 10
 
 
+class ErrorKind(enum.Enum):
+    """Which error it is, where what to do next depends on how we were started.
+
+    A library cannot say what to type: a command line has a table of these, and
+    puts in the facts that come with the error.
+    """
+
+    ADDRESS_OF_KDC_UNKNOWN = enum.auto()
+    CERTIFICATE_UNVERIFIED = enum.auto()
+    FINGERPRINT_OF_KDC_UNKNOWN = enum.auto()
+    INVITATION_NEEDED = enum.auto()
+    NAME_OF_DIRECTORY_TAKEN = enum.auto()  # name
+    NEVER_MET = enum.auto()  # known_kdcs, line
+    NO_SUCH_LIMIT = enum.auto()
+    NO_SUCH_PRINCIPAL = enum.auto()
+    NOT_AN_INVITATION = enum.auto()
+    NOT_A_KEY_FILE = enum.auto()
+    NOT_REGISTERED = enum.auto()  # name
+    OLDER_THAN_BEFORE = enum.auto()
+    PASSPHRASE_UNKNOWN = enum.auto()
+    PRINCIPAL_ACTIVE = enum.auto()
+    PRINCIPAL_AS_WANTED = enum.auto()
+    PRINCIPAL_DISABLED = enum.auto()
+    RECEIVER_PORT_IN_USE = enum.auto()
+    SETTINGS_THERE = enum.auto()
+    SETTING_MISSING = enum.auto()  # key, path
+    STORE_DAMAGED = enum.auto()  # path
+    STORE_OF_ANOTHER_REALM = enum.auto()  # realm
+    STORE_OF_THE_ORIGINAL = enum.auto()
+    TICKETS_LEFT = enum.auto()  # seconds
+
+
 class KDCError(Exception):
-    """Whatever this package raises on purpose."""
+    """Whatever this package raises on purpose.
+
+    ``hint`` says what to do next, as far as that can be said without knowing
+    what was typed; ``kind`` and ``facts`` are for whoever knows.
+    """
 
     exit_status: ClassVar[ExitStatus] = ExitStatus.USAGE
     hint: str = ""
+    kind: ErrorKind | None = None
+    facts: Mapping[str, str] = {}
 
-    def __init__(self, text: str, *, hint: str = "") -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        hint: str = "",
+        kind: ErrorKind | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(text)
         self.hint = hint
+        self.kind = kind
+        self.facts = facts or {}
 
 
 class LocalProtocolError(KDCError):
@@ -122,8 +171,16 @@ class UnknownIdentity(KDCError):
 
     exit_status = ExitStatus.KDC
 
-    def __init__(self, text: str, *, fingerprint: str, hint: str = "") -> None:
-        super().__init__(text, hint=hint)
+    def __init__(
+        self,
+        text: str,
+        *,
+        fingerprint: str,
+        hint: str = "",
+        kind: ErrorKind | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(text, hint=hint, kind=kind, facts=facts)
         self.fingerprint = fingerprint
 
 

@@ -10,7 +10,7 @@ import sys
 import termios
 from collections.abc import Iterator
 
-from kdc.errors import ConfigurationError, KDCError
+from kdc.errors import ConfigurationError, ErrorKind, KDCError
 from kdc.hostile_text import harmless as harmless
 from kdc.hostile_text import shown as shown
 
@@ -43,9 +43,13 @@ def answer(line: str) -> None:
     print("\n".join(map(harmless, line.split("\n"))))
 
 
-def complain(program: str, error: KDCError) -> int:
-    """Say what went wrong and what to do next; return the exit status."""
-    say(f"{program}: {harmless(str(error))}" + (f"\n  {error.hint}" if error.hint else ""))
+def complain(program: str, error: KDCError, hint: str | None = None) -> int:
+    """Say what went wrong and what to do next; return the exit status.
+
+    ``hint`` is said instead of the error's own.
+    """
+    hint = error.hint if hint is None else hint
+    say(f"{program}: {harmless(str(error))}" + (f"\n  {hint}" if hint else ""))
     return int(error.exit_status)
 
 
@@ -74,10 +78,10 @@ def has_terminal() -> bool:
     return True
 
 
-def ask(prompt: str, what: str, instead: str) -> str:
+def ask(prompt: str, what: str, instead: str = "", kind: ErrorKind | None = None) -> str:
     """Return what is typed without echo; ``instead``: what to do where there is no terminal."""
     if not has_terminal():
-        raise ConfigurationError(f"no terminal to ask for the {what} on", hint=instead)
+        raise ConfigurationError(f"no terminal to ask for the {what} on", hint=instead, kind=kind)
     with interruptible():
         try:
             return getpass.getpass(prompt)

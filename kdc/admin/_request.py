@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from kdc.errors import ConfigurationError, PeerUnavailable, RefusedByPolicy
+from kdc.errors import ConfigurationError, ErrorKind, PeerUnavailable, RefusedByPolicy
 from kdc.protocol.names import check_name, plain_address
 from kdc.store import Change, Outcome, Record, Store
 
@@ -56,7 +56,7 @@ def nothing(name: str, why: str) -> AdminAnswer:
 
 
 def nobody(name: str) -> PeerUnavailable:
-    return PeerUnavailable(f"there is no {name}", hint="see kdc admin list")
+    return PeerUnavailable(f"there is no {name}", kind=ErrorKind.NO_SUCH_PRINCIPAL)
 
 
 def change_record(store: Store, name: str, decide: Callable[[Record], Change | None]) -> bool:

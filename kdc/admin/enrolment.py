@@ -18,7 +18,7 @@ from kdc.admin._request import (
     place_in,
     whole_in,
 )
-from kdc.errors import ConfigurationError, RefusedByPolicy
+from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
 from kdc.protocol.invitation import Invitation
 from kdc.store import Change, Create, Outcome, Record, Replace, Status, Store
 from kdc.store.portable import record_of
@@ -147,12 +147,13 @@ def _template(realm: str, request: Request, context: Context) -> Invitation:
     if not host or not port:
         raise ConfigurationError(
             "it is not known where clients reach this KDC",
-            hint="give --kdc-address and --kdc-port: they become part of the invitation",
+            kind=ErrorKind.ADDRESS_OF_KDC_UNKNOWN,
         )
     if not fingerprint:
         raise ConfigurationError(
             "the fingerprint of this KDC is not known here",
-            hint="start the KDC once, or give --kdc-fingerprint: it prints it when it starts",
+            hint="start the KDC once: it prints it when it starts",
+            kind=ErrorKind.FINGERPRINT_OF_KDC_UNKNOWN,
         )
     try:
         return Invitation(realm, "x", host, port, fingerprint, b"")
@@ -174,18 +175,24 @@ def _there_already(there: Record, request: Request, *, satisfied: bool) -> Admin
     """``satisfied``: what is there is what was asked for, which ``if_absent`` makes no error."""
     if satisfied and request.get("if_absent"):
         return nothing(there.name, f"it is {there.status.value} already")
-    raise _conflict(there, "--if-absent makes that no error" if satisfied else "")
+    raise _conflict(there, ErrorKind.PRINCIPAL_AS_WANTED if satisfied else None)
 
 
-def _conflict(there: Record, hint: str = "") -> RefusedByPolicy:
+def _conflict(there: Record, kind: ErrorKind | None = None) -> RefusedByPolicy:
     hints = {
-        Status.ACTIVE: "see kdc admin show; an owner changes its key by kdcclient passwd",
-        Status.DISABLED: "kdc admin enable lets it in again",
+        Status.ACTIVE: "its owner can change its key",
+        Status.DISABLED: "it can be enabled again",
         Status.INVITED: "purge the invitation first",
         Status.DELETED: "its name stays reserved until it is purged",
     }
+    kinds = {
+        Status.ACTIVE: ErrorKind.PRINCIPAL_ACTIVE,
+        Status.DISABLED: ErrorKind.PRINCIPAL_DISABLED,
+    }
     return RefusedByPolicy(
-        f"{there.name} is there already ({there.status.value})", hint=hint or hints[there.status]
+        f"{there.name} is there already ({there.status.value})",
+        hint=hints[there.status],
+        kind=kind or kinds.get(there.status),
     )
 
 

@@ -24,7 +24,7 @@ from kdc.admin._request import (
     place_in,
 )
 from kdc.admin.enrolment import add, invite, load
-from kdc.errors import ConfigurationError, RefusedByPolicy
+from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
 from kdc.store import Change, Delete, Purge, Record, Replace, Status, Store
 from kdc.store.portable import dump
 
@@ -127,8 +127,10 @@ def _purge(store: Store, request: Request, context: Context) -> Iterator[AdminAn
         if now.status is Status.DELETED and left > 0 and not request.get("force"):
             raise RefusedByPolicy(
                 f"{now.name} was deleted less than an hour ago: tickets for it may be out there",
-                hint=f"try again in {left} s; --force does not wait, and who has such a ticket"
-                " takes a new owner of the name for the old one",
+                hint=f"try again in {left} s: until then who has such a ticket takes a new"
+                " owner of the name for the old one",
+                kind=ErrorKind.TICKETS_LEFT,
+                facts={"seconds": str(left)},
             )
         return Purge(now.name, now.generation)
 

@@ -2,8 +2,8 @@
 
 One request a connection, a line of JSON.  Then lines of the form
 ``{"answer": {...}}``, any number, and one ``{"end": {"status": 0}}`` or
-``{"end": {"status": 8, "error": "...", "hint": "..."}}``.  Without the end line
-the answer is not whole.
+``{"end": {"status": 8, "error": "...", "hint": "...", "kind": ..., "facts": {}}}``.
+Without the end line the answer is not whole.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kdc.errors import ExitStatus, KDCError, LocalIOError, local_error
+from kdc.errors import ErrorKind, ExitStatus, KDCError, LocalIOError, local_error
 from kdc.files.directory import check_directory, owners_of
 from kdc.hostile_text import harmless
 
@@ -63,7 +63,13 @@ def end_line(error: KDCError | None = None) -> bytes:
     """The last line: all is done, or why not."""
     end: dict[str, Any] = {"status": int(ExitStatus.DONE)}
     if error is not None:
-        end = {"status": int(error.exit_status), "error": str(error), "hint": error.hint}
+        end = {
+            "status": int(error.exit_status),
+            "error": str(error),
+            "hint": error.hint,
+            "kind": error.kind.name if error.kind else None,
+            "facts": dict(error.facts),
+        }
     return json.dumps({"end": end}).encode() + b"\n"
 
 
@@ -141,6 +147,13 @@ def _error_of(end: dict[str, Any]) -> KDCError | None:
     status = ExitStatus(end["status"])
     if status is ExitStatus.DONE:
         return None
-    error = KDCError(harmless(str(end["error"])), hint=harmless(str(end["hint"])))
+    facts = dict(end.get("facts") or {})
+    error = KDCError(
+        harmless(str(end["error"])),
+        hint=harmless(str(end["hint"])),
+        # A KDC of another version may know others.
+        kind=ErrorKind.__members__.get(str(end.get("kind"))),
+        facts={str(name): harmless(str(value)) for name, value in facts.items()},
+    )
     error.exit_status = status  # type: ignore[misc]
     return error

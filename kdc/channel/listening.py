@@ -15,7 +15,7 @@ from kdc.channel.reception import Reception
 from kdc.channel.relayed import Relayed
 from kdc.channel.services import Service
 from kdc.client.client import KDCClient
-from kdc.errors import KDCError
+from kdc.errors import ErrorKind, KDCError
 from kdc.net import clock
 from kdc.net.sockets import listen_at
 from kdc.net.waiting import Waiters
@@ -90,7 +90,8 @@ class Listening:
             self._client.reactor,
             self._listen,
             self._front,
-            "is another receiver using that port? choose one with --listen",
+            hint="is another receiver using that port?",
+            kind=ErrorKind.RECEIVER_PORT_IN_USE,
         )
 
     async def run(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kdc.client import known_kdcs
 from kdc.client.identity import Authority, Identity, Pin
 from kdc.client.settings import SYSTEM_CA, ClientSettings
-from kdc.errors import UnknownIdentity
+from kdc.errors import ErrorKind, UnknownIdentity
 from kdc.net.exit_status import say
 from kdc.terminal import has_terminal, interruptible
 
@@ -33,8 +33,9 @@ def identity_of(settings: ClientSettings, *, ask: bool = True) -> Identity:
             f"the KDC at {settings.where} was never met before, and nobody has vouched for it",
             fingerprint=shown,
             hint="compare the fingerprint with what the KDC prints when it starts; if it is the"
-            f" same, give --kdc-fingerprint, or add this line to {settings.known_kdcs}:\n"
-            f"  {line}",
+            f" same, add this line to {settings.known_kdcs}:\n  {line}",
+            kind=ErrorKind.NEVER_MET,
+            facts={"known_kdcs": str(settings.known_kdcs), "line": line},
         )
     known_kdcs.add(settings.known_kdcs, settings.host, settings.port, shown)
     return Pin(shown, str(settings.known_kdcs))

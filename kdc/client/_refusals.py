@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kdc.errors import (
     AuthenticationRefused,
+    ErrorKind,
     KDCError,
     KDCUnreachable,
     NameTaken,
@@ -32,7 +33,7 @@ _REFUSALS: dict[Refusal, tuple[type[KDCError], str, str]] = {
     Refusal.INVITATION: (
         AuthenticationRefused,
         "this KDC does not register new names without a valid invitation",
-        "ask its operator for one: kdc admin invite NAME",
+        "ask its operator for one",
     ),
     Refusal.UNKNOWN_PRINCIPAL: (
         UnknownPeer,
@@ -56,6 +57,8 @@ _REFUSALS: dict[Refusal, tuple[type[KDCError], str, str]] = {
     ),
 }
 
+_KINDS = {Refusal.INVITATION: ErrorKind.INVITATION_NEEDED}
+
 
 def error_of(refused: Refused, what: str) -> KDCError:
     """Return what to raise for ``refused``, which was the answer to ``what``."""
@@ -69,4 +72,4 @@ def error_of(refused: Refused, what: str) -> KDCError:
     error, text, hint = _REFUSALS.get(
         refused.code, (KDCUnreachable, "the KDC did not understand", "update this program")
     )
-    return error(f"{what}: {text}", hint=hint)
+    return error(f"{what}: {text}", hint=hint, kind=_KINDS.get(refused.code))

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kdc.errors import ConfigurationError
+from kdc.errors import ConfigurationError, ErrorKind
 from kdc.files.atomic import PartialFile
 from kdc.files.private import read_small, utf8
 from kdc.hostile_text import shown
@@ -60,9 +60,7 @@ def load(path: Path | None = None) -> dict[str, str]:
 def check_free(path: Path) -> None:
     """Raises `ConfigurationError` if there is such a file: somebody's settings are in it."""
     if os.path.lexists(path):
-        raise ConfigurationError(
-            f"{path} is there already", hint="--force replaces it; --config names another file"
-        )
+        raise ConfigurationError(f"{path} is there already", kind=ErrorKind.SETTINGS_THERE)
 
 
 def save(path: Path, values: Mapping[str, str | int]) -> None:

@@ -45,7 +45,7 @@ class Pin:
     """
 
     fingerprint: str
-    source: str = "--kdc-fingerprint"
+    source: str = "the fingerprint that was given"
 
     def prepare(self, context: SSL.Context) -> None:
         # The handshake proves possession of the key; which key, `check` decides.

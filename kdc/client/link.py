@@ -15,6 +15,7 @@ from zope.interface import implementer
 from kdc.client._refusals import error_of
 from kdc.client.identity import ClientTLS
 from kdc.errors import (
+    ErrorKind,
     KDCError,
     KDCUnreachable,
     Refusal,
@@ -233,7 +234,8 @@ class KDCLink(Protocol):
             if "certificate verify failed" in str(value):
                 return WrongIdentity(
                     f"the certificate of the KDC at {self._where} does not verify",
-                    hint="give its CA with --kdc-ca, or pin its fingerprint",
+                    hint="name its CA, or pin its fingerprint",
+                    kind=ErrorKind.CERTIFICATE_UNVERIFIED,
                 )
             return KDCUnreachable(
                 f"what answers at {self._where} does not speak this protocol (TLS 1.3, kdp/1)",

@@ -19,6 +19,7 @@ from kdc.client.settings import ClientSettings
 from kdc.errors import (
     AuthenticationRefused,
     ConfigurationError,
+    ErrorKind,
     NameTaken,
 )
 from kdc.net.exit_status import say
@@ -88,7 +89,9 @@ def _confirm(client: KDCClient, settings: ClientSettings) -> None:
     if not has_terminal():  # it was typed before we became a daemon
         raise AuthenticationRefused(
             f"wrong passphrase, or {settings.name} is not registered yet",
-            hint=f"a daemon cannot ask: register first with kdcclient register -n {settings.name}",
+            hint="a daemon cannot ask: register first",
+            kind=ErrorKind.NOT_REGISTERED,
+            facts={"name": settings.name},
         )
     say(f"The KDC does not know {settings.name} by this passphrase.")
     again = SecretSource().keys(
@@ -109,10 +112,13 @@ async def _register(client: KDCClient, port: int, invitation: bytes = b"") -> No
         raise AuthenticationRefused(
             f"wrong passphrase or key for {name}: the KDC has it under another one",
             hint=error.hint,
+            kind=error.kind,
         ) from None
     except AuthenticationRefused as error:
         raise AuthenticationRefused(
-            f"the KDC does not know {name} by this passphrase or key: {error}", hint=error.hint
+            f"the KDC does not know {name} by this passphrase or key: {error}",
+            hint=error.hint,
+            kind=error.kind,
         ) from None
 
 

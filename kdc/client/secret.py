@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from kdc.errors import ConfigurationError, local_error
+from kdc.errors import ConfigurationError, ErrorKind, local_error
 from kdc.files.atomic import sync_directory
 from kdc.files.private import read_private, utf8
 from kdc.protocol.crypto import (
@@ -65,7 +65,7 @@ class SecretSource:
             typed = ask(
                 prompt or f"passphrase of {name}: ",
                 "passphrase",
-                "give --passphrase-file, --passphrase-fd or --key-file",
+                kind=ErrorKind.PASSPHRASE_UNKNOWN,
             )
             raw, where = typed.encode("utf-8", "surrogatepass"), "what was typed"
         text = utf8(raw)
@@ -109,7 +109,7 @@ def _key_of(path: Path) -> Digest:
             raise ValueError
     except (ValueError, binascii.Error):
         raise ConfigurationError(
-            f"{path} is not a key file", hint="make one with: kdcclient keygen FILE"
+            f"{path} is not a key file", kind=ErrorKind.NOT_A_KEY_FILE
         ) from None
     return Digest(key)
 

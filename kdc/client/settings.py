@@ -11,7 +11,7 @@ import attrs
 
 from kdc.client import configuration, known_kdcs
 from kdc.client.secret import SecretSource
-from kdc.errors import ConfigurationError
+from kdc.errors import ConfigurationError, ErrorKind
 from kdc.hostile_text import shown
 from kdc.net.tls import parse_fingerprint
 from kdc.protocol.names import check_realm, fold_name
@@ -63,14 +63,16 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
         **given,
     }
     for group in (_SECRETS, _IDENTITIES):
-        if sum(key in values for key in group) > 1:
-            raise ConfigurationError(f"give one of {' and '.join('--' + key for key in group)}")
+        several = [key for key in group if key in values]
+        if len(several) > 1:
+            raise ConfigurationError(f"give one of {' and '.join(several)}")
     for key, what in (("name", "our name"), ("port", "the KDC's port")):
         if not values.get(key):
             raise ConfigurationError(
                 f"{what} is not known",
-                hint=f"give it with --{key}, or put it into {configuration.default_path()};"
-                " kdcclient init writes that from an invitation",
+                hint=f"put it into {configuration.default_path()}",
+                kind=ErrorKind.SETTING_MISSING,
+                facts={"key": key, "path": str(configuration.default_path())},
             )
     return _settings(values)
 

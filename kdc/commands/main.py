@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from kdc.commands.hints import complain
 from kdc.commands.process_limits import set_limits
 from kdc.errors import ExitStatus, KDCError, LocalIOError
-from kdc.terminal import complain, say
+from kdc.terminal import say
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -115,7 +116,7 @@ def _kdc(argv: list[str]) -> int:
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
 
-    from kdc.commands.tap import Options, settings_of
+    from kdc.commands.tap import Options, service_of
     from kdc.net.clock import use_monotonic_timers
     from kdc.net.exit_status import run_to_end, show_warnings
     from kdc.server.service import KDCService
@@ -124,12 +125,12 @@ def _kdc(argv: list[str]) -> int:
     options.parseOptions(argv)
     use_monotonic_timers(reactor)
     failed: Deferred[NoReturn] = Deferred()
-    service = KDCService(
-        settings_of(options), reactor, say, lambda: settings_of(options), failed.errback
-    )
+    service = service_of(KDCService, options, reactor, failed.errback)
     show_warnings("kdc")
     service.privilegedStartService()
-    return run_to_end("kdc", reactor, lambda: _serve(service, failed), serves=True)
+    return run_to_end(
+        "kdc", reactor, lambda: _serve(service, failed), serves=True, complain=complain
+    )
 
 
 async def _serve(service: Any, failed: Deferred[NoReturn]) -> int:

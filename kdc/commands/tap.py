@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from twisted.application.service import IService
 from twisted.python import usage
 
 from kdc.client.settings import absolute
+from kdc.commands.hints import complain
 from kdc.commands.options import Command, is_loopback, realm_of, server_endpoints, whole_number
 from kdc.commands.process_limits import set_limits
 from kdc.commands.twistd import ends_twistd, leave_twistd
+from kdc.errors import KDCError
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.realm import everybody
 from kdc.limits import Limits
 from kdc.net.clock import use_monotonic_timers
-from kdc.net.exit_status import complain, say
+from kdc.net.exit_status import say
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
 from kdc.server.policy import LIMITS, Policy, read_policy
 from kdc.server.service import KDCService, KDCSettings
 
-__all__ = ["Options", "makeService", "settings_of"]
+__all__ = ["Options", "for_clients", "makeService", "service_of", "settings_of"]
+
+S = TypeVar("S", bound=KDCService)
 
 DEFAULT_LIFETIME_SECONDS = 300
 
@@ -189,6 +194,22 @@ def _policy(options: Options) -> Policy:
     return policy if path is None else policy.over(read_policy(path))
 
 
+def service_of(
+    kind: type[S], options: Options, reactor: Any, give_up: Callable[[KDCError], None]
+) -> S:
+    """The KDC that was asked for, not yet started.  Raises `usage.UsageError` or `KDCError`."""
+    return kind(
+        settings_of(options), reactor, say, lambda: settings_of(options), give_up, for_clients
+    )
+
+
+def for_clients(host: str, port: int, fingerprint: str) -> list[str]:
+    """What people with clients have to type, for the operator to tell them."""
+    where = {"0.0.0.0": "THIS-HOST", "::": "THIS-HOST"}.get(host, host)  # noqa: S104
+    words = f"receive -n NAME --inbox . -a {where} -p {port} --kdc-fingerprint {fingerprint}"
+    return [f"kdc: clients: kdcclient {words}"]
+
+
 class _Twistd(KDCService):
     """Under twistd an error at the start must end it with its status, not with a traceback."""
 
@@ -205,12 +226,8 @@ def makeService(options: Any) -> IService:
     set_limits()
     use_monotonic_timers(reactor)
     with ends_twistd("kdc"):
-        service = _Twistd(
-            settings_of(options),
-            reactor,
-            say,
-            lambda: settings_of(options),
-            lambda error: leave_twistd(reactor, complain("kdc", error)),
+        service = service_of(
+            _Twistd, options, reactor, lambda error: leave_twistd(reactor, complain("kdc", error))
         )
     service.twistd = options.parent
     return service

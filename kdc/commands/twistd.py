@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet.error import ReactorNotRunning
 from twisted.python import usage
 
+from kdc.commands.hints import complain
 from kdc.errors import ExitStatus, KDCError
-from kdc.terminal import complain as complain
 from kdc.terminal import say as say
 
 __all__ = ["ends_twistd", "leave_twistd"]

@@ -35,10 +35,11 @@ def run_to_end(
     work: Callable[[], Coroutine[Any, Any, int]],
     *,
     serves: bool = False,
+    complain: Callable[[str, KDCError], int] = complain,
 ) -> int:
     """Run the reactor until ``work`` is done; return the exit status.
 
-    Errors that are nobody's defect become one or two lines.  SIGINT and SIGTERM
+    Errors that are nobody's defect become one or two lines, by ``complain``.  SIGINT and SIGTERM
     cancel the work, so that it leaves nothing half done, and give 130 and 143 -
     or 0 for a server (``serves``), whose proper end that is.  Timers follow the
     monotonic clock: a program that sets some before this has to see to that.

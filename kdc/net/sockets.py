@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 
-from kdc.errors import ConfigurationError, LocalIOError
+from kdc.errors import ConfigurationError, ErrorKind, LocalIOError
 
 __all__ = ["host_of", "listen_at", "notice_dead_peers", "read_at_once"]
 
@@ -23,11 +23,18 @@ _KEEPALIVE = {"TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 4}
 _IDLE_SECONDS = range(30, 60)
 
 
-async def listen_at(reactor: Any, description: str, factory: Any, hint: str = "") -> Any:
+async def listen_at(
+    reactor: Any,
+    description: str,
+    factory: Any,
+    *,
+    hint: str = "",
+    kind: ErrorKind | None = None,
+) -> Any:
     """Return a port at a Twisted server endpoint string, as a person has typed it.
 
     Raises `ConfigurationError` for what is no endpoint, and `LocalIOError` for a
-    port that cannot be had; ``hint`` is for one that is in use.
+    port that cannot be had; ``hint`` and ``kind`` are for one that is in use.
     """
     try:
         endpoint = serverFromString(reactor, description)
@@ -46,10 +53,10 @@ async def listen_at(reactor: Any, description: str, factory: Any, hint: str = ""
         raise _no_endpoint(description, error) from None
     except (CannotListenError, OSError) as error:
         cause = getattr(error, "socketError", error)
-        raise LocalIOError(
-            f"cannot listen on {description}: {getattr(cause, 'strerror', None) or cause}",
-            hint=hint if getattr(cause, "errno", None) == errno.EADDRINUSE else "",
-        ) from None
+        text = f"cannot listen on {description}: {getattr(cause, 'strerror', None) or cause}"
+        if getattr(cause, "errno", None) != errno.EADDRINUSE:
+            raise LocalIOError(text) from None
+        raise LocalIOError(text, hint=hint, kind=kind) from None
 
 
 def _no_endpoint(description: str, error: Exception) -> ConfigurationError:

@@ -14,7 +14,7 @@ import re
 
 import attrs
 
-from kdc.errors import ConfigurationError
+from kdc.errors import ConfigurationError, ErrorKind
 from kdc.hostile_text import shown
 from kdc.protocol.names import check_name, check_realm
 
@@ -65,8 +65,8 @@ class Invitation:
         if invitation is None:
             raise ConfigurationError(
                 "that is not an invitation",
-                hint="it is one word that begins with kdc-invite:1: and was made by"
-                " kdc admin invite",
+                hint="it is one word that begins with kdc-invite:1:",
+                kind=ErrorKind.NOT_AN_INVITATION,
             )
         return invitation
 

@@ -32,7 +32,7 @@ from kdc.channel.transport import ChannelTransport
 from kdc.client.client import KDCClient
 from kdc.client.identity import ClientTLS, Pin
 from kdc.client.secret import SecretSource, write_key_file
-from kdc.errors import ConfigurationError, KDCError
+from kdc.errors import ConfigurationError, ErrorKind, KDCError
 from kdc.issuing.decisions import Audit
 from kdc.issuing.realm import Realm
 from kdc.net import clock
@@ -215,7 +215,9 @@ class Directory:
             raise ConfigurationError(
                 f"the name {name} is not the directory's: it is another principal, deleted or"
                 f" disabled, or its key is not the one in {self.settings.key_file}",
-                hint=f"see kdc admin show {name}; free the name, or give --directory-name",
+                hint="free the name, or give the directory another one",
+                kind=ErrorKind.NAME_OF_DIRECTORY_TAKEN,
+                facts={"name": name},
             )
 
 

@@ -56,7 +56,7 @@ class TLSFiles:
                 read_private(self.key, _MAX_BYTES), read_small(self.certificate, _MAX_BYTES)
             )
         if self.key is not None or self.certificate is not None:
-            raise ConfigurationError("--tls-key and --tls-certificate go together")
+            raise ConfigurationError("TLS key and certificate go together: give both or neither")
         both = read_private(self.own, _MAX_BYTES)
         return ServerTLS(both, both)
 
@@ -75,7 +75,7 @@ class TLSFiles:
         if self.key is not None or not os.path.lexists(self.own):
             raise ConfigurationError(
                 f"there is no {self.own}: the KDC was given its TLS key, it did not make it",
-                hint="replace the files of --tls-key and --tls-certificate, then send SIGHUP",
+                hint="replace the two files that it was given, then send SIGHUP",
             )
         old = self.own.with_name(f"{self.own.name}.old")
         try:
@@ -144,7 +144,7 @@ class ServerTLS:
         if fingerprint is None:
             raise ConfigurationError(
                 "the TLS key and certificate are not a usable pair in PEM",
-                hint="give both, unencrypted: --tls-key and --tls-certificate",
+                hint="give both, unencrypted",
             )
         self.fingerprint = fingerprint
         self._context.set_alpn_select_callback(_select)

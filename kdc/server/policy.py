@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from kdc.errors import ConfigurationError
+from kdc.errors import ConfigurationError, ErrorKind
 from kdc.files.private import read_small
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
@@ -80,7 +80,7 @@ def read_policy(path: Path) -> Policy:
     try:
         return Policy.of(tomllib.loads(text.decode()))
     except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}", hint=error.hint) from None
+        raise ConfigurationError(f"{path}: {error}", hint=error.hint, kind=error.kind) from None
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: {error}", hint="it must be TOML") from None
 
@@ -101,7 +101,9 @@ def _limits(values: Any) -> dict[str, int]:
     for name, value in values.items():
         if name not in LIMITS:
             raise ConfigurationError(
-                f"no limit is called {str(name)[:40]!r}", hint="see kdc --help-limits"
+                f"no limit is called {str(name)[:40]!r}",
+                hint=f"there are {', '.join(LIMITS)}",
+                kind=ErrorKind.NO_SUCH_LIMIT,
             )
         limits[LIMITS[name].name] = _number(name, value, 1, _HIGHEST)
     return limits

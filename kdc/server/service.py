@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
@@ -84,7 +85,8 @@ class KDCService(Service):
     """One KDC.  Whatever stops it from starting is raised by ``privilegedStartService``.
 
     ``give_up`` is called, once at most, with what keeps it from going on; it ends the
-    process.  It comes in a turn of the reactor of its own.
+    process.  It comes in a turn of the reactor of its own.  ``for_clients`` makes of host,
+    port and fingerprint what is said at the start for people with clients.
     """
 
     log = Logger()
@@ -96,12 +98,14 @@ class KDCService(Service):
         say: Callable[[str], None] = lambda line: None,
         read_again: Callable[[], KDCSettings] | None = None,
         give_up: Callable[[KDCError], None] = lambda error: None,
+        for_clients: Callable[[str, int, str], list[str]] = lambda *where: [],
     ) -> None:
         self.settings = settings
         self._reactor = reactor
         self._say = say
         self._read_again = read_again or (lambda: settings)
         self._give_up = give_up
+        self._for_clients = for_clients
         self._lost = False
         self._ports: list[Any] = []
         self._pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-store")
@@ -183,19 +187,15 @@ class KDCService(Service):
             raise local_error(self.settings.output or Path("-"), error) from None
 
     def greeting(self) -> list[str]:
-        """What the operator sees first: where, who, and what a client has to type."""
+        """What the operator sees first: where, who, and what clients have to know."""
         lines = []
         for port in self._ports:
             where = port.getHost()
-            if not hasattr(where, "port"):
+            if not isinstance(where, IPv4Address | IPv6Address):
                 continue
-            host, number = getattr(where, "host", ""), getattr(where, "port", "")
+            host, number = where.host, where.port
             lines.append(f"kdc: realm {self.settings.realm} listening on {host} port {number}")
-            shown = {"0.0.0.0": "THIS-HOST", "::": "THIS-HOST"}.get(host, host)  # noqa: S104
-            lines.append(
-                f"kdc: clients: kdcclient receive -n NAME --inbox . -a {shown} -p {number}"
-                f" --kdc-fingerprint {self.tls.fingerprint}"
-            )
+            lines += self._for_clients(host, number, self.tls.fingerprint)
         lines.append(f"kdc: fingerprint {self.tls.fingerprint}")
         lines.append(
             f"kdc: {len(self.store)} principals in {self.settings.store};"
@@ -239,7 +239,9 @@ class KDCService(Service):
         factory = tls_factory(self.factory, self.tls, self._reactor)
         hint = "is another program, or another KDC, using that port?"
         for description in self.settings.endpoints:
-            listening = Deferred.fromCoroutine(listen_at(self._reactor, description, factory, hint))
+            listening = Deferred.fromCoroutine(
+                listen_at(self._reactor, description, factory, hint=hint)
+            )
             failed: list[Failure] = []
             _ = listening.addCallbacks(self._ports.append, failed.append)
             if failed:
@@ -270,7 +272,7 @@ class KDCService(Service):
         except (CannotListenError, OSError) as error:
             raise LocalIOError(
                 f"cannot listen on {self._admin.path}: {_why(error)}",
-                hint="kdc admin needs that socket; check the permissions of the directory",
+                hint="operators need that socket; check the permissions of the directory",
             ) from None
         self._ports.append(port)
 

@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,13 @@ def _check_directory(directory: Path, path: Path) -> None:
 class Receiver:
     """Receives until it is stopped, or has received once."""
 
-    def __init__(self, client: KDCClient, settings: ReceiveSettings) -> None:
+    def __init__(
+        self,
+        client: KDCClient,
+        settings: ReceiveSettings,
+        complain: Callable[[str, KDCError], int] = complain,
+    ) -> None:
+        self._complain = complain
         self._client = client
         self._settings = settings
         self._done: Deferred[None] = Deferred()
@@ -203,7 +209,7 @@ class Receiver:
                 found: LongTermKeys = await self._run(source.keys, keys.realm, keys.name)
             except KDCError as error:  # it may be in the middle of being replaced
                 if reactor.seconds() >= deadline:
-                    complain(keys.name, error)
+                    self._complain(keys.name, error)
                     return None
             else:
                 if found.verify_key != keys.verify_key:
@@ -290,7 +296,7 @@ class Receiver:
             self._status(what)  # why is said by whoever ends us
             self._done.errback(error)
         else:
-            complain(f"{self._client.keys.name}: {what}", error)
+            self._complain(f"{self._client.keys.name}: {what}", error)
 
 
 def _beginning(path: Path) -> bytes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
 from twisted.internet.defer import DeferredList, DeferredSemaphore
@@ -69,11 +69,14 @@ def plain_file(path: Path) -> tuple[Thing, ...]:
     return (thing,)
 
 
-async def send(client: KDCClient, settings: SendSettings) -> int:
+Complain: TypeAlias = Callable[[str, KDCError], int]
+
+
+async def send(client: KDCClient, settings: SendSettings, complain: Complain = complain) -> int:
     """Send everything to everybody; return once all have confirmed it.
 
-    With one receiver what goes wrong is raised, with several it is told of each,
-    and the worst is the result.
+    With one receiver what goes wrong is raised, with several ``complain`` tells
+    it of each, and the worst is the result.
     """
     run = in_thread(client.reactor)
     try:
@@ -92,7 +95,7 @@ async def send(client: KDCClient, settings: SendSettings) -> int:
             f"to {', '.join(settings.receivers)}:", None if size is None else size * many
         )
         try:
-            return await _send_to_all(client, settings, surveyed, progress)
+            return await _send_to_all(client, settings, surveyed, progress, complain)
         finally:
             progress.close()
     finally:
@@ -108,7 +111,11 @@ def _require_all(surveyed: Survey, settings: SendSettings) -> None:
 
 
 async def _send_to_all(
-    client: KDCClient, settings: SendSettings, surveyed: Survey, progress: Progress
+    client: KDCClient,
+    settings: SendSettings,
+    surveyed: Survey,
+    progress: Progress,
+    complain: Complain,
 ) -> int:
     done: dict[str, int] = {}
 
@@ -126,14 +133,14 @@ async def _send_to_all(
     results = await DeferredList(works, consumeErrors=True)
     return max(
         (
-            _status(receiver, result)
+            _status(receiver, result, complain)
             for receiver, (_, result) in zip(settings.receivers, cast(Any, results), strict=True)
         ),
         default=0,
     )
 
 
-def _status(receiver: str, result: Any) -> int:
+def _status(receiver: str, result: Any, complain: Complain) -> int:
     """Tell what went wrong with one of several."""
     if isinstance(result, int):
         return result

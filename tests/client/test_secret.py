@@ -41,7 +41,7 @@ class SecretTests(SynchronousTestCase):
     def refused(self, source: SecretSource, expected: type[KDCError] = ConfigurationError) -> str:
         """The text of the error; it never quotes the secret."""
         error = self.assertRaises(expected, source.keys, "LOCAL", "alice")
-        text = f"{error} {error.hint} {error!r}"
+        text = f"{error} {error.hint} {error!r} {error.kind} {error.facts}"
         self.assertNotIn("horse", text)
         return text
 
@@ -157,7 +157,7 @@ class SecretTests(SynchronousTestCase):
             b"kdc-key:1:" + base64.b64encode(bytes(33)),
             b"kdc-key:1:" + key + b"!",
         ):
-            self.assertIn("keygen", self.refused(SecretSource(key_file=self.file(content))))
+            self.assertIn("NOT_A_KEY_FILE", self.refused(SecretSource(key_file=self.file(content))))
 
     def test_asking(self) -> None:
         """Without any of them a person is asked, and the prompt says for whom."""
@@ -176,9 +176,9 @@ class SecretTests(SynchronousTestCase):
         self.assertEqual(self.derived, [PASSPHRASE.encode()] * 2)
 
     def test_nobody_to_ask(self) -> None:
-        """Without a terminal the error names the options."""
+        """Without a terminal the error says what is missing."""
         self.patch(terminal, "has_terminal", lambda: False)
-        self.assertIn("--key-file", self.refused(SecretSource()))
+        self.assertIn("PASSPHRASE_UNKNOWN", self.refused(SecretSource()))
 
     def test_nothing_typed(self) -> None:
         """An end of input instead of a passphrase is an error, not a traceback."""

@@ -16,6 +16,7 @@ from kdc.client.identity import Authority, Pin
 from kdc.client.membership import client_for
 from kdc.client.settings import ClientSettings, client_settings
 from kdc.commands.client.options import ClientOptions
+from kdc.commands.hints import hint_of
 from kdc.errors import ConfigurationError, UnknownIdentity
 
 PRINT = "sha256:" + "1a" * 32
@@ -34,7 +35,7 @@ class SettingsTests(SynchronousTestCase):
 
     def refused(self, *words: str) -> str:
         error = self.assertRaises(ConfigurationError, self.settings, *words)
-        return f"{error} {error.hint}"
+        return f"{error} {hint_of(error)}"
 
     def test_flags(self) -> None:
         """The origin's flags are enough."""
@@ -157,8 +158,8 @@ class IdentityTests(SynchronousTestCase):
         """Without a terminal a KDC that was never met is refused, with the line to add."""
         error = self.assertRaises(UnknownIdentity, self.identity)
         self.assertEqual(error.fingerprint, PRINT)
-        self.assertIn(f"kdc.example:88 {PRINT}", error.hint)
-        self.assertIn(str(self.path), error.hint)
+        self.assertIn(f"kdc.example:88 {PRINT}", hint_of(error))
+        self.assertIn(str(self.path), hint_of(error))
         self.assertFalse(self.path.exists())
 
     def test_library(self) -> None:

@@ -79,7 +79,11 @@ class PeopleTests(RefusalTestCase):
             (receive("--passphrase-file", str(odd)), 1, "is not UTF-8"),
             (receive("--key-file", str(odd)), 1, "is not a key file\n.*kdcclient keygen"),
             (receive("--passphrase-file", "missing"), 7, "missing: No such file"),
-            (receive(*key, "--passphrase-file", empty), 1, "give one of --passphrase-file"),
+            (
+                receive(*key, "--passphrase-file", empty),
+                1,
+                "passphrase-file and key-file",
+            ),
             (receive("--passphrase-fd", "77"), 1, "descriptor 77: Bad file descriptor"),
             (receive(), 1, "no terminal to ask for the passphrase on\n.*--passphrase-file"),
         )
@@ -147,7 +151,11 @@ class IdentityTests(RefusalTestCase):
         shows = f"it shows {kdc.fingerprint}, expected {other}"
         self.check(
             (send("--known-kdcs", str(known)), 3, f"pinned by {known} line 3: {shows}"),
-            (send("--kdc-fingerprint", other), 3, f"pinned by --kdc-fingerprint: {shows}"),
+            (
+                send("--kdc-fingerprint", other),
+                3,
+                f"the fingerprint that was given: {shows}",
+            ),
             (send("--kdc-fingerprint", "sha256:12"), 1, "not a fingerprint: sha256:12"),
             (send("--known-kdcs", str(broken)), 1, f"{broken} line 2: not HOST:PORT FINGERPRINT"),
             (send("--kdc-ca", str(broken)), 1, f"no CA certificates in {broken}"),

@@ -15,7 +15,7 @@ from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactor
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from kdc.errors import ConfigurationError, LocalIOError
+from kdc.errors import ConfigurationError, ErrorKind, LocalIOError
 from kdc.net.sockets import listen_at, notice_dead_peers
 from tests.support.processes import (
     KDC,
@@ -26,6 +26,7 @@ from tests.support.processes import (
     RunningKDC,
 )
 
+KIND = ErrorKind.RECEIVER_PORT_IN_USE
 # What systemd does: the socket is descriptor 3, and the variables name the process itself.
 ACTIVATE = (
     sys.executable,
@@ -63,7 +64,9 @@ class ListenTests(SynchronousTestCase):
 
     def listen(self, description: str, reactor: Any = None) -> Any:
         return Deferred.fromCoroutine(
-            listen_at(reactor or MemoryReactor(), description, Factory(), "choose another")
+            listen_at(
+                reactor or MemoryReactor(), description, Factory(), hint="choose another", kind=KIND
+            )
         )
 
     def test_listens(self) -> None:
@@ -107,11 +110,11 @@ class ListenTests(SynchronousTestCase):
             busy = self.listen(f"tcp:{number}:interface=127.0.0.1", reactor)
             error = self.failureResultOf(busy, LocalIOError).value
         self.assertIn("Address already in use", str(error))
-        self.assertEqual(error.hint, "choose another")
+        self.assertEqual((error.hint, error.kind), ("choose another", KIND))
         nowhere = self.listen("tcp:0:interface=192.0.2.1", reactor)
         error = self.failureResultOf(nowhere, LocalIOError).value
         self.assertIn("Cannot assign requested address", str(error))
-        self.assertEqual(error.hint, "")
+        self.assertEqual((error.hint, error.kind), ("", None))
         far = self.listen("tcp:999999", reactor)
         self.failureResultOf(far, ConfigurationError)
 

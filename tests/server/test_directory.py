@@ -17,6 +17,7 @@ from kdc.client.client import KDCClient
 from kdc.commands.client.who import Found, everybody, who
 from kdc.errors import (
     ConfigurationError,
+    ErrorKind,
     IntegrityError,
     LocalIOError,
     PeerUnavailable,
@@ -422,7 +423,7 @@ class StartTests(DirectoryTestCase):
         """For a realm that has a principal called so already."""
         self.kdc.add(DIRECTORY)
         error = self.refuses(ConfigurationError, "the name directory is not the directory's")
-        self.assertIn("--directory-name", error.hint)
+        self.assertIs(error.kind, ErrorKind.NAME_OF_DIRECTORY_TAKEN)
         directory = self.new_directory(name="who-is-who")
         self.open(directory)
         directory.start()

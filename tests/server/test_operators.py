@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 from kdc.admin.wire import MAX_REQUEST, SocketPath, answer_line, ask, connect, end_line
-from kdc.errors import ExitStatus, KDCError, LocalIOError, RefusedByPolicy
+from kdc.errors import ErrorKind, ExitStatus, KDCError, LocalIOError, RefusedByPolicy
 from kdc.server._operators import AdminFactory, lines_of
 
 ANSWERS: list[dict[str, Any]] = [
@@ -110,7 +110,7 @@ class MemoryTests(SynchronousTestCase):
         self.desk.error = RefusedByPolicy("no", hint="ask again")
         protocol, transport = self.client()
         protocol.dataReceived(b"{}\n")
-        end = {"status": 8, "error": "no", "hint": "ask again"}
+        end = {"status": 8, "error": "no", "hint": "ask again", "kind": None, "facts": {}}
         self.assertEqual(self.said(transport), [{"end": end}])
         self.assertTrue(self.gone(transport))
 
@@ -382,12 +382,29 @@ class AskTests(SynchronousTestCase):
 
     def test_error(self) -> None:
         """The error that the KDC found, as if it were ours."""
-        for error in (RefusedByPolicy("no", hint="try"), LocalIOError("no room")):
+        known: dict[str, Any] = {"kind": ErrorKind.TICKETS_LEFT, "facts": {"seconds": "60"}}
+        for error in (
+            RefusedByPolicy("no", hint="try", **known),
+            LocalIOError("no room"),
+        ):
             raised = self.assertRaises(KDCError, self.answered, end_line(error))
             self.assertEqual(
-                (str(raised), raised.hint, raised.exit_status),
-                (str(error), error.hint, error.exit_status),
+                (str(raised), raised.hint, raised.exit_status, raised.kind, raised.facts),
+                (str(error), error.hint, error.exit_status, error.kind, error.facts),
             )
+
+    def test_error_of_another_version(self) -> None:
+        """A kind that we do not know, or none at all, leaves text and hint."""
+        others: list[dict[str, Any]] = [
+            {},
+            {"kind": "OF_TOMORROW", "facts": None},
+            {"kind": 7, "facts": {"a": 1}},
+        ]
+        for more in others:
+            end = {"status": 8, "error": "no", "hint": "try", **more}
+            line = json.dumps({"end": end}).encode() + b"\n"
+            raised = self.assertRaises(KDCError, self.answered, line)
+            self.assertEqual((str(raised), raised.hint, raised.kind), ("no", "try", None))
 
     def test_not_whole(self) -> None:
         """An answer that ends early is an error, never taken for all."""

@@ -97,7 +97,7 @@ class PolicyTests(SynchronousTestCase):
     def test_hints(self) -> None:
         """What to do is said too."""
         self.assertIn("enrol, lifetime", self.refused("x = 1", "no setting").hint)
-        self.assertIn("--help-limits", self.refused("[limits]\nx = 1", "no limit").hint)
+        self.assertIn("idle-seconds", self.refused("[limits]\nx = 1", "no limit").hint)
 
     def test_cannot_be_read(self) -> None:
         """A file that is not there or is none is a local error, with its path."""

@@ -32,6 +32,7 @@ from kdc.commands.tap import Options, makeService
 from kdc.errors import (
     AuthenticationRefused,
     ConfigurationError,
+    ErrorKind,
     ExitStatus,
     KDCError,
     KDCUnreachable,
@@ -156,7 +157,7 @@ class StartTests(ServiceTestCase):
         """All files are made, for their owner only; in the end only the socket goes."""
         before = os.umask(0)
         self.addCleanup(os.umask, before)
-        service = self.start()
+        service = self.start(for_clients=lambda *where: [f"dial {where}"])
         files = {path.name: path.stat().st_mode for path in self.directory.iterdir()}
         self.assertLessEqual(
             {"pwd.txt", "pwd.txt.key", "pwd.txt.tls", "pwd.txt.admin", "out.txt"}, set(files)
@@ -166,8 +167,9 @@ class StartTests(ServiceTestCase):
         self.assertTrue(stat.S_ISSOCK(files["pwd.txt.admin"]))
         greeting = "\n".join(self.said)
         self.assertIn(f"listening on 127.0.0.1 port {self.port(service)}", greeting)
-        self.assertIn(f"--kdc-fingerprint {service.tls.fingerprint}", greeting)
         fingerprint = service.tls.fingerprint
+        self.assertIn(f"dial {('127.0.0.1', self.port(service), fingerprint)}", greeting)
+        self.assertIn(f"fingerprint {fingerprint}", greeting)
         await self.stop(service)
         self.assertFalse((self.directory / "pwd.txt.admin").exists())
         self.assertEqual(self.start().tls.fingerprint, fingerprint)
@@ -802,7 +804,7 @@ class OperatorTests(ServiceTestCase):
         self.start(self.settings(endpoints=("tcp:0",)))
         with self.assertRaises(KDCError) as caught:
             await self.admin("invite", "carol")
-        self.assertIn("--kdc-address", cast(Any, caught.exception).hint)
+        self.assertIs(caught.exception.kind, ErrorKind.ADDRESS_OF_KDC_UNKNOWN)
 
     async def test_reading_keeps_nobody_waiting(self) -> None:
         """While an operator lists very many principals, others register."""

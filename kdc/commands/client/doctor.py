@@ -19,8 +19,9 @@ import attrs
 from kdc.client import known_kdcs
 from kdc.client.membership import make_client, whoami
 from kdc.client.settings import ClientSettings, client_settings
-from kdc.commands.client.options import PROGRAM, AskingOptions
+from kdc.commands.client.options import AskingOptions, run_client
 from kdc.commands.client.who import everybody
+from kdc.commands.hints import hint_of
 from kdc.commands.options import whole_number
 from kdc.errors import (
     ConfigurationError,
@@ -32,7 +33,6 @@ from kdc.errors import (
     UnknownIdentity,
 )
 from kdc.files.private import read_private
-from kdc.net.exit_status import run_to_end
 from kdc.net.threads import in_thread
 from kdc.protocol.directory import DIRECTORY
 from kdc.terminal import answer as answer_line
@@ -77,7 +77,7 @@ class DoctorCommand(AskingOptions):
             except KDCError as error:
                 findings.append(Finding("secret", str(error), error))
             else:
-                run_to_end(PROGRAM, reactor, lambda: self._register_check(client, findings))
+                run_client(reactor, lambda: self._register_check(client, findings))
         for finding in findings:
             self._tell(finding)
         return int(next((f.status for f in findings if f.error is not None), ExitStatus.DONE))
@@ -105,7 +105,7 @@ class DoctorCommand(AskingOptions):
                 findings.append(await run(seen_by_others, own.address, own.port))
 
     def _tell(self, finding: Finding) -> None:
-        hint = "" if finding.error is None else finding.error.hint
+        hint = "" if finding.error is None else hint_of(finding.error)
         if self["json"]:
             row = {"what": finding.what, "found": finding.found, "ok": finding.error is None}
             print(json.dumps({**row, "hint": hint}))

@@ -11,10 +11,10 @@ from kdc.client import configuration
 from kdc.client.membership import join, make_client
 from kdc.client.secret import read_invitation, write_key_file
 from kdc.client.settings import absolute, client_settings
-from kdc.commands.client.options import DEFAULT_LISTEN_PORT, PROGRAM
+from kdc.commands.client.options import DEFAULT_LISTEN_PORT, run_client
 from kdc.commands.options import Command
 from kdc.errors import ConfigurationError, local_error
-from kdc.net.exit_status import run_to_end, say
+from kdc.net.exit_status import say
 from kdc.protocol.invitation import Invitation
 from kdc.terminal import ask
 
@@ -68,8 +68,7 @@ class InitCommand(Command):
             configuration.save(path, values)
             say(f"{path}: {invitation.name} at the KDC at {client.where}")
 
-        return run_to_end(
-            PROGRAM,
+        return run_client(
             reactor,
             lambda: join(client, DEFAULT_LISTEN_PORT, invitation.code, remember),
         )

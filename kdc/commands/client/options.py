@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Coroutine
 from typing import Any
 
+from kdc.commands.hints import complain
 from kdc.commands.options import Command, whole_number
 from kdc.terminal import answer as answer_line
 from kdc.terminal import harmless
@@ -16,6 +18,7 @@ __all__ = [
     "AskingOptions",
     "ClientOptions",
     "listen_endpoint",
+    "run_client",
 ]
 
 PROGRAM = "kdcclient"
@@ -32,6 +35,13 @@ LISTEN_OPTIONS = [
     ],
     ["advertise", None, "", "the address to tell peers, if it is not the one the KDC sees"],
 ]
+
+
+def run_client(reactor: Any, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run until ``work`` is done; what goes wrong is worded as a command line can."""
+    from kdc.net.exit_status import run_to_end  # what only reads options needs no reactor
+
+    return run_to_end(PROGRAM, reactor, work, complain=complain)
 
 
 class ClientOptions(Command):

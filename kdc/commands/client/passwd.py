@@ -8,9 +8,9 @@ from kdc.client import configuration
 from kdc.client.membership import change_secret, make_client
 from kdc.client.secret import SecretSource
 from kdc.client.settings import absolute, client_settings
-from kdc.commands.client.options import PROGRAM, ClientOptions
+from kdc.commands.client.options import ClientOptions, run_client
 from kdc.errors import ConfigurationError, ExitStatus
-from kdc.net.exit_status import run_to_end, say
+from kdc.net.exit_status import say
 from kdc.terminal import has_terminal
 
 __all__ = ["PasswdCommand"]
@@ -45,7 +45,7 @@ class PasswdCommand(ClientOptions):
             again = new.keys(settings.realm, settings.name, "once more: ")
             if again.verify_key != keys.verify_key:
                 raise ConfigurationError("the two new passphrases differ; nothing was changed")
-        status = run_to_end(PROGRAM, reactor, lambda: change_secret(client, keys))
+        status = run_client(reactor, lambda: change_secret(client, keys))
         if status == ExitStatus.DONE:
             self._tell_of_configuration(settings.secret)
         return status

@@ -6,9 +6,8 @@ from twisted.python import usage
 
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
-from kdc.commands.client.options import PROGRAM, ClientOptions
+from kdc.commands.client.options import ClientOptions, run_client
 from kdc.commands.options import name_of
-from kdc.net.exit_status import run_to_end
 from kdc.tunnel.tunnels import pipe
 
 __all__ = ["PipeCommand"]
@@ -30,6 +29,4 @@ class PipeCommand(ClientOptions):
 
         settings = client_settings(self)
         client = make_client(reactor, settings)
-        return run_to_end(
-            PROGRAM, reactor, lambda: pipe(client, settings, self["peer"], self["service"])
-        )
+        return run_client(reactor, lambda: pipe(client, settings, self["peer"], self["service"]))

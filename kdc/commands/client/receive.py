@@ -11,7 +11,8 @@ import attrs
 from twisted.python import usage
 
 from kdc.client.settings import absolute, client_settings
-from kdc.commands.client.options import LISTEN_OPTIONS, PROGRAM, ClientOptions, listen_endpoint
+from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
+from kdc.commands.hints import complain
 from kdc.commands.options import name_of
 from kdc.terminal import has_terminal
 
@@ -117,11 +118,10 @@ def run_receiver(options: Any, *, once: bool, ask: bool) -> int:
     from twisted.internet import reactor
 
     from kdc.client.membership import make_client
-    from kdc.net.exit_status import run_to_end
     from kdc.transfer.receiving import Receiver, check_places
 
     options["once"] = once
     settings = attrs.evolve(receive_settings(options), ask=ask)
     check_places(settings)
-    receiver = Receiver(make_client(reactor, settings.client), settings)
-    return run_to_end(PROGRAM, reactor, receiver.run)
+    receiver = Receiver(make_client(reactor, settings.client), settings, complain)
+    return run_client(reactor, receiver.run)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from kdc.client.membership import make_client, register
 from kdc.client.secret import read_code
 from kdc.client.settings import absolute, client_settings
-from kdc.commands.client.options import PROGRAM, ClientOptions
+from kdc.commands.client.options import ClientOptions, run_client
 from kdc.commands.options import whole_number
 from kdc.errors import ConfigurationError
-from kdc.net.exit_status import run_to_end
 
 __all__ = ["RegisterCommand"]
 
@@ -34,4 +33,4 @@ class RegisterCommand(ClientOptions):
             again = settings.secret.keys(settings.realm, settings.name, "once more: ")
             if again.verify_key != client.keys.verify_key:
                 raise ConfigurationError("the two passphrases differ; nothing was registered")
-        return run_to_end(PROGRAM, reactor, lambda: register(client, port, code))
+        return run_client(reactor, lambda: register(client, port, code))

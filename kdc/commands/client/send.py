@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from twisted.python import usage
 
 from kdc.client.settings import absolute, client_settings
-from kdc.commands.client.options import PROGRAM, ClientOptions
+from kdc.commands.client.options import ClientOptions, run_client
+from kdc.commands.hints import complain
 from kdc.commands.options import name_of
 from kdc.transfer.names import safe_name
 from kdc.transfer.survey import STDIN, Thing, things_of
@@ -118,8 +119,7 @@ def run_sender(settings: SendSettings) -> int:
     from twisted.internet import reactor
 
     from kdc.client.membership import make_client
-    from kdc.net.exit_status import run_to_end
     from kdc.transfer.sending import send
 
     client = make_client(reactor, settings.client)
-    return run_to_end(PROGRAM, reactor, lambda: send(client, settings))
+    return run_client(reactor, lambda: send(client, settings, complain))

@@ -9,17 +9,17 @@ from twisted.internet.defer import Deferred
 from twisted.python import usage
 
 from kdc.client.membership import make_client
-from kdc.commands.client.options import PROGRAM
+from kdc.commands.client.options import PROGRAM, run_client
 from kdc.commands.client.receive import ReceiverOptions, receive_settings
 from kdc.commands.client.send import SenderOptions, send_settings
 from kdc.commands.client.tunnel import TunnelOptions, tunnel_settings
+from kdc.commands.hints import complain
 from kdc.commands.options import Command
 from kdc.commands.process_limits import set_limits
 from kdc.commands.twistd import ends_twistd, leave_twistd
 from kdc.errors import KDCError
 from kdc.net.background import background
 from kdc.net.clock import use_monotonic_timers
-from kdc.net.exit_status import complain, run_to_end
 from kdc.transfer.receiving import STDOUT, Receiver, check_places
 from kdc.transfer.sending import send
 from kdc.tunnel.tunnels import Tunnels
@@ -84,7 +84,7 @@ def makeService(options: Any) -> IService:
         if options.subCommand == "sender":
             sending = send_settings(given)
             client = make_client(reactor, sending.client)
-            raise SystemExit(run_to_end(PROGRAM, reactor, lambda: send(client, sending)))
+            raise SystemExit(run_client(reactor, lambda: send(client, sending, complain)))
         if options.subCommand == "tunnel":
             tunnel = tunnel_settings(given)
             return _ClientService(Tunnels(make_client(reactor, tunnel.client), tunnel), reactor)
@@ -92,5 +92,5 @@ def makeService(options: Any) -> IService:
         if receiving.output == STDOUT:
             raise usage.UsageError("a service has no standard output: use kdcclient receive -o -")
         check_places(receiving)
-        receiver = Receiver(make_client(reactor, receiving.client), receiving)
+        receiver = Receiver(make_client(reactor, receiving.client), receiving, complain)
         return _ClientService(receiver, reactor)

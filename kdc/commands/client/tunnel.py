@@ -8,9 +8,8 @@ from twisted.python import usage
 
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
-from kdc.commands.client.options import LISTEN_OPTIONS, PROGRAM, ClientOptions, listen_endpoint
+from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
 from kdc.commands.options import local_endpoint, name_of
-from kdc.net.exit_status import run_to_end
 from kdc.tunnel.tunnels import Exposed, Forwarded, Tunnels, TunnelSettings
 
 __all__ = ["TunnelCommand", "TunnelOptions", "exposed_of", "run_tunnels", "tunnel_settings"]
@@ -85,4 +84,4 @@ def run_tunnels(settings: TunnelSettings) -> int:
     from twisted.internet import reactor
 
     tunnels = Tunnels(make_client(reactor, settings.client), settings)
-    return run_to_end(PROGRAM, reactor, tunnels.run)
+    return run_client(reactor, tunnels.run)

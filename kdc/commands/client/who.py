@@ -13,10 +13,10 @@ from kdc.channel.query import Asking
 from kdc.client.client import KDCClient
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
-from kdc.commands.client.options import PROGRAM, AskingOptions
+from kdc.commands.client.options import AskingOptions, run_client
 from kdc.commands.options import name_of
 from kdc.errors import NotReceiving, PeerUnavailable, RefusedByPolicy, TooBusy, UnknownPeer
-from kdc.net.exit_status import run_to_end, say
+from kdc.net.exit_status import say
 from kdc.protocol.directory import (
     DIRECTORY,
     MAX_ANSWER,
@@ -63,7 +63,7 @@ class WhoCommand(AskingOptions):
                 say("there are more than a directory tells at once; name whom you mean")
             return 0
 
-        return run_to_end(PROGRAM, reactor, ask)
+        return run_client(reactor, ask)
 
 
 @attrs.frozen

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from kdc.client.membership import make_client, whoami
 from kdc.client.settings import client_settings
-from kdc.commands.client.options import PROGRAM, AskingOptions
-from kdc.net.exit_status import run_to_end
+from kdc.commands.client.options import AskingOptions, run_client
 
 __all__ = ["WhoamiCommand"]
 
@@ -25,4 +24,4 @@ class WhoamiCommand(AskingOptions):
             self.print(await whoami(client))
             return 0
 
-        return run_to_end(PROGRAM, reactor, ask)
+        return run_client(reactor, ask)

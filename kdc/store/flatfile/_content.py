@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 
+from kdc.errors import ErrorKind
 from kdc.protocol.names import check_name
 from kdc.store import StoreError
 from kdc.store.flatfile._lines import BadLine, Entry, Sealer, name_of
@@ -55,5 +56,7 @@ class Content:
             name = name_of(line).decode("ascii", "replace")
             raise StoreError(
                 f"{self._path}: the line of {name!r} {error}",
-                hint=f"kdc admin -f {self._path} check",
+                hint="check the store",
+                kind=ErrorKind.STORE_DAMAGED,
+                facts={"path": self._path},
             ) from None

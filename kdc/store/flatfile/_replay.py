@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 
+from kdc.errors import ErrorKind
 from kdc.store import StoreError
 from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._journal import Journal, JournalHeader, Scan, scan
@@ -29,7 +30,9 @@ def reported(action: str, path: str) -> Iterator[None]:
 def damaged(paths: Paths, path: str, what: str) -> StoreError:
     return StoreError(
         f"{path} {what}",
-        hint=f"nothing was changed; see: kdc admin -f {paths.base} check",
+        hint="nothing was changed; check the store",
+        kind=ErrorKind.STORE_DAMAGED,
+        facts={"path": paths.base},
     )
 
 

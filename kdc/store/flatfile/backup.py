@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from kdc.errors import ErrorKind
 from kdc.store import StoreError
 from kdc.store.flatfile._files import Files, read_whole, replace
 from kdc.store.flatfile.check import check
@@ -46,6 +47,8 @@ def backup(
     if fatal:
         raise StoreError(
             f"the backup is not good: {fatal[0]}",
-            hint=f"check the store itself: kdc admin -f {paths.base} check",
+            hint="check the store itself",
+            kind=ErrorKind.STORE_DAMAGED,
+            facts={"path": paths.base},
         )
     return [copy for copy in copies.values() if files.exists(copy)]

@@ -145,7 +145,7 @@ def _find_key(found: Examination, files: Files, journal: bytes, header_line: byt
     paths = found.paths
     if found.header is None:
         if header_line.startswith(b":"):
-            found.say(paths.base, 1, "is of the original program: use kdc admin import")
+            found.say(paths.base, 1, "is of the original program, which holds no usable keys")
             return
         found.say(paths.base, 1, "is not the first line of a principal database")
         # The journal knows what the first line said.

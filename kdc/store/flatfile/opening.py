@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import attrs
 
+from kdc.errors import ErrorKind
 from kdc.store import StoreError
 from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._generation import KeptGeneration
@@ -156,7 +157,9 @@ def _read(files: Files, paths: Paths, fd: int, realm: str) -> tuple[Header, byte
     if header.realm != realm:
         raise StoreError(
             f"{paths.base} is the store of realm {header.realm}, not of {realm}",
-            hint=f"start with --realm {header.realm}, or name another file",
+            hint=f"give the realm {header.realm}, or name another file",
+            kind=ErrorKind.STORE_OF_ANOTHER_REALM,
+            facts={"realm": header.realm},
         )
     with reported("read", paths.key):
         try:
@@ -177,7 +180,8 @@ def _unknown_format(path: str, first: bytes) -> StoreError:
     if first.startswith(b":"):
         return StoreError(
             f"{path} is in the format of the original program, which holds no usable keys",
-            hint="move it away, start anew, and read it with: kdc admin import",
+            hint="move it away, start anew, and import the names in it",
+            kind=ErrorKind.STORE_OF_THE_ORIGINAL,
         )
     if first.startswith(b"kdc-principals:") and not first.startswith(b"kdc-principals:1:"):
         return StoreError(
@@ -186,7 +190,9 @@ def _unknown_format(path: str, first: bytes) -> StoreError:
         )
     return StoreError(
         f"{path}, line 1 is not the first line of a principal database",
-        hint=f"kdc admin -f {path} check",
+        hint="nothing was changed; check the store",
+        kind=ErrorKind.STORE_DAMAGED,
+        facts={"path": path},
     )
 
 
@@ -224,7 +230,8 @@ def _replay(
                 f"{paths.base} is at generation {generation}, and was at {kept_generation} "
                 f"before ({paths.generation}): an old copy was put back, or the journal is "
                 "missing or cut",
-                hint="find the newer files; if this is meant, start once with --accept-rollback",
+                hint="find the newer files, or accept the rollback once, if it is meant",
+                kind=ErrorKind.OLDER_THAN_BEFORE,
             )
         notes.append(f"accepted generation {generation} in the place of {kept_generation}")
     if kept_generation is not None and kept_generation > generation:

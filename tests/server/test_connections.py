@@ -14,6 +14,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
 )
 from twisted.internet.task import Clock
+from twisted.logger import LogLevel, capturedLogs, eventAsText
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -741,7 +742,10 @@ class ChangeTests(ServerTestCase):
             raise StoreUncertain("no answer came")
 
         patched = self.patch(self.kdc.store, "apply", uncertain)
-        self.failure(KDCUnreachable, link.change(keys_of("bob", "second")))
+        with capturedLogs() as logs:
+            self.failure(KDCUnreachable, link.change(keys_of("bob", "second")))
+        (told,) = [eventAsText(event) for event in logs if event["log_level"] >= LogLevel.warn]
+        self.assertIn("no answer: no answer came", told)
         self.assertEqual(len(self.kdc.factory), 0)
         self.assertEqual(self.network.getDelayedCalls(), [])
         patched.restore()

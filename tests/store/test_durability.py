@@ -154,6 +154,18 @@ class DurabilityTests(DurabilityCase):
         names = [call.name for call in self.calls if call.inode == kept]
         self.assertEqual(names[-1], "fdatasync")
 
+    def test_stop_without_a_fold(self) -> None:
+        """It is even where the last changes stay in the journal."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1))])
+        kept = os.stat(self.generation).st_ino
+        store.apply([Create(active("bob"), token(2))])
+        os.mkdir(self.path + ".fold")  # so that none is possible
+        store.close()
+        self.assertIn("fold", store.trouble)
+        names = [call.name for call in self.calls if call.inode == kept]
+        self.assertEqual(names[-2:], ["pwrite", "fdatasync"])
+
     def test_accepted_rollback(self) -> None:
         """The generation that is gone on from is durable before anything is changed."""
         store = self.open()

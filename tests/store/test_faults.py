@@ -317,6 +317,19 @@ class OneFaultTests(SynchronousTestCase):
         for luck in "all", "none":
             self.assertEqual(self.names(self.disk.after_power_cut(luck)), ["alice", "carol"])
 
+    def test_the_copy_of_a_journal_fails(self) -> None:
+        """Wherever it does: the change is refused, and nothing is left of the copy."""
+        for nth in range(3):
+            self.break_calls("fsync")
+            self.refuse("bob")
+            self.break_calls("write", after=nth)
+            self.refuse("bob")
+            self.disk.before = lambda call: None
+            self.assertEqual([path for path in self.disk.names if path.endswith(".new")], [], nth)
+            self.assertEqual(self.names(self.disk.after_kill()), [r.name for r in self.store], nth)
+            self.store.apply([Create(active(f"carol{nth}"), token(3))])
+            self.assertIn(f"carol{nth}", self.names(self.disk.after_power_cut("none")))
+
     def test_a_name_that_is_not_durable_is_not_relied_on(self) -> None:
         """A journal whose renaming failed to reach the disk takes no change."""
         for nth in 0, 1:

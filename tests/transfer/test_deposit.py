@@ -783,6 +783,27 @@ class DurableTests(DepositTestCase):
         for path in ("a", "d", "d/x", "."):
             self.assertIn((self.directory / path).stat().st_ino, synced, path)
 
+    def test_neither_few_nor_many(self) -> None:
+        """However many they are: each by itself, or all at once, and none is forgotten."""
+        libc = tree_module._LIBC
+        for number in range(28, 38):
+            at_once: list[int] = []
+
+            class Watched:
+                def syncfs(self, fd: int, at_once: list[int] = at_once) -> int:
+                    at_once.append(fd)
+                    return int(libc.syncfs(fd))
+
+                renameat2 = libc.renameat2
+
+            self.patch(tree_module, "_LIBC", Watched())
+            synced = self.synced()
+            files = [x for n in range(number) for x in file_of(f"d/{n}", b"x")]
+            (name,) = self.stored(self.inbox("d"), *directory("d"), *files)
+            inodes = {path.stat().st_ino for path in (self.directory / name).iterdir()}
+            self.assertEqual(len(inodes), number)
+            self.assertTrue(at_once or inodes <= set(synced), number)
+
     def test_the_disk_fails(self) -> None:
         """Whichever call fails, nothing is to be seen, and nobody is told that it was stored."""
         real = os.fsync

@@ -21,8 +21,7 @@ import tempfile
 import time
 
 from kdc.store import Create, Outcome, Record, Status
-from kdc.store.flatfile import _store as flatfile
-from kdc.store.flatfile._store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore, Folding
 from kdc.store.flatfile.check import check
 
 _BATCH = 5
@@ -39,8 +38,7 @@ def token(number: int) -> bytes:
 
 def register(path: str, first: int) -> None:
     """Register until killed; print the first number that is not yet acknowledged."""
-    flatfile._FOLD_BYTES = 20_000
-    store = FlatFileStore.open(path, realm="LOCAL")
+    store = FlatFileStore.open(path, realm="LOCAL", folding=Folding(20_000))
     print("open", flush=True)
     while True:
         numbers = range(first, first + _BATCH)

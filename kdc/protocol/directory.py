@@ -79,10 +79,12 @@ def wait_line(seconds: int) -> bytes:
     return _line({"wait": max(1, min(seconds, _MAX_WAIT_SECONDS))})
 
 
-def decode_answer(text: bytes) -> DirectoryAnswer:
-    """Raises `RemoteProtocolError`."""
+def decode_answer(
+    text: bytes, most: int = MAX_PRESENCES, limit: int = MAX_ANSWER
+) -> DirectoryAnswer:
+    """Take ``limit`` bytes at most, which name ``most``; raises `RemoteProtocolError`."""
     try:
-        if len(text) > MAX_ANSWER or text.count(b"\n") > MAX_PRESENCES + 1:
+        if len(text) > limit or text.count(b"\n") > most + 1:
             raise ValueError("it is too long")
         *lines, last, rest = text.decode("ascii").split("\n")
         presences = tuple(_presence(json.loads(line)) for line in lines)

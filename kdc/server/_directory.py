@@ -64,8 +64,8 @@ Run = Callable[..., "Deferred[Any]"]
 class DirectorySettings:
     """Where it listens (a Twisted endpoint string), its name, and its key file, made if missing.
 
-    ``names_at_once`` are told before others have their turn; ``max_open`` may ask
-    at the same time, all together.
+    ``names_at_once`` are told before others have their turn, ``max_named`` in all;
+    ``max_open`` may ask at the same time, all together.
     """
 
     listen: str
@@ -73,6 +73,7 @@ class DirectorySettings:
     name: str = DIRECTORY
     names_at_once: int = 500
     max_open: int = 256
+    max_named: int = MAX_PRESENCES
 
 
 @attrs.frozen
@@ -310,7 +311,7 @@ class _Answering(Protocol):
 
     async def _tell_all(self) -> None:
         """Names come from the store in a thread; what is told of them is decided here."""
-        left = MAX_PRESENCES
+        left = self._directory.settings.max_named
         names = await self._directory.read(_active, self._directory.store)
         most = self._directory.settings.names_at_once
         while not self._gone and (some := await self._directory.read(_next, names, most)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
@@ -13,7 +13,7 @@ import attrs
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import write_pieces
 from kdc.files.tree import Tree, exchange, move_to_free_name, sync_all
-from kdc.transfer._partials import Place, key_of, make_room, tidy
+from kdc.transfer._partials import Place, free_bytes, key_of, make_room, tidy
 from kdc.transfer._receipts import Receipt, withdrawn
 from kdc.transfer.deposit import Arrival, ItemDeposit, Stored
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted
@@ -35,10 +35,18 @@ class InboxDeposit(ItemDeposit):
 
     ``force``: what has that name is replaced.  ``process``: under this name it is
     noted what was shown, see `kdc.transfer.redelivery`; without one it is not.
+    ``free`` says how many bytes may be stored in a directory, of a descriptor.
     """
 
     def __init__(
-        self, inbox: Path, sender: str, offer: Offer, *, process: str = "", force: bool = False
+        self,
+        inbox: Path,
+        sender: str,
+        offer: Offer,
+        *,
+        process: str = "",
+        force: bool = False,
+        free: Callable[[int], int] = free_bytes,
     ) -> None:
         self.key = key_of(sender, offer)
         self._inbox = inbox
@@ -46,6 +54,7 @@ class InboxDeposit(ItemDeposit):
         self._offer = offer
         self._process = process
         self._force = force
+        self._free = free
         self._inbox_fd = -1
         self._place: Place | None = None
         self._held: dict[str, int] = {}
@@ -126,6 +135,7 @@ class InboxDeposit(ItemDeposit):
                 self._inbox_fd,
                 self._sender,
                 max(self._offer.size - sum(self._held.values()), 0),
+                self._free,
             )
         except LocalIOError as error:
             raise LocalIOError(f"{self._inbox}: {error}", hint=error.hint) from None

@@ -23,7 +23,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
@@ -374,13 +374,15 @@ def tidy(inbox: int, sender: str = "", *, now: float | None = None) -> None:
                 _remove(root, name)
 
 
-def make_room(inbox: int, sender: str, wanted: int) -> None:
+def make_room(
+    inbox: int, sender: str, wanted: int, free: Callable[[int], int] | None = None
+) -> None:
     """Make room for ``wanted`` bytes: of what is kept of the same sender the oldest goes first.
 
     What is kept of others stays: nobody can know whether what is offered will
     ever come.  Raises `LocalIOError`, and removes nothing, if it is not enough.
     """
-    missing = wanted - free_bytes(inbox)
+    missing = wanted - (free or free_bytes)(inbox)
     if missing <= 0:
         return
     going = []

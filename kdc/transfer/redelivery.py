@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdc.errors import LocalIOError
-from kdc.transfer._framing import Content
 from kdc.transfer._inbox import InboxDeposit
 from kdc.transfer._partials import Note, forget
 from kdc.transfer._receipts import Receipt
@@ -62,9 +61,8 @@ class OnceDeposit(Deposit):
             self._new.take(arrivals)
             return
         for arrival in arrivals:
-            if isinstance(arrival, Content):
-                self._begin_anew()
-            elif isinstance(arrival, Omitted):
+            # Of what is the same no content follows: all of it is left out.
+            if isinstance(arrival, Omitted):
                 if arrival.name in self._note.receipts:
                     self._begin_anew()
             elif isinstance(arrival, Item):

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import Refusal, RemoteProtocolError
-from kdc.protocol import directory
 from kdc.protocol.directory import (
     MAX_ANSWER,
     MAX_PRESENCES,
@@ -100,11 +99,14 @@ class AnswerTests(SynchronousTestCase):
         """A full answer fits, however long its names are; one line more is refused unread."""
         longest = Presence("x" * 64, True, ":".join(["abcd"] * 8), 65535)
         self.assertLess(len(lines_of([longest])) * (MAX_PRESENCES + 1), MAX_ANSWER)
-        self.patch(directory, "MAX_PRESENCES", 1)
-        decode_answer(BOB + END)
-        self.refused(BOB + CAROL + END, "too long")
-        self.patch(directory, "MAX_ANSWER", len(BOB + END) - 1)
-        self.refused(BOB + END, "too long")
+        decode_answer(BOB + END, most=1)
+        decode_answer(BOB + END, limit=len(BOB + END))
+        for text, most, limit in (
+            (BOB + CAROL + END, 1, MAX_ANSWER),
+            (BOB + END, 1, len(BOB + END) - 1),
+        ):
+            error = self.assertRaises(RemoteProtocolError, decode_answer, text, most, limit)
+            self.assertIn("too long", error.detail)
 
     def test_what_it_says_is_quoted(self) -> None:
         """A terminal does not obey the text of a refusal."""

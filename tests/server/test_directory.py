@@ -195,10 +195,10 @@ class WhoTests(DirectoryTestCase):
         self.restart(names_at_once=2)
         self.assertEqual(len(self.ask("alice")), 8)
         for most in (1, 2, 3, 7):
-            self.patch(directory_module, "MAX_PRESENCES", most)
+            self.restart(names_at_once=2, max_named=most)
             found, more = self.do(everybody(self.known_client("alice"), DIRECTORY))
             self.assertEqual((len(found), more), (most, True))
-        self.patch(directory_module, "MAX_PRESENCES", 8)
+        self.restart(names_at_once=2, max_named=8)
         self.assertEqual(len(self.ask("alice")), 8)
 
     def test_too_often(self) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, Delete, Purge, Replace, Status, StoreError
 from kdc.store.flatfile._store import FlatFileStore
+from kdc.store.flatfile.base import write_base
 from kdc.store.flatfile.check import Problem, check
+from kdc.store.flatfile.opening import open_files
+from kdc.store.flatfile.paths import Paths
 from kdc.store.flatfile.repair import repair
 from tests.store.test_faults import PATH, inline
 from tests.support.disk import Disk
@@ -129,6 +134,15 @@ class EveryByteTests(DamageCase):
         """Refused: the generation file knows that there was more."""
         for end in range(len(self.good[JOURNAL])):
             self.assert_refused({JOURNAL: self.good[JOURNAL][:end]}, end)
+
+    def test_another_number_of_principals(self) -> None:
+        """Not even what has the right MAC is believed, if it is not as many as it says."""
+        disk = self.with_({})
+        found = open_files(disk, Paths.of(PATH), "LOCAL", False, os.urandom, False)
+        header = attrs.evolve(found.header, count=found.header.count + 1)
+        write_base(disk, PATH, header, found.master, found.table.snapshot())
+        error = self.assertRaises(StoreError, open_on, disk)
+        self.assertIn("another number of principals", str(error))
 
     def test_a_torn_copy_of_the_journal(self) -> None:
         """Without the generation file, as in a copy, whole batches count and the rest is told."""

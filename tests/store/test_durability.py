@@ -6,6 +6,7 @@ store works on a real file system, and every write, sync and rename is noted.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, StoreError
-from kdc.store.flatfile._files import Files, replace
+from kdc.store.flatfile._files import Files, read_all, replace
 from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.repair import repair
@@ -142,7 +143,17 @@ class DurabilityTests(DurabilityCase):
         names = [(call.name, call.path) for call in self.calls]
         first, base = names.index(("rename", self.key)), names.index(("rename", self.path))
         self.assertIn(("fsync", os.path.dirname(self.key)), names[first:base])
+        # Else a power cut could leave the older pwd.txt beside the journal that follows this one.
+        journal = names.index(("rename", f"{self.path}.journal"))
+        self.assertIn(("fsync", os.path.dirname(self.path)), names[base:journal])
         self.check_durable("keys/master", "store/pwd.txt", "store/pwd.txt.journal", "keys/master")
+
+    def test_what_is_read(self) -> None:
+        """A device is no file, though it can be opened and read."""
+        fd = os.open(os.devnull, os.O_RDONLY)
+        self.addCleanup(os.close, fd)
+        error = self.assertRaises(OSError, read_all, Files(), fd)
+        self.assertEqual(error.errno, errno.EINVAL)
 
     def test_stop(self) -> None:
         """A store that was closed has its generation on the disk too."""

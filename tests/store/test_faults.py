@@ -25,8 +25,7 @@ from kdc.store import (
     StoreError,
     StoreUnavailable,
 )
-from kdc.store.flatfile import _store as flatfile
-from kdc.store.flatfile._store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore, Folding
 from tests.support.disk import Disk, PowerCut
 from tests.support.store_conformance import active, token
 
@@ -38,8 +37,8 @@ def inline(work: Callable[[], None]) -> None:
     work()
 
 
-def open_on(disk: Disk) -> FlatFileStore:
-    return FlatFileStore.open(PATH, realm="LOCAL", files=disk, run=inline)
+def open_on(disk: Disk, folding: Folding | None = None) -> FlatFileStore:
+    return FlatFileStore.open(PATH, realm="LOCAL", files=disk, run=inline, folding=folding)
 
 
 class Fault:
@@ -117,12 +116,13 @@ class History:
 
 
 class FaultTests(SynchronousTestCase):
-    def setUp(self) -> None:
+    def open_on(self, disk: Disk) -> FlatFileStore:
         # Folds in the middle of the history, not after four megabytes of it.
-        self.patch(flatfile, "_FOLD_BYTES", 1500)
-        self.patch(flatfile, "_FOLD_FRACTION", 1)
+        return open_on(disk, Folding(1500, 1))
+
+    def setUp(self) -> None:
         disk = Disk()
-        store = open_on(disk)
+        store = self.open_on(disk)
         store.apply([Create(active("first"), token(1))])
         store.fold()
         store.apply([Create(active("second"), token(2))])
@@ -134,7 +134,7 @@ class FaultTests(SynchronousTestCase):
     def calls(self) -> int:
         fault = Fault(0, "EIO", False)
         disk = self.start.after_kill()
-        store = open_on(disk)
+        store = self.open_on(disk)
         disk.before = fault
         store.watch(self.all_sent.append)
         list(History(store).run())
@@ -146,7 +146,7 @@ class FaultTests(SynchronousTestCase):
 
     def check_stored(self, disk: Disk, history: History, context: object) -> None:
         """All that was acknowledged is there; what else is there was at least asked for."""
-        store = open_on(disk)
+        store = self.open_on(disk)
         found = {record.name: record for record in store}
         for name, record in history.acknowledged.items():
             self.assertIn(name, found, context)
@@ -159,9 +159,9 @@ class FaultTests(SynchronousTestCase):
             self.check_sent(found[name], history, context)
         retry = History(store)
         self.assertTrue(retry.change([Create(active("afterwards"), token(9))]), context)
-        self.assertEqual(len(open_on(disk.after_power_cut("none"))), len(found) + 1, context)
+        self.assertEqual(len(self.open_on(disk.after_power_cut("none"))), len(found) + 1, context)
         store.close()
-        self.assertEqual(len(open_on(disk)), len(found) + 1, context)
+        self.assertEqual(len(self.open_on(disk)), len(found) + 1, context)
 
     def check_sent(self, record: Record, history: History, context: object) -> None:
         self.assertIn(
@@ -173,7 +173,7 @@ class FaultTests(SynchronousTestCase):
     def run_with(self, number: int, kind: str, lasting: bool) -> None:
         context = (number, kind, lasting)
         disk = self.start.after_kill()
-        store = open_on(disk)
+        store = self.open_on(disk)
         history = History(store)
         disk.before = fault = Fault(number, kind, lasting)
         for _ in history.run():
@@ -188,7 +188,7 @@ class FaultTests(SynchronousTestCase):
         self.same_as(store, history, context)
         # With the disk well again, memory is the disk, whatever had been left half done.
         for luck in "all", "none":
-            again = open_on(disk.after_power_cut(luck))
+            again = self.open_on(disk.after_power_cut(luck))
             self.same_as(again, history, (*context, luck))
         disk.before = lambda call: None
         self.assertTrue(store.fold(), context)
@@ -224,7 +224,7 @@ class FaultTests(SynchronousTestCase):
         """The machine stops before any call, with the worst, the best and any luck."""
         for number in range(1, self.calls() + 1):
             disk = self.start.after_kill()
-            store = open_on(disk)
+            store = self.open_on(disk)
             history = History(store)
             disk.before = Fault(number, "power cut", False)
             with contextlib.suppress(PowerCut):
@@ -242,7 +242,7 @@ class FaultTests(SynchronousTestCase):
                 disk = Disk()
                 disk.before = fault = Fault(number, kind, False)
                 try:
-                    store = open_on(disk)
+                    store = self.open_on(disk)
                     store.apply([Create(active("alice"), token(1))])
                 except (StoreError, PowerCut):
                     acknowledged = False
@@ -251,7 +251,7 @@ class FaultTests(SynchronousTestCase):
                 if not fault.happened and fault.calls < number:
                     break
                 for luck in "all", "none", "some":
-                    again = open_on(disk.after_power_cut(luck))
+                    again = self.open_on(disk.after_power_cut(luck))
                     if acknowledged:
                         self.assertIsNotNone(again.get("alice"), (number, kind, luck))
                     again.apply([Create(active("bob"), token(2))])
@@ -262,8 +262,11 @@ class OneFaultTests(SynchronousTestCase):
     """Single faults with a known best outcome."""
 
     def setUp(self) -> None:
+        self.begin()
+
+    def begin(self, folding: Folding | None = None) -> None:
         self.disk = Disk()
-        self.store = open_on(self.disk)
+        self.store = open_on(self.disk, folding)
         self.store.apply([Create(active("alice"), token(1))])
 
     def break_calls(self, *calls: str, after: int = 0) -> None:
@@ -374,9 +377,31 @@ class OneFaultTests(SynchronousTestCase):
         self.assertTrue(self.store.fold())
         self.assertEqual(self.store.trouble, "")
 
+    def test_a_failed_rotation_leaves_nothing(self) -> None:
+        """Wherever it fails, no half of a file is left beside the whole ones."""
+        for after in range(8):
+            self.begin()
+            self.break_calls("write", after=after)
+            with contextlib.suppress(StoreUnavailable):
+                self.store.rotate_master_key()
+            self.assertFalse([path for path in self.disk.names if path.endswith(".new")], after)
+
+    def test_what_is_read_back_is_not_all(self) -> None:
+        """A journal that has lost what was acknowledged is not copied: memory has it."""
+        self.store.apply([Create(active("bob"), token(2))])
+        self.break_calls("write")
+        self.refuse("carol")
+        journal = self.disk.names[PATH + ".journal"]
+        journal.content = journal.content.splitlines(keepends=True)[0]
+        self.disk.before = lambda call: None
+        self.store.apply([Create(active("dave"), token(4))])
+        for luck in ("none", "some"):
+            found = self.names(self.disk.after_power_cut(luck))
+            self.assertEqual(found, ["alice", "bob", "dave"])
+
     def test_a_failed_fold_is_not_tried_at_every_change(self) -> None:
         """Each try writes the whole of pwd.txt, so it waits for more changes."""
-        self.patch(flatfile, "_FOLD_BYTES", 2000)
+        self.begin(Folding(2000))
         tries: list[str] = []
 
         def before(call: str) -> None:

@@ -28,10 +28,9 @@ from kdc.store import (
     StoreLost,
     StoreUnavailable,
 )
-from kdc.store.flatfile import _store as flatfile
 from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._lines import BadLine, Entry, Sealer
-from kdc.store.flatfile._store import FlatFileStore
+from kdc.store.flatfile._store import FlatFileStore, Folding
 from kdc.store.flatfile._table import CHUNK_BYTES, Table, lines_of
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.check import check
@@ -406,8 +405,7 @@ class FullDiskTests(FlatFileCase):
 class FoldTests(FlatFileCase):
     def test_folds_in_the_background_while_changes_and_reads_go_on(self) -> None:
         """Thousands of changes with many folds: all are there, in memory and on disk."""
-        self.patch(flatfile, "_FOLD_BYTES", 30_000)
-        store = self.open()
+        store = self.open(folding=Folding(30_000))
         failures: list[str] = []
         done = threading.Event()
 

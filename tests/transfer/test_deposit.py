@@ -11,6 +11,7 @@ import secrets
 import shutil
 import stat
 import time
+import types
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class DepositTestCase(SynchronousTestCase):
         }
 
     def inbox(self, *names: str, sender: str = "alice", **fields: Any) -> InboxDeposit:
-        how = {"force": fields.pop("force", False)}
+        how = {name: fields.pop(name) for name in ("force", "free", "process") if name in fields}
         offer = Offer(names or ("a",), **fields)
         deposit = InboxDeposit(self.directory, sender, offer, **how)
         self.addCleanup(deposit.discard)
@@ -583,13 +584,16 @@ class ResumeTests(DepositTestCase):
             os.utime(place, (1000 * number, time.time() - 1000 + number))
         fd = os.open(self.directory, os.O_RDONLY)
         self.addCleanup(os.close, fd)
-        self.patch(partials_module, "free_bytes", lambda _: 5)
-        partials_module.make_room(fd, "alice", MIB)
+
+        def five(_: int) -> int:
+            return 5
+
+        partials_module.make_room(fd, "alice", MIB, five)
         left = os.listdir(self.directory / partials_module.DIRECTORY)
         self.assertEqual(len(left), 2)
         self.assertNotIn(self.inbox("file0").key, left)
-        self.assertRaises(LocalIOError, partials_module.make_room, fd, "alice", 3 * MIB)
-        self.assertRaises(LocalIOError, partials_module.make_room, fd, "mallory", MIB)
+        self.assertRaises(LocalIOError, partials_module.make_room, fd, "alice", 3 * MIB, five)
+        self.assertRaises(LocalIOError, partials_module.make_room, fd, "mallory", MIB, five)
         self.assertEqual(os.listdir(self.directory / partials_module.DIRECTORY), left)
 
     def test_absurd_offers(self) -> None:
@@ -603,12 +607,11 @@ class ResumeTests(DepositTestCase):
             deposit.discard(keep=True)
             self.assertEqual(os.listdir(partials), before)
         # Nor if there would be room without it: nobody knows whether it will ever come.
-        self.patch(partials_module, "free_bytes", lambda _: 0)
-        deposit = self.inbox("x", sender="mallory", size=MIB // 2)
+        deposit = self.inbox("x", sender="mallory", size=MIB // 2, free=lambda _: 0)
         self.assertRaises(LocalIOError, deposit.prepare)
         deposit.discard()
         self.assertEqual(os.listdir(partials), before)
-        deposit = self.inbox("x", size=MIB // 2)
+        deposit = self.inbox("x", size=MIB // 2, free=lambda _: 0)
         self.assertEqual(deposit.prepare(), [])
         self.assertEqual(os.listdir(partials), [deposit.key])
 
@@ -678,6 +681,78 @@ class ResumeTests(DepositTestCase):
                 self.assertTrue(deposit.discard(keep=True))
                 kept = sum(len(content) for content in self.listing().values())
                 self.assertLess(kept, 6 * MIB + 100_000, (other_names, number))
+
+    def test_root_elsewhere(self) -> None:
+        """A link in the place of the root leads nowhere, and what is another user's is not used."""
+        root = self.directory / partials_module.DIRECTORY
+        outside = Path(self.mktemp()).absolute()
+        outside.mkdir(mode=0o700)
+        root.symlink_to(outside)
+        self.assertRaises(LocalIOError, self.inbox().prepare)
+        self.assertEqual(list(outside.iterdir()), [])
+        root.unlink()
+        root.mkdir(mode=0o700)
+        if os.geteuid() == 0:  # who is not root cannot give anything away
+            os.chown(root, 12345, -1)
+            self.assertRaises(LocalIOError, self.inbox().prepare)
+            self.assertEqual(list(root.iterdir()), [])
+
+    def test_a_reserve(self) -> None:
+        """The last hundredth of a disk, up to 64 MiB, is left alone."""
+        block, reserve = 4096, 64 * MIB
+
+        def disk(blocks: int, available: int) -> Any:
+            return lambda _: types.SimpleNamespace(
+                f_blocks=blocks, f_frsize=block, f_bavail=available
+            )
+
+        for blocks, available, free in (
+            (10**8, 10**8, 10**8 * block - reserve),
+            (100_000, 50_000, 49_000 * block),
+            (100_000, 999, 0),
+        ):
+            self.patch(os, "fstatvfs", disk(blocks, available))
+            self.assertEqual(partials_module.free_bytes(-1), free)
+
+    def test_executable_or_not(self) -> None:
+        """What is gone on with has the mode of what is sent now."""
+        for before, now in ((False, True), (True, False)):
+            self.assertTrue(self.cut(*file_of("a", bytes(MIB), executable=before)[:-1]))
+            deposit = self.inbox("a", "d")
+            deposit.prepare()
+            deposit.take(file_of("a", b"x", start=MIB, executable=now))
+            (part,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/2/a")
+            self.assertEqual(stat.S_IMODE(part.stat().st_mode), 0o700 if now else 0o600)
+            deposit.discard()
+
+    def test_more_than_was_told(self) -> None:
+        """Behind what was told of a part there may be more, of others: it is not gone on with."""
+        self.assertTrue(self.cut(*file_of("a", bytes(MIB))[:-1]))
+        (part,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/1/a")
+        with part.open("ab") as file:
+            file.write(b"of others")
+        deposit = self.inbox("a", "d")
+        self.assertEqual([held.size for held in deposit.prepare()], [MIB])
+        arrivals = file_of("a", b"x", start=MIB + 9)
+        self.assertRaises(RemoteProtocolError, deposit.take, arrivals)
+        deposit.discard()
+
+    def test_a_note_of_what_was_not_whole(self) -> None:
+        """Receipts that a power cut has shortened are no reason to say that all was shown."""
+        pieces = [os.urandom(MIB) for _ in range(3)]
+        deposit = self.inbox("a", size=3 * MIB, process="x")
+        deposit.prepare()
+        for arrival in file_of("a", *pieces):
+            deposit.take([arrival])
+        deposit.show()
+        (receipts,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/*.received")
+        lines = receipts.read_bytes().splitlines(keepends=True)
+        self.assertGreater(len(lines), 1)
+        for kept, noted in ((lines, True), (lines[:-1], False)):
+            receipts.write_bytes(b"".join(kept))
+            again = self.inbox("a", size=3 * MIB, process="x")
+            self.assertIs(again.open().noted() is not None, noted)
+            again.discard()
 
     def test_root_removed(self) -> None:
         """Another transfer that was the last one removes the root while we open it."""

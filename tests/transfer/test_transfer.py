@@ -517,6 +517,16 @@ class SenderTableTests(TransferTestCase):
                 self.failureResultOf(protocol.done, KDCError)
             self.assert_quiet()
 
+    def test_accepted_twice(self) -> None:
+        """Who accepts again while it is being sent says more than was asked."""
+        protocol, bob = self.reach(Phase.SENDING)
+        bob.out.write(Accept().encode())
+        self.network.settle()
+        self.assertIs(protocol.phase, Phase.FAILED)
+        error = self.failureResultOf(protocol.done, IntegrityError).value
+        self.assertIn("more than was asked", str(error))
+        self.assert_quiet()
+
     def test_our_own_end(self) -> None:
         """That all is sent is said by nothing but sending it all."""
         steps = {key for key in TRANSITIONS if key[1] is Step.ALL_SENT}

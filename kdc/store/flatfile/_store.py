@@ -13,6 +13,8 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+import attrs
+
 from kdc.protocol.names import check_realm
 from kdc.store import Change, Record, Result, StoreLost, StoreUnavailable
 from kdc.store.flatfile._batch import Batch
@@ -26,10 +28,18 @@ from kdc.store.flatfile.base import Header
 from kdc.store.flatfile.opening import hold_files, open_files, take_lock
 from kdc.store.flatfile.paths import Paths
 
-__all__ = ["FlatFileStore"]
+__all__ = ["FlatFileStore", "Folding"]
 
-_FOLD_BYTES = 4 << 20  # below this a journal is not worth folding
-_FOLD_FRACTION = 8  # of pwd.txt; so a change costs at most 8 times its bytes again
+
+@attrs.frozen
+class Folding:
+    """When the journal is worth folding: it has ``least_bytes``, and a ``fraction``th of pwd.txt.
+
+    So a change costs at most ``fraction`` times its bytes again.
+    """
+
+    least_bytes: int = 4 << 20
+    fraction: int = 8
 
 
 def _in_thread(work: Callable[[], None]) -> None:
@@ -54,6 +64,7 @@ class FlatFileStore:
         generation: int,
         random: Callable[[int], bytes],
         run: Callable[[Callable[[], None]], None],
+        folding: Folding,
     ) -> None:
         header = disk.header
         self.realm = header.realm
@@ -65,6 +76,7 @@ class FlatFileStore:
         self._content = Content(table, sealer, disk.paths.base)
         self._generation = generation
         self._run = run
+        self._folding = folding
         self._writing = threading.Lock()  # who holds it may touch the files
         self._fold_ended = threading.Condition(self._writing)
         self._watchers: list[Callable[[Record], None]] = []
@@ -86,6 +98,7 @@ class FlatFileStore:
         generation_path: str | os.PathLike[str] | None = None,
         accept_rollback: bool = False,
         run: Callable[[Callable[[], None]], None] = _in_thread,
+        folding: Folding | None = None,
     ) -> FlatFileStore:
         """Open the store at ``path``, or make a new one there if ``create``.
 
@@ -114,7 +127,8 @@ class FlatFileStore:
         disk = StoreFiles(
             paths, files, found.header, found.master, found.journal, found.kept, lock, ours
         )
-        store = cls(disk, found.table, found.master, found.generation, random, run)
+        folding = folding or Folding()
+        store = cls(disk, found.table, found.master, found.generation, random, run, folding)
         store.notes = found.notes
         store._unfolded_bytes = found.unfolded_bytes
         return store
@@ -183,7 +197,7 @@ class FlatFileStore:
         if self._closed:
             return
         # A large store's last few changes can wait in the journal.
-        if self._unfolded_bytes > self._content.table.total_bytes // 64 - _FOLD_BYTES:
+        if self._unfolded_bytes > self._content.table.total_bytes // 64 - self._folding.least_bytes:
             self._fold_now()
         with self._writing:
             self._wait_for_fold()
@@ -324,4 +338,5 @@ class FlatFileStore:
                 self._fold_ended.notify_all()
 
     def _fold_limit(self) -> int:
-        return max(_FOLD_BYTES, self._content.table.total_bytes // _FOLD_FRACTION, self._fold_above)
+        folding, total = self._folding, self._content.table.total_bytes
+        return max(folding.least_bytes, total // folding.fraction, self._fold_above)

@@ -345,7 +345,7 @@ MUTANTS: list[Mutant] = [
         (
             "6.5",
             "an answer is bounded",
-            'if len(text) > MAX_ANSWER or text.count(b"\\n") > MAX_PRESENCES + 1:',
+            'if len(text) > limit or text.count(b"\\n") > most + 1:',
             "if False:",
         ),
         (

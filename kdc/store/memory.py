@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
+from kdc.protocol.crypto import same
 from kdc.protocol.names import check_realm
 from kdc.store import Change, Create, Delete, Outcome, Purge, Record, Replace, Result, Status
 
@@ -86,7 +87,7 @@ class MemoryStore:
         if now is None:
             self._tokens[name] = change.token
             return self._put(change.record)
-        own = self._tokens.get(name) == change.token
+        own = same(self._tokens.get(name, b""), change.token)
         return Result(Outcome.DONE if own else Outcome.EXISTS, now)
 
     def _put(self, record: Record) -> Result:

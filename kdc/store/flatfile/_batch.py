@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import attrs
 
+from kdc.protocol.crypto import same
 from kdc.store import Change, Create, Delete, Outcome, Purge, Record, Replace, Result, Status
 from kdc.store.flatfile._lines import Entry
 
@@ -40,7 +41,7 @@ class Batch:
         now = self._get(change.record.name)
         if now is None:
             return self._put(Entry(change.record, change.token))
-        own = now.token == change.token
+        own = same(now.token, change.token)
         return Result(Outcome.DONE if own else Outcome.EXISTS, now.record)
 
     def _purge(self, change: Purge, now: Entry) -> Result:

@@ -52,6 +52,12 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "2",
+            "a passphrase of one byte is one",
+            "if not 1 <= len(encoded)",
+            "if not 2 <= len(encoded)",
+        ),
+        (
+            "2",
             "a passphrase is not empty",
             "if not 1 <= len(encoded)",
             "if not 0 <= len(encoded)",

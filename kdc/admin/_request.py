@@ -7,18 +7,15 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from kdc.errors import ConfigurationError, ErrorKind, PeerUnavailable, RefusedByPolicy
+from kdc.errors import ConfigurationError
 from kdc.protocol.names import check_name, plain_address
-from kdc.store import Change, Outcome, Record, Store
 
 __all__ = [
     "AdminAnswer",
     "Context",
     "Request",
-    "change_record",
     "done",
     "name_in",
-    "nobody",
     "nothing",
     "place_in",
     "whole_in",
@@ -26,8 +23,6 @@ __all__ = [
 
 Request: TypeAlias = dict[str, Any]
 AdminAnswer: TypeAlias = dict[str, Any]
-
-_TRIES = 3
 
 
 @attrs.frozen
@@ -53,29 +48,6 @@ def done(name: str) -> AdminAnswer:
 
 def nothing(name: str, why: str) -> AdminAnswer:
     return {"done": False, "name": name, "why": why}
-
-
-def nobody(name: str) -> PeerUnavailable:
-    return PeerUnavailable(f"there is no {name}", kind=ErrorKind.NO_SUCH_PRINCIPAL)
-
-
-def change_record(store: Store, name: str, decide: Callable[[Record], Change | None]) -> bool:
-    """Make the change that ``decide`` wants of the record as it is now; False if it wants none.
-
-    If somebody else was faster, it decides again, on what is there then.
-    """
-    record = store.get(name)
-    for _ in range(_TRIES):
-        if record is None:
-            raise nobody(name)
-        change = decide(record)
-        if change is None:
-            return False
-        (result,) = store.apply([change])
-        if result.outcome is Outcome.DONE:
-            return True
-        record = result.record
-    raise RefusedByPolicy(f"{name} is being changed by somebody else", hint="try again")
 
 
 def name_in(request: Request) -> str:

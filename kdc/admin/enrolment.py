@@ -11,7 +11,6 @@ from kdc.admin._request import (
     AdminAnswer,
     Context,
     Request,
-    change_record,
     done,
     name_in,
     nothing,
@@ -20,7 +19,7 @@ from kdc.admin._request import (
 )
 from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
 from kdc.protocol.invitation import Invitation
-from kdc.store import Change, Create, Outcome, Record, Replace, Status, Store
+from kdc.store import Change, Create, Outcome, Record, Replace, Status, Store, change_record
 from kdc.store.portable import record_of
 
 __all__ = ["MAX_RECORDS", "add", "invite", "load"]

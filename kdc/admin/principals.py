@@ -16,16 +16,24 @@ from kdc.admin._request import (
     AdminAnswer,
     Context,
     Request,
-    change_record,
     done,
     name_in,
-    nobody,
     nothing,
     place_in,
 )
 from kdc.admin.enrolment import add, invite, load
 from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
-from kdc.store import Change, Delete, Purge, Record, Replace, Status, Store
+from kdc.store import (
+    Change,
+    Delete,
+    Purge,
+    Record,
+    Replace,
+    Status,
+    Store,
+    change_record,
+    no_such_principal,
+)
 from kdc.store.portable import dump
 
 __all__ = ["READING", "AdminAnswer", "Context", "Request", "administer", "describe"]
@@ -223,7 +231,7 @@ def _existing(store: Store, request: Request) -> Record:
     name = name_in(request)
     record = store.get(name)
     if record is None:
-        raise nobody(name)
+        raise no_such_principal(name)
     return record
 
 

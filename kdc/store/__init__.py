@@ -15,6 +15,8 @@ from kdc.store.interface import (
     StoreLost,
     StoreUnavailable,
     StoreUncertain,
+    change_record,
+    no_such_principal,
 )
 
 __all__ = [
@@ -32,4 +34,6 @@ __all__ = [
     "StoreLost",
     "StoreUnavailable",
     "StoreUncertain",
+    "change_record",
+    "no_such_principal",
 ]

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
-from kdc.errors import ExitStatus, KDCError
+from kdc.errors import ErrorKind, ExitStatus, KDCError, PeerUnavailable, RefusedByPolicy
 from kdc.protocol.names import check_address, check_name, plain_address
 
 __all__ = [
@@ -35,7 +35,12 @@ __all__ = [
     "StoreLost",
     "StoreUnavailable",
     "StoreUncertain",
+    "change_record",
+    "no_such_principal",
 ]
+
+# So often a change is decided anew because somebody else was faster.
+_TRIES = 3
 
 
 class StoreError(KDCError):
@@ -269,3 +274,28 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release files and locks.  The store is not usable afterwards."""
+
+
+def no_such_principal(name: str) -> PeerUnavailable:
+    return PeerUnavailable(f"there is no {name}", kind=ErrorKind.NO_SUCH_PRINCIPAL)
+
+
+def change_record(store: Store, name: str, decide: Callable[[Record], Change | None]) -> bool:
+    """Make the change that ``decide`` wants of the record as it is now; False if it wants none.
+
+    If another writer was faster, it decides again, on what is there then.  Raises
+    `PeerUnavailable` if there is no such record, `RefusedByPolicy` if the other
+    writers do not stop, and what ``decide`` and `Store.apply` raise.
+    """
+    record = store.get(name)
+    for _ in range(_TRIES):
+        if record is None:
+            raise no_such_principal(name)
+        change = decide(record)
+        if change is None:
+            return False
+        (result,) = store.apply([change])
+        if result.outcome is Outcome.DONE:
+            return True
+        record = result.record
+    raise RefusedByPolicy(f"{name} is being changed by somebody else", hint="try again")

@@ -113,7 +113,7 @@ slow-tests: $(READY)
 .PHONY: fuzz between simulate mutants soak
 SECONDS ?= 60
 fuzz: $(READY)
-	@$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS)
+	@$(BIN)/python -m tests.hostile.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 between: $(READY)
 	@EVERY_ATTACK=1 $(BIN)/python -m twisted.trial --rterrors tests.hostile.test_between

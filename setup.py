@@ -92,7 +92,15 @@ setup(
     package_data={"kdc": ["py.typed"]},
     # Where man(1) looks for what belongs to a command that it finds in a bin beside it.
     data_files=[
-        ("share/man/man1", ["docs/man/kdc.1", "docs/man/kdc-admin.1", "docs/man/kdcclient.1"]),
+        (
+            "share/man/man1",
+            [
+                "docs/man/kdc.1",
+                "docs/man/kdc-admin.1",
+                "docs/man/kdc-quick.1",
+                "docs/man/kdcclient.1",
+            ],
+        ),
     ],
     entry_points={
         "console_scripts": [

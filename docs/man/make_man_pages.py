@@ -17,12 +17,18 @@ from kdc import __version__
 from kdc.commands.admin.subcommands import AdminOptions
 from kdc.commands.client.subcommands import Options as ClientOptions
 from kdc.commands.option_table import CommandTable, Flag, table_of
+from kdc.commands.quick import QuickOptions
 from kdc.commands.tap import Options as KDCOptions
 from kdc.errors import ExitStatus
 
 PLACE = Path(__file__).parent
 PAGES: dict[str, tuple[Any, str, str]] = {
-    "kdc": (KDCOptions, "key distribution centre", "kdc-admin(1), kdcclient(1), twistd(1)"),
+    "kdc": (
+        KDCOptions,
+        "key distribution centre",
+        "kdc-admin(1), kdc-quick(1), kdcclient(1), twistd(1)",
+    ),
+    "kdc-quick": (QuickOptions, "a key distribution centre for oneself", "kdc(1), kdcclient(1)"),
     "kdc-admin": (AdminOptions, "look after a key distribution centre", "kdc(1), kdcclient(1)"),
     "kdcclient": (
         ClientOptions,

@@ -20,7 +20,16 @@ from kdc.errors import ErrorKind, ExitStatus, KDCError, LocalIOError, local_erro
 from kdc.files.directory import check_directory, owners_of
 from kdc.hostile_text import harmless
 
-__all__ = ["MAX_REQUEST", "SocketPath", "answer_line", "ask", "connect", "end_line", "peer_uid"]
+__all__ = [
+    "MAX_REQUEST",
+    "SocketPath",
+    "answer_line",
+    "ask",
+    "connect",
+    "end_line",
+    "peer_process",
+    "peer_uid",
+]
 
 MAX_REQUEST = 65_536
 _SECONDS = 600.0  # sealing a million principals anew takes its time
@@ -75,11 +84,21 @@ def end_line(error: KDCError | None = None) -> bytes:
 
 def peer_uid(connected: socket.socket) -> int:
     """Who is at the other end, as the kernel says (unix(7), SO_PEERCRED)."""
+    _, uid, _ = _peer(connected)
+    return uid
+
+
+def peer_process(connected: socket.socket) -> int:
+    """The number of the process that is at the other end."""
+    number, _, _ = _peer(connected)
+    return number
+
+
+def _peer(connected: socket.socket) -> tuple[int, int, int]:
     size = _CREDENTIALS.size
-    _, uid, _ = _CREDENTIALS.unpack(
-        connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
-    )
-    return int(uid)
+    said = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    process, user, group = _CREDENTIALS.unpack(said)
+    return process, user, group
 
 
 def connect(store: Path, uid_of: Callable[[socket.socket], int] = peer_uid) -> socket.socket | None:

@@ -26,7 +26,7 @@ from kdc.files.atomic import PartialFile
 from kdc.files.private import read_small, utf8
 from kdc.hostile_text import shown
 
-__all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "save"]
+__all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "path_of", "save"]
 
 PATHS = ("passphrase-file", "key-file", "kdc-ca", "known-kdcs")
 KEYS = ("name", "address", "port", "realm", "kdc-fingerprint", *PATHS)
@@ -43,6 +43,11 @@ def directory() -> Path:
 
 def default_path() -> Path:
     return directory() / "client.toml"
+
+
+def path_of(name: str) -> Path:
+    """The file for the principal ``name``, for those who have several on one account."""
+    return directory() / "names" / f"{name}.toml"
 
 
 def load(path: Path | None = None) -> dict[str, str]:

@@ -59,7 +59,7 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
     given = {key: value for key, value in options.items() if value is not None}
     values = {
         **_DEFAULTS,
-        **_fitting(configuration.load(absolute(given.get("config"))), given),
+        **_fitting(_defaults(given), given),
         **given,
     }
     for group in (_SECRETS, _IDENTITIES):
@@ -75,6 +75,22 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
                 facts={"key": key, "path": str(configuration.default_path())},
             )
     return _settings(values)
+
+
+def _defaults(given: dict[str, Any]) -> dict[str, str]:
+    """What the configuration says: the file that is named, the user's own, or that of the name.
+
+    Whoever has several principals on one account has a file for each of them.
+    """
+    path = absolute(given.get("config"))
+    defaults = configuration.load(path)
+    if path is not None or not _differs("name", given, defaults):
+        return defaults
+    try:
+        own = configuration.path_of(fold_name(given["name"]))
+    except ValueError:  # it is told with everything else that is no name
+        return defaults
+    return configuration.load(own) if os.path.lexists(own) else defaults
 
 
 def _fitting(defaults: dict[str, str], given: dict[str, Any]) -> dict[str, str]:

@@ -16,8 +16,6 @@ from kdc.errors import ExitStatus, KDCError, LocalIOError
 from kdc.terminal import say
 
 if TYPE_CHECKING:
-    from twisted.internet.defer import Deferred
-
     from kdc.commands.option_table import CommandTable
 
 __all__ = ["kdc_main", "kdc_table", "kdcclient_main"]
@@ -30,6 +28,8 @@ def kdc_main() -> None:
         raise SystemExit(_guarded("kdc admin", _admin, argv[1:]))
     if argv[:1] == ["completion"]:
         raise SystemExit(_guarded("kdc completion", _completion, argv[1:]))
+    if argv[:1] == ["quick"]:
+        raise SystemExit(_guarded("kdc quick", _quick, argv[1:]))
     raise SystemExit(_guarded("kdc", _kdc, argv))
 
 
@@ -89,6 +89,14 @@ def _admin(argv: list[str]) -> int:
     return _obey(AdminOptions(), argv)  # type: ignore[no-untyped-call]
 
 
+def _quick(argv: list[str]) -> int:
+    from kdc.commands.quick import QuickOptions
+
+    options = QuickOptions()  # type: ignore[no-untyped-call]
+    options.parseOptions(argv)
+    return options.run()
+
+
 def _completion(argv: list[str]) -> int:
     from kdc.commands.completion import CompletionOptions
 
@@ -104,43 +112,20 @@ def kdc_table() -> CommandTable:
     from kdc.commands.admin.subcommands import AdminOptions
     from kdc.commands.completion import CompletionOptions
     from kdc.commands.option_table import table_of
+    from kdc.commands.quick import QuickOptions
     from kdc.commands.tap import Options
 
     admin = ("admin", "look after the principal database", table_of(AdminOptions))
     shells = "completion for bash, zsh or fish"
     completion = ("completion", shells, table_of(lambda: CompletionOptions("kdc", kdc_table)))
-    return attrs.evolve(table_of(Options), commands=(admin, completion))
+    quick = ("quick", "a KDC of one's own on this machine", table_of(QuickOptions))
+    return attrs.evolve(table_of(Options), commands=(admin, completion, quick))
 
 
 def _kdc(argv: list[str]) -> int:
-    from twisted.internet import reactor
-    from twisted.internet.defer import Deferred
+    from kdc.commands.serve import serve
 
-    from kdc.commands.tap import Options, service_of
-    from kdc.net.clock import use_monotonic_timers
-    from kdc.net.exit_status import run_to_end, show_warnings
-    from kdc.server.service import KDCService
-
-    options = Options()
-    options.parseOptions(argv)
-    use_monotonic_timers(reactor)
-    failed: Deferred[NoReturn] = Deferred()
-    service = service_of(KDCService, options, reactor, failed.errback)
-    show_warnings("kdc")
-    service.privilegedStartService()
-    return run_to_end(
-        "kdc", reactor, lambda: _serve(service, failed), serves=True, complain=complain
-    )
-
-
-async def _serve(service: Any, failed: Deferred[NoReturn]) -> int:
-    """Run a service until a signal cancels this, or it cannot go on."""
-    service.startService()
-    try:
-        await failed
-    finally:
-        await service.stopService()
-    return 0
+    return serve(argv)
 
 
 def _kdcclient(argv: list[str]) -> int:

@@ -36,7 +36,7 @@ class Options(Command):
 
     synopsis = (
         "kdc -p PORT [-f pwd.txt] [-o out.txt] [options]\n       kdc admin --help\n"
-        "       kdc completion bash|zsh|fish"
+        "       kdc quick --help\n       kdc completion bash|zsh|fish"
     )
     longdesc = (
         "The key distribution centre: keeps the registered principals and makes session"
@@ -195,11 +195,15 @@ def _policy(options: Options) -> Policy:
 
 
 def service_of(
-    kind: type[S], options: Options, reactor: Any, give_up: Callable[[KDCError], None]
+    kind: type[S],
+    options: Options,
+    reactor: Any,
+    give_up: Callable[[KDCError], None],
+    tell: Callable[[str], None] = say,
 ) -> S:
     """The KDC that was asked for, not yet started.  Raises `usage.UsageError` or `KDCError`."""
     return kind(
-        settings_of(options), reactor, say, lambda: settings_of(options), give_up, for_clients
+        settings_of(options), reactor, tell, lambda: settings_of(options), give_up, for_clients
     )
 
 

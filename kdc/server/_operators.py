@@ -203,16 +203,19 @@ class Operators:
             line = Audit(event, name, "local", f"{detail} by uid {uid}".strip())
             self._in_reactor(self._audit.add, line)
 
+        host, port = self._where()
         return Context(
             now=int(time.time()),
             random=os.urandom,
             audit=audit,
-            where=lambda: (*self._where(), self._tls.fingerprint),
+            where=lambda: (host, port, self._tls.fingerprint),
             rotate_tls=self._renewed,
             more_stats={
                 "connections": len(self._factory),
                 "receiving": len(self._factory.issuer.realm.receiving),
                 "fingerprint": self._tls.fingerprint,
+                "address": host,
+                "port": port,
             },
         )
 

@@ -49,6 +49,26 @@ class SettingsTests(SynchronousTestCase):
         self.assertEqual(settings.known_kdcs, self.home / "kdc" / "known_kdcs")
         self.assertEqual(settings.where, "kdc.example port 88")
 
+    def test_several_names(self) -> None:
+        """Each name may have a file of its own, which counts where the user's own is another's."""
+        names = self.home / "kdc" / "names"
+        names.mkdir(parents=True)
+        text = 'name = "{0}"\naddress = "{0}.example"\nport = 88\nkey-file = "{0}.key"\n'
+        for name in ("alice", "bob"):
+            (names / f"{name}.toml").write_text(text.format(name))
+        self.assertEqual(self.settings("-n", "Bob").host, "bob.example")
+        self.assertEqual(self.settings("-n", "bob").secret.key_file, (names / "bob.key").absolute())
+        # What is typed counts more, and takes with it what no longer fits.
+        self.assertTrue(self.settings("-n", "bob", "--passphrase-fd", "0").secret.key_file is None)
+        self.assertIn("our name", self.refused("-p", "88"))
+        self.assertIn("port", self.refused("-n", "carol"))
+        self.assertIn("port", self.refused("-n", "../names/bob"))
+        (self.home / "kdc" / "client.toml").write_text('name = "alice"\nport = 99\n')
+        self.assertEqual(self.settings("-n", "alice").port, 99)
+        self.assertEqual(self.settings("-n", "bob").port, 88)
+        own = str(self.home / "kdc" / "client.toml")
+        self.assertEqual(self.settings("-n", "bob", "--config", own).port, 99)
+
     def test_folding(self) -> None:
         """Capitals in a name are folded; what cannot be a name is refused."""
         self.assertEqual(self.settings("-n", "Alice", "-p", "88").name, "alice")

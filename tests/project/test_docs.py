@@ -23,6 +23,7 @@ README = TOP / "README.md"
 DOCUMENTS = [README, *sorted((TOP / "docs").glob("*.md")), TOP / "formal" / "README.md"]
 SAMPLE_RUN = TOP / "docs" / "sample-run.md"
 CLIENT, SENDING = TOP / "docs" / "client.md", TOP / "docs" / "sending.md"
+QUICK = TOP / "docs" / "quick.svg"
 FIRST_EXPERIENCE = TOP / "docs" / "first-experience.md"
 # Options of other people's programs, which our documents mention as well.
 FOREIGN_OPTIONS = frozenset(
@@ -194,6 +195,47 @@ class SampleRunTests(SynchronousTestCase):
         recorder = load(TOP / "docs" / "recorders" / "record_sample_run.py")
         for passphrase in (recorder.ALICES, recorder.BOBS, recorder.GUESS):
             self.assertNotIn(passphrase, SAMPLE_RUN.read_text(encoding="utf-8"))
+
+
+class QuickTests(SynchronousTestCase):
+    """docs/quick.svg, with which the README begins."""
+
+    def setUp(self) -> None:
+        self.recorder = load(TOP / "docs" / "recorders" / "record_quick.py")
+        self.picture = QUICK.read_text(encoding="utf-8")
+
+    def test_as_recorded(self) -> None:
+        """Done again, from nothing to two files on the disk, it looks as on the picture.
+
+        If it should look otherwise from now on: run docs/recorders/record_quick.py.
+        """
+        seen = self.recorder.record(kdc_port=reserved_port(), listen_port=reserved_port())
+        self.assertEqual(self.picture.splitlines(), seen.splitlines())
+
+    def test_as_counted(self) -> None:
+        """The README's first commands are those of the picture, and its table counts them right."""
+        readme = README.read_text(encoding="utf-8")
+        first, *_ = blocks_of(readme)
+        typed = self.recorder.typed(self.picture)
+        self.assertEqual(logical_lines(first), [*self.recorder.FIRST, *self.recorder.SECOND])
+        self.assertEqual(typed, logical_lines(first))
+        row = re.search(r"(?m)^\| `kdc` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|", readme)
+        self.assertIsNotNone(row)
+        if row:
+            letters = sum(map(len, typed[:3]))
+            self.assertEqual(row.groups(), ("3", "0", str(letters), str(len(typed[3]))))
+
+    def test_other_programs(self) -> None:
+        """What the table says of the others is what is written out under it."""
+        readme = README.read_text(encoding="utf-8")
+        for program in ("magic-wormhole", "croc"):
+            row = re.search(rf"(?m)^\| {program} \| (\d) \| (\d) \| (\d+) \|", readme)
+            words = re.search(rf"(?m)^- {program}: (.+?)\.$", readme, re.DOTALL)
+            self.assertTrue(row and words, program)
+            if row and words:
+                pieces = re.findall(r"`([^`]+)`", words[1])
+                self.assertEqual(len(pieces), int(row[1]) + int(row[2]), program)
+                self.assertEqual(sum(map(len, pieces)), int(row[3]), program)
 
 
 class FirstExperienceTests(SynchronousTestCase):

@@ -23,6 +23,7 @@ OTHERS = {
     ("transfer/consent.py", "_ask"): _TERMINAL,
     ("transfer/source.py", "_opened"): "what is to be sent, a FIFO too; it does not wait",
     ("commands/main.py", "_give_up_output"): "/dev/null",
+    ("commands/serve.py", "_leave_terminal"): "/dev/null",
 }
 _METHODS = ("read_text", "read_bytes", "write_text", "write_bytes", "touch")
 

@@ -13,6 +13,7 @@ from twisted.scripts._twistd_unix import ServerOptions
 from kdc.commands.admin.subcommands import AdminOptions
 from kdc.commands.client.subcommands import Options as ClientOptions
 from kdc.commands.client.tap import Options as ClientTapOptions
+from kdc.commands.quick import QuickOptions
 from kdc.commands.tap import Options as KDCOptions
 
 __all__ = ["OURS", "logical_lines", "long_options", "options_in", "parse", "words_of"]
@@ -51,6 +52,8 @@ def parse(words: list[str]) -> Any:
         options = ClientOptions()
     elif arguments[:1] == ["admin"]:
         arguments, options = arguments[1:], AdminOptions()
+    elif arguments[:1] == ["quick"]:
+        arguments, options = arguments[1:], QuickOptions()
     else:
         options = KDCOptions()
     options.parseOptions(arguments)
@@ -70,6 +73,7 @@ def _tables(table: Any) -> Iterator[Any]:
 
 def long_options() -> set[str]:
     """Return every long option of every command of ours, and of twistd itself."""
-    tops: tuple[type[Any], ...] = (KDCOptions, ClientOptions, ClientTapOptions, AdminOptions)
+    ours = (KDCOptions, QuickOptions, ClientOptions, ClientTapOptions, AdminOptions)
+    tops: tuple[type[Any], ...] = ours
     tables = [_made(ServerOptions), *(table for top in tops for table in _tables(top))]
     return {f"--{name.rstrip('=')}" for options in tables for name in options.longOpt}

@@ -1,0 +1,179 @@
+"""``kdc quick``: a KDC of one's own on this machine, and principals that need no options."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from kdc.admin.wire import connect
+from kdc.client import configuration
+from kdc.client.secret import SecretSource, write_key_file
+from kdc.client.settings import absolute
+from kdc.commands.admin.database import AdminStore
+from kdc.commands.options import Command, name_of, whole_number
+from kdc.commands.serve import serve, start_in_background, stop
+from kdc.errors import ConfigurationError, ExitStatus, LocalIOError, local_error
+from kdc.terminal import say, shown
+
+__all__ = ["QuickOptions", "default_store"]
+
+DEFAULT_PORT = "12345"
+
+
+def default_store() -> Path:
+    """Where the KDC that one has for oneself keeps its principals."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    try:
+        return Path(state).expanduser() / "kdc" / "pwd.txt"
+    except RuntimeError:  # no HOME, and a user that the system does not know
+        raise ConfigurationError(
+            "there is no home directory to keep a database in", hint="name one with --file"
+        ) from None
+
+
+class QuickOptions(Command):
+    """``kdc quick [NAME...]``"""
+
+    synopsis = "kdc quick [NAME...] [-p PORT] [-f FILE] [--stop]"
+    longdesc = (
+        "Start a KDC in the background, for this machine only, unless it runs already; and make"
+        " principals that can be used at once on this account: each gets a key file and a"
+        " configuration, so that kdcclient -n NAME needs no other options.  Nobody else can take"
+        " a name there without an invitation."
+    )
+    optParameters = [
+        ["file", "f", None, "the principal database; by default ~/.local/state/kdc/pwd.txt"],
+        ["port", "p", DEFAULT_PORT, "its port on 127.0.0.1; 0 for one that is free"],
+    ]
+    optFlags = [
+        ["stop", None, "end that KDC"],
+        ["force", None, "replace configurations that say something else"],
+    ]
+
+    def parseArgs(self, *names: str) -> None:
+        self["names"] = tuple(dict.fromkeys(map(name_of, names)))
+
+    def run(self) -> int:
+        port = whole_number(self["port"], 0, 65535, "a port")
+        path = absolute(self["file"]) or default_store().absolute()
+        if self["stop"]:
+            say("kdc: stopped" if stop(path) else f"kdc: none runs with {path}")
+            return int(ExitStatus.DONE)
+        _make_directory(path.parent)
+        status = _ensure_running(path, port)
+        if status == ExitStatus.DONE:
+            kdc = _place_of(AdminStore(path))
+            for name in self["names"]:
+                _introduce(AdminStore(path), kdc, name, force=bool(self["force"]))
+            self._tell(path, kdc)
+        return status
+
+    def _tell(self, path: Path, kdc: _Place) -> None:
+        say(f"kdc: running at {kdc.host} port {kdc.port} until kdc quick --stop; its database:")
+        say(f"  {path}")
+        names = self["names"]
+        if not names:
+            return
+        say(f"kdc: on this account {', '.join(names)} can be used at once:")
+        say(f"  kdcclient receive -n {names[-1]} --inbox . --yes")
+        if len(names) > 1:
+            say(f"  kdcclient send -n {names[0]} {names[-1]} FILE")
+
+
+@attrs.frozen
+class _Place:
+    """Where a KDC is, and how it is known."""
+
+    host: str
+    port: int
+    realm: str
+    fingerprint: str
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise local_error(path, error) from None
+
+
+def _ensure_running(path: Path, port: int) -> int:
+    connected = connect(path)
+    if connected is not None:
+        connected.close()
+        return int(ExitStatus.DONE)
+    words = (
+        *("--port", str(port), "--file", str(path), "--enrol", "invite"),
+        *("--output", str(path.with_name("out.txt")), "--realm", AdminStore(path).realm),
+    )
+    return start_in_background(
+        lambda started: serve(words, lambda line: None, started), path.with_name("kdc.log")
+    )
+
+
+def _place_of(store: AdminStore) -> _Place:
+    """Where the KDC is that runs; raises `KDCError`."""
+    (stats,) = store.ask({"command": "stats"})
+    if not stats.get("port"):
+        raise LocalIOError(
+            f"no KDC that has {shown(str(store.path), 4096)} listens on a TCP port now",
+            hint=f"if it has ended again, {shown(str(store.path.with_name('kdc.log')), 4096)}"
+            " may say why",
+        )
+    host = stats["address"] or "127.0.0.1"
+    return _Place(host, stats["port"], stats["realm"], stats["fingerprint"])
+
+
+def _introduce(store: AdminStore, kdc: _Place, name: str, *, force: bool) -> None:
+    """Make ``name`` a principal with a key and a configuration on this account.
+
+    Whatever it was interrupted at, the same again completes it.
+    """
+    path = configuration.path_of(name)
+    key_file = path.with_name(f"{name}.key")
+    values: dict[str, str | int] = {
+        "name": name,
+        "address": kdc.host,
+        "port": kdc.port,
+        "realm": kdc.realm,
+        "kdc-fingerprint": kdc.fingerprint,
+        "key-file": key_file.name,
+    }
+    current = _is_current(path, values)
+    if not current and not force and os.path.lexists(path):
+        raise ConfigurationError(
+            f"{path} says something else than that {name} is at this KDC",
+            hint="--force replaces it",
+        )
+    _make_directory(path.parent)
+    if not os.path.lexists(key_file):
+        write_key_file(key_file)
+    _add(store, name, key_file, kdc.realm)
+    if not current:
+        configuration.save(path, values)
+
+
+def _is_current(path: Path, values: dict[str, Any]) -> bool:
+    if not os.path.lexists(path):
+        return False
+    wanted = {**values, "key-file": path.with_name(values["key-file"])}
+    return configuration.load(path) == {key: str(value) for key, value in wanted.items()}
+
+
+def _add(store: AdminStore, name: str, key_file: Path, realm: str) -> None:
+    """Tell the KDC; a name that has this key there already is no error."""
+    keys = SecretSource(key_file=key_file).keys(realm, name)
+    request = {
+        "command": "add",
+        "name": name,
+        "address": "",
+        "port": 0,
+        "if_absent": True,
+        "verify_key": keys.verify_key.hex(),
+        "reply_key": keys.reply_key.hex(),
+    }
+    for _ in store.ask(request):
+        pass

@@ -31,7 +31,7 @@ class Context:
 
     ``audit`` is told (event, name, detail) of each change; ``more_stats`` is
     what a running server knows; ``rotate_tls`` makes a new TLS key and returns
-    its fingerprint.
+    its fingerprint; ``running``: it is a running KDC that does it.
     """
 
     now: int
@@ -40,6 +40,7 @@ class Context:
     where: Callable[[], tuple[str, int, str]]
     rotate_tls: Callable[[], str]
     more_stats: AdminAnswer = attrs.field(factory=dict)
+    running: bool = True
 
 
 def done(name: str) -> AdminAnswer:

@@ -22,7 +22,7 @@ from kdc.protocol.invitation import Invitation
 from kdc.store import Change, Create, Outcome, Record, Replace, Status, Store, change_record
 from kdc.store.portable import record_of
 
-__all__ = ["MAX_RECORDS", "add", "invite", "load"]
+__all__ = ["MAX_RECORDS", "add", "invite", "load", "reset"]
 
 MAX_RECORDS = 500  # of one request to load: others wait for a batch to be written
 
@@ -69,6 +69,21 @@ def invite(store: Store, request: Request, context: Context) -> Iterator[AdminAn
             return
         change_record(store, record.name, replace)
     context.audit("admin-invited", record.name, "" if there is None else "again")
+    yield {**done(record.name), "invitation": _invitation(template, record)}
+
+
+def reset(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
+    """Forget a principal's keys and invite its owner anew: in one step, which frees no name."""
+    template = _template(store.realm, request, context)
+    record = _with_code(Record(name_in(request), Status.INVITED), request, context)
+
+    def replace(now: Record) -> Change:
+        if now.status is Status.DELETED:
+            raise _conflict(now)
+        return Replace(attrs.evolve(record, address=now.address, port=now.port), now.generation)
+
+    change_record(store, record.name, replace)
+    context.audit("admin-reset", record.name, "")
     yield {**done(record.name), "invitation": _invitation(template, record)}
 
 
@@ -144,8 +159,9 @@ def _template(realm: str, request: Request, context: Context) -> Invitation:
     port = whole_in(request, "kdc_port", 1, 65535, port)
     fingerprint = str(request.get("kdc_fingerprint") or fingerprint)
     if not host or not port:
+        why = "" if context.running else ", as none is running"
         raise ConfigurationError(
-            "it is not known where clients reach this KDC",
+            f"it is not known where clients reach this KDC{why}",
             kind=ErrorKind.ADDRESS_OF_KDC_UNKNOWN,
         )
     if not fingerprint:

@@ -21,7 +21,7 @@ from kdc.admin._request import (
     nothing,
     place_in,
 )
-from kdc.admin.enrolment import add, invite, load
+from kdc.admin.enrolment import add, invite, load, reset
 from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
 from kdc.store import (
     Change,
@@ -212,6 +212,7 @@ _COMMANDS: dict[str, Callable[[Store, Request, Context], Iterator[AdminAnswer]]]
     "show": _show,
     "add": add,
     "invite": invite,
+    "reset": reset,
     "load": load,
     "import": load,
     "disable": _disable,

@@ -38,7 +38,8 @@ HINTS = {
     ),
     ErrorKind.PASSPHRASE_UNKNOWN: "give --passphrase-file, --passphrase-fd or --key-file",
     ErrorKind.PRINCIPAL_ACTIVE: (
-        "see kdc admin show; an owner changes its key by kdcclient passwd"
+        "see kdc admin show; an owner changes its key by kdcclient passwd, and one who has lost"
+        " it needs kdc admin reset"
     ),
     ErrorKind.PRINCIPAL_AS_WANTED: "--if-absent makes that no error",
     ErrorKind.PRINCIPAL_DISABLED: "kdc admin enable lets it in again",

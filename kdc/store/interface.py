@@ -32,6 +32,7 @@ __all__ = [
     "Status",
     "Store",
     "StoreError",
+    "StoreInUse",
     "StoreLost",
     "StoreUnavailable",
     "StoreUncertain",
@@ -47,6 +48,10 @@ class StoreError(KDCError):
     """The store is damaged, locked, missing or of another format; nothing was changed."""
 
     exit_status = ExitStatus.LOCAL_IO
+
+
+class StoreInUse(StoreError):
+    """Another process has the store just now."""
 
 
 class StoreUnavailable(StoreError):

@@ -196,6 +196,37 @@ class AdministrationTests(SynchronousTestCase):
         self.refused(RefusedByPolicy, "there already", "invite", "deleted", if_absent=True)
         self.noted()
 
+    def test_reset(self) -> None:
+        """Whose secret is lost is invited anew, in one step; the old keys are good for nothing."""
+        for status in (Status.ACTIVE, Status.DISABLED, Status.INVITED):
+            name = status.value
+            self.existing(status, name)
+            self.one("set-address", name, address="192.0.2.1", port=7)
+            self.operator.audit.clear()
+            changes: list[Record] = []
+            unwatch = self.store.watch(changes.append)
+            answer = self.one("reset", name, valid_seconds=600)
+            invitation = Invitation.parse(answer["invitation"])
+            (record,) = changes
+            unwatch()
+            self.assertEqual(record, self.store.get(name))
+            self.assertEqual((record.status, record.verify_key), (Status.INVITED, b""))
+            self.assertEqual(record.invitation, invitation.code)
+            self.assertEqual(record.invitation_end_time, NOW + 600)
+            self.assertEqual((record.address, record.port), ("192.0.2.1", 7))
+            self.noted(("admin-reset", name, ""))
+            self.operator.audit.clear()
+
+    def test_reset_in_vain(self) -> None:
+        """Whoever is deleted or was never there has no secret to lose."""
+        self.existing(Status.DELETED)
+        self.refused(RefusedByPolicy, "there already", "reset", "bob")
+        self.refused(PeerUnavailable, "there is no carol", "reset", "carol")
+        self.operator.place = ("", 88, PRINT)
+        self.existing(Status.ACTIVE, "dave")
+        self.refused(ConfigurationError, "not known where clients reach", "reset", "dave")
+        self.noted()
+
     def test_invitation_to_nowhere(self) -> None:
         """What an invitation must say has to be known before anything is stored."""
         for place, pattern in (

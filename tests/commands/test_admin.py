@@ -11,7 +11,7 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from kdc.commands.admin.database import AdminStore
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.invitation import Invitation
 from kdc.server.certificate import TLSFiles
-from kdc.store import Create, Record, Status
+from kdc.store import Create, Record, Status, StoreInUse
 from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import dump, fields_of
@@ -618,6 +618,17 @@ class ProcessTests(ProgramTestCase):
         connected.close()
         self.assert_brief(program, 7, "ended the connection before it had answered")
 
+    def test_five_at_once(self) -> None:
+        """Without a KDC they take their turns: each makes its invitation, and none is lost."""
+        names = [f"p{number}" for number in range(5)]
+        programs = [self.admin("invite", name, *WHERE) for name in names]
+        for name, program in zip(names, programs, strict=True):
+            self.assert_ends(program, 0)
+            self.assertIn(f":{name}:", program.printed)
+        listed = self.admin("list")
+        self.assert_ends(listed, 0)
+        self.assertEqual([line.split()[0] for line in listed.printed.splitlines()], names)
+
     def test_running_kdc(self) -> None:
         """Beside a running KDC: through it, or refused with its number; the same store after."""
         kdc = self.kdc()
@@ -711,6 +722,81 @@ class ProcessTests(ProgramTestCase):
             connected.sendall(end_line())
         self.assert_brief(program, 7, "the KDC was stopped in the middle")
         self.assertFalse((self.directory / "pwd.txt").exists())
+
+
+class TurnTests(AdminTestCase):
+    """A store that another command has just now."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.held = FlatFileStore.open(self.path, realm="LOCAL")
+        self.addCleanup(self.held.close)
+        self.pauses: list[float] = []
+
+    def listed(self, tries: int, pause: Callable[[float], None]) -> list[Any]:
+        store = AdminStore(self.path, tries=tries, pause=pause)
+        return list(store.ask({"command": "list"}))
+
+    def test_it_is_waited_for(self) -> None:
+        """What is done in between is there when the turn has come."""
+
+        def pause(seconds: float) -> None:
+            self.pauses.append(seconds)
+            if len(self.pauses) == 3:
+                self.held.apply([Create(Record("bob", Status.DELETED), bytes(16))])
+                self.held.close()
+
+        (bob,) = self.listed(10, pause)
+        self.assertEqual((bob["name"], len(self.pauses)), ("bob", 3))
+
+    def test_not_for_ever(self) -> None:
+        """At last it is said who has it."""
+        error = self.assertRaises(StoreInUse, self.listed, 3, self.pauses.append)
+        self.assertIn(f"in use by process {os.getpid()}", str(error))
+        self.assertEqual(len(self.pauses), 2)
+
+
+class SeveralTests(AdminTestCase):
+    """Several invitations at once."""
+
+    def invited(self, printed: str) -> list[str]:
+        return [Invitation.parse(line).name for line in printed.splitlines()]
+
+    def test_several(self) -> None:
+        """A line for each name, in their order, from the command line and from a file."""
+        names = self.directory / "names"
+        names.write_text("# the others\ndave\n\n  Erin  # with a capital\n")
+        printed = self.admin("invite", "carol", "bob", "--names", str(names), *WHERE)
+        self.assertEqual(self.invited(printed), ["carol", "bob", "dave", "erin"])
+        self.assertEqual(
+            [each["name"] for each in self.json("list")], sorted(self.invited(printed))
+        )
+
+    def test_some_in_vain(self) -> None:
+        """Those that cannot be are named with the reason, and keep nobody from his own."""
+        self.admin("add", "bob", "--key-file", str(self.directory / "bob.key"))
+        status, printed = self.run_admin("invite", "alice", "bob", "carol", *WHERE)
+        self.assertEqual(status, 8)
+        self.assertEqual(self.invited(printed), ["alice", "carol"])
+        self.assertIn("kdc admin: bob: bob is there already (active)\n  ", self.said)
+
+    def test_no_names(self) -> None:
+        """A name that is none, or a file that is none, is told before anybody is invited."""
+        names = self.directory / "names"
+        names.write_text("alice\nb/b\n")
+        self.fails(1, "names line 2: ", "invite", "bob", "--names", str(names), *WHERE)
+        self.fails(7, "missing: No such file", "invite", "--names", str(names.with_name("missing")))
+        names.write_text("# nobody\n")
+        self.fails(1, "whom. invite NAME", "invite", "--names", str(names), *WHERE)
+
+    def test_without_a_kdc(self) -> None:
+        """That none is running is the reason why its address is not known."""
+        self.fails(
+            1,
+            "not known where clients reach this KDC, as none is running\n.*--kdc-address",
+            "invite",
+            "bob",
+        )
 
 
 class InvitationTests(ProgramTestCase):

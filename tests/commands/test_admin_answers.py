@@ -20,6 +20,7 @@ from kdc.hostile_text import harmless
 
 _ESCAPES = "\x1b[2J\x1b]0;root\x07\x9b2J\r\nkdc admin: all is well\u202e"
 _COMMANDS = (
+    ("reset", "bob"),
     *(("list",), ("show", "bob"), ("add", "bob", "--key-file", "bob.key"), ("invite", "bob")),
     *(("disable", "bob"), ("enable", "bob"), ("delete", "bob"), ("purge", "bob")),
     *(("set-address", "bob", "192.0.2.1", "1"), ("rename", "a", "b"), ("rotate-master-key",)),

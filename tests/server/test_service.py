@@ -45,6 +45,7 @@ from kdc.files.atomic import PartialFile
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
+from kdc.protocol.invitation import Invitation
 from kdc.server.certificate import make_certificate
 from kdc.server.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError, StoreLost
@@ -724,6 +725,23 @@ class OperatorTests(ServiceTestCase):
         await self.admin("enable", "disabled-bob")
         await self.client(service, "disabled-bob").link()
         await self.logged("admin-disabled client=disabled-bob address=local by uid")
+
+    async def test_reset(self) -> None:
+        """Whose secret is lost is cut off, and comes back with the invitation and no old key."""
+        service = self.start()
+        bob = await self.receiving(service, "bob")
+        where = {"kdc_host": "127.0.0.1"}
+        (answer,) = await self.admin("reset", "bob", **where)
+        self.assertIsInstance(await bob.lost, KDCUnreachable)
+        self.assertNotIn("bob", service.factory.issuer.realm.receiving)
+        client = self.client(service, "bob")
+        with self.assertRaises(AuthenticationRefused):
+            await client.login()
+        with self.assertRaises(AuthenticationRefused):
+            await client.register("", 60000)
+        invitation = Invitation.parse(answer["invitation"])
+        await client.register("", 60000, invitation.code)
+        await self.client(service, "bob").login()
 
     async def test_rotate_tls(self) -> None:
         """Open connections go on; new ones see the new identity, after a restart too."""

@@ -28,6 +28,8 @@ __all__ = ["AdminStore", "Ask"]
 Ask: TypeAlias = "Callable[[Request], Iterator[AdminAnswer]]"
 
 _MAX_LINE = 1024
+_TURN_SECONDS = 0.1
+_TRIES = 100
 # What may begin a database that is not there yet.  A mistyped path must not.
 _CREATING = ("add", "invite")
 
@@ -37,6 +39,7 @@ class AdminStore:
     """``given_realm`` counts for a database that is yet to be made.
 
     ``output`` is where changes are noted that no running KDC can note.
+    ``tries``: so often, a tenth of a second apart, for a store that somebody has.
     """
 
     path: Path
@@ -44,6 +47,8 @@ class AdminStore:
     output: Path | None = None
     master_key: Path | None = None
     generation: Path | None = None
+    tries: int = _TRIES
+    pause: Callable[[float], None] = time.sleep
 
     @property
     def companions(self) -> dict[str, Any]:
@@ -138,15 +143,26 @@ class AdminStore:
     @contextlib.contextmanager
     def opened(self, *, create: bool) -> Iterator[Store]:
         """Hold the store; raises `StoreError` if somebody else does, as a running KDC."""
-        from kdc.store.opened import open_store
-
         self.check_owner()
         if not create and not self.exists:
             # Before a lock file is left where nothing ever was.
             raise LocalIOError(f"there is no {self.path}", hint="check the path, or start the KDC")
-        store = open_store(self.path, realm=self.realm, create=create, **self.companions)
-        with contextlib.closing(store):
+        with contextlib.closing(self._when_free(create=create)) as store:
             yield store
+
+    def _when_free(self, *, create: bool) -> Store:
+        """Open it, after whoever has it just now: several operators' commands take their turns."""
+        from kdc.store import StoreInUse
+        from kdc.store.opened import open_store
+
+        for left in reversed(range(self.tries)):
+            try:
+                return open_store(self.path, realm=self.realm, create=create, **self.companions)
+            except StoreInUse:
+                if not left:
+                    raise
+            self.pause(_TURN_SECONDS)
+        raise AssertionError("no try at all")
 
     def check_owner(self) -> None:
         """Refuse to make files that the KDC could not read: it is usually not root."""
@@ -183,6 +199,7 @@ class AdminStore:
             audit=self.audit,
             where=lambda: ("", 0, self.fingerprint),
             rotate_tls=self._rotate_tls,
+            running=False,
         )
 
     def _rotate_tls(self) -> str:

@@ -1,22 +1,29 @@
-"""``invite``: reserve a name for whoever holds the invitation."""
+"""``invite``, ``reset``: a name for whoever holds the invitation, and for nobody else."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
-from kdc.commands.admin.command import PlacedCommand
-from kdc.commands.options import whole_number
+from twisted.python import usage
+
+from kdc.client.settings import absolute
+from kdc.commands.admin.command import NamedCommand, PlacedCommand
+from kdc.commands.hints import complain
+from kdc.commands.options import Command, name_of, whole_number
+from kdc.errors import KDCError, local_error
+from kdc.files.opening import open_regular
 from kdc.terminal import harmless
 
-__all__ = ["InviteCommand"]
+__all__ = ["InviteCommand", "ResetCommand"]
+
+_MAX_LINE = 1024
 
 
-class InviteCommand(PlacedCommand):
-    """``invite NAME``"""
+class _Inviting(Command):
+    """A command that prints an invitation."""
 
-    synopsis = "kdc admin invite NAME [options]"
-    longdesc = "Reserve a name for whoever holds the invitation, which is printed."
-    command = "invite"
     optParameters = [
         ["kdc-address", None, None, "where clients reach the KDC, if it does not know"],
         ["kdc-port", None, None, "its port"],
@@ -24,10 +31,11 @@ class InviteCommand(PlacedCommand):
         ["hours", None, "72", "how long the invitation is good"],
     ]
 
-    def request(self) -> dict[str, Any]:
+    @property
+    def invitation(self) -> dict[str, Any]:
+        """What a request has that leads to one."""
         port = self["kdc-port"]
         return {
-            **super().request(),
             "kdc_host": self["kdc-address"],
             "kdc_fingerprint": self["kdc-fingerprint"],
             "kdc_port": None if port is None else whole_number(port, 1, 65535, "a port"),
@@ -35,4 +43,77 @@ class InviteCommand(PlacedCommand):
         }
 
     def line(self, answer: dict[str, Any]) -> str:
-        return harmless(answer.get("invitation") or super().line(answer))
+        line = answer.get("invitation") or super().line(answer)  # type: ignore[misc]
+        return harmless(line)
+
+
+class InviteCommand(_Inviting, PlacedCommand):
+    """``invite NAME...``"""
+
+    synopsis = "kdc admin invite NAME... [options]\n       kdc admin invite --names FILE [options]"
+    longdesc = (
+        "Reserve names for whoever holds the invitations, which are printed, a line for each name."
+    )
+    command = "invite"
+    optParameters = [["names", None, None, "a file of names, one a line"]]
+
+    def parseArgs(self, *names: str) -> None:
+        self["principals"] = [name_of(name) for name in names]
+
+    def postOptions(self) -> None:
+        self["principals"] += _names_in(absolute(self["names"]))
+        if not self["principals"]:
+            raise usage.UsageError("whom? invite NAME")
+
+    def run(self) -> int:
+        status, names = 0, self["principals"]
+        with self.store.asking(create=True) as ask:
+            for name in names:
+                self["principal"] = name
+                request = {"command": self.command, **self.request(), **self.invitation}
+                try:
+                    for answer in ask(request):
+                        self.show(answer, self.line(answer))
+                except KDCError as error:
+                    if len(names) == 1:
+                        raise
+                    status = complain(f"kdc admin: {name}", error)
+        return status
+
+
+class ResetCommand(_Inviting, NamedCommand):
+    """``reset NAME``"""
+
+    synopsis = "kdc admin reset NAME [options]"
+    longdesc = (
+        "For a forgotten passphrase or a stolen key: cut the principal off, forget its keys, and"
+        " print an invitation for its owner.  The name is never free meanwhile."
+    )
+    command = "reset"
+
+    def request(self) -> dict[str, Any]:
+        return {**super().request(), **self.invitation}
+
+
+def _names_in(path: Path | None) -> list[str]:
+    """The names in a file; what is behind a # counts for nothing."""
+    if path is None:
+        return []
+    names = []
+    try:
+        with os.fdopen(open_regular(path, follow=True), encoding="utf-8", errors="replace") as file:
+            number = 0
+            while line := file.readline(_MAX_LINE):
+                number += 1
+                if name := line.partition("#")[0].strip():
+                    names.append(_name(name, f"{path} line {number}"))
+    except OSError as error:
+        raise local_error(path, error) from None
+    return names
+
+
+def _name(text: str, where: str) -> str:
+    try:
+        return name_of(text)
+    except usage.UsageError as error:
+        raise usage.UsageError(f"{where}: {error}") from None

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 
 from kdc.errors import ErrorKind
-from kdc.store import StoreError
+from kdc.store import StoreError, StoreInUse
 from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._generation import KeptGeneration
 from kdc.store.flatfile._journal import Journal, Scan
@@ -57,7 +57,7 @@ def take_lock(files: Files, paths: Paths) -> int:
             files.close(fd)
             raise
         files.close(fd)
-    raise StoreError(
+    raise StoreInUse(
         f"{paths.base} is in use by process {owner or '?'}",
         hint="one process at a time may change it; ask the running server, or stop it",
     )

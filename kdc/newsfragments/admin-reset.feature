@@ -1,0 +1,1 @@
+`kdc admin reset NAME` invites a principal anew whose passphrase or key is lost, in one step that never frees the name; `invite` takes several names or a file of them; commands wait for ten seconds for another that has the database.

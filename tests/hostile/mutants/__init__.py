@@ -21,9 +21,9 @@ from tests.hostile.mutants import (
     _wire,
 )
 from tests.hostile.mutants._mutant import TOP, Mutant, mutated
-from tests.hostile.mutants._table import table
+from tests.hostile.mutants._table import in_place, table
 
-__all__ = ["MUTANTS", "TOP", "Mutant", "mutated", "table"]
+__all__ = ["MUTANTS", "TOP", "Mutant", "mutated", "with_table"]
 
 MUTANTS: list[Mutant] = [
     *_wire.MUTANTS,
@@ -36,3 +36,8 @@ MUTANTS: list[Mutant] = [
     *_transfer.MUTANTS,
     *_relay.MUTANTS,
 ]
+
+
+def with_table(page: str) -> str:
+    """Return docs/security.md with the list as it is."""
+    return in_place(page, table(MUTANTS))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -19,14 +20,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.hostile.mutants import MUTANTS, TOP, Mutant, mutated, table
+from tests.hostile.mutants import MUTANTS, TOP, Mutant, mutated, with_table
 
 # A mutant that hangs is noticed as well.
 _SECONDS = 300
+_PAGE = TOP / "docs" / "security.md"
 _SEEN = TOP / "build" / "mutants.json"
 
 
@@ -111,41 +113,48 @@ def _trees(count: int) -> Iterator[queue.SimpleQueue[Tree]]:
         yield free
 
 
-def _run(mutants: dict[Mutant, str], jobs: int, seen: set[str]) -> list[Mutant]:
-    """Try each of them; return those that nothing noticed."""
-    alive = []
+def _run(mutants: dict[Mutant, str], jobs: int, seen: set[str]) -> dict[Mutant, str]:
+    """Try each of them; return those that are not known to be noticed, and why."""
+    wrong: dict[Mutant, str] = {}
     with _trees(jobs) as free, ThreadPoolExecutor(jobs) as pool:
 
-        def sound(tests: str) -> str:
+        def in_a_tree(work: Callable[[Tree], bool]) -> bool:
             tree = free.get()
             try:
-                if tree.fails(tests):
-                    raise SystemExit(f"fails though nothing was taken out: {tests}")
-                return tests
+                return work(tree)
             finally:
                 free.put(tree)
 
-        def kills(mutant: Mutant) -> bool:
-            tree = free.get()
-            try:
-                return tree.kills(mutant)
-            finally:
-                free.put(tree)
-
-        for tests in pool.map(sound, sorted({mutant.tests for mutant in mutants})):
-            print(f"sound   {tests}", flush=True)
-        running = {pool.submit(kills, mutant): mutant for mutant in mutants}
+        broken = set()
+        sets = sorted({mutant.tests for mutant in mutants})
+        outcomes = [
+            pool.submit(in_a_tree, functools.partial(Tree.fails, tests=tests)) for tests in sets
+        ]
+        for tests, outcome in zip(sets, outcomes, strict=True):
+            fails = outcome.result()
+            print(f"{'BROKEN' if fails else 'sound':6}  {tests}", flush=True)
+            broken |= {tests} if fails else set()
+        # Tests that fail anyway show nothing.
+        wrong |= {mutant: "NOT RUN" for mutant in mutants if mutant.tests in broken}
+        running = {
+            pool.submit(in_a_tree, functools.partial(Tree.kills, mutant=mutant)): mutant
+            for mutant in mutants
+            if mutant not in wrong
+        }
         for done in as_completed(running):
             mutant = running[done]
             killed = done.result()
-            verdict = "killed" if killed else "ALIVE"
-            print(f"{verdict:6}  {mutant.section:8} {mutant.defence} ({mutant.path})", flush=True)
+            _say("killed" if killed else "ALIVE", mutant)
             if killed:
                 seen.add(mutants[mutant])
                 _remember(seen)
             else:
-                alive.append(mutant)
-    return alive
+                wrong[mutant] = "ALIVE"
+    return wrong
+
+
+def _say(verdict: str, mutant: Mutant) -> None:
+    print(f"{verdict:7} {mutant.section:8} {mutant.defence} ({mutant.path})", flush=True)
 
 
 def main() -> int:
@@ -153,21 +162,21 @@ def main() -> int:
     parser.add_argument("--only", default="", help="mutants of files whose path contains this")
     parser.add_argument("--jobs", type=int, default=2, help="so many at a time")
     parser.add_argument("--again", action="store_true", help="those that were seen killed, too")
-    parser.add_argument("--table", action="store_true", help="print the list for the documents")
+    parser.add_argument("--table", action="store_true", help="bring docs/security.md up to date")
     options = parser.parse_args()
     if options.table:
-        print(table(MUTANTS), end="")
+        _PAGE.write_text(with_table(_PAGE.read_text(encoding="utf-8")), encoding="utf-8")
         return 0
     chosen = [mutant for mutant in MUTANTS if options.only in mutant.path]
     seen = set() if options.again else _seen()
     # Of the code as it is copied now, whatever becomes of it meanwhile.
     digests = {mutant: _digest(mutant) for mutant in chosen}
     new = {mutant: digest for mutant, digest in digests.items() if digest not in seen}
-    alive = _run(new, options.jobs, seen)
-    print(f"{len(chosen)} mutants, {len(chosen) - len(new)} seen before, {len(alive)} alive")
-    for mutant in alive:
-        print(f"ALIVE   {mutant.section:8} {mutant.defence} ({mutant.path})")
-    return min(len(alive), 1)
+    wrong = _run(new, options.jobs, seen)
+    print(f"{len(chosen)} mutants, {len(chosen) - len(new)} seen before, {len(wrong)} not killed")
+    for mutant, verdict in wrong.items():
+        _say(verdict, mutant)
+    return min(len(wrong), 1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.client.secret import write_key_file
 from kdc.errors import ExitStatus
-from tests.support.processes import CLIENT
+from tests.support.processes import CLIENT, PATIENCE_SECONDS
 
 # Each takes a part of a start that can be seen, and sending needs none of them.
 NOT_TO_SEND = """
@@ -54,7 +54,7 @@ class LoadingTests(SynchronousTestCase):
             [str(word) for word in argv],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
             env={**os.environ, "XDG_CONFIG_HOME": str(self.directory), **env},
         )

@@ -52,7 +52,7 @@ from kdc.store import Status, StoreError, StoreLost
 from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._store import FlatFileStore
 from tests.support.core import keys_of
-from tests.support.processes import reserved_port
+from tests.support.processes import PATIENCE_SECONDS, reserved_port
 
 reactor = cast(Any, _reactor)
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -92,11 +92,11 @@ class ServiceTestCase(TestCase):
         await deferLater(reactor, seconds)
 
     async def eventually(self, what: str, true: Any) -> None:
-        for _ in range(1000):
-            if true():
-                return
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not true():
+            if time.monotonic() > deadline:
+                self.fail(f"still not: {what}")
             await self.sleep(0.01)
-        self.fail(f"still not: {what}")
 
     def settings(self, **changed: Any) -> KDCSettings:
         plain: dict[str, Any] = {
@@ -368,7 +368,7 @@ class StartTests(ServiceTestCase):
 
         def slowly(changes: Any) -> Any:
             begun.set()
-            release.wait(50)
+            release.wait()
             return apply(changes)
 
         self.patch(service.store, "apply", slowly)
@@ -831,7 +831,7 @@ class OperatorTests(ServiceTestCase):
         self.addCleanup(release.set)
 
         def slowly(store: Any) -> Any:
-            release.wait(50)
+            release.wait()
             return iter(())
 
         self.patch(FlatFileStore, "__iter__", slowly)
@@ -851,7 +851,7 @@ class OperatorTests(ServiceTestCase):
 
         def slowly(changes: Any) -> Any:
             begun.set()
-            release.wait(50)
+            release.wait()
             return apply(changes)
 
         self.patch(service.store, "apply", slowly)
@@ -875,7 +875,7 @@ class OperatorTests(ServiceTestCase):
 
         def slowly() -> None:
             begun.set()
-            release.wait(50)
+            release.wait()
             rotate()
 
         self.patch(service.store, "rotate_master_key", slowly)

@@ -35,6 +35,7 @@ from kdc.store.flatfile._table import CHUNK_BYTES, Table, lines_of
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.check import check
 from tests.support.disk import abandon
+from tests.support.processes import PATIENCE_SECONDS
 from tests.support.store_conformance import active, invited, token
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -699,7 +700,7 @@ class KilledTests(FlatFileCase):
             env={**os.environ, "PYTHONPATH": _ROOT},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from kdc.errors import LocalProtocolError, Refusal
+from kdc.errors import LocalProtocolError, PeerUnavailable, Refusal
 from kdc.protocol.application import ApplicationKeys
 from kdc.protocol.kdc_exchange import Grant
 from tests.protocol.test_handshake import HandshakeCase, with_ticket
@@ -31,6 +31,15 @@ class ExpiryTests(HandshakeCase):
         grant = self.grant()
         self.assertEqual(self.bob.accept(grant.presentation().present(), later=299).sender, "alice")
         self.refuses(self.grant().presentation().present(), later=301, because="has expired")
+
+    def test_presented_in_time(self) -> None:
+        """A sender presents a key within L seconds of asking for it, by its own clock."""
+        asked, grant = self.realm.now.milliseconds, self.grant()
+        presentation = grant.presentation()
+        end = asked + 1000 * grant.reply.lifetime_seconds
+        presentation.require_in_time(end)
+        error = self.assertRaises(PeerUnavailable, presentation.require_in_time, end + 1)
+        self.assertIn("had expired", str(error))
 
     def test_clocks_on_the_wall_do_not_matter(self) -> None:
         """Ten years apart, or set back meanwhile: only the time that has passed counts."""

@@ -200,7 +200,7 @@ class RequestTests(EdgeTestCase):
 class RefusalTests(EdgeTestCase):
     """Each refusal becomes an error that says what to do, with its exit status."""
 
-    limits = Limits(keys_per_second=1, keys_burst=3)
+    limits = Limits(keys_per_second=1, keys_burst=10)
 
     def test_wrong_secret(self) -> None:
         """Wrong key and unknown name: exit status 4, the connection closed."""

@@ -8,6 +8,7 @@ Examples that run are in docs/api.md.
 
 from __future__ import annotations
 
+import enum
 import sys
 from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
@@ -36,9 +37,26 @@ from kdc.net.waiting import Waiters
 from kdc.protocol.application import ApplicationKeys
 from kdc.protocol.names import fold_name
 
-__all__ = ["Client", "ListeningPrincipal", "OpenedTicket", "SharedKey", "run"]
+__all__ = [
+    "ANYBODY",
+    "Anybody",
+    "Client",
+    "ListeningPrincipal",
+    "OpenedTicket",
+    "SharedKey",
+    "run",
+]
 
 MAX_ANSWER = 1 << 24
+
+
+class Anybody(enum.Enum):
+    """What to say where names are asked for and every principal of the realm is meant."""
+
+    ANYBODY = enum.auto()
+
+
+ANYBODY = Anybody.ANYBODY
 
 
 @attrs.frozen
@@ -234,12 +252,12 @@ class Client:
         ticket: bytes,
         proof: bytes,
         *,
-        allow: Collection[str] | None = None,
+        allow: Collection[str] | Anybody,
     ) -> OpenedTicket:
         """Open the ticket that a peer's `session_key` gave it; each opens once.
 
-        Only while this client listens.  ``allow``: the names it may be from,
-        anybody's if None.  Raises `RemoteProtocolError` for a ticket that is not
+        Only while this client listens.  ``allow``: the names it may be from, or
+        `ANYBODY`: then look at whose it is.  Raises `RemoteProtocolError` for a ticket that is not
         for us or not from one of these, was used before, has expired, or whose
         ``proof`` is not its sender's: none of these uses it up.
         """
@@ -327,8 +345,8 @@ async def _keep(listening: Listening) -> None:
     await listening.run()
 
 
-def _rule(allow: Collection[str] | None) -> Callable[[str], bool]:
-    if allow is None:
+def _rule(allow: Collection[str] | Anybody | None) -> Callable[[str], bool]:
+    if allow is None or isinstance(allow, Anybody):
         return lambda name: True
     if isinstance(allow, str):  # a collection of its letters, to Python
         raise ConfigurationError("allow is a list of names, not one text")

@@ -11,7 +11,11 @@ chance: random.Random = random.SystemRandom()
 
 
 def backoff(attempt: int, *, first: float = 0.1, most: float = 60.0) -> float:
-    """Seconds to wait before try ``attempt`` (from 0): growing, and never the same for two."""
+    """Seconds to wait before try ``attempt`` (from 0): growing, and never the same for two.
+
+    Not Twisted's `backoffPolicy`: that adds up to a second to whatever the pause is, which
+    is much after a tenth of a second, and brings a crowd that waited a minute back at once.
+    """
     return chance.uniform(0.5, 1.0) * min(most, first * 2.0 ** min(attempt, 20))
 
 

@@ -133,7 +133,8 @@ class Directory:
         )
         self._listening = Listening(
             self._client,
-            {SERVICE: Service(self.answers)},
+            # Asked before the handshake is answered: who has no place learns nothing by it.
+            {SERVICE: Service(self.answers, self.answers.has_room)},
             self.settings.listen,
             status=self._status,
             reach=Reach.DIRECT,
@@ -231,12 +232,14 @@ class _Answers(Factory["_Answering"]):
         self._directory = directory
         self._open: set[_Answering] = set()
 
-    def buildProtocol(self, addr: Any) -> _Answering | None:
+    def has_room(self, client: str) -> bool:
+        """Whether ``client`` may ask one question more at this time."""
+        own = sum(each.client == client for each in self._open)
+        return own < _MAX_OPEN_OF_ONE and len(self._open) < self._directory.settings.max_open
+
+    def buildProtocol(self, addr: Any) -> _Answering:
         # Whether it is accepted or not, and whatever is asked then.
         self._directory.charge(addr.name, _CHANNEL_CHARGE)
-        own = sum(each.client == addr.name for each in self._open)
-        if own >= _MAX_OPEN_OF_ONE or len(self._open) >= self._directory.settings.max_open:
-            return None
         return _Answering(self._directory, self._open, addr.name)
 
     def close_all(self) -> None:

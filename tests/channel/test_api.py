@@ -19,7 +19,7 @@ from twisted.plugin import getPlugins
 from twisted.protocols.wire import Echo
 from zope.interface.verify import verifyObject
 
-from kdc.api import Client, ListeningPrincipal
+from kdc.api import ANYBODY, Client, ListeningPrincipal
 from kdc.channel._channel import ClosedEarly
 from kdc.client import configuration as configuration_module
 from kdc.client.settings import ClientSettings
@@ -232,7 +232,7 @@ class ClientTests(ClientTestCase):
         """Both ends derive what the documents say, under each purpose another key."""
         self.do(self.bob.listen(self.echo))
         key = self.do(self.alice.session_key("bob"))
-        opened = self.bob.open_ticket(key.epoch_id, key.ticket, key.proof)
+        opened = self.bob.open_ticket(key.epoch_id, key.ticket, key.proof, allow=["alice"])
         self.assertEqual((opened.sender, key.peer, key.lifetime_seconds), ("alice", "bob", 300))
         purpose = "Schlüssel für Sicherungen"
         self.assertEqual(key.derive(purpose), opened.derive(purpose))
@@ -253,28 +253,31 @@ class ClientTests(ClientTestCase):
             self.assertIs(error.refusal, Refusal.NOT_ALLOWED)
         self.assertEqual(self.bob.open_ticket(*handed, allow=["alice"]).sender, "alice")
 
+    def test_anybody(self) -> None:
+        """That it may be anybody's has to be said."""
+        self.do(self.bob.listen(self.echo))
+        key = self.do(self.alice.session_key("bob"))
+        handed = (key.epoch_id, key.ticket, key.proof)
+        unsaid: Any = self.bob.open_ticket
+        self.assertRaises(TypeError, unsaid, *handed)
+        self.assertEqual(self.bob.open_ticket(*handed, allow=ANYBODY).sender, "alice")
+
     def test_a_ticket_opens_once(self) -> None:
         """A ticket is good once, for its receiver only, while that one listens."""
         carol = self.principal("carol")
         self.do(self.bob.listen(self.echo))
         self.do(carol.listen(self.echo))
         key = self.do(self.alice.session_key("bob"))
-        self.assertRaises(
-            RemoteProtocolError, carol.open_ticket, key.epoch_id, key.ticket, key.proof
-        )
-        self.bob.open_ticket(key.epoch_id, key.ticket, key.proof)
-        self.assertRaises(
-            RemoteProtocolError, self.bob.open_ticket, key.epoch_id, key.ticket, key.proof
-        )
-        self.assertRaises(
-            ConfigurationError, self.alice.open_ticket, key.epoch_id, key.ticket, key.proof
-        )
+        handed = (key.epoch_id, key.ticket, key.proof)
+        self.assertRaises(RemoteProtocolError, carol.open_ticket, *handed, allow=ANYBODY)
+        self.bob.open_ticket(*handed, allow=ANYBODY)
+        self.assertRaises(RemoteProtocolError, self.bob.open_ticket, *handed, allow=ANYBODY)
+        self.assertRaises(ConfigurationError, self.alice.open_ticket, *handed, allow=ANYBODY)
         self.network.advance(301)
         late = self.do(self.alice.session_key("bob"))
+        handed = (late.epoch_id, late.ticket, late.proof)
         self.network.advance(301)
-        self.assertRaises(
-            RemoteProtocolError, self.bob.open_ticket, late.epoch_id, late.ticket, late.proof
-        )
+        self.assertRaises(RemoteProtocolError, self.bob.open_ticket, *handed, allow=ANYBODY)
 
     def test_keys_differ(self) -> None:
         """Each request gives another key."""

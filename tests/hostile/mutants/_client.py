@@ -302,14 +302,14 @@ MUTANTS: list[Mutant] = [
         (
             "6.5",
             "questions of one client at a time",
-            "if own >= _MAX_OPEN_OF_ONE or len(self._open) >= self._directory.settings.max_open:",
-            "if len(self._open) >= self._directory.settings.max_open:",
+            "own < _MAX_OPEN_OF_ONE and len(self._open) < self._directory.settings.max_open",
+            "len(self._open) < self._directory.settings.max_open",
         ),
         (
             "6.5",
             "questions at a time",
-            "if own >= _MAX_OPEN_OF_ONE or len(self._open) >= self._directory.settings.max_open:",
-            "if own >= _MAX_OPEN_OF_ONE:",
+            "own < _MAX_OPEN_OF_ONE and len(self._open) < self._directory.settings.max_open",
+            "own < _MAX_OPEN_OF_ONE",
         ),
         (
             "6.5",

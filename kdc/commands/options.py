@@ -17,11 +17,15 @@ from kdc.client import settings
 from kdc.protocol.names import check_realm, fold_name
 
 __all__ = [
+    "LIMIT_OPTION",
     "Command",
+    "bytes_of",
     "is_loopback",
     "local_endpoint",
     "name_of",
+    "rate_of",
     "realm_of",
+    "seconds_of",
     "server_endpoints",
     "whole_number",
     "words",
@@ -128,6 +132,38 @@ def _understood(check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return check(*args, **kwargs)
     except ValueError as error:
         raise usage.UsageError(str(error)) from None
+
+
+_AMOUNT = re.compile(r"([0-9]{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
+_TIME = re.compile(r"([0-9]{1,9})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def bytes_of(text: str) -> int:
+    """A number of bytes, as people type it; raises `usage.UsageError`."""
+    found = _AMOUNT.fullmatch(text)
+    if found is None:
+        raise usage.UsageError(f"not a size such as 500M or 20G: {text[:40]!r}")
+    return int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
+
+
+LIMIT_OPTION = ["limit", None, None, "no faster than so many bytes a second, such as 500K or 5M"]
+
+
+def rate_of(text: str | None) -> int | None:
+    """Bytes a second, if a limit was typed; raises `usage.UsageError`."""
+    if text is None:
+        return None
+    rate = bytes_of(text)
+    if not rate:
+        raise usage.UsageError("--limit 0 would never be done")
+    return rate
+
+
+def seconds_of(text: str) -> int | None:
+    """A time such as 90s, 10m, 2h or 1d; None if it is none."""
+    found = _TIME.fullmatch(text)
+    return None if found is None else int(found[1]) * _SECONDS[found[2]]
 
 
 def server_endpoints(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
@@ -27,6 +28,7 @@ from kdc.errors import (
 )
 from kdc.net.background import background
 from kdc.net.batching import Handover
+from kdc.net.pace import Brake, Pace
 from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.records import AckStatus
 from kdc.transfer._framing import Content, ItemEvent, ItemReader
@@ -130,7 +132,7 @@ class Inbox(Factory["_ReceiveProtocol"]):
     leaves.  ``deposit`` makes a place for it.  ``received`` is told of each item
     when it is durable under its name, ``broken`` of what came to nothing.
     ``incomplete`` is told of what was offered and did not come, the first of them and
-    how many there are.
+    how many there are.  ``pace`` limits how fast all together is read.
     """
 
     noisy = False
@@ -144,6 +146,7 @@ class Inbox(Factory["_ReceiveProtocol"]):
     received: Callable[[str, Stored], None] = lambda sender, stored: None
     broken: Callable[[Broken], None] = lambda broken: None
     incomplete: Callable[[str, Sequence[Omitted], int], None] = lambda sender, some, count: None
+    pace: Pace | None = None
     _arriving: dict[str, _ReceiveProtocol] = attrs.field(factory=dict, init=False)
     _settling: dict[str, Deferred[None]] = attrs.field(factory=dict, init=False)
 
@@ -202,13 +205,17 @@ class _ReceiveProtocol(Protocol):
         self._error: KDCError | None = None
         self._gone = Waiters()
         self._late = Deadline(inbox.timers)
+        self._slow: IPushProducer
+        self._next = Deadline(inbox.timers)
 
     @property
     def _channel(self) -> ChannelTransport:
         return cast(ChannelTransport, self.transport)
 
     def connectionMade(self) -> None:
-        self._arriving = Handover(self._take, self._channel, self._inbox.timers)
+        brake = Brake(self._channel)
+        self._arriving = Handover(self._take, brake.hold(), self._inbox.timers)
+        self._slow = brake.hold()
         self._within(OFFER_SECONDS)
         if self._inbox.capture:
             self._channel.capture(self._captured)
@@ -233,6 +240,14 @@ class _ReceiveProtocol(Protocol):
             self._refuse(error)
             return
         self._arriving.arrived(cost)
+        self._keep_pace(len(data))
+
+    def _keep_pace(self, count: int) -> None:
+        """Read no more until so many bytes have had their time; the sender feels it by TCP."""
+        seconds = 0.0 if self._inbox.pace is None else self._inbox.pace.take(count)
+        if seconds:
+            self._slow.pauseProducing()
+            self._next.within(seconds, self._slow.resumeProducing)
 
     async def endReceived(self) -> AckStatus:
         """Show all that came under its final name, or nothing."""
@@ -275,6 +290,7 @@ class _ReceiveProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._late.cancel()
+        self._next.end()
         if self._consent is not None:
             self._consent.cancel()
         if self.phase is Phase.STORED:

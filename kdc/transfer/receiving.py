@@ -30,6 +30,7 @@ from kdc.errors import (
 from kdc.files.opening import open_regular
 from kdc.net.background import background
 from kdc.net.exit_status import complain, say
+from kdc.net.pace import Pace
 from kdc.net.threads import in_thread
 from kdc.protocol.crypto import LongTermKeys
 from kdc.terminal import harmless, shown
@@ -59,6 +60,7 @@ class ReceiveSettings:
     ``output``: a file, or `STDOUT`.  ``allow``: only these senders may open a
     channel, ``accept_from``: only from these is anything taken, if any is named.
     ``hook``: a command to run for each thing that was received.
+    ``bytes_per_second``: all senders together are read no faster.
     """
 
     client: ClientSettings
@@ -74,6 +76,7 @@ class ReceiveSettings:
     force: bool = False
     hook: tuple[str, ...] = ()
     ask: bool = False
+    bytes_per_second: int | None = None
 
 
 def check_places(settings: ReceiveSettings) -> None:
@@ -126,6 +129,8 @@ class Receiver:
         self._run = in_thread(client.reactor)
         self._hook = Hook(client.reactor, settings.hook, self._status)
         self._consent = Consent(client.reactor, settings.accept_from, settings.ask)
+        limit = settings.bytes_per_second
+        pace = None if limit is None else Pace(limit, client.reactor)
         inbox = Inbox(
             run=self._run,
             timers=client.reactor,
@@ -136,6 +141,7 @@ class Receiver:
             received=self._received,
             broken=self._broken,
             incomplete=self._incomplete,
+            pace=pace,
         )
         service = Service(inbox, self._allowed)
         self._listening = Listening(

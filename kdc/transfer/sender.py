@@ -30,6 +30,7 @@ from kdc.errors import (
 )
 from kdc.hostile_text import shown
 from kdc.net.background import background
+from kdc.net.pace import Pace
 from kdc.net.waiting import Deadline
 from kdc.protocol.records import EVEN_DATA, AckStatus
 from kdc.transfer._framing import AnswerReader
@@ -138,7 +139,8 @@ class SendProtocol(TwistedProtocol):
     ``done`` fires with the acknowledgement; it fails with `Interrupted` if nothing can have been
     stored, with `Unconfirmed` if that is not known, and with another `KDCError`
     if it was refused.
-    ``progress`` is told how many bytes of content have been dealt with.
+    ``progress`` is told how many bytes of content have been dealt with.  ``pace``
+    limits how fast they go.
     """
 
     def __init__(
@@ -149,6 +151,7 @@ class SendProtocol(TwistedProtocol):
         run: Run,
         timers: Any,
         progress: Callable[[int], None],
+        pace: Pace | None = None,
     ) -> None:
         self.done: Deferred[Delivery] = Deferred(lambda _: self._channel.abortConnection())
         self.phase = Phase.OFFERED
@@ -157,6 +160,9 @@ class SendProtocol(TwistedProtocol):
         self._run = run
         self._timers = timers
         self._progress = progress
+        self._pace = pace
+        self._paced: Deferred[None] | None = None
+        self._next = Deadline(timers)
         self._answers = AnswerReader()
         self._held = HeldByReceiver(offer)
         self._stream: Stream | None = None
@@ -225,6 +231,8 @@ class SendProtocol(TwistedProtocol):
             resumed.callback(None)
 
     def stopProducing(self) -> None:
+        self._next.cancel()
+        self._go_on()
         if self._stream is not None:
             self._stream.stop()
         if self.phase in (Phase.OFFERED, Phase.SENDING):
@@ -265,17 +273,38 @@ class SendProtocol(TwistedProtocol):
         while (chunk := await reading) and self.phase is Phase.SENDING:
             # The next one is read while this is sealed and sent.
             reading = self._run(stream.read)
-            for at in range(0, len(chunk), _PIECE_BYTES):
-                self._channel.write(chunk[at : at + _PIECE_BYTES])
+            for at in range(0, len(chunk), self._piece_bytes):
+                piece = chunk[at : at + self._piece_bytes]
+                self._channel.write(piece)
                 self._progress(stream.done)
                 if self._resumed is not None:
                     await self._resumed
+                await self._keep_pace(len(piece))
+                if self.phase is not Phase.SENDING:
+                    break
         if self.phase is not Phase.SENDING:
             return
         self._step(Step.ALL_SENT)
         self._channel.unregisterProducer()
         self._channel.loseWriteConnection()
         self._within(ACK_SECONDS, "was sent everything, but did not confirm it")
+
+    @property
+    def _piece_bytes(self) -> int:
+        return _PIECE_BYTES if self._pace is None else min(_PIECE_BYTES, self._pace.piece)
+
+    async def _keep_pace(self, count: int) -> None:
+        """Behind so many bytes, return when more may go, or nothing has to go any more."""
+        seconds = 0.0 if self._pace is None else self._pace.take(count)
+        if seconds and self.phase is Phase.SENDING:
+            self._paced = Deferred()
+            self._next.within(seconds, self._go_on)
+            await self._paced
+
+    def _go_on(self) -> None:
+        paced, self._paced = self._paced, None
+        if paced is not None:
+            paced.callback(None)
 
     def _delivered(self) -> None:
         if not self.done.called:
@@ -334,10 +363,13 @@ def send_factory(
     run: Run,
     timers: Any,
     progress: Callable[[int], None] = lambda done: None,
+    pace: Pace | None = None,
 ) -> Factory[SendProtocol]:
     """A factory of one `SendProtocol`."""
     factory = Factory.forProtocol(
-        lambda: SendProtocol(offer, open_stream, run=run, timers=timers, progress=progress)
+        lambda: SendProtocol(
+            offer, open_stream, run=run, timers=timers, progress=progress, pace=pace
+        )
     )
     factory.noisy = False
     return factory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -27,6 +28,7 @@ from kdc.errors import (
     local_error,
 )
 from kdc.net.exit_status import complain, say
+from kdc.net.pace import Pace
 from kdc.net.retry import backoff
 from kdc.net.threads import in_thread
 from kdc.terminal import shown
@@ -51,6 +53,7 @@ class SendSettings:
 
     ``wait``: until the receiver receives.  ``retry``: go on after a cut.
     ``skip``: what cannot be sent is left out, and the rest is sent.
+    ``wait_seconds``: no longer than that.  ``bytes_per_second``: no faster, to all together.
     """
 
     client: ClientSettings
@@ -59,6 +62,8 @@ class SendSettings:
     wait: bool = False
     retry: bool = False
     skip: bool = False
+    wait_seconds: float | None = None
+    bytes_per_second: int | None = None
 
 
 def plain_file(path: Path) -> tuple[Thing, ...]:
@@ -118,13 +123,15 @@ async def _send_to_all(
     complain: Complain,
 ) -> int:
     done: dict[str, int] = {}
+    limit = settings.bytes_per_second
+    pace = None if limit is None else Pace(limit, client.reactor)
 
     def sending(receiver: str) -> _Sending:
         def got_on(count: int) -> None:
             done[receiver] = count
             progress.update(sum(done.values()))
 
-        return _Sending(client, settings, surveyed, receiver, got_on, progress)
+        return _Sending(client, settings, surveyed, receiver, got_on, progress, pace)
 
     if len(settings.receivers) == 1:
         return await sending(settings.receivers[0]).run()
@@ -161,6 +168,7 @@ class _Sending:
         receiver: str,
         got_on: Any,
         progress: Progress,
+        pace: Pace | None,
     ) -> None:
         self._client = client
         self._settings = settings
@@ -168,10 +176,12 @@ class _Sending:
         self._receiver = receiver
         self._got_on = got_on
         self._progress = progress
+        self._pace = pace
         self._stream: Outgoing | None = None
         self._spared = 0
         self._cut: Interrupted | None = None
         self._waiting = False
+        self._wait_until = math.inf
         self._deadline = 0.0
         self._once = surveyed.once
 
@@ -209,6 +219,7 @@ class _Sending:
             run=in_thread(reactor),
             timers=reactor,
             progress=self._got_on,
+            pace=self._pace,
         )
         endpoint = ChannelClientEndpoint(self._client, self._receiver, SERVICE)
         sending = cast(SendProtocol, await endpoint.connect(factory))
@@ -231,13 +242,12 @@ class _Sending:
 
     def _pause_after(self, error: KDCError, attempt: int) -> float:
         """How long until it is tried again; raises ``error`` if it is not."""
-        if isinstance(error, TooBusy) and (self._cut or self._waiting):
+        if isinstance(error, TooBusy) and self._waiting:
+            return self._wait(error, float(error.retry_after))
+        if isinstance(error, TooBusy) and self._cut:
             return float(error.retry_after)
         if self._settings.wait and (isinstance(error, NotReceiving) or self._waiting):
-            if not self._waiting:
-                self._say(f"{self._receiver} is not receiving yet; waiting")
-            self._waiting = True
-            return backoff(attempt, first=1.0, most=_MOST_WAIT_SECONDS)
+            return self._wait(error, backoff(attempt, first=1.0, most=_MOST_WAIT_SECONDS))
         if self._cut is None:
             raise error
         pause = backoff(attempt, first=0.5, most=_MOST_PAUSE_SECONDS)
@@ -245,6 +255,18 @@ class _Sending:
             raise self._cut
         self._say(f"{error}; trying again in {pause:.1f} s")
         return pause
+
+    def _wait(self, error: KDCError, pause: float) -> float:
+        """Return how long to wait for the receiver; raises ``error`` if that was long enough."""
+        now: float = self._client.reactor.seconds()
+        if not self._waiting:
+            self._say(f"{self._receiver} is not receiving yet; waiting")
+            self._waiting = True
+            if self._settings.wait_seconds is not None:
+                self._wait_until = min(self._wait_until, now + self._settings.wait_seconds)
+        if now >= self._wait_until:
+            raise error
+        return min(pause, self._wait_until - now)
 
     def _tell(self, delivery: Delivery) -> int:
         names = ", ".join(_names(self._surveyed.things))

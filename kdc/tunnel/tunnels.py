@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.listening import Listening
-from kdc.channel.services import Service
+from kdc.channel.services import DEFAULT_SERVICE, Service
 from kdc.client.client import KDCClient
 from kdc.client.membership import enter
 from kdc.client.settings import ClientSettings
@@ -109,9 +109,10 @@ class Tunnels:
                 raise ConfigurationError(
                     f"not an endpoint: {exposed.endpoint!r}: {error}"
                 ) from None
-            factory = expose_factory(target, exposed.name, self._say)
+            name = _named(exposed.name)
+            factory = expose_factory(target, name, self._say)
             services[exposed.name] = Service(factory, self._allowed)
-            self._say(f"exposing {exposed.endpoint} as {exposed.name}")
+            self._say(f"exposing {exposed.endpoint} as {name}")
         return Listening(
             self._client,
             services,
@@ -133,7 +134,11 @@ class Tunnels:
 
 
 def _what(forwarded: Forwarded) -> str:
-    return f"{forwarded.service} of {forwarded.peer}"
+    return f"{_named(forwarded.service)} of {forwarded.peer}"
+
+
+def _named(service: str) -> str:
+    return "the unnamed service" if service == DEFAULT_SERVICE else service
 
 
 def _place(address: Any) -> str:

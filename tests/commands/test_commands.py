@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.settings import ClientSettings
 from kdc.commands import main as main_module
+from kdc.commands.client.forward import ForwardCommand
+from kdc.commands.client.pipe import PipeCommand
+from kdc.commands.client.send import SendCommand
+from kdc.commands.client.tunnel import TunnelCommand
+from kdc.commands.options import rate_of, seconds_of
 from kdc.errors import ConfigurationError, ExitStatus, LocalIOError
 from kdc.transfer.receiving import STDOUT, ReceiveSettings, check_places
 from tests.support.processes import ProgramTestCase
@@ -56,6 +63,7 @@ class MistypedTests(SynchronousTestCase):
             ("kdcclient", "send", "kdcclient send"),
             ("kdcclient", "receive --max-size huge --inbox . -n bob -p 1", "kdcclient receive"),
             ("kdcclient", "completion tcsh", "kdcclient completion"),
+            ("kdcclient", "send bob f --wait=soon -n a -p 1", "kdcclient send"),
             ("kdc", "", "kdc"),
             ("kdc", "admin", "kdc admin"),
             ("kdc", "admin show", "kdc admin show"),
@@ -72,6 +80,62 @@ class MistypedTests(SynchronousTestCase):
             ("send bob f g --as x", "--as is for one thing"),
         ):
             self.assertIn(said, self.said("kdcclient", f"{line} -n alice -p 1"))
+
+
+class WaitTests(SynchronousTestCase):
+    """``--wait``, whose time need not be typed."""
+
+    def wait(self, line: str) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
+        options = SendCommand()
+        options.parseOptions(line.split())
+        return options["wait"], options["receivers"], options["files"]
+
+    def test_with_and_without(self) -> None:
+        """What comes behind it is its time if it looks like one, and else what it was."""
+        for line, wait, receiver, files in (
+            ("bob f", None, "bob", ("f",)),
+            ("bob f --wait", "", "bob", ("f",)),
+            ("--wait bob f", "", "bob", ("f",)),
+            ("-w bob f", "", "bob", ("f",)),
+            ("bob -w 10m f", "10m", "bob", ("f",)),
+            ("bob f --wait 90s", "90s", "bob", ("f",)),
+            ("bob f --wait=2h", "2h", "bob", ("f",)),
+            ("-n alice --wait -p 88 bob f", "", "bob", ("f",)),
+            ("bob --wait -- 10m", "", "bob", ("10m",)),
+            ("bob -- --wait", None, "bob", ("--wait",)),
+            ("--as --wait bob f", None, "bob", ("f",)),
+            ("-n --wait bob -", None, "bob", ("-",)),
+        ):
+            self.assertEqual(self.wait(line), (wait, (receiver,), files), line)
+
+    def test_times(self) -> None:
+        """Seconds, minutes, hours, days; anything else is no time."""
+        times = {"90s": 90, "10m": 600, "2h": 7200, "1d": 86_400, "0s": 0}
+        for text, seconds in times.items():
+            self.assertEqual(seconds_of(text), seconds)
+        for text in ("", "10", "m", "1.5h", "-1s", "10 m", "\u0661s", "1" * 10 + "s"):
+            self.assertIsNone(seconds_of(text), text)
+
+    def test_rates(self) -> None:
+        """A number of bytes a second; none at all would never be done."""
+        self.assertIsNone(rate_of(None))
+        self.assertEqual((rate_of("5M"), rate_of("700")), (5 << 20, 700))
+        for text in ("0", "0K", "fast", "-1", "", "\u0661M"):
+            self.assertRaises(usage.UsageError, rate_of, text)
+
+
+class UnnamedServiceTests(SynchronousTestCase):
+    def test_unnamed(self) -> None:
+        """Nothing is the service without a name, wherever a service is named."""
+        forward, pipe = ForwardCommand(), PipeCommand()
+        forward.parseOptions(["--to", "bob", "", "--listen", "0"])
+        pipe.parseOptions(["bob", ""])
+        self.assertEqual((forward["service"], pipe["service"]), ("", ""))
+        tunnel = TunnelCommand()
+        tunnel.parseOptions(["--expose", "=tcp:127.0.0.1:1", "--forward", "bob/=0"])
+        self.assertEqual(tunnel["expose"][0].name, DEFAULT_SERVICE)
+        self.assertEqual(tunnel["forward"][0].service, DEFAULT_SERVICE)
+        self.assertRaises(usage.UsageError, PipeCommand().parseOptions, ["bob"])
 
 
 class PlacesTests(SynchronousTestCase):

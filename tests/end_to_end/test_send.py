@@ -331,6 +331,8 @@ class TroubleTests(SendTestCase):
         self.register(self.realm, self.bob)
         path = str(self.file("a", b"1"))
         self.assert_brief(self.send_to(self.bob, path), 5, "registered, but not receiving now")
+        waited = self.send_to(self.bob, path, "--wait", "1s")
+        self.assert_ends(waited, 5, "waiting\n", "registered, but not receiving now")
         sender = self.send_to(self.bob, path, "--wait")
         sender.expect(f"{self.bob} is not receiving yet; waiting")
         self.receive("--inbox", "inbox")

@@ -29,6 +29,18 @@ class TunnelProgramTests(TunnelTestCase):
         )
         self.assertNotIn("Traceback", exposing.said)
 
+    def test_unnamed(self) -> None:
+        """The service without a name, as programs offer it, is forwarded, too."""
+        kdc = self.shared_kdc()
+        alice, bob = self.name("alice"), self.name("bob")
+        self.exposer(kdc, bob, f"=tcp:127.0.0.1:{digest_server(self)}")
+        program = self.client(
+            *("forward", "-n", alice, *kdc.options, *self.key(alice)),
+            *("--to", bob, "", "--listen", "0"),
+        )
+        found = program.expect(rf"the unnamed service of {bob} is at \S+ port (\d+)\n")
+        self.assert_passes(("127.0.0.1", int(found[1])))
+
     def test_several_services(self) -> None:
         """One receiver offers several services, each reached under its own name."""
         kdc = self.shared_kdc()

@@ -27,6 +27,7 @@ from kdc.errors import (
     RemoteProtocolError,
 )
 from kdc.net import batching as batching_module
+from kdc.net.pace import Pace
 from kdc.protocol.records import AckStatus
 from kdc.transfer import receiver as receiver_module
 from kdc.transfer import sender as sender_module
@@ -87,6 +88,7 @@ class TransferTestCase(ChannelTestCase):
     """Alice sends to bob."""
 
     work = staticmethod(at_once)
+    pace: Pace | None = None
 
     def setUp(self) -> None:
         super().setUp()
@@ -134,6 +136,7 @@ class TransferTestCase(ChannelTestCase):
             run=self.work,
             timers=self.network,
             progress=self.progress.append,
+            pace=self.pace,
         )
         channel = self.sender(protocol, SERVICE)
         wire = self.dial(channel)

@@ -6,7 +6,7 @@ from twisted.python import usage
 
 from kdc.client.settings import client_settings
 from kdc.commands.client.options import ClientOptions
-from kdc.commands.client.tunnel import run_tunnels
+from kdc.commands.client.tunnel import run_tunnels, service_of
 from kdc.commands.options import local_endpoint, name_of
 from kdc.tunnel.tunnels import Forwarded, TunnelSettings
 
@@ -27,13 +27,13 @@ class ForwardCommand(ClientOptions):
         ],
     ]
 
-    def parseArgs(self, service: str = "") -> None:
+    def parseArgs(self, service: str | None = None) -> None:
         self["service"] = service
 
     def run(self) -> int:
-        if not (self["service"] and self["to"] and self["listen"]):
+        if self["service"] is None or not (self["to"] and self["listen"]):
             raise usage.UsageError("say which: forward --to PEER SERVICE --listen ENDPOINT")
         forwarded = Forwarded(
-            name_of(self["to"]), name_of(self["service"]), local_endpoint(self["listen"])
+            name_of(self["to"]), service_of(self["service"]), local_endpoint(self["listen"])
         )
         return run_tunnels(TunnelSettings(client_settings(self), forwarded=(forwarded,)))

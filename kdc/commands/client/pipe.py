@@ -7,6 +7,7 @@ from twisted.python import usage
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
 from kdc.commands.client.options import ClientOptions, run_client
+from kdc.commands.client.tunnel import service_of
 from kdc.commands.options import name_of
 from kdc.tunnel.tunnels import pipe
 
@@ -19,10 +20,10 @@ class PipeCommand(ClientOptions):
     synopsis = "kdcclient pipe -n NAME -a HOST -p PORT PEER SERVICE"
     longdesc = "Connect a peer's service to standard input and output, as ssh's ProxyCommand."
 
-    def parseArgs(self, peer: str = "", service: str = "") -> None:
-        if not peer or not service:
+    def parseArgs(self, peer: str = "", service: str | None = None) -> None:
+        if not peer or service is None:
             raise usage.UsageError("say which: pipe PEER SERVICE")
-        self["peer"], self["service"] = name_of(peer), name_of(service)
+        self["peer"], self["service"] = name_of(peer), service_of(service)
 
     def run(self) -> int:
         from twisted.internet import reactor

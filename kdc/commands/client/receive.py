@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,13 +12,13 @@ from twisted.python import usage
 from kdc.client.settings import absolute, client_settings
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
 from kdc.commands.hints import complain
-from kdc.commands.options import name_of
+from kdc.commands.options import LIMIT_OPTION, bytes_of, name_of, rate_of
 from kdc.terminal import has_terminal
 
 if TYPE_CHECKING:
     from kdc.transfer.receiving import ReceiveSettings
 
-__all__ = ["ReceiveCommand", "ReceiverOptions", "bytes_of", "receive_settings", "run_receiver"]
+__all__ = ["ReceiveCommand", "ReceiverOptions", "receive_settings", "run_receiver"]
 
 
 class ReceiverOptions(ClientOptions):
@@ -33,6 +32,7 @@ class ReceiverOptions(ClientOptions):
         ["max-size", None, None, "take no more at a time, such as 500M or 20G"],
         ["hook", None, None, "a command to run for each thing that was received, without a shell"],
         ["save-encrypted", "s", None, "keep the last message's records as they came, sealed"],
+        LIMIT_OPTION,
         *LISTEN_OPTIONS,
     ]
     optFlags = [
@@ -88,18 +88,8 @@ def receive_settings(options: Any) -> ReceiveSettings:
         max_bytes=None if options["max-size"] is None else bytes_of(options["max-size"]),
         force=bool(options["force"]),
         hook=_hook(options["hook"]),
+        bytes_per_second=rate_of(options["limit"]),
     )
-
-
-_AMOUNT = re.compile(r"(\d{1,15})([KMGT]?)(?:i?B)?", re.IGNORECASE)
-
-
-def bytes_of(text: str) -> int:
-    """A number of bytes, as people type it; raises `usage.UsageError`."""
-    found = _AMOUNT.fullmatch(text)
-    if found is None:
-        raise usage.UsageError(f"not a size such as 500M or 20G: {text[:40]!r}")
-    return int(found[1]) << 10 * " KMGT".index(found[2].upper() or " ")
 
 
 def _hook(text: str | None) -> tuple[str, ...]:

@@ -5,7 +5,9 @@ What does it is loaded when it is run: help and refusals need none of it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import collections
+import sys
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
@@ -13,7 +15,7 @@ from twisted.python import usage
 from kdc.client.settings import absolute, client_settings
 from kdc.commands.client.options import ClientOptions, run_client
 from kdc.commands.hints import complain
-from kdc.commands.options import name_of
+from kdc.commands.options import LIMIT_OPTION, name_of, rate_of, seconds_of
 from kdc.transfer.names import safe_name
 from kdc.transfer.survey import STDIN, Thing, things_of
 
@@ -45,8 +47,39 @@ class SendCommand(ClientOptions):
     optParameters = [
         ["text", None, None, "send this text"],
         ["as", None, None, "the name that the receiver sees, of standard input or a text"],
+        [
+            "wait",
+            "w",
+            None,
+            "wait until the receiver receives; with a time such as 90s, 10m or 2h, no longer",
+        ],
+        LIMIT_OPTION,
     ]
-    optFlags = [["wait", "w", "wait until the receiver receives"]]
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        given = list(sys.argv[1:] if options is None else options)
+        super().parseOptions(list(self._with_wait(given)))
+
+    def _with_wait(self, words: Sequence[str]) -> Iterator[str]:
+        """The same words, but each ``--wait`` with a value: its time need not be typed."""
+        rest = collections.deque(words)
+        while rest:
+            word = rest.popleft()
+            if word in ("--wait", "-w"):
+                timed = bool(rest) and seconds_of(rest[0]) is not None
+                yield "--wait=" + (rest.popleft() if timed else "")
+                continue
+            yield word
+            if word == "--":
+                yield from rest
+                return
+            if rest and self._takes_next(word):
+                yield rest.popleft()
+
+    def _takes_next(self, word: str) -> bool:
+        if word.startswith("--"):
+            return any(o.startswith(word[2:]) and o.endswith("=") for o in self.longOpt)
+        return word[:1] == "-" and f"{word[-1]}:" in self.shortOpt and word != "-"
 
     def parseArgs(self, receivers: str = "", *files: str) -> None:
         if files and self["text"] is not None:
@@ -60,9 +93,21 @@ class SendCommand(ClientOptions):
         from kdc.transfer.sending import SendSettings
 
         client = client_settings(self)
+        wait = self["wait"]
+        wait_seconds = seconds_of(wait) if wait else None
+        if wait and wait_seconds is None:
+            raise usage.UsageError(f"--wait takes a time such as 90s, 10m or 2h, not {wait[:40]!r}")
         things = tuple(things_to_send(self["files"], self["text"], self["as"]))
         return run_sender(
-            SendSettings(client, self["receivers"], things, wait=bool(self["wait"]), retry=True)
+            SendSettings(
+                client,
+                self["receivers"],
+                things,
+                wait=wait is not None,
+                wait_seconds=wait_seconds,
+                bytes_per_second=rate_of(self["limit"]),
+                retry=True,
+            )
         )
 
 

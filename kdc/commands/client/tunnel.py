@@ -6,13 +6,21 @@ from typing import Any
 
 from twisted.python import usage
 
+from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
 from kdc.commands.options import local_endpoint, name_of
 from kdc.tunnel.tunnels import Exposed, Forwarded, Tunnels, TunnelSettings
 
-__all__ = ["TunnelCommand", "TunnelOptions", "exposed_of", "run_tunnels", "tunnel_settings"]
+__all__ = [
+    "TunnelCommand",
+    "TunnelOptions",
+    "exposed_of",
+    "run_tunnels",
+    "service_of",
+    "tunnel_settings",
+]
 
 
 class TunnelOptions(ClientOptions):
@@ -41,7 +49,7 @@ class TunnelOptions(ClientOptions):
             raise usage.UsageError(f"--forward is PEER/SERVICE=ENDPOINT, not {value[:80]!r}")
         self["forward"] = (
             *self.get("forward", ()),
-            Forwarded(name_of(peer), name_of(service), local_endpoint(near)),
+            Forwarded(name_of(peer), service_of(service), local_endpoint(near)),
         )
 
     def opt_allow(self, value: str) -> None:
@@ -61,7 +69,12 @@ def exposed_of(text: str) -> Exposed:
     name, _, endpoint = text.partition("=")
     if not endpoint:
         raise usage.UsageError(f"what to expose is SERVICE=ENDPOINT, not {text[:80]!r}")
-    return Exposed(name_of(name), endpoint)
+    return Exposed(service_of(name), endpoint)
+
+
+def service_of(typed: str) -> str:
+    """The service a person meant, who may mean the one without a name by nothing."""
+    return name_of(typed) if typed else DEFAULT_SERVICE
 
 
 def tunnel_settings(options: Any) -> TunnelSettings:

@@ -148,6 +148,16 @@ class DurabilityTests(DurabilityCase):
         self.assertIn(("fsync", os.path.dirname(self.path)), names[base:journal])
         self.check_durable("keys/master", "store/pwd.txt", "store/pwd.txt.journal", "keys/master")
 
+    def test_what_is_made(self) -> None:
+        """A new file was not there before, nor a link that leads to another."""
+        path = os.path.join(self.top, "new")
+        os.symlink(self.path, path)
+        self.assertRaises(FileExistsError, Files().create, path)
+        self.assertFalse(os.path.exists(self.path))
+        os.unlink(path)
+        os.close(Files().create(path))
+        self.assertRaises(FileExistsError, Files().create, path)
+
     def test_what_is_read(self) -> None:
         """A device is no file, though it can be opened and read."""
         fd = os.open(os.devnull, os.O_RDONLY)

@@ -132,7 +132,7 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "10",
-            "requests that are refused buy no time",
+            "a change that failed ends nothing",
             "        if self._newcomer and not self._closing:\n            # Registered",
             "        if not self._closing:\n            # Registered",
         ),

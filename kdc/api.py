@@ -126,12 +126,14 @@ class Client:
         kdc_fingerprint: str | None = None,
         kdc_ca: str | Path | None = None,
         known_kdcs: str | Path | None = None,
+        reach: str | None = None,
         config: str | Path | None = None,
     ) -> Client:
         """Connect to the KDC and authenticate; register if the name is new there.
 
         What is None comes from the configuration file ``config``, by default the
-        user's own, as for the commands.  Capitals in ``name`` become small letters.
+        user's own, as for the commands.  ``reach``: ``auto``, ``direct`` or ``relay``,
+        by which ways peers are reached, and we by them.  Capitals in ``name`` become small letters.
         """
         settings = client_settings(
             {
@@ -144,6 +146,7 @@ class Client:
                 "kdc-fingerprint": kdc_fingerprint,
                 "kdc-ca": None if kdc_ca is None else str(kdc_ca),
                 "known-kdcs": known_kdcs,
+                "reach": reach,
                 "config": config,
             }
         )

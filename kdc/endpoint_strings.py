@@ -46,6 +46,7 @@ _COMMON = frozenset(
         "name",
         "passphraseFile",
         "port",
+        "reach",
         "realm",
     }
 )

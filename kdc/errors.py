@@ -84,6 +84,7 @@ class ErrorKind(enum.Enum):
     FINGERPRINT_OF_KDC_UNKNOWN = enum.auto()
     INVITATION_NEEDED = enum.auto()
     NAME_OF_DIRECTORY_TAKEN = enum.auto()  # name
+    NAME_OF_RELAY_TAKEN = enum.auto()  # name
     NEVER_MET = enum.auto()  # known_kdcs, line
     NO_SUCH_LIMIT = enum.auto()
     NO_SUCH_PRINCIPAL = enum.auto()

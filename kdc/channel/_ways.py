@@ -16,11 +16,12 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
 from kdc.channel._channel import ClosedEarly
-from kdc.channel.reach import Place, Reach, place_of_relay
+from kdc.channel.reach import Place, place_of_relay
 from kdc.client.client import KDCClient
 from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.retry import reason_of
 from kdc.net.waiting import Deadline, Waiters
+from kdc.protocol.relay import Reach
 
 __all__ = ["DIRECT_SECONDS", "Ways"]
 

@@ -18,12 +18,11 @@ from zope.interface import implementer
 from kdc.channel._channel import ClosedEarly
 from kdc.channel._sender import SenderChannel
 from kdc.channel._ways import Ways
-from kdc.channel.reach import Reach
 from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.client import KDCClient
 from kdc.net.retry import backoff
 from kdc.protocol.kdc_exchange import Grant
-from kdc.protocol.relay import RELAY
+from kdc.protocol.relay import RELAY, Reach
 
 __all__ = ["ChannelClientEndpoint"]
 
@@ -46,7 +45,7 @@ class ChannelClientEndpoint:
     peer: str
     service: str = DEFAULT_SERVICE
     address: str = ""
-    reach: Reach = Reach.AUTO
+    reach: Reach | None = None  # as the client
     relay: str = RELAY
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
@@ -55,7 +54,7 @@ class ChannelClientEndpoint:
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         reactor = self.client.reactor
         deadline = reactor.seconds() + _TRIES_SECONDS
-        ways = Ways(self.client, self.peer, self.reach, self.relay)
+        ways = Ways(self.client, self.peer, self.reach or self.client.reach, self.relay)
         attempt = 0
         while True:
             grant = await self.client.grant(self.peer)

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IProtocolFactory
 
-from kdc.channel.reach import Direct, Reach, Way
+from kdc.channel.reach import Direct, Way
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.reception import Reception
 from kdc.channel.relayed import Relayed
@@ -20,7 +20,7 @@ from kdc.net import clock
 from kdc.net.sockets import listen_at
 from kdc.net.waiting import Waiters
 from kdc.protocol.handshake import Epochs
-from kdc.protocol.relay import RELAY
+from kdc.protocol.relay import RELAY, Reach
 
 __all__ = ["Listening"]
 
@@ -33,7 +33,8 @@ class Listening:
     the address that senders are told, empty for the one the KDC sees.
     ``status`` is given one line for people whenever something changes;
     `reachable` returns when senders can reach us for the first time.
-    ``reach`` says whether the realm's relay is used, whose name is ``relay``.
+    ``reach``, the client's if None, says whether the realm's relay is used, whose
+    name is ``relay``.
     ``front`` makes what the port is given of what takes channels there.
     """
 
@@ -45,7 +46,7 @@ class Listening:
         *,
         advertise: str = "",
         status: Callable[[str], None] = lambda line: None,
-        reach: Reach = Reach.AUTO,
+        reach: Reach | None = None,
         relay: str = RELAY,
         front: Callable[[ChannelListener], IProtocolFactory] = lambda listener: listener,
     ) -> None:
@@ -56,7 +57,7 @@ class Listening:
         self._listen = listen
         self._advertise = advertise
         self._status = status
-        self._reach = reach
+        self._reach = reach or client.reach
         self._relay = relay
         self._listener = ChannelListener(
             client.keys.realm,

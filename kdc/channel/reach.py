@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import ipaddress
 from collections.abc import Callable
 from typing import Protocol
@@ -10,17 +9,9 @@ from typing import Protocol
 from kdc.client.client import KDCClient
 from kdc.protocol.relay import RELAY
 
-__all__ = ["Direct", "Place", "Reach", "Way", "is_loopback", "place_of_relay"]
+__all__ = ["Direct", "Place", "Way", "is_loopback", "place_of_relay"]
 
 Place = tuple[str, int]
-
-
-class Reach(enum.Enum):
-    """Which ways are tried: both, where there are both, or one of them only."""
-
-    AUTO = "auto"
-    DIRECT = "direct"
-    RELAY = "relay"
 
 
 class Way(Protocol):

@@ -23,7 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdc.channel.endpoint import ChannelClientEndpoint
-from kdc.channel.reach import Place, Reach, is_loopback, place_of_relay
+from kdc.channel.reach import Place, is_loopback, place_of_relay
 from kdc.channel.receiver import ChannelListener
 from kdc.client.client import KDCClient
 from kdc.errors import (
@@ -48,6 +48,7 @@ from kdc.protocol.relay import (
     Claimed,
     Dialled,
     Message,
+    Reach,
     Release,
     Verdict,
     Verify,

@@ -28,6 +28,7 @@ from kdc.errors import (
 from kdc.net.retry import backoff, reason_of
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.kdc_exchange import Grant
+from kdc.protocol.relay import Reach
 
 __all__ = ["KDCClient"]
 
@@ -39,7 +40,8 @@ T = TypeVar("T")
 class KDCClient:
     """One principal's dealings with its KDC: a connection when it is needed, kept while it lasts.
 
-    ``where`` is how people call the KDC.  Everything raises `KDCError`.
+    ``where`` is how people call the KDC, ``reach`` by which ways peers are reached,
+    and we by them.  Everything raises `KDCError`.
     """
 
     reactor: Any
@@ -48,6 +50,7 @@ class KDCClient:
     keys: LongTermKeys
     where: str
     random: Callable[[int], bytes] = os.urandom
+    reach: Reach = Reach.AUTO
     _link: KDCLink | None = attrs.field(default=None, init=False)
     _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 

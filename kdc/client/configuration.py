@@ -29,7 +29,7 @@ from kdc.hostile_text import shown
 __all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "path_of", "save"]
 
 PATHS = ("passphrase-file", "key-file", "kdc-ca", "known-kdcs")
-KEYS = ("name", "address", "port", "realm", "kdc-fingerprint", *PATHS)
+KEYS = ("name", "address", "port", "realm", "reach", "kdc-fingerprint", *PATHS)
 _MAX_BYTES = 65_536
 
 

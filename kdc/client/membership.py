@@ -62,6 +62,7 @@ def client_for(
         tls=ClientTLS(identity, settings.host),
         keys=settings.secret.keys(settings.realm, settings.name, prompt),
         where=settings.where,
+        reach=settings.reach,
     )
 
 

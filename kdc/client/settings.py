@@ -15,6 +15,7 @@ from kdc.errors import ConfigurationError, ErrorKind
 from kdc.hostile_text import shown
 from kdc.net.tls import parse_fingerprint
 from kdc.protocol.names import check_realm, fold_name
+from kdc.protocol.relay import Reach
 
 __all__ = ["ClientSettings", "absolute", "client_settings", "whole_number"]
 
@@ -34,6 +35,7 @@ class ClientSettings:
     ca: str | None = None  # a path, or "system"
     known_kdcs: Path = attrs.field(factory=known_kdcs.default_path)
     accept_new: bool = False
+    reach: Reach = Reach.AUTO
 
     @property
     def where(self) -> str:
@@ -48,7 +50,7 @@ _SECRETS = ("passphrase-file", "passphrase-fd", "key-file")
 
 _IDENTITIES = ("kdc-fingerprint", "kdc-ca")
 
-_DEFAULTS = {"address": "127.0.0.1", "realm": "LOCAL"}
+_DEFAULTS = {"address": "127.0.0.1", "realm": "LOCAL", "reach": Reach.AUTO.value}
 
 
 def client_settings(options: Mapping[str, Any]) -> ClientSettings:
@@ -131,6 +133,7 @@ def _settings(values: dict[str, Any]) -> ClientSettings:
             ca=ca if ca in (None, SYSTEM_CA) else str(absolute(ca)),
             known_kdcs=absolute(values.get("known-kdcs")) or known_kdcs.default_path(),
             accept_new=bool(values.get("accept-new")),
+            reach=_reach(values["reach"]),
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
@@ -145,6 +148,14 @@ def _host(typed: str) -> str:
     if typed[:1] in ("", "-") or any(map(str.isspace, typed)):
         raise ValueError(f"not a host: {shown(typed)}")
     return typed
+
+
+def _reach(typed: str) -> Reach:
+    try:
+        return Reach(typed)
+    except ValueError:
+        ways = ", ".join(way.value for way in Reach)
+        raise ValueError(f"reach is one of {ways}, not {shown(typed)}") from None
 
 
 def absolute(path: str | Path | None) -> Path | None:

@@ -20,6 +20,7 @@ HINTS = {
     ErrorKind.NAME_OF_DIRECTORY_TAKEN: (
         "see kdc admin show {name}; free the name, or give --directory-name"
     ),
+    ErrorKind.NAME_OF_RELAY_TAKEN: "see kdc admin show {name}; free the name",
     ErrorKind.NEVER_MET: (
         "compare the fingerprint with what the KDC prints when it starts; if it is the same,"
         " give --kdc-fingerprint, or add this line to {known_kdcs}:\n  {line}"

@@ -30,6 +30,8 @@ def kdc_main() -> None:
         raise SystemExit(_guarded("kdc completion", _completion, argv[1:]))
     if argv[:1] == ["quick"]:
         raise SystemExit(_guarded("kdc quick", _quick, argv[1:]))
+    if argv[:1] == ["relay"]:
+        raise SystemExit(_guarded("kdc relay", _relay, argv[1:]))
     raise SystemExit(_guarded("kdc", _kdc, argv))
 
 
@@ -105,6 +107,12 @@ def _completion(argv: list[str]) -> int:
     return options.run()
 
 
+def _relay(argv: list[str]) -> int:
+    from kdc.commands.relay import Options
+
+    return _obey(Options(), argv)
+
+
 def kdc_table() -> CommandTable:
     """All that can be typed behind ``kdc``, whose words `kdc_main` takes out itself."""
     import attrs
@@ -113,13 +121,15 @@ def kdc_table() -> CommandTable:
     from kdc.commands.completion import CompletionOptions
     from kdc.commands.option_table import table_of
     from kdc.commands.quick import QuickOptions
+    from kdc.commands.relay import Options as Relay
     from kdc.commands.tap import Options
 
     admin = ("admin", "look after the principal database", table_of(AdminOptions))
+    relay = ("relay", "carry for those who cannot be reached", table_of(Relay))
     shells = "completion for bash, zsh or fish"
     completion = ("completion", shells, table_of(lambda: CompletionOptions("kdc", kdc_table)))
     quick = ("quick", "a KDC of one's own on this machine", table_of(QuickOptions))
-    return attrs.evolve(table_of(Options), commands=(admin, completion, quick))
+    return attrs.evolve(table_of(Options), commands=(admin, relay, completion, quick))
 
 
 def _kdc(argv: list[str]) -> int:

@@ -21,6 +21,7 @@ from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import say
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
+from kdc.relay.limits import RelayLimits
 from kdc.server.policy import LIMITS, Policy, read_policy
 from kdc.server.service import KDCService, KDCSettings
 
@@ -36,6 +37,7 @@ class Options(Command):
 
     synopsis = (
         "kdc -p PORT [-f pwd.txt] [-o out.txt] [options]\n       kdc admin --help\n"
+        "       kdc relay --help\n"
         "       kdc quick --help\n       kdc completion bash|zsh|fish"
     )
     longdesc = (
@@ -97,6 +99,15 @@ class Options(Command):
             (
                 "port on 127.0.0.1, or a Twisted endpoint such as tcp:12346, where clients may ask"
                 " who is registered and receives (kdcclient who); without it nobody can"
+            ),
+        ],
+        [
+            "relay",
+            None,
+            None,
+            (
+                "port on 127.0.0.1, or a Twisted endpoint such as tcp:60600, where receivers that"
+                " cannot be reached are reached through us; without it there is no relay here"
             ),
         ],
         ["directory-name", None, DIRECTORY, "the name of the principal that answers there"],
@@ -172,6 +183,8 @@ def settings_of(options: Options) -> KDCSettings:
         hosts=tuple(options["host"]),
         directory=server_endpoints(options["directory"]) if options["directory"] else None,
         directory_name=_name(options["directory-name"]),
+        relay=server_endpoints(options["relay"]) if options["relay"] else None,
+        relay_limits=RelayLimits(**policy.relay_limits),
     )
 
 

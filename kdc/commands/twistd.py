@@ -7,16 +7,19 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.python import usage
 
 from kdc.commands.hints import complain
 from kdc.errors import ExitStatus, KDCError
+from kdc.net.background import background
 from kdc.terminal import say as say
 
-__all__ = ["ends_twistd", "leave_twistd"]
+__all__ = ["Work", "WorkService", "ends_twistd", "leave_twistd"]
 
 
 def leave_twistd(reactor: Any, status: int) -> None:
@@ -67,3 +70,38 @@ def _withdraw(twistd: Any, why: str) -> None:
     if pipe is not None:
         os.write(pipe, f"1 {why}".encode("ascii", "backslashreplace")[:100])
         os.close(pipe)
+
+
+class Work(Protocol):
+    """What runs until it is closed, or cannot go on."""
+
+    async def run(self) -> int: ...
+
+    async def close(self) -> None: ...
+
+
+class WorkService(Service):
+    """``work`` as a service of twistd; it ends the process when it cannot go on."""
+
+    def __init__(self, program: str, work: Work, reactor: Any) -> None:
+        self._program = program
+        self._work = work
+        self._reactor = reactor
+
+    def startService(self) -> None:
+        super().startService()  # type: ignore[no-untyped-call]
+        background(self._run(), self._program)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._work.close())
+
+    async def _run(self) -> None:
+        try:
+            status = await self._work.run()
+        except KDCError as error:
+            status = complain(self._program, error)
+        except SystemExit as leaving:  # interrupted at a question
+            status = int(leaving.code or 0)
+        if self.running:
+            leave_twistd(self._reactor, status)

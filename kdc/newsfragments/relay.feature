@@ -1,1 +1,1 @@
-A receiver that nobody can connect to is reached through the realm's relay, which sees no more than the network does (docs/protocol.md section 6.6).
+Whom nobody can connect to is reached through the realm's relay, which learns no more than the network does: `kdc --relay tcp:60600`, or `kdc relay` and `twistd kdc-relay` as a process of its own; clients find it by themselves, and `--reach direct|relay` says otherwise.

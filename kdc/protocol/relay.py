@@ -11,6 +11,7 @@ that is what the relay goes by.  Pure: no I/O.
 
 from __future__ import annotations
 
+import enum
 from typing import ClassVar, TypeAlias
 
 import attrs
@@ -31,6 +32,7 @@ __all__ = [
     "First",
     "Message",
     "Presented",
+    "Reach",
     "Release",
     "Token",
     "Verdict",
@@ -51,6 +53,14 @@ MAX_MESSAGE = 128
 FIRST_BYTES = 64
 
 _EPOCH = fixed(16)
+
+
+class Reach(enum.Enum):
+    """Which ways to somebody are tried: both, where there are both, or one of them only."""
+
+    AUTO = "auto"
+    DIRECT = "direct"
+    RELAY = "relay"
 
 
 class Verdict:

@@ -29,6 +29,7 @@ from kdc.protocol.relay import (
     encode,
 )
 from kdc.relay._registry import Registry
+from kdc.relay.limits import RelayLimits
 
 __all__ = ["LinkEnd", "Links"]
 
@@ -54,10 +55,13 @@ class Links(Factory["LinkEnd"]):
         self.registry = registry
         self.dial = dial
         self.timers = timers
-        self.dials = TokenBuckets(registry.limits.dials)
         self.now = now
         self.tell = tell
+        self.limit(registry.limits)
         self.open: set[LinkEnd] = set()
+
+    def limit(self, limits: RelayLimits) -> None:
+        self.dials = TokenBuckets(limits.dials)
 
     def buildProtocol(self, addr: Any) -> LinkEnd | None:
         link = LinkEnd(self, addr)

@@ -25,6 +25,7 @@ from kdc.protocol.names import plain_address
 from kdc.protocol.relay import FIRST_BYTES, Call, Presented, Token, first_of
 from kdc.relay._links import LinkEnd
 from kdc.relay._registry import Registry
+from kdc.relay.limits import RelayLimits
 
 __all__ = ["CARRIED_AT_ONCE", "Port"]
 
@@ -54,10 +55,14 @@ class Port(Factory["_Arrival"]):
         self.newcomers: Newcomers[_Arrival] = Newcomers(
             ConnectionLimiter(limits.unproven, limits.unproven_per_address)
         )
-        self.carried = TokenBuckets(limits.carried) if limits.bytes_per_second else None
+        self.limit(limits)
         self.arriving: set[_Arrival] = set()
         self.open: set[Joined] = set()
         self.bytes = 0
+
+    def limit(self, limits: RelayLimits) -> None:
+        self.newcomers.limiter.allow(limits.unproven, limits.unproven_per_address)
+        self.carried = TokenBuckets(limits.carried) if limits.bytes_per_second else None
 
     def buildProtocol(self, addr: Any) -> _Arrival:
         arrival = _Arrival(self, addr)
@@ -174,15 +179,14 @@ class Joined(SpliceEnd):
         self._early = early
         self._deadline = Deadline(port.timers)
         self._resting = Deadline(port.timers)
-        self._gate: _Gate | None = None
+        self._gate: _Gate
         self._seen = 0
 
     def connectionMade(self) -> None:
         self._port.open.add(self)
         super().connectionMade()
         read_at_once(self._transport, CARRIED_AT_ONCE)
-        if self._port.carried is not None:
-            self._gate = _Gate(self._transport)
+        self._gate = _Gate(self._transport)
 
     def wait(self, seconds: float) -> None:
         """Give the receiver so long to come."""
@@ -199,7 +203,7 @@ class Joined(SpliceEnd):
         super().dataReceived(data)
         port = self._port
         port.bytes += len(data)
-        if port.carried is not None and self._gate is not None:
+        if port.carried is not None:
             rest = port.carried.charge(self.principal, len(data), port.now())
             if rest:
                 self._gate.rest()
@@ -207,7 +211,7 @@ class Joined(SpliceEnd):
 
     @property
     def _producer(self) -> Any:
-        return self._gate or self._transport
+        return self._gate
 
     def _look(self) -> None:
         """Where nothing moved since the last look, nobody is there any more."""

@@ -6,7 +6,7 @@ import attrs
 
 from kdc.limits import Rate
 
-__all__ = ["RelayLimits"]
+__all__ = ["LIMITS", "RelayLimits", "RelaySettings", "lowest"]
 
 
 @attrs.frozen
@@ -41,3 +41,21 @@ class RelayLimits:
     def carried(self) -> Rate:
         # More than is read at a time: what is taken beyond it would not be held against anybody.
         return Rate(self.bytes_per_second, 1, max(self.bytes_per_second, 1 << 20))
+
+
+# As they are called where they are configured.
+LIMITS = {field.name.replace("_", "-"): field for field in attrs.fields(RelayLimits)}
+
+
+def lowest(name: str) -> int:
+    """The least that one can be: 0 switches off what is off by default, and nothing else."""
+    return 0 if LIMITS[name].default == 0 else 1
+
+
+@attrs.frozen
+class RelaySettings:
+    """``listen``: a Twisted endpoint string; ``advertise``: the address that others are told."""
+
+    listen: str
+    advertise: str = ""
+    limits: RelayLimits = attrs.field(factory=RelayLimits)

@@ -20,32 +20,22 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
 
 from kdc.channel.listening import Listening
-from kdc.channel.reach import Reach
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.services import Service
 from kdc.client.client import KDCClient
 from kdc.limits import Rate, TokenBuckets
 from kdc.net import clock
-from kdc.protocol.relay import SERVICE, dial_back
+from kdc.protocol.relay import SERVICE, Reach, dial_back
 from kdc.relay._links import LinkEnd, Links
 from kdc.relay._port import Joined, Port
 from kdc.relay._registry import Owns, Registry
-from kdc.relay.limits import RelayLimits
+from kdc.relay.limits import RelayLimits, RelaySettings
 
-__all__ = ["Figures", "Relay", "RelaySettings"]
+__all__ = ["Figures", "Relay"]
 
 DIAL_SECONDS = 3.0
 # What is told in the log of those who come and go: enough to see what goes on.
 _TOLD = Rate(10, 1, 200)
-
-
-@attrs.frozen
-class RelaySettings:
-    """``listen``: a Twisted endpoint string; ``advertise``: the address that others are told."""
-
-    listen: str
-    advertise: str = ""
-    limits: RelayLimits = attrs.field(factory=RelayLimits)
 
 
 @attrs.frozen
@@ -98,6 +88,12 @@ class Relay:
     def figures(self) -> Figures:
         registry = self._registry
         return Figures(registry.links, registry.joined, registry.waiting, self._port.bytes)
+
+    def limit(self, limits: RelayLimits) -> None:
+        """Use other limits from now on; who is there already stays."""
+        self._registry.limits = limits
+        self._links.limit(limits)
+        self._port.limit(limits)
 
     async def bind(self) -> None:
         """Take the port; raises `LocalIOError` or `ConfigurationError`."""

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import attrs
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -26,19 +23,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.channel.listening import Listening
-from kdc.channel.reach import Reach
 from kdc.channel.services import Service
 from kdc.channel.transport import ChannelTransport
-from kdc.client.client import KDCClient
-from kdc.client.identity import ClientTLS, Pin
-from kdc.client.secret import SecretSource, write_key_file
-from kdc.errors import ConfigurationError, ErrorKind, KDCError
-from kdc.issuing.decisions import Audit
+from kdc.errors import ErrorKind, KDCError
 from kdc.issuing.realm import Realm
 from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.waiting import Deadline
-from kdc.protocol.crypto import LongTermKeys, same
 from kdc.protocol.directory import (
     DIRECTORY,
     MAX_PRESENCES,
@@ -48,7 +39,9 @@ from kdc.protocol.directory import (
     lines_of,
     wait_line,
 )
-from kdc.store import Create, Outcome, Record, Status, Store
+from kdc.protocol.relay import Reach
+from kdc.server._residents import Resident, at_once
+from kdc.store import Status, Store
 
 __all__ = ["Directory", "DirectorySettings"]
 
@@ -74,19 +67,6 @@ class DirectorySettings:
     names_at_once: int = 500
     max_open: int = 256
     max_named: int = MAX_PRESENCES
-
-
-@attrs.frozen
-class _OurOwn:
-    """The KDC's identity, for the KDC itself: whatever it shows at the moment."""
-
-    fingerprint: Callable[[], str]
-
-    def prepare(self, context: SSL.Context) -> None:
-        Pin("").prepare(context)
-
-    def check(self, connection: SSL.Connection) -> None:
-        Pin(self.fingerprint(), "the KDC that it is part of").check(connection)
 
 
 class Directory:
@@ -121,15 +101,20 @@ class Directory:
 
         Blocking.  Raises `KDCError`.
         """
-        keys = self._keys()
-        self._register(keys, unix_seconds)
-        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-        self._client = KDCClient(
-            reactor=self._reactor,
-            endpoint=kind(self._reactor, host, port),
-            tls=ClientTLS(_OurOwn(self._fingerprint), host),
-            keys=keys,
-            where=f"{host} port {port}",
+        resident = Resident(
+            self.settings.name,
+            self.settings.key_file,
+            "directory",
+            "free the name, or give the directory another one",
+            ErrorKind.NAME_OF_DIRECTORY_TAKEN,
+        )
+        self._client = resident.client(
+            self._reactor,
+            self.realm,
+            self.store,
+            self._fingerprint,
+            (host, port),
+            unix_seconds,
         )
         self._listening = Listening(
             self._client,
@@ -139,12 +124,7 @@ class Directory:
             status=self._status,
             reach=Reach.DIRECT,
         )
-        # Whatever a port needs, it is bound, or not, before this returns.
-        binding = Deferred.fromCoroutine(self._listening.bind())
-        failed: list[Failure] = []
-        _ = binding.addErrback(failed.append)
-        if failed:
-            failed[0].raiseException()
+        at_once(self._listening.bind())
 
     def start(self) -> None:
         """Be reachable from now on."""
@@ -189,38 +169,6 @@ class Directory:
 
     def _status(self, line: str) -> None:
         self._say(f"kdc: {self.settings.name}: {line}")
-
-    def _keys(self) -> LongTermKeys:
-        path = self.settings.key_file
-        if not os.path.lexists(path):
-            write_key_file(path)
-        return SecretSource(key_file=path).keys(self.realm.name, self.settings.name)
-
-    def _register(self, keys: LongTermKeys, unix_seconds: int) -> None:
-        """Straight into the store: what invitations are for is settled by whose process it is."""
-        name = self.settings.name
-        record = self.store.get(name)
-        if record is None:
-            new = Record(
-                name,
-                Status.ACTIVE,
-                verify_key=keys.verify_key,
-                reply_key=keys.reply_key,
-                changed_time=unix_seconds,
-            )
-            (result,) = self.store.apply([Create(new, os.urandom(16))])
-            if result.outcome is Outcome.DONE:
-                self.realm.audit(Audit("registered", name, "local"))
-            record = result.record
-        own = record is not None and same(record.verify_key, keys.verify_key)
-        if record is None or record.status is not Status.ACTIVE or not own:
-            raise ConfigurationError(
-                f"the name {name} is not the directory's: it is another principal, deleted or"
-                f" disabled, or its key is not the one in {self.settings.key_file}",
-                hint="free the name, or give the directory another one",
-                kind=ErrorKind.NAME_OF_DIRECTORY_TAKEN,
-                facts={"name": name},
-            )
 
 
 class _Answers(Factory["_Answering"]):

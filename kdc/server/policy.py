@@ -10,11 +10,15 @@ TOML:
 
     [permit]
     "db-*" = ["app-*", "alice"]
+
+    [relay]
+    links = 10000
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.protocol.messages import LIFETIME_SECONDS
+from kdc.relay import limits as relay
 
 __all__ = ["LIMITS", "Policy", "read_policy"]
 
@@ -42,6 +47,7 @@ class Policy:
     lifetime_seconds: int | None = None
     limits: dict[str, int] = attrs.field(factory=dict)
     permits: Permits | None = None
+    relay_limits: dict[str, int] = attrs.field(factory=dict)
 
     def over(self, other: Policy) -> Policy:
         """Return this, and ``other`` where this says nothing."""
@@ -50,16 +56,17 @@ class Policy:
             self.lifetime_seconds or other.lifetime_seconds,
             {**other.limits, **self.limits},
             self.permits or other.permits,
+            {**other.relay_limits, **self.relay_limits},
         )
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Policy:
         """Check plain values; raises `ConfigurationError` naming the one that is wrong."""
-        unknown = values.keys() - {"enrol", "lifetime", "limits", "permit"}
+        unknown = values.keys() - {"enrol", "lifetime", "limits", "permit", "relay"}
         if unknown:
             raise ConfigurationError(
                 f"there is no setting {min(unknown)[:40]!r}",
-                hint="there are enrol, lifetime and the tables limits and permit",
+                hint="there are enrol, lifetime and the tables limits, permit and relay",
             )
         lifetime, enrol = values.get("lifetime"), values.get("enrol")
         if lifetime is not None:
@@ -69,8 +76,9 @@ class Policy:
         return cls(
             None if enrol is None else _enrolment(enrol),
             lifetime,
-            _limits(values.get("limits")),
+            _limits("limits", LIMITS, values.get("limits"), lambda name: 1),
             _permits(values.get("permit")),
+            _limits("relay", relay.LIMITS, values.get("relay"), relay.lowest),
         )
 
 
@@ -92,20 +100,22 @@ def _enrolment(value: Any) -> Enrolment:
         raise ConfigurationError("enrol is open, invite or closed") from None
 
 
-def _limits(values: Any) -> dict[str, int]:
+def _limits(
+    table: str, known: Mapping[str, Any], values: Any, lowest: Callable[[str], int]
+) -> dict[str, int]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigurationError("limits is a table of numbers")
+        raise ConfigurationError(f"{table} is a table of numbers")
     limits = {}
     for name, value in values.items():
-        if name not in LIMITS:
+        if name not in known:
             raise ConfigurationError(
                 f"no limit is called {str(name)[:40]!r}",
-                hint=f"there are {', '.join(LIMITS)}",
-                kind=ErrorKind.NO_SUCH_LIMIT,
+                hint=f"there are {', '.join(known)}",
+                kind=ErrorKind.NO_SUCH_LIMIT if known is LIMITS else None,
             )
-        limits[LIMITS[name].name] = _number(name, value, 1, _HIGHEST)
+        limits[known[name].name] = _number(name, value, lowest(name), _HIGHEST)
     return limits
 
 

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from kdc.admin.wire import SocketPath
-from kdc.errors import ConfigurationError, KDCError, LocalIOError, local_error
+from kdc.errors import ConfigurationError, ErrorKind, KDCError, LocalIOError, local_error
 from kdc.issuing.decisions import Audit, Enrolment, Permit
 from kdc.issuing.issuer import Issuer
 from kdc.issuing.realm import Realm, everybody
@@ -28,7 +28,10 @@ from kdc.limits import Limits
 from kdc.net.background import background
 from kdc.net.sockets import listen_at
 from kdc.net.threads import in_thread
+from kdc.net.tls import is_address
 from kdc.protocol.directory import DIRECTORY
+from kdc.protocol.relay import RELAY
+from kdc.relay.limits import RelayLimits, RelaySettings
 from kdc.server._connections import KDCFactory, tls_factory
 from kdc.server._operators import AdminFactory, Operators
 from kdc.server._store_writer import StoreWatch, StoreWriter
@@ -39,6 +42,7 @@ from kdc.store.opened import open_store
 
 if TYPE_CHECKING:
     from kdc.server._directory import Directory
+    from kdc.server._relay import OwnRelay
 
 __all__ = ["KDCService", "KDCSettings"]
 
@@ -51,7 +55,7 @@ class KDCSettings:
 
     ``endpoints``: Twisted server endpoint strings.  ``hosts``: the names and
     addresses that clients reach us by, besides this machine's own.
-    ``directory``: where the directory listens, if there is to be one.
+    ``directory`` and ``relay``: where they listen, if they are to be there.
     ``fold_seconds``: so long after a change people can read it in a small store.
     ``look_seconds``: so often, without a change, it is made sure that the store is ours.
     """
@@ -72,6 +76,8 @@ class KDCSettings:
     hosts: tuple[str, ...] = ()
     directory: str | None = None
     directory_name: str = DIRECTORY
+    relay: str | None = None
+    relay_limits: RelayLimits = attrs.field(factory=RelayLimits)
     fold_seconds: float = 1.0
     look_seconds: float = 5.0
 
@@ -114,6 +120,7 @@ class KDCService(Service):
         self._reading_pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-reading")
         self._admin = SocketPath(settings.store)
         self._directory: Directory | None = None
+        self._relay: OwnRelay | None = None
         self._hangup_before: Any = signal.SIG_DFL
 
     def privilegedStartService(self) -> None:
@@ -132,6 +139,7 @@ class KDCService(Service):
             self._build()
             self._listen()
             self._directory = self._open_directory()
+            self._relay = self._open_relay()
             self._listen_for_operator()
         except BaseException:
             self._abandon()
@@ -154,6 +162,8 @@ class KDCService(Service):
             self._say(line)
         if self._directory is not None:
             self._directory.start()
+        if self._relay is not None:
+            self._relay.start()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -178,6 +188,8 @@ class KDCService(Service):
             settings.enrolment, settings.lifetime_seconds, settings.limits, settings.permits
         )
         self.factory.limit(settings.limits)
+        if self._relay is not None:
+            self._relay.limit(settings.relay_limits)
         self.audit.add(Audit("reloaded", "", "", self.tls.fingerprint))
 
     def _open_log(self) -> None:
@@ -303,6 +315,32 @@ class KDCService(Service):
         directory.open(*self._from_here(), int(time.time()))
         return directory
 
+    def _open_relay(self) -> OwnRelay | None:
+        """Open our own relay, if one is wanted."""
+        settings = self.settings
+        if settings.relay is None:
+            return None
+        from kdc.server._relay import OwnRelay
+        from kdc.server._residents import Resident
+
+        key_file = settings.store.with_name(f"{settings.store.name}.relay")
+        taken = ErrorKind.NAME_OF_RELAY_TAKEN
+        client = Resident(RELAY, key_file, "relay", "free the name", taken).client(
+            self._reactor,
+            self.factory.issuer.realm,
+            self.store,
+            lambda: self.tls.fingerprint,
+            self._from_here(),
+            int(time.time()),
+        )
+        told = next(filter(is_address, settings.hosts), "")
+        return OwnRelay(
+            client,
+            RelaySettings(settings.relay, told, settings.relay_limits),
+            realm=self.factory.issuer.realm,
+            say=self._say,
+        )
+
     def _from_here(self) -> tuple[str, int]:
         """Where this process reaches itself."""
         for port in self._ports:
@@ -310,7 +348,7 @@ class KDCService(Service):
             host, number = getattr(where, "host", ""), getattr(where, "port", 0)
             if host and number:
                 return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), number  # noqa: S104
-        raise ConfigurationError("the directory needs a TCP port of the KDC")
+        raise ConfigurationError("the directory and the relay need a TCP port of the KDC")
 
     def _if_lost(self, failure: Failure) -> Failure:
         """End if the store is another's: what is answered from memory may be old already."""
@@ -337,6 +375,8 @@ class KDCService(Service):
         """Give back what a start that failed has taken."""
         if self._directory is not None:
             background(self._directory.stop(), "giving up the directory's port")
+        if self._relay is not None:
+            background(self._relay.stop(), "giving up the relay's port")
         while self._ports:
             self._ports.pop().stopListening()
         self._admin.close()
@@ -371,6 +411,8 @@ class KDCService(Service):
         yield "leaving the operators", self.operators.close_all
         if self._directory is not None:
             yield "ending the directory", self._directory.stop
+        if self._relay is not None:
+            yield "ending the relay", self._relay.stop
         yield "ending the connections", self.factory.close_all
         yield "writing what was begun", self.writer.drain
         for run in (self._in_store_thread, self._in_reading_thread):

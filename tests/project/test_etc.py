@@ -23,6 +23,8 @@ from kdc.commands.client.receive import receive_settings
 from kdc.errors import ConfigurationError
 from kdc.files.private import read_private
 from kdc.limits import Limits
+from kdc.relay import limits as relay
+from kdc.relay.limits import RelayLimits
 from kdc.server.policy import LIMITS, read_policy
 from tests.project.test_packaging import TOP, load
 from tests.support.command_lines import OURS, logical_lines, long_options, options_in, parse
@@ -267,14 +269,17 @@ class SampleTests(SynchronousTestCase):
         found = set()
         for setting, path in self.variants("kdc.toml"):
             policy = read_policy(path)
-            found |= {"enrol", *policy.limits}
+            found |= {"enrol", *policy.limits, *policy.relay_limits}
             if policy.lifetime_seconds is not None:
                 found.add("lifetime")
                 self.assertEqual(policy.lifetime_seconds, tap.DEFAULT_LIFETIME_SECONDS)
             elif setting:
                 self.assertEqual(Limits(**policy.limits), Limits(), setting)
-                self.assertEqual(len(policy.limits), 1, setting)
-        self.assertEqual(found, {"enrol", "lifetime", *(f.name for f in LIMITS.values())})
+                self.assertEqual(RelayLimits(**policy.relay_limits), RelayLimits(), setting)
+                # One name can stand in both tables.
+                self.assertTrue(policy.limits or policy.relay_limits, setting)
+        limits = {field.name for field in (*LIMITS.values(), *relay.LIMITS.values())}
+        self.assertEqual(found, {"enrol", "lifetime", *limits})
 
     def test_client(self) -> None:
         """The client takes it; each setting that stands for another is taken instead of that."""

@@ -114,10 +114,10 @@ class PluginTests(SynchronousTestCase):
                     self.assertNotRegex(ast.unparse(node), r"\bkdc\b|from \.", path.name)
 
     def test_both_commands(self) -> None:
-        """Twistd gets `kdc` and `kdcclient`, each with options and a service."""
+        """Twistd gets `kdc`, `kdcclient` and `kdc-relay`, each with options and a service."""
         names = runpy.run_path(str(PLUGINS))
         makers = {m.tapname: m for m in names.values() if isinstance(m, ServiceMaker)}
-        self.assertEqual(set(makers), {"kdc", "kdcclient"})
+        self.assertEqual(set(makers), {"kdc", "kdcclient", "kdc-relay"})
         for maker in makers.values():
             self.assertTrue(callable(maker.options))
             self.assertTrue(callable(maker.makeService))

@@ -7,7 +7,6 @@ from typing import Any, cast
 from twisted.internet.error import ConnectionDone
 
 from kdc.channel.endpoint import ChannelClientEndpoint
-from kdc.channel.reach import Reach
 from kdc.errors import IntegrityError, RefusedByPolicy
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.relay import (
@@ -19,6 +18,7 @@ from kdc.protocol.relay import (
     Claimed,
     Dialled,
     Message,
+    Reach,
     Release,
     Verdict,
     Verify,

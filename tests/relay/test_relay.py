@@ -9,10 +9,9 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone
 
 from kdc.channel.listening import Listening
-from kdc.channel.reach import Reach
 from kdc.errors import IntegrityError, PeerUnavailable
 from kdc.protocol.messages import Receive
-from kdc.protocol.relay import dial_back
+from kdc.protocol.relay import Reach, dial_back
 from tests.support.edge import HalfRecorder, Recorder
 from tests.support.relay import RELAY_HOST, RELAY_PORT, RelayTestCase
 

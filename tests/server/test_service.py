@@ -287,7 +287,7 @@ class StartTests(ServiceTestCase):
         """Then the KDC does not, and leaves its ports to the next."""
         self.refused(ConfigurationError, "not an endpoint", directory="tcp:x")
         unix = f"unix:{self.directory.relative_to(Path.cwd())}/socket"
-        self.refused(ConfigurationError, "needs a TCP port", directory=LOOPBACK, endpoints=(unix,))
+        self.refused(ConfigurationError, "need a TCP port", directory=LOOPBACK, endpoints=(unix,))
         (self.directory / "pwd.txt.admin").mkdir()
         self.refused(LocalIOError, "cannot listen on .*pwd.txt.admin", directory=LOOPBACK)
         (self.directory / "pwd.txt.directory").unlink()

@@ -11,12 +11,11 @@ from twisted.protocols.wire import Echo
 
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.listening import Listening
-from kdc.channel.reach import Reach
 from kdc.channel.services import Service
 from kdc.client.client import KDCClient
-from kdc.protocol.relay import RELAY
-from kdc.relay.limits import RelayLimits
-from kdc.relay.relay import Relay, RelaySettings
+from kdc.protocol.relay import RELAY, Reach
+from kdc.relay.limits import RelayLimits, RelaySettings
+from kdc.relay.relay import Relay
 from tests.channel.test_api import ListeningHost
 from tests.support.core import SeededRandom
 from tests.support.edge import EdgeTestCase, Host, Wire, factory_of

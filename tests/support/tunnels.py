@@ -78,12 +78,18 @@ class TunnelTestCase(ProgramTestCase):
         return program
 
     def forwarder(
-        self, kdc: RunningKDC, name: str, peer: str, service: str, listen: str = "0"
+        self,
+        kdc: RunningKDC,
+        name: str,
+        peer: str,
+        service: str,
+        listen: str = "0",
+        options: tuple[str, ...] = (),
     ) -> tuple[Program, int]:
         """Forward to a peer's service; returns the port, if it is one."""
         program = self.client(
             *("forward", "-n", name, *kdc.options, *self.key(name)),
-            *("--to", peer, service, "--listen", listen),
+            *("--to", peer, service, "--listen", listen, *options),
         )
         found = program.expect(rf"{service} of {peer} is at (?:\S+ port (\d+)|\S+)\n")
         return program, int(found[1] or 0)

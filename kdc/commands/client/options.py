@@ -62,6 +62,15 @@ class ClientOptions(Command):
             None,
             "PEM file of the CA of the KDC's certificate, or 'system' for the system's CAs",
         ],
+        [
+            "reach",
+            None,
+            None,
+            (
+                "how others are reached, and we by them: direct, relay (the realm's, through"
+                " which those are reached whom nobody can connect to), or auto, which is both"
+            ),
+        ],
         ["known-kdcs", None, None, "the file of KDCs met before, instead of the user's own"],
         ["config", None, None, "the file with defaults for these, instead of the user's own"],
     ]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.application.service import IService, Service
-from twisted.internet.defer import Deferred
+from twisted.application.service import IService
 from twisted.python import usage
 
 from kdc.client.membership import make_client
@@ -16,9 +15,7 @@ from kdc.commands.client.tunnel import TunnelOptions, tunnel_settings
 from kdc.commands.hints import complain
 from kdc.commands.options import Command
 from kdc.commands.process_limits import set_limits
-from kdc.commands.twistd import ends_twistd, leave_twistd
-from kdc.errors import KDCError
-from kdc.net.background import background
+from kdc.commands.twistd import WorkService, ends_twistd
 from kdc.net.clock import use_monotonic_timers
 from kdc.transfer.receiving import STDOUT, Receiver, check_places
 from kdc.transfer.sending import send
@@ -47,32 +44,6 @@ class Options(Command):
             self.parent["pidfile"] = ""
 
 
-class _ClientService(Service):
-    """A `Receiver` or `Tunnels` under twistd; ends the process when it cannot go on."""
-
-    def __init__(self, running: Receiver | Tunnels, reactor: Any) -> None:
-        self._work = running
-        self._reactor = reactor
-
-    def startService(self) -> None:
-        super().startService()  # type: ignore[no-untyped-call]
-        background(self._run(), PROGRAM)
-
-    def stopService(self) -> Deferred[None]:
-        super().stopService()  # type: ignore[no-untyped-call]
-        return Deferred.fromCoroutine(self._work.close())
-
-    async def _run(self) -> None:
-        try:
-            status = await self._work.run()
-        except KDCError as error:
-            status = complain(PROGRAM, error)
-        except SystemExit as leaving:  # interrupted at a question
-            status = int(leaving.code or 0)
-        if self.running:
-            leave_twistd(self._reactor, status)
-
-
 def makeService(options: Any) -> IService:
     """Ask what has to be asked now, while there is a terminal; a sender is done here."""
     from twisted.internet import reactor
@@ -87,10 +58,12 @@ def makeService(options: Any) -> IService:
             raise SystemExit(run_client(reactor, lambda: send(client, sending, complain)))
         if options.subCommand == "tunnel":
             tunnel = tunnel_settings(given)
-            return _ClientService(Tunnels(make_client(reactor, tunnel.client), tunnel), reactor)
+            return WorkService(
+                PROGRAM, Tunnels(make_client(reactor, tunnel.client), tunnel), reactor
+            )
         receiving = receive_settings(given)
         if receiving.output == STDOUT:
             raise usage.UsageError("a service has no standard output: use kdcclient receive -o -")
         check_places(receiving)
         receiver = Receiver(make_client(reactor, receiving.client), receiving, complain)
-        return _ClientService(receiver, reactor)
+        return WorkService(PROGRAM, receiver, reactor)

@@ -272,14 +272,24 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
-        "kdc/server/_directory.py",
-        "tests.server.test_directory",
+        "kdc/server/_residents.py",
+        "tests.server.test_directory tests.server.test_relay",
+        (
+            "6.5",
+            "a name that another has is not the directory's",
+            "own = record is not None and same(record.verify_key, keys.verify_key)",
+            "own = record is not None",
+        ),
         (
             "6.5",
             "the directory checks its own KDC",
             '        Pin(self.fingerprint(), "the KDC that it is part of").check(connection)\n',
             "        pass\n",
         ),
+    ),
+    *of(
+        "kdc/server/_directory.py",
+        "tests.server.test_directory",
         (
             "6.5",
             "nobody learns of whom he may not ask a key for",
@@ -322,12 +332,6 @@ MUTANTS: list[Mutant] = [
             "an answer waits for who reads it",
             "            if self._reads is not None:\n                await self._reads\n",
             "",
-        ),
-        (
-            "6.5",
-            "a name that another has is not the directory's",
-            "own = record is not None and same(record.verify_key, keys.verify_key)",
-            "own = record is not None",
         ),
     ),
     *of(

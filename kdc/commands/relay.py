@@ -1,0 +1,116 @@
+"""``kdc relay`` and ``twistd kdc-relay``: a relay in a process of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from kdc.client.client import KDCClient
+from kdc.client.membership import enter, make_client
+from kdc.client.settings import ClientSettings, client_settings
+from kdc.commands.client.options import ClientOptions
+from kdc.commands.hints import complain
+from kdc.commands.options import server_endpoints, whole_number
+from kdc.commands.process_limits import set_limits
+from kdc.commands.twistd import WorkService, ends_twistd
+from kdc.net.clock import use_monotonic_timers
+from kdc.net.exit_status import run_to_end
+from kdc.protocol.relay import RELAY
+from kdc.relay.limits import LIMITS, RelayLimits, RelaySettings, lowest
+from kdc.relay.relay import Relay
+from kdc.terminal import say
+
+__all__ = ["Options", "makeService"]
+
+PROGRAM = "kdc relay"
+DEFAULT_PORT = 60_600
+
+
+class Options(ClientOptions):
+    """Options of a relay of its own."""
+
+    synopsis = "kdc relay -a HOST -p PORT --key-file FILE [--listen ENDPOINT] [options]"
+    longdesc = (
+        "Carry the channels of those whom nobody can connect to, for a KDC that does not do it"
+        " itself.  It is a principal like any other, named relay unless told otherwise, and"
+        " learns nothing of what it carries."
+    )
+    optParameters = [
+        [
+            "listen",
+            None,
+            None,
+            "port or Twisted endpoint to listen on; by default port 60600, on all interfaces",
+        ],
+        ["advertise", None, "", "the address to tell others, if it is not the one the KDC sees"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["limit"] = {}
+
+    def opt_limit(self, value: str) -> None:
+        """NAME=NUMBER sets one of the limits: see --help-limits; may be repeated"""
+        name, _, number = value.partition("=")
+        field = LIMITS.get(name)
+        if field is None:
+            raise usage.UsageError(f"no limit is called {name[:40]!r}: see --help-limits")
+        self["limit"][field.name] = whole_number(number, lowest(name), 10**9, name)
+
+    def opt_help_limits(self) -> None:
+        """list the limits with their defaults"""
+        for name, field in LIMITS.items():
+            print(f"{name}={field.default:g}")
+        raise SystemExit(0)
+
+    def run(self) -> int:
+        from twisted.internet import reactor
+
+        running = _Running(reactor, self)
+        return run_to_end(PROGRAM, reactor, running.run, serves=True, complain=complain)
+
+
+class _Running:
+    """One relay: made while there is a terminal, run later."""
+
+    def __init__(self, reactor: Any, options: Any) -> None:
+        if options["name"] is None:
+            options["name"] = RELAY
+        self._settings: ClientSettings = client_settings(options)
+        listen = options["listen"] or str(DEFAULT_PORT)
+        if ":" not in listen:
+            kind = "tcp6" if ":" in self._settings.host else "tcp"
+            listen = f"{kind}:{whole_number(listen, 0, 65535, 'a port')}"
+        settings = RelaySettings(
+            server_endpoints(listen), options["advertise"], RelayLimits(**options["limit"])
+        )
+        self._client: KDCClient = make_client(reactor, self._settings)
+        self._relay = Relay(self._client, settings, status=self._say)
+
+    async def run(self) -> int:
+        """Raises `KDCError` when there is no point in going on."""
+        try:
+            await self._relay.bind()
+            await enter(self._client, self._settings, self._relay.port_number)
+            await self._relay.run()
+        finally:
+            await self.close()
+        return 0
+
+    async def close(self) -> None:
+        await self._relay.close()
+
+    def _say(self, line: str) -> None:
+        say(f"{self._client.keys.name}: {line}")
+
+
+def makeService(options: Any) -> IService:
+    """Ask what has to be asked now, while there is a terminal."""
+    from twisted.internet import reactor
+
+    set_limits()
+    use_monotonic_timers(reactor)
+    with ends_twistd(PROGRAM):
+        return WorkService(PROGRAM, _Running(reactor, options), reactor)

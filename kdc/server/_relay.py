@@ -1,0 +1,68 @@
+"""The KDC's own relay, where it has one: it knows whose an epoch is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from kdc.client.client import KDCClient
+from kdc.errors import KDCError
+from kdc.issuing.realm import Realm
+from kdc.relay.limits import RelayLimits, RelaySettings
+from kdc.relay.relay import Figures, Relay
+from kdc.server._residents import at_once
+
+__all__ = ["OwnRelay"]
+
+
+class OwnRelay:
+    """Runs from `start` to `stop`; the port is taken when it is made, or `KDCError` raised."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        client: KDCClient,
+        settings: RelaySettings,
+        *,
+        realm: Realm,
+        say: Callable[[str], None],
+    ) -> None:
+        def owns(principal: str, epoch_id: bytes) -> bool:
+            epoch = realm.epoch_of(principal)
+            return epoch is not None and epoch.epoch_id == epoch_id
+
+        self._name, self._say = client.keys.name, say
+        self._relay = Relay(client, settings, owns=owns, status=self._status)
+        self._running: Deferred[Any] | None = None
+        at_once(self._relay.bind())
+
+    @property
+    def figures(self) -> Figures:
+        return self._relay.figures
+
+    def start(self) -> None:
+        self._running = Deferred.fromCoroutine(self._run())
+
+    def limit(self, limits: RelayLimits) -> None:
+        """Use other limits from now on."""
+        self._relay.limit(limits)
+
+    async def stop(self) -> None:
+        await self._relay.close()
+        if self._running is not None:
+            await self._running
+
+    def _status(self, line: str) -> None:
+        self._say(f"kdc: {self._name}: {line}")
+
+    async def _run(self) -> None:
+        try:
+            await self._relay.run()
+        except KDCError as error:
+            self.log.error("the relay has ended: {error}", error=error)
+            self._status(f"has ended: {error}")
+            await self._relay.close()

@@ -1,0 +1,307 @@
+"""A relay between real programs: on one machine, and in networks where nobody gets in."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from twisted.trial.unittest import SkipTest
+
+from tests.support.processes import CLIENT, KDC, Program, ProgramTestCase, RunningKDC, reserved_port
+from tests.support.tunnels import TunnelTestCase, digest_server
+
+THROUGH = r"others reach us through the relay at"
+
+
+class RelayProgramTests(ProgramTestCase):
+    """On this machine, where only those who insist use it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.alice, self.bob = self.name("alice"), self.name("bob")
+        self.realm = self.kdc("--relay", "0")
+        self.realm.program.expect(r"kdc: relay: receiving on 127.0.0.1 port \d+\n")
+
+    def options(self, name: str) -> tuple[str, ...]:
+        return ("-n", name, *self.realm.options, *self.key(name), "--reach", "relay")
+
+    def receive(self) -> Program:
+        (self.directory / "inbox").mkdir(exist_ok=True)
+        receiver = self.client(
+            "receive", "--inbox", "inbox", "--listen", "0", *self.options(self.bob)
+        )
+        receiver.expect(rf"{self.bob}: {THROUGH} 127.0.0.1 port \d+\n")
+        receiver.expect(r"receiving on")
+        return receiver
+
+    def test_send(self) -> None:
+        """A file arrives through it; the KDC's log says who used it, and its key is its own."""
+        self.receive()
+        content = os.urandom(3_000_000)
+        path = self.file("large.bin", content)
+        sender = self.client("send", self.bob, str(path), *self.options(self.alice))
+        self.assert_ends(sender, 0, "who has it on disk")
+        self.assertEqual((self.directory / "inbox" / "large.bin").read_bytes(), content)
+        self.eventually("the log names who used it", lambda: self.alice in self._log())
+        self.assertEqual((self.directory / "pwd.txt.relay").stat().st_mode & 0o777, 0o600)
+
+    def test_without_one(self) -> None:
+        """Where there is none, who insists on it is told so, with status 5."""
+        realm = self.realm
+        self.realm = self.shared_kdc()
+        self.receiver(self.realm, self.bob, "-o", "out")
+        sender = self.client("send", self.bob, str(self.file("x", b"x")), *self.options(self.alice))
+        self.assert_brief(sender, 5, "there is no relay to reach")
+        self.realm = realm
+
+    def test_killed(self) -> None:
+        """A relay of its own is killed in the middle, and started again: it goes on from there."""
+        self.realm.program.stop()
+        self.realm = self.kdc("-f", "another.txt")
+        port = reserved_port()
+        relay = self._relay(port)
+        receiver = self.receive()
+        content = os.urandom(40_000_000)
+        path = self.file("large.bin", content)
+        sender = self.client(
+            *("send", self.bob, str(path), *self.options(self.alice)),
+        )
+        partial = self.directory / "inbox" / ".kdc-partial"
+        self.eventually(
+            "something has come",
+            lambda: (
+                any(p.stat().st_size > 0 for p in partial.rglob("*") if p.is_file())
+                or (self.directory / "inbox" / "large.bin").exists()
+            ),
+        )
+        relay.kill()
+        self._relay(port)
+        receiver.expect(THROUGH)
+        self.assert_ends(sender, 0, "who has it on disk")
+        self.assertEqual((self.directory / "inbox" / "large.bin").read_bytes(), content)
+
+    def _relay(self, port: int) -> Program:
+        relay = self.scratch.start(
+            *(*KDC, "relay", *self.realm.options, *self.key("relay")),
+            *("--listen", f"tcp:{port}:interface=127.0.0.1"),
+        )
+        relay.expect(r"relay: receiving on 127.0.0.1 port \d+\n")
+        return relay
+
+    def _log(self) -> str:
+        return (self.directory / "out.txt").read_text()
+
+
+class TunnelThroughRelayTests(TunnelTestCase):
+    def test_tunnel(self) -> None:
+        """Bulk both ways, and ends as they come, through a relay."""
+        kdc = self.kdc("--relay", "0")
+        kdc.program.expect(r"kdc: relay: receiving on")
+        alice, bob = self.name("alice"), self.name("bob")
+        way = ("--reach", "relay")
+        self.exposer(kdc, bob, f"digest=tcp:127.0.0.1:{digest_server(self)}", *way)
+        _, port = self.forwarder(kdc, alice, bob, "digest", options=way)
+        self.assert_passes(("127.0.0.1", port), 10_000_000)
+
+
+_numbers = itertools.count(os.getpid() % 60_000)
+
+
+class _Hosts:
+    """Network namespaces around this one: each is linked to the host ``kdc`` alone."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+        self.stem = f"kdc{next(_numbers)}"
+
+    def make(self, name: str, number: int) -> str:
+        """A host with an address of its own; return it."""
+        space = self._space(name)
+        self._run("ip", "netns", "add", space)
+        self.made.append(space)
+        self._run("ip", "-n", space, "link", "set", "lo", "up")
+        if name != "kdc":
+            near, far = f"{self.stem}{number}a", f"{self.stem}{number}b"
+            self._run(
+                *("ip", "link", "add", near, "netns", space, "type", "veth"),
+                *("peer", "name", far, "netns", self._space("kdc")),
+            )
+            for where, end, last in ((space, near, 2), (self._space("kdc"), far, 1)):
+                self._run(
+                    "ip", "-n", where, "addr", "add", f"10.213.{number}.{last}/24", "dev", end
+                )
+                self._run("ip", "-n", where, "link", "set", end, "up")
+            self._run("ip", "-n", space, "route", "add", "default", "via", f"10.213.{number}.1")
+            return f"10.213.{number}.2"
+        return ""
+
+    def let_nothing_in(self, name: str, port: int) -> None:
+        """What comes for ``port`` is thrown away in silence, as by a router that translates."""
+        space = self._space(name)
+        self._run("ip", "-n", space, "rule", "add", "pref", "10", "lookup", "local")
+        self._run("ip", "-n", space, "rule", "del", "pref", "0")
+        self._run(
+            *("ip", "-n", space, "rule", "add", "pref", "5", "ipproto", "tcp"),
+            *("dport", str(port), "blackhole"),
+        )
+
+    def inside(self, name: str, argv: Iterable[str]) -> tuple[str, ...]:
+        return ("ip", "netns", "exec", self._space(name), *argv)
+
+    def cut(self, name: str, number: int) -> None:
+        """Take the link down, and have every connection over it find out."""
+        subprocess.run(
+            self.inside(name, ("ss", "-K", "dport", "=", "60600")), check=False, capture_output=True
+        )
+        end = f"{self.stem}{number}a"
+        self._run("ip", "-n", self._space(name), "link", "set", end, "down")
+        self._run("ip", "-n", self._space(name), "link", "set", end, "up")
+        self._run(
+            *("ip", "-n", self._space(name), "route", "replace", "default"),
+            *("via", f"10.213.{number}.1"),
+        )
+
+    def end(self) -> None:
+        for space in reversed(self.made):
+            subprocess.run(("ip", "netns", "del", space), check=False)
+
+    def _space(self, name: str) -> str:
+        return f"{self.stem}-{name}"
+
+    @staticmethod
+    def _run(*argv: str) -> None:
+        subprocess.run(argv, check=True, capture_output=True)
+
+
+class NetworkTests(ProgramTestCase):
+    """Three hosts: the KDC with its relay, alice and bob, each of whom reaches the KDC alone."""
+
+    SIZE = int(os.environ.get("RELAY_TEST_BYTES", "25165824"))
+    CUTS = int(os.environ.get("RELAY_TEST_CUTS", "3"))
+
+    def setUp(self) -> None:
+        super().setUp()
+        if os.geteuid() != 0 or shutil.which("ip") is None:
+            raise SkipTest("network namespaces need root and iproute2")
+        self.kept = 0
+        self.hosts = _Hosts()
+        self.addCleanup(self.hosts.end)
+        try:
+            self.hosts.make("kdc", 0)
+            self.hosts.make("alice", 1)
+            self.hosts.make("bob", 2)
+        except subprocess.CalledProcessError as error:
+            raise SkipTest(f"no network namespaces here: {error.stderr!r}") from None
+        for name in ("alice", "bob"):
+            self.key(name)
+        (self.directory / "inbox").mkdir()
+        self.realm = self.start_kdc()
+
+    def start_kdc(self) -> RunningKDC:
+        kdc = self.scratch.start(
+            *self.hosts.inside("kdc", KDC),
+            *("-p", "tcp:12345", "-f", "pwd.txt", "-o", "out.txt", "--enrol", "open"),
+            *("--relay", "tcp:60600"),
+        )
+        realm = RunningKDC(kdc)
+        kdc.expect(r"kdc: relay: receiving on \S+ port 60600\n")
+        return realm
+
+    def options(self, name: str, number: int) -> tuple[str, ...]:
+        return (
+            *("-n", name, "-a", f"10.213.{number}.1", "-p", "12345"),
+            *("--kdc-fingerprint", self.realm.fingerprint, *self.key(name)),
+        )
+
+    def receive(self) -> Program:
+        return self.scratch.start(
+            *self.hosts.inside("bob", CLIENT),
+            *("receive", "--inbox", "inbox", *self.options("bob", 2)),
+        )
+
+    def send(self, *what: str) -> Program:  # type: ignore[override]
+        return self.scratch.start(
+            *self.hosts.inside("alice", CLIENT), *("send", "bob", *what, *self.options("alice", 1))
+        )
+
+    def large(self) -> Path:
+        path = self.directory / "large.bin"
+        with path.open("wb") as file:
+            for _ in range(0, self.SIZE, 1 << 20):
+                file.write(os.urandom(1 << 20))
+        return path
+
+    def assert_equal(self, path: Path) -> None:
+        found = self.directory / "inbox" / path.name
+        digests = [hashlib.sha256(each.read_bytes()).digest() for each in (path, found)]
+        self.assertEqual(digests[0], digests[1])
+
+    def test_nothing_gets_in(self) -> None:
+        """Bob's network lets nothing in: he is reached through the relay, and so is told."""
+        self.hosts.let_nothing_in("bob", 60000)
+        receiver = self.receive()
+        receiver.expect(rf"bob: {THROUGH} 10.213.2.1 port 60600, as it cannot reach our port 60000")
+        receiver.expect("receiving on")
+        path = self.file("hello.txt", b"hello")
+        # What bob's own way to the relay is called means nothing to alice: the relay's name does.
+        self.assert_ends(self.send(str(path)), 0, "who has it on disk")
+        self.assert_equal(path)
+
+    def test_the_relay_reaches_him_and_the_sender_does_not(self) -> None:
+        """Bob tells his own address, which is good for the KDC's side of the world only."""
+        receiver = self.receive()
+        receiver.expect(r"bob: others reach us directly, or else through the relay")
+        receiver.expect("receiving on")
+        path = self.file("hello.txt", b"hello")
+        self.assert_ends(self.send(str(path)), 0, "who has it on disk")
+        self.assert_equal(path)
+
+    def test_cut(self) -> None:
+        """Links go down while a file is on its way: it goes on where it was, and is whole."""
+        self.hosts.let_nothing_in("bob", 60000)
+        receiver = self.receive()
+        receiver.expect(THROUGH)
+        receiver.expect("receiving on")
+        path = self.large()
+        sender = self.send(str(path))
+        chance = random.Random(self.SIZE)
+        for _ in range(self.CUTS):
+            self.wait_for_more(chance.randrange(1 << 18, max(self.SIZE // self.CUTS, 1 << 19)))
+            name, number = chance.choice((("alice", 1), ("bob", 2)))
+            self.hosts.cut(name, number)
+        self.assert_ends(sender, 0, "who has it on disk")
+        self.assert_equal(path)
+
+    def test_restart(self) -> None:
+        """The KDC with its relay is killed and started again in the middle: the same."""
+        self.hosts.let_nothing_in("bob", 60000)
+        receiver = self.receive()
+        receiver.expect(THROUGH)
+        receiver.expect("receiving on")
+        path = self.large()
+        sender = self.send(str(path))
+        self.wait_for_more(1 << 18)
+        self.realm.program.signal(signal.SIGKILL)
+        self.realm.program.wait()
+        self.realm = self.start_kdc()
+        self.assert_ends(sender, 0, "who has it on disk")
+        self.assert_equal(path)
+
+    def wait_for_more(self, count: int) -> None:
+        """Until so much more of it has been kept, or all of it."""
+        inbox = self.directory / "inbox"
+
+        def kept() -> int:
+            return sum(p.stat().st_size for p in inbox.rglob("*") if p.is_file() and p.exists())
+
+        before = self.kept
+        whole = inbox / "large.bin"
+        self.eventually("more has come", lambda: whole.exists() or kept() >= before + count)
+        self.kept = kept()

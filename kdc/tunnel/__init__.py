@@ -1,1 +1,1 @@
-"""Other programs' TCP and unix connections through channels."""
+"""Other programs' TCP and unix connections, and their datagrams, through channels."""

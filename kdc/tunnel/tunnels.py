@@ -10,6 +10,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
@@ -23,6 +24,14 @@ from kdc.errors import ConfigurationError
 from kdc.net.exit_status import say
 from kdc.net.sockets import listen_at
 from kdc.net.splice import SpliceEnd
+from kdc.tunnel.datagrams import (
+    ExposedDatagrams,
+    ForwardedDatagrams,
+    is_udp,
+    listen_udp,
+    near_place,
+    place_of,
+)
 from kdc.tunnel.splice import expose_factory, forward_factory, join_to
 
 __all__ = ["Exposed", "Forwarded", "TunnelSettings", "Tunnels", "pipe"]
@@ -103,15 +112,8 @@ class Tunnels:
         settings = self._settings
         services = {}
         for exposed in settings.exposed:
-            try:
-                target = clientFromString(self._client.reactor, exposed.endpoint)
-            except (ValueError, TypeError, KeyError) as error:
-                raise ConfigurationError(
-                    f"not an endpoint: {exposed.endpoint!r}: {error}"
-                ) from None
             name = _named(exposed.name)
-            factory = expose_factory(target, name, self._say)
-            services[exposed.name] = Service(factory, self._allowed)
+            services[exposed.name] = Service(self._target(exposed, name), self._allowed)
             self._say(f"exposing {exposed.endpoint} as {name}")
         return Listening(
             self._client,
@@ -121,6 +123,17 @@ class Tunnels:
             status=self._say,
         )
 
+    def _target(self, exposed: Exposed, name: str) -> IProtocolFactory:
+        """What takes channels for ``exposed``."""
+        reactor = self._client.reactor
+        if is_udp(exposed.endpoint):
+            return ExposedDatagrams(reactor, place_of(exposed.endpoint), name, self._say)
+        try:
+            target = clientFromString(reactor, exposed.endpoint)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigurationError(f"not an endpoint: {exposed.endpoint!r}: {error}") from None
+        return expose_factory(target, name, self._say)
+
     def _say(self, line: str) -> None:
         say(f"{self._client.keys.name}: {line}")
 
@@ -129,8 +142,13 @@ class Tunnels:
 
     async def _forward(self, forwarded: Forwarded) -> None:
         target = ChannelClientEndpoint(self._client, forwarded.peer, forwarded.service)
-        factory = forward_factory(target, _what(forwarded), self._say)
-        self._ports.append(await listen_at(self._client.reactor, forwarded.listen, factory))
+        reactor, what = self._client.reactor, _what(forwarded)
+        if is_udp(forwarded.listen):
+            datagrams = ForwardedDatagrams(target, what, self._say, reactor)
+            self._ports.append(listen_udp(reactor, near_place(forwarded.listen), datagrams))
+            return
+        factory = forward_factory(target, what, self._say)
+        self._ports.append(await listen_at(reactor, forwarded.listen, factory))
 
 
 def _what(forwarded: Forwarded) -> str:

@@ -41,6 +41,37 @@ class TunnelProgramTests(TunnelTestCase):
         found = program.expect(rf"the unnamed service of {bob} is at \S+ port (\d+)\n")
         self.assert_passes(("127.0.0.1", int(found[1])))
 
+    def test_datagrams(self) -> None:
+        """UDP at both ends: datagrams of every size come whole, and each sender has his answers."""
+        kdc = self.shared_kdc()
+        alice, bob = self.name("alice"), self.name("bob")
+        far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(far.close)
+        far.settimeout(60)
+        far.bind(("127.0.0.1", 0))
+        exposing = self.exposer(kdc, bob, f"echo=udp:127.0.0.1:{far.getsockname()[1]}")
+        _, port = self.forwarder(kdc, alice, bob, "echo", "udp:0")
+        users = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        for number, user in enumerate(users):
+            self.addCleanup(user.close)
+            user.settimeout(60)
+            user.connect(("127.0.0.1", port))
+            for size in (1, 0, 512, 9000, 60_000):
+                user.send(bytes([number]) * size)
+                datagram, source = far.recvfrom(65_536)
+                self.assertEqual(datagram, bytes([number]) * size)
+                far.sendto(datagram[::-1] + b"!", source)
+                self.assertEqual(user.recv(65_536), datagram + b"!")
+            exposing.expect(rf"echo: {alice} from \S+ port \d+: connected\n")
+
+    def test_no_place_for_datagrams(self) -> None:
+        """What is no address and port is refused before anything listens."""
+        kdc = self.shared_kdc()
+        alice = self.name("alice")
+        for expose in ("e=udp:localhost:53", "e=udp:53", "e=udp:127.0.0.1:0", "e=udp:127.0.0.1:x"):
+            program = self.client("expose", "-n", alice, *kdc.options, *self.key(alice), expose)
+            self.assert_brief(program, 1, "not a place for datagrams")
+
     def test_several_services(self) -> None:
         """One receiver offers several services, each reached under its own name."""
         kdc = self.shared_kdc()

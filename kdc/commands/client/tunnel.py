@@ -32,7 +32,7 @@ class TunnelOptions(ClientOptions):
     )
     longdesc = (
         "Expose local services to peers, and reach theirs.  Endpoints are Twisted's, such as"
-        " tcp:127.0.0.1:5432 or unix:/run/service.sock."
+        " tcp:127.0.0.1:5432, udp:127.0.0.1:53 or unix:/run/service.sock."
     )
     optParameters = LISTEN_OPTIONS
 

@@ -22,7 +22,7 @@ from kdc.errors import ConfigurationError, LocalIOError, local_error
 from kdc.hostile_text import harmless, shown
 from kdc.transfer import consent
 from kdc.transfer.messages import Offer
-from kdc.transfer.survey import survey, things_of
+from kdc.transfer.survey import Unsendable, lines_of, survey, things_of
 from tests.support.core import PROPERTY
 
 FORGERIES = (
@@ -168,14 +168,17 @@ class PlacesTests(HostileTextTestCase):
         for name in FORGERIES:
             for path in (Path(name), Path("/nowhere", name)):
                 self.check(str(local_error(path, OSError(2, "no"))))
-                error = self.assertRaises(LocalIOError, things_of, [path])
+                error = self.assertRaises(LocalIOError, survey, things_of([path]))
                 self.check(str(error))
         top = Path(self.mktemp()).absolute()
         top.mkdir()
         (top / "a\x1b[2Jb").symlink_to("/etc/passwd")
         self.assertEqual([ascii(s) for s in survey(things_of([top])).skipped if "\x1b" in s], [])
         (top / "c\x1b[2Jd").write_bytes(b"")
-        self.check(str(self.assertRaises(LocalIOError, survey, things_of([top]))))
+        surveyed = survey(things_of([top]))
+        self.check(str(Unsendable(surveyed.problems)))
+        (line,) = lines_of("cannot be sent", surveyed.problems)
+        self.check(line)
 
     def test_answers_of_others(self) -> None:
         """``kdc admin list`` and ``show``, and what a client prints, show what others have sent."""

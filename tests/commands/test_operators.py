@@ -72,7 +72,7 @@ class ExampleTests(ProgramTestCase):
         before = Path.cwd()
         os.chdir(self.directory)
         self.addCleanup(os.chdir, before)
-        kdc = self.kdc("--enrol", "invite", "--directory", "0")
+        kdc = self.kdc("--enrol", "invite", "--directory", "0", "--relay", "0")
         Path("textbook.txt").write_text(":dave:10.4.5.11:35678:QUJD=:\n")
         for line in lines_of(running):
             if line.startswith("mkdir "):

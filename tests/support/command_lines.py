@@ -14,6 +14,7 @@ from kdc.commands.admin.subcommands import AdminOptions
 from kdc.commands.client.subcommands import Options as ClientOptions
 from kdc.commands.client.tap import Options as ClientTapOptions
 from kdc.commands.quick import QuickOptions
+from kdc.commands.relay import Options as RelayOptions
 from kdc.commands.tap import Options as KDCOptions
 
 __all__ = ["OURS", "logical_lines", "long_options", "options_in", "parse", "words_of"]
@@ -54,6 +55,8 @@ def parse(words: list[str]) -> Any:
         arguments, options = arguments[1:], AdminOptions()
     elif arguments[:1] == ["quick"]:
         arguments, options = arguments[1:], QuickOptions()
+    elif arguments[:1] == ["relay"]:
+        arguments, options = arguments[1:], RelayOptions()
     else:
         options = KDCOptions()
     options.parseOptions(arguments)

@@ -33,7 +33,7 @@ __all__ = ["FlatFileStore", "Folding"]
 
 @attrs.frozen
 class Folding:
-    """When the journal is worth folding: it has ``least_bytes``, and a ``fraction``th of pwd.txt.
+    """When a journal is worth folding: it has ``least_bytes``, and pwd.txt divided by ``fraction``.
 
     So a change costs at most ``fraction`` times its bytes again.
     """

@@ -67,6 +67,10 @@ def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str])
     except OSError as error:
         _give_up_output()
         return complain(program, LocalIOError(f"cannot write the answer: {error.strerror}"))
+    except Exception as error:  # noqa: BLE001 - a person is told, and what
+        from kdc.commands.defect import tell_defect
+
+        return tell_defect(program, error)
 
 
 def _leave(status: int) -> NoReturn:

@@ -10,12 +10,16 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
 from twisted.python.failure import Failure
 
-from kdc.errors import ExitStatus, KDCError
+from kdc.errors import KDCError
 from kdc.net.clock import use_monotonic_timers
 from kdc.terminal import complain as complain
 from kdc.terminal import say as say
 
-__all__ = ["complain", "run_to_end", "say", "show_warnings"]
+__all__ = ["Defect", "complain", "run_to_end", "say", "show_warnings"]
+
+
+class Defect(Exception):
+    """An error that nobody foresaw, which is its cause, came out of what was run."""
 
 
 def show_warnings(program: str) -> None:
@@ -41,12 +45,14 @@ def run_to_end(
 
     Errors that are nobody's defect become one or two lines, by ``complain``.  SIGINT and SIGTERM
     cancel the work, so that it leaves nothing half done, and give 130 and 143 -
-    or 0 for a server (``serves``), whose proper end that is.  Timers follow the
+    or 0 for a server (``serves``), whose proper end that is.  What nobody
+    foresaw is raised as `Defect`, once the reactor has stopped.  Timers follow the
     monotonic clock: a program that sets some before this has to see to that.
     """
     use_monotonic_timers(reactor)
     status: list[int] = []
     caught: list[int] = []
+    defects: list[BaseException] = []
 
     def finish(result: int | Failure) -> None:
         if caught and not serves:
@@ -58,8 +64,7 @@ def run_to_end(
         elif isinstance(result.value, SystemExit):  # interrupted at a question
             status.append(int(result.value.code or 0))
         else:
-            result.printTraceback()
-            status.append(int(ExitStatus.USAGE))
+            defects.append(cast(BaseException, result.value))
         reactor.stop()
 
     def begin() -> None:
@@ -73,6 +78,8 @@ def run_to_end(
 
     reactor.callWhenRunning(begin)
     reactor.run()
+    if defects:
+        raise Defect from defects[0]
     return status[0] if status else 128 + signal.SIGTERM
 
 

@@ -222,7 +222,9 @@ def survey(things: Sequence[Thing], *, most: int = 200_000) -> Survey:
     notes = Notes()
     things = tuple(thing for thing in things if _can_be_sent(thing, notes))
     if not things:
-        raise Unsendable(notes.problems, hint="send it under another name, or mend it")
+        raise Unsendable(
+            notes.problems, hint="nothing was sent: look whether that is what was meant"
+        )
     if any(thing.once for thing in things[:-1]):
         raise ConfigurationError(
             "only the last of several things may be one whose size is not known",

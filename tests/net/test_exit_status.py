@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc import terminal
 from kdc.errors import PeerUnavailable
-from kdc.net.exit_status import run_to_end
+from kdc.net.exit_status import Defect, run_to_end
 
 
 class OneTurnReactor:
@@ -80,6 +80,16 @@ class RunToEndTests(SynchronousTestCase):
         """For a server a signal is the proper end."""
         status = self.run_work(lambda: self.interrupted(signal.SIGTERM), serves=True)
         self.assertEqual((status, self.cleaned), (0, True))
+
+    def test_defect(self) -> None:
+        """What nobody foresaw is not lost: it is raised once the reactor has stopped."""
+        fault = IndexError("nobody thought of it")
+
+        async def work() -> int:
+            raise fault
+
+        error = self.assertRaises(Defect, self.run_work, work)
+        self.assertIs(error.__cause__, fault)
 
     def test_error(self) -> None:
         """An error is said in two lines, and gives its status."""

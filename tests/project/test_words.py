@@ -50,7 +50,7 @@ def kinds(source: str) -> Iterator[tuple[str, set[str]]]:
 
 class WordsTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.library = {
+        self.modules = {
             module: path.read_text(encoding="utf-8")
             for module, path in sources().items()
             if not within(module, ["kdc.commands"])
@@ -58,19 +58,19 @@ class WordsTests(SynchronousTestCase):
 
     def test_no_command_line(self) -> None:
         """Who uses the library from a program, or has other commands, is not told to type ours."""
-        for module, source in self.library.items():
+        for module, source in self.modules.items():
             self.assertEqual(typed(source), [], module)
 
     def test_every_kind(self) -> None:
         """The table has words for each kind of error, and each kind happens."""
         self.assertEqual(set(HINTS), set(ErrorKind))
-        used = "".join(self.library.values())
+        used = "".join(self.modules.values())
         for kind in ErrorKind:
             self.assertIn(f"{ErrorKind.__name__}.{kind.name}", used)
 
     def test_facts(self) -> None:
         """An error brings what its words need."""
-        found = [each for source in self.library.values() for each in kinds(source)]
+        found = [each for source in self.modules.values() for each in kinds(source)]
         self.assertGreater(len(found), len(ErrorKind) // 2)
         for kind, facts in found:
             fields = {field for _, field, _, _ in string.Formatter().parse(HINTS[ErrorKind[kind]])}

@@ -122,6 +122,8 @@ def things_to_send(files: Sequence[str], text: str | None, name: str | None) -> 
             return [Thing(safe_name(name or "message.txt"), text=text.encode())]
     except ValueError as error:  # undecodable bytes, too
         raise usage.UsageError(str(error)) from None
+    if "" in files:
+        raise usage.UsageError("one of the files has no name: an empty word was given")
     if files.count("-") > 1:
         raise usage.UsageError("there is only one standard input")
     paths = [STDIN if file == "-" else absolute(file) for file in files]

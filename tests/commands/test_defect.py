@@ -1,0 +1,53 @@
+"""An error that nobody foresaw: a person is told, and learns no secret from it."""
+
+from __future__ import annotations
+
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdc import terminal
+from kdc.commands import defect, main
+from kdc.commands.client.send import things_to_send
+from kdc.net.exit_status import Defect
+
+SECRET = "correct horse battery staple"
+
+
+class DefectTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.said: list[str] = []
+        self.patch(defect, "say", self.said.append)
+        self.patch(terminal, "say", self.said.append)
+
+    def told(self, error: Exception) -> str:
+        def command(argv: list[str]) -> int:
+            raise error
+
+        self.assertEqual(main._guarded("kdcclient", command, []), 1)
+        (said,) = self.said
+        return said
+
+    def test_told(self) -> None:
+        """Which kind, where, and what to do with that; not its text."""
+        said = self.told(IndexError(SECRET))
+        self.assertIn("kdcclient: a defect of this program: IndexError in ", said)
+        self.assertIn("test_defect.py, line ", said)
+        self.assertIn("report", said)
+        self.assertNotIn(SECRET, said)
+
+    def test_from_the_reactor(self) -> None:
+        """The same of one that came out of the reactor, an OSError too: it is no lost answer."""
+        try:
+            try:
+                raise PermissionError(13, SECRET)
+            except PermissionError as error:
+                raise Defect from error
+        except Defect as wrapped:
+            said = self.told(wrapped)
+        self.assertIn("a defect of this program: PermissionError in ", said)
+        self.assertNotIn(SECRET, said)
+
+    def test_no_file(self) -> None:
+        """An empty word is no file: as a variable that is not set gives it."""
+        for files in ([""], ["a", ""]):
+            self.assertRaises(usage.UsageError, things_to_send, files, None, None)

@@ -264,6 +264,8 @@ class Client:
         for us or not from one of these, was used before, has expired, or whose
         ``proof`` is not its sender's: none of these uses it up.
         """
+        if allow is None:  # where a setting is missing, say: that must not mean everybody
+            raise ConfigurationError("allow is missing: the names it may be from, or ANYBODY")
         sender, keys = self._required_listening.epochs.open_ticket(
             epoch_id,
             ticket,

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import attrs
 
-from kdc.errors import ConfigurationError, ErrorKind, local_error
-from kdc.files.atomic import sync_directory
+from kdc.errors import ConfigurationError, ErrorKind
+from kdc.files.atomic import PartialFile
 from kdc.files.private import read_private, utf8
 from kdc.protocol.crypto import (
     KEY_BYTES,
@@ -81,22 +81,17 @@ class SecretSource:
 def write_key_file(path: Path) -> None:
     """Make a new key file of 32 random bytes, readable by its owner only.
 
-    When this returns it survives a power cut; if it raises nothing is left.
+    Whenever it is interrupted, there is a whole one or none; when this returns it
+    survives a power cut.  What is there already stays, and is a `LocalIOError`.
     """
     text = _KEY_PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n"
+    file = PartialFile(path)
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(fd, "w") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(fd)
-            sync_directory(path.parent)
-        except OSError:
-            path.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise local_error(path, error) from None
+        file.write([text.encode()])
+        file.finish()
+        file.show_new()
+    finally:
+        file.discard()
 
 
 def _key_of(path: Path) -> Digest:

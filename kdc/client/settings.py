@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from kdc.net.tls import parse_fingerprint
 from kdc.protocol.names import check_realm, fold_name
 from kdc.protocol.relay import Reach
 
-__all__ = ["ClientSettings", "absolute", "client_settings", "whole_number"]
+__all__ = ["ClientSettings", "absolute", "client_settings", "configuration_file", "whole_number"]
 
 SYSTEM_CA = "system"
 
@@ -61,7 +62,7 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
     given = {key: value for key, value in options.items() if value is not None}
     values = {
         **_DEFAULTS,
-        **_fitting(_defaults(given), given),
+        **_fitting(configuration.load(configuration_file(given)), given),
         **given,
     }
     for group in (_SECRETS, _IDENTITIES):
@@ -79,20 +80,23 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
     return _settings(values)
 
 
-def _defaults(given: dict[str, Any]) -> dict[str, str]:
-    """What the configuration says: the file that is named, the user's own, or that of the name.
+def configuration_file(options: Mapping[str, Any]) -> Path | None:
+    """The file that counts: the one that is named, or that of the name; None: the user's own.
 
-    Whoever has several principals on one account has a file for each of them.
+    Whoever has several principals on one account has a file for each of them.  Raises
+    as `client_settings` does.
     """
-    path = absolute(given.get("config"))
-    defaults = configuration.load(path)
-    if path is not None or not _differs("name", given, defaults):
-        return defaults
-    try:
-        own = configuration.path_of(fold_name(given["name"]))
-    except ValueError:  # it is told with everything else that is no name
-        return defaults
-    return configuration.load(own) if os.path.lexists(own) else defaults
+    named = absolute(options.get("config"))
+    if named is not None:
+        return named
+    name = options.get("name")
+    if name is not None and _differs("name", {"name": name}, configuration.load()):
+        # What is no name is told with everything else.
+        with contextlib.suppress(ValueError):
+            own = configuration.path_of(fold_name(name))
+            if os.path.lexists(own):
+                return own
+    return None
 
 
 def _fitting(defaults: dict[str, str], given: dict[str, Any]) -> dict[str, str]:

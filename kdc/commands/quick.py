@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from kdc.commands.admin.database import AdminStore
 from kdc.commands.options import Command, name_of, whole_number
 from kdc.commands.serve import serve, start_in_background, stop
 from kdc.errors import ConfigurationError, ExitStatus, LocalIOError, local_error
+from kdc.files.opening import open_regular
 from kdc.terminal import say, shown
 
 __all__ = ["QuickOptions", "default_store"]
@@ -101,17 +105,34 @@ def _make_directory(path: Path) -> None:
 
 
 def _ensure_running(path: Path, port: int) -> int:
-    connected = connect(path)
-    if connected is not None:
+    """One after the other: who comes second finds the KDC that the first has started."""
+    lock = path.with_name("quick.lock")
+    try:
+        fd = open_regular(lock, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise local_error(lock, error) from None
+    with contextlib.ExitStack() as held:
+        held.callback(os.close, fd)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        connected = connect(path)
+        if connected is None:
+            return _start(path, port, held.close)
         connected.close()
         return int(ExitStatus.DONE)
+
+
+def _start(path: Path, port: int, let_go: Callable[[], None]) -> int:
+    """``let_go`` is called in the new process: what is held for this start is not the KDC's."""
     words = (
         *("--port", str(port), "--file", str(path), "--enrol", "invite"),
         *("--output", str(path.with_name("out.txt")), "--realm", AdminStore(path).realm),
     )
-    return start_in_background(
-        lambda started: serve(words, lambda line: None, started), path.with_name("kdc.log")
-    )
+
+    def run(started: Callable[[], None]) -> int:
+        let_go()
+        return serve(words, lambda line: None, started)
+
+    return start_in_background(run, path.with_name("kdc.log"))
 
 
 def _place_of(store: AdminStore) -> _Place:
@@ -142,7 +163,8 @@ def _introduce(store: AdminStore, kdc: _Place, name: str, *, force: bool) -> Non
         "kdc-fingerprint": kdc.fingerprint,
         "key-file": key_file.name,
     }
-    current = _is_current(path, values)
+    _check_not_shadowed(path, values)
+    current = not force and _is_current(path, values)
     if not current and not force and os.path.lexists(path):
         raise ConfigurationError(
             f"{path} says something else than that {name} is at this KDC",
@@ -154,6 +176,24 @@ def _introduce(store: AdminStore, kdc: _Place, name: str, *, force: bool) -> Non
     _add(store, name, key_file, kdc.realm)
     if not current:
         configuration.save(path, values)
+
+
+def _check_not_shadowed(path: Path, values: dict[str, Any]) -> None:
+    """Raises `ConfigurationError` if the user's own file is of that name at another KDC.
+
+    It comes first: whatever ``path`` says would count for nothing.
+    """
+    own = configuration.load()
+    place = own.get("address", "127.0.0.1"), own.get("port")
+    if own.get("name", "").lower() == values["name"] and place != (
+        values["address"],
+        str(values["port"]),
+    ):
+        raise ConfigurationError(
+            f"{configuration.default_path()} says that {values['name']} is at another KDC, and it"
+            f" comes before {path}",
+            hint="choose another name, or move that file to the directory names beside it",
+        )
 
 
 def _is_current(path: Path, values: dict[str, Any]) -> bool:

@@ -56,9 +56,9 @@ def serve(
 
 async def _serving(service: Any, failed: Any, started: Callable[[], None]) -> int:
     """Run a service until a signal cancels this, or it cannot go on."""
-    service.startService()
-    started()
     try:
+        service.startService()
+        started()
         await failed
     finally:
         await service.stopService()
@@ -83,7 +83,11 @@ def start_in_background(run: Callable[[Callable[[], None]], int], log: Path) -> 
         if file.read() == _READY:
             return 0
     _, status = os.waitpid(child, 0)
-    return abs(os.waitstatus_to_exitcode(status)) or 1
+    code = os.waitstatus_to_exitcode(status)
+    if code < 0:
+        say(f"kdc: it was ended by signal {-code} before it was ready")
+        return 128 - code
+    return code or 1
 
 
 def _leave_terminal() -> None:
@@ -103,8 +107,12 @@ def _ready(parent: int, log: Path) -> None:
     for stream in (1, 2):
         os.dup2(fd, stream)
     os.close(fd)
-    os.write(parent, _READY)
-    os.close(parent)
+    try:
+        os.write(parent, _READY)
+    except BrokenPipeError:  # whoever has asked for us has been interrupted, and is gone
+        raise SystemExit(128 + signal.SIGINT) from None
+    finally:
+        os.close(parent)
 
 
 def stop(store: Path) -> bool:

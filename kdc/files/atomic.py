@@ -113,6 +113,15 @@ class PartialFile:
         except OSError as error:
             raise local_error(self.path, error) from None
 
+    def show_new(self) -> None:
+        """The same, where nothing has that name yet; otherwise it fails, and that stays."""
+        try:
+            os.link(self._temporary, self.path)
+            self._temporary.unlink()
+            sync_directory(self.path.parent)
+        except OSError as error:
+            raise local_error(self.path, error) from None
+
     def discard(self) -> None:
         """Leave nothing behind.  For a file that was shown it does nothing."""
         if self._fd is not None:

@@ -128,7 +128,9 @@ class Directory:
 
     def start(self) -> None:
         """Be reachable from now on."""
-        self._running = Deferred.fromCoroutine(self._run())
+        self._running = Deferred.fromCoroutine(self._run()).addErrback(
+            lambda failure: self.log.failure("the directory has ended", failure)
+        )
 
     async def stop(self) -> None:
         """Leave the KDC, and break off the answers that are being given."""

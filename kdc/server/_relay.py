@@ -45,7 +45,9 @@ class OwnRelay:
         return self._relay.figures
 
     def start(self) -> None:
-        self._running = Deferred.fromCoroutine(self._run())
+        self._running = Deferred.fromCoroutine(self._run()).addErrback(
+            lambda failure: self.log.failure("the relay has ended", failure)
+        )
 
     def limit(self, limits: RelayLimits) -> None:
         """Use other limits from now on."""

@@ -158,7 +158,9 @@ class KDCService(Service):
         self._hangup_before = signal.signal(
             signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload)
         )
-        for line in (*self.store.notes, *self.greeting()):
+        for note in self.store.notes:
+            self.log.warn("{note}", note=note)  # noqa: G010 - the name that Twisted has for it
+        for line in self.greeting():
             self._say(line)
         if self._directory is not None:
             self._directory.start()

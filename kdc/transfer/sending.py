@@ -52,7 +52,6 @@ class SendSettings:
     """What to send, and to whom.
 
     ``wait``: until the receiver receives.  ``retry``: go on after a cut.
-    ``skip``: what cannot be sent is left out, and the rest is sent.
     ``wait_seconds``: no longer than that.  ``bytes_per_second``: no faster, to all together.
     """
 
@@ -61,7 +60,6 @@ class SendSettings:
     things: tuple[Thing, ...]
     wait: bool = False
     retry: bool = False
-    skip: bool = False
     wait_seconds: float | None = None
     bytes_per_second: int | None = None
 
@@ -86,7 +84,7 @@ async def send(client: KDCClient, settings: SendSettings, complain: Complain = c
     run = in_thread(client.reactor)
     try:
         surveyed: Survey = await run(survey, settings.things)
-        _require_all(surveyed, settings)
+        _require_all(surveyed)
         if surveyed.once and len(settings.receivers) > 1:
             raise ConfigurationError(
                 "a pipe can be read only once", hint="send it to one receiver at a time"
@@ -107,11 +105,11 @@ async def send(client: KDCClient, settings: SendSettings, complain: Complain = c
         client.close()
 
 
-def _require_all(surveyed: Survey, settings: SendSettings) -> None:
-    """Raises `Unsendable` if something cannot be sent and nobody said that the rest may."""
+def _require_all(surveyed: Survey) -> None:
+    """Raises `Unsendable` if something cannot be sent, after all of it has been told."""
     for line in lines_of("cannot be sent", surveyed.problems):
         say(line)
-    if surveyed.problems and not settings.skip:
+    if surveyed.problems:
         raise Unsendable(surveyed.problems, hint="nothing was sent: rename it, or leave it out")
 
 
@@ -278,7 +276,7 @@ class _Sending:
         left_out = [] if self._stream is None else list(self._stream.left_out.values())
         for line in lines_of("not sent as it was", left_out):
             say(line)
-        complete = not left_out and not self._surveyed.problems
+        complete = not left_out
         return ExitStatus.DONE if complete else ExitStatus.INCOMPLETE
 
     def _say(self, line: str) -> None:

@@ -223,7 +223,7 @@ def survey(things: Sequence[Thing], *, most: int = 200_000) -> Survey:
     things = tuple(thing for thing in things if _can_be_sent(thing, notes))
     if not things:
         raise Unsendable(
-            notes.problems, hint="nothing was sent: look whether that is what was meant"
+            notes.problems, hint="nothing was sent: check the path, or send it under another name"
         )
     if any(thing.once for thing in things[:-1]):
         raise ConfigurationError(

@@ -260,6 +260,7 @@ class ClientTests(ClientTestCase):
         handed = (key.epoch_id, key.ticket, key.proof)
         unsaid: Any = self.bob.open_ticket
         self.assertRaises(TypeError, unsaid, *handed)
+        self.assertRaises(ConfigurationError, unsaid, *handed, allow=None)
         self.assertEqual(self.bob.open_ticket(*handed, allow=ANYBODY).sender, "alice")
 
     def test_a_ticket_opens_once(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import getpass
 import os
 import resource
@@ -126,7 +127,24 @@ class SecretTests(SynchronousTestCase):
 
         self.patch(os, "fsync", fsync)
         write_key_file(self.path)
-        self.assertEqual(synced, [str(self.path.absolute()), str(self.path.parent.absolute())])
+        written, directory = synced
+        self.assertEqual(Path(written).parent, self.path.parent.absolute())
+        self.assertEqual(directory, str(self.path.parent.absolute()))
+
+    def test_killed_in_the_middle(self) -> None:
+        """Whoever is killed before the key is on the disk leaves no file that is not a key."""
+
+        class Killed(BaseException):
+            pass
+
+        def fsync(fd: int) -> None:
+            self.assertFalse(self.path.exists())
+            raise Killed
+
+        with contextlib.suppress(Killed):
+            self.patch(os, "fsync", fsync)
+            write_key_file(self.path)
+        self.assertFalse(self.path.exists())
 
     def test_no_room_for_a_key_file(self) -> None:
         """Where it cannot be written nothing is left, and there is room for another try."""
@@ -137,6 +155,7 @@ class SecretTests(SynchronousTestCase):
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         self.assertFalse(self.path.exists())
+        self.assertEqual(list(self.path.parent.glob(".kdc-*")), [])
         write_key_file(self.path)
 
     def test_no_link(self) -> None:

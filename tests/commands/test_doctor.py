@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterable
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.client.settings import ClientSettings
+from kdc.commands.client import doctor
 from kdc.commands.client.doctor import Finding, examine
 from kdc.errors import ExitStatus
 
@@ -62,3 +65,17 @@ class ReceiverTests(SynchronousTestCase):
         finding = self.finding(["127.0.0.1"], kdc=False)
         self.assertIsNone(finding.error)
         self.assertIn("port 60000 of 127.0.0.1", finding.found)
+
+
+class InterruptedTests(SynchronousTestCase):
+    """It says of nothing that it is good which it has not looked at."""
+
+    def test_status(self) -> None:
+        """Whoever interrupts the part that asks the KDC gets the status of that."""
+        self.patch(doctor, "examine", lambda settings, port: iter([Finding("a", "good")]))
+        self.patch(doctor, "make_client", lambda reactor, settings: None)
+        self.patch(doctor, "run_client", lambda reactor, work: 130)
+        command = doctor.DoctorCommand()
+        command.parseOptions(["-n", "bob", "-p", "1", "--passphrase-file", "x"])
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.assertEqual(command.run(), 130)

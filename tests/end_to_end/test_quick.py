@@ -100,8 +100,47 @@ class QuickTests(ProgramTestCase):
         self.assertFalse((self.names / "bob.key").exists())
         self.done("--force", "bob")
         self.assert_ends(self.client("whoami", "-n", "bob"), 0)
+        config.write_text("this is no TOML")
+        self.done("--force", "bob")
+        self.assert_ends(self.client("whoami", "-n", "bob"), 0)
         (self.names / "bob.key").unlink()
         self.assert_ends(self.quick("bob"), 8, "bob is there already")
+
+    def test_shadowed(self) -> None:
+        """A name that the user's own file has at another KDC cannot be used at once, and is not."""
+        own = self.names.parent / "client.toml"
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text('name = "bob"\naddress = "kdc.example.org"\nport = 12345\n')
+        own.chmod(0o600)
+        self.assert_ends(
+            self.quick("-p", "0", "bob"), 1, "client.toml says that bob", "another KDC"
+        )
+        self.assertFalse((self.names / "bob.toml").exists())
+        self.done("carol")
+
+    def test_another_secret(self) -> None:
+        """Who changes the secret is told in which file the old one is still named."""
+        self.done("-p", "0", "bob")
+        new = self.directory / "new.key"
+        self.assert_ends(self.client("keygen", str(new)), 0)
+        program = self.client("passwd", "-n", "bob", "--new-key-file", str(new))
+        self.assert_ends(program, 0, f"{self.names / 'bob.toml'} still names")
+
+    def test_at_the_same_time(self) -> None:
+        """Several at once, as of a script each: one starts it, the others find it."""
+        names = ("alice", "bob", "carol")
+        programs = [self.quick("-p", "0", name) for name in names]
+        for program in programs:
+            self.assert_ends(program, 0)
+        for name in names:
+            self.assert_ends(self.client("whoami", "-n", name), 0)
+
+    def test_notes(self) -> None:
+        """What the store has noticed is said, and not only to who starts it in the foreground."""
+        self.done("-p", "0", "alice")
+        self.done("--stop")
+        (self.state / "pwd.txt.generation").unlink()
+        self.assert_ends(self.quick("-p", "0"), 0, "an old backup would not have been noticed")
 
     def test_cannot_start(self) -> None:
         """Why it cannot is said, with the status of the KDC itself, and nothing runs then."""

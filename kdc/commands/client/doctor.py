@@ -70,6 +70,7 @@ class DoctorCommand(AskingOptions):
 
         port = whole_number(self["listen-port"], 1, 65535, "a port")
         settings = client_settings(self)
+        ended = int(ExitStatus.DONE)
         findings = list(examine(settings, port))
         if all(finding.error is None for finding in findings):
             try:
@@ -77,10 +78,11 @@ class DoctorCommand(AskingOptions):
             except KDCError as error:
                 findings.append(Finding("secret", str(error), error))
             else:
-                run_client(reactor, lambda: self._register_check(client, findings))
+                ended = run_client(reactor, lambda: self._register_check(client, findings))
         for finding in findings:
             self._tell(finding)
-        return int(next((f.status for f in findings if f.error is not None), ExitStatus.DONE))
+        # What has ended otherwise than by itself was interrupted, and something was not looked at.
+        return int(next((f.status for f in findings if f.error is not None), ended))
 
     async def _register_check(self, client: Any, findings: list[Finding]) -> int:
         what = "our registration"

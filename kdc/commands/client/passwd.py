@@ -7,7 +7,7 @@ from twisted.python import usage
 from kdc.client import configuration
 from kdc.client.membership import change_secret, make_client
 from kdc.client.secret import SecretSource
-from kdc.client.settings import absolute, client_settings
+from kdc.client.settings import absolute, client_settings, configuration_file
 from kdc.commands.client.options import ClientOptions, run_client
 from kdc.errors import ConfigurationError, ExitStatus
 from kdc.net.exit_status import say
@@ -54,5 +54,5 @@ class PasswdCommand(ClientOptions):
         """Without the option the old secret was from the file that the configuration names."""
         path = old.key_file or old.passphrase_file
         if path is not None and not (self["key-file"] or self["passphrase-file"]):
-            where = absolute(self["config"]) or configuration.default_path()
+            where = configuration_file(self) or configuration.default_path()
             say(f"{where} still names {path}, the old secret: replace that, or name the new one")

@@ -387,26 +387,25 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
-        "kdc/client/secret.py",
-        "tests.client.test_secret tests.client.test_canaries",
-        (
-            "secrets",
-            "a key file is its owner's alone",
-            "os.O_EXCL | os.O_CLOEXEC, 0o600)",
-            "os.O_EXCL | os.O_CLOEXEC, 0o644)",
-        ),
-        (
-            "secrets",
-            "no key file is overwritten",
-            "os.O_CREAT | os.O_EXCL | os.O_CLOEXEC",
-            "os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC",
-        ),
-        ("secrets", "a key file is durable", "                os.fsync(fd)\n", ""),
+        "kdc/files/atomic.py",
+        "tests.client.test_secret",
         (
             "secrets",
             "the name of a key file is durable",
-            "            sync_directory(path.parent)\n",
-            "",
+            "            self._temporary.unlink()\n            sync_directory(self.path.parent)\n",
+            "            self._temporary.unlink()\n",
+        ),
+    ),
+    *of(
+        "kdc/client/secret.py",
+        "tests.client.test_secret tests.client.test_canaries",
+        ("secrets", "no key file is overwritten", "file.show_new()", "file.show()"),
+        ("secrets", "a key file is durable", "        file.finish()\n", ""),
+        (
+            "secrets",
+            "nothing is left of one that failed",
+            "        file.discard()\n",
+            "        pass\n",
         ),
         (
             "secrets",

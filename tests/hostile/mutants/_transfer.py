@@ -515,8 +515,8 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "its name is durable",
-            "            sync_directory(self.path.parent)\n",
-            "",
+            "            self._temporary.replace(self.path)\n            sync_directory(self.path.parent)\n",
+            "            self._temporary.replace(self.path)\n",
         ),
         (
             "6.4",

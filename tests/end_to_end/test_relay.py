@@ -238,6 +238,15 @@ class NetworkTests(ProgramTestCase):
                 file.write(os.urandom(1 << 20))
         return path
 
+    def send_through_the_relay(self) -> tuple[Path, Program]:
+        """A large file is on its way to bob, who cannot be reached otherwise."""
+        self.hosts.let_nothing_in("bob", 60000)
+        receiver = self.receive()
+        receiver.expect(THROUGH)
+        receiver.expect("receiving on")
+        path = self.large()
+        return path, self.send(str(path))
+
     def assert_equal(self, path: Path) -> None:
         found = self.directory / "inbox" / path.name
         digests = [hashlib.sha256(each.read_bytes()).digest() for each in (path, found)]
@@ -265,12 +274,7 @@ class NetworkTests(ProgramTestCase):
 
     def test_cut(self) -> None:
         """Links go down while a file is on its way: it goes on where it was, and is whole."""
-        self.hosts.let_nothing_in("bob", 60000)
-        receiver = self.receive()
-        receiver.expect(THROUGH)
-        receiver.expect("receiving on")
-        path = self.large()
-        sender = self.send(str(path))
+        path, sender = self.send_through_the_relay()
         chance = random.Random(self.SIZE)
         for _ in range(self.CUTS):
             self.wait_for_more(chance.randrange(1 << 18, max(self.SIZE // self.CUTS, 1 << 19)))
@@ -281,12 +285,7 @@ class NetworkTests(ProgramTestCase):
 
     def test_restart(self) -> None:
         """The KDC with its relay is killed and started again in the middle: the same."""
-        self.hosts.let_nothing_in("bob", 60000)
-        receiver = self.receive()
-        receiver.expect(THROUGH)
-        receiver.expect("receiving on")
-        path = self.large()
-        sender = self.send(str(path))
+        path, sender = self.send_through_the_relay()
         self.wait_for_more(1 << 18)
         self.realm.program.signal(signal.SIGKILL)
         self.realm.program.wait()

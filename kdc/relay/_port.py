@@ -12,12 +12,12 @@ from typing import Any, cast
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from kdc.channel.receiver import ChannelListener
 from kdc.errors import RefusedByPolicy, RemoteProtocolError
 from kdc.limits import ConnectionLimiter, TokenBuckets
 from kdc.net.newcomers import DISPLACED_SECONDS, Newcomers
+from kdc.net.pace import Brake
 from kdc.net.sockets import host_of, notice_dead_peers, read_at_once
 from kdc.net.splice import SpliceEnd
 from kdc.net.waiting import Deadline
@@ -179,14 +179,17 @@ class Joined(SpliceEnd):
         self._early = early
         self._deadline = Deadline(port.timers)
         self._resting = Deadline(port.timers)
-        self._gate: _Gate
+        self._full: IPushProducer
+        self._rest: IPushProducer
         self._seen = 0
+        self._read_ended = self._shut = False
 
     def connectionMade(self) -> None:
         self._port.open.add(self)
         super().connectionMade()
         read_at_once(self._transport, CARRIED_AT_ONCE)
-        self._gate = _Gate(self._transport)
+        brake = Brake(self._transport)
+        self._full, self._rest = brake.hold(), brake.hold()
 
     def wait(self, seconds: float) -> None:
         """Give the receiver so long to come."""
@@ -206,12 +209,30 @@ class Joined(SpliceEnd):
         if port.carried is not None:
             rest = port.carried.charge(self.principal, len(data), port.now())
             if rest:
-                self._gate.rest()
-                self._resting.within(rest / 1000, self._gate.go_on)
+                self._rest.pauseProducing()
+                self._resting.within(rest / 1000, self._rest.resumeProducing)
 
     @property
     def _producer(self) -> Any:
-        return self._gate
+        return self._full
+
+    # Whoever closes the two halves of a TCP connection one by one has not closed it: nobody is told
+    # that it is over, and its descriptor stays, until somebody says so.
+
+    def readConnectionLost(self) -> None:
+        self._read_ended = True
+        super().readConnectionLost()
+        self._close_if_ended()
+
+    def writeConnectionLost(self) -> None:
+        # Our end is out only now: what was still to be written before it has gone.
+        self._shut = self._write_ended
+        super().writeConnectionLost()
+        self._close_if_ended()
+
+    def _close_if_ended(self) -> None:
+        if self._read_ended and self._shut:
+            self._transport.loseConnection()
 
     def _look(self) -> None:
         """Where nothing moved since the last look, nobody is there any more."""
@@ -227,35 +248,3 @@ class Joined(SpliceEnd):
         self._resting.cancel()
         self._port.open.discard(self)
         self._port.registry.forget(self)
-
-
-@implementer(IPushProducer)
-class _Gate:
-    """Reads while the other side takes it *and* the principal has not had its share."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport = transport
-        self._full = self._resting = False
-
-    def pauseProducing(self) -> None:
-        self._full = True
-        self._transport.pauseProducing()
-
-    def resumeProducing(self) -> None:
-        self._full = False
-        self._pace()
-
-    def stopProducing(self) -> None:
-        self._transport.stopProducing()
-
-    def rest(self) -> None:
-        self._resting = True
-        self._transport.pauseProducing()
-
-    def go_on(self) -> None:
-        self._resting = False
-        self._pace()
-
-    def _pace(self) -> None:
-        if not (self._full or self._resting):
-            self._transport.resumeProducing()

@@ -260,9 +260,13 @@ class JoinedTests(PortTestCase):
             self.assertTrue(bytes(one.received).endswith(b"answer"))
             other.out.loseConnection()
             self.network.settle()
+            # The relay's part is over, whether or not they have closed theirs.
+            self.assertEqual(self.relay.figures.joined, 0)
+            self.assertEqual(self.relay._port.open, set())
+            one.out.loseConnection()
+            self.network.settle()
             for each in (one, other):
                 self.assertIsInstance(each.lost, ConnectionDone)
-            self.assertEqual(self.relay.figures.joined, 0)
 
     def test_abort(self) -> None:
         """A reset is passed on as a reset, never as an end."""

@@ -112,6 +112,9 @@ class Wire:
     ``sent`` is all that was ever handed to it, ``tamper`` what is done to that
     on its way, ``stalled`` whether it gets anywhere.  After ``cut_after`` bytes
     the attacker closes the connection, to both ends properly.
+
+    As in Twisted, a protocol that hears of half-closes hears of nothing else: when
+    both halves are closed it has to lose the connection itself.
     """
 
     peer: Wire
@@ -223,7 +226,13 @@ class Wire:
             self.protocol.connectionLost(Failure(error))
 
     def _move(self) -> bool:
-        if not self.waiting or self.stalled or not (self.peer.connected and self.peer.reading):
+        if not self.waiting or self.stalled:
+            return False
+        if not self.peer.connected:
+            # As TCP does: what comes to one that has closed is answered with a reset.
+            self.finish(ConnectionLost())
+            return True
+        if not self.peer.reading:
             return False
         chunk = bytes(self.waiting[: self.peer.bufferSize])
         del self.waiting[: len(chunk)]
@@ -252,11 +261,15 @@ class Wire:
             # As TCP does: closing with something unread is a reset.
             if self.peer.waiting:
                 self.peer.finish(ConnectionLost())
-            self.peer._peer_ended = True
+            if not self._ended:
+                self.peer._peer_ended = True
             self.finish(ConnectionDone())
             return True
         if self._ending and not self._ended:
             self._ended = self.peer._peer_ended = True
+            half = IHalfCloseableProtocol(self.protocol, None)
+            if half is not None:
+                half.writeConnectionLost()
             return True
         return False
 
@@ -265,8 +278,9 @@ class Wire:
             return False
         self._peer_ended = False
         half = IHalfCloseableProtocol(self.protocol, None)
-        if half is None or not self.peer.connected:
-            self.peer._peer_ended = True
+        if half is None:
+            if not self._ended:
+                self.peer._peer_ended = True
             self.finish(ConnectionDone())
         else:
             half.readConnectionLost()

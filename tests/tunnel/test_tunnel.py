@@ -152,8 +152,11 @@ class TunnelTests(EdgeTestCase):
         self.service.out.loseWriteConnection()
         self.network.settle()
         self.assertEqual(self.user.received, b"answer")
-        self.assert_lost(ConnectionDone, ConnectionDone)
         self.assertIn("closed after 8 bytes in, 6 bytes out", self.told[-1])
+        for end in (self.user, self.service):
+            self.assertEqual(sorted(end.ends), ["read", "write"])
+            end.out.loseConnection()
+        self.assert_lost(ConnectionDone, ConnectionDone)
 
     def test_service_ends_first(self) -> None:
         """The same the other way round."""

@@ -66,10 +66,12 @@ class Links(Factory["LinkEnd"]):
     def buildProtocol(self, addr: Any) -> LinkEnd | None:
         link = LinkEnd(self, addr)
         try:
-            self.registry.link(link, addr.name, addr.host)
+            displaced = self.registry.link(link, addr.name, addr.host)
         except RefusedByPolicy as error:
             self.tell(f"no link for {addr.name} from {addr.host}: {error}")
             return None
+        if displaced is not None:
+            displaced.drop()
         return link
 
     def close_all(self) -> None:
@@ -96,7 +98,7 @@ class LinkEnd(Protocol):
     @property
     def hears(self) -> bool:
         """Whether a call would be read at once."""
-        return not self._deaf.running
+        return not (self._gone or self._deaf.running)
 
     def connectionMade(self) -> None:
         self._links.open.add(self)

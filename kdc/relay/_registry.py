@@ -77,17 +77,29 @@ class Registry(Generic[L, S]):
 
     # links and what they claim
 
-    def link(self, link: L, principal: str, address: str) -> None:
-        """Take one more; raises `RefusedByPolicy`."""
+    def link(self, link: L, principal: str, address: str) -> L | None:
+        """Take one more; return the one that has made room for it; raises `RefusedByPolicy`.
+
+        That is the oldest of a principal that has as many as it may: whoever comes
+        from ever other networks leaves links behind that nobody knows to be dead.
+        """
         prefix = address_prefix(address)
-        _refuse_at(len(self._links), self.limits.links, "receivers are linked")
-        _refuse_at(
-            self._linked[principal], self.limits.links_per_principal, f"links of {principal}"
-        )
-        _refuse_at(self._linked_from[prefix], self.limits.links_per_address, f"links from {prefix}")
+        full = self._linked[principal] >= self.limits.links_per_principal
+        oldest = self._oldest(principal) if full else None
+        links, there = len(self._links), self._linked_from[prefix]
+        if oldest is not None:
+            links, there = links - 1, there - (self._links[oldest].address == prefix)
+        _refuse_at(links, self.limits.links, "receivers are linked")
+        _refuse_at(there, self.limits.links_per_address, f"links from {prefix}")
+        if oldest is not None:
+            self.unlink(oldest)
         self._links[link] = _Linked(principal, prefix)
         self._linked[principal] += 1
         self._linked_from[prefix] += 1
+        return oldest
+
+    def _oldest(self, principal: str) -> L:
+        return next(link for link, it in self._links.items() if it.principal == principal)
 
     def unlink(self, link: L) -> None:
         """It is gone, and with it all that it had claimed; who is joined stays so."""

@@ -14,8 +14,9 @@ class RelayLimits:
     """Every one can be configured; none but ``bytes_per_second`` (0: off) can be removed.
 
     Who comes when one is reached is refused; whoever is there already notices
-    nothing.  ``joined`` are pairs of connections, those included that still wait
-    for their receiver; ``joined_per_address`` counts the sender's.
+    nothing, but a principal's next link takes the place of its oldest.
+    ``joined`` are pairs of connections, those included that still wait for their
+    receiver; ``joined_per_address`` counts the sender's.
     """
 
     links: int = 4096

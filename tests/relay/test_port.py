@@ -7,7 +7,7 @@ from typing import Any, cast
 from twisted.internet.error import ConnectionDone
 
 from kdc.channel.endpoint import ChannelClientEndpoint
-from kdc.errors import IntegrityError, RefusedByPolicy
+from kdc.errors import IntegrityError
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.relay import (
     MAX_MESSAGE,
@@ -313,17 +313,15 @@ class LimitTests(PortTestCase):
         self.assertIsNone(elsewhere.lost)
 
     def test_links(self) -> None:
-        """A principal's links are counted; one that goes makes room."""
-        link = self.link()
-        client = self.known_client("bob")
-        endpoint = ChannelClientEndpoint(client, RELAY, SERVICE, reach=Reach.DIRECT)
-        connecting = endpoint.connect(factory_of(Recorder()))
-        self.network.settle()
-        self.failureResultOf(connecting, RefusedByPolicy)
-        self.assertIsNone(link.lost)
-        link.out.loseConnection()
-        self.network.settle()
-        self.link()
+        """A principal's links are counted: his oldest, dead perhaps, makes room for his next."""
+        link, carols = self.claimed(), self.link("carol")
+        another = self.link()
+        self.assertIsNotNone(link.lost)
+        self.assertEqual((another.lost, carols.lost), (None, None))
+        self.assertEqual(self.relay.figures.links, 2)
+        self.assert_closed(self.arrive(PRESENT))
+        self.say(another, Claim(EPOCH))
+        self.assertEqual(self.heard(another), [Claimed(EPOCH, Verdict.YES)])
 
 
 class RateTests(PortTestCase):
@@ -377,6 +375,14 @@ class LinkTests(PortTestCase):
         self.assert_closed(self.arrive(PRESENT))
         self.network.advance(31)
         self.assertEqual(self.relay.figures.links, 0)
+
+    def test_dropped(self) -> None:
+        """Over a link that is dropped nobody is called, not even before its end is there."""
+        self.claimed()
+        (end,) = self.relay._links.open
+        self.assertTrue(end.hears)
+        end.drop()
+        self.assertFalse(end.hears)
 
     def test_verify(self) -> None:
         """The relay comes once, to the address it sees and the port that was named."""

@@ -98,12 +98,21 @@ class LimitTests(SynchronousTestCase):
         made.link("3", "dave", HERE)
 
     def test_links_of_one(self) -> None:
-        made = registry(links_per_principal=1)
+        """One's own oldest link makes room, for nobody else, and only if one more is taken."""
+        made = registry(links_per_principal=2, links_per_address=3, links=3)
+        self.assertIsNone(made.link("1", "bob", HERE))
+        self.assertIsNone(made.link("2", "bob", HERE))
+        self.assertIsNone(made.link("3", "carol", HERE))
+        made.claim("1", EPOCHS[0])
+        self.refused_to_link(made, "dave", "192.0.2.9")
+        self.assertEqual(made.link("4", "bob", HERE), "1")
+        self.assertEqual((made.links, made.holder(EPOCHS[0])), (3, None))
+        self.assertEqual(made.link("5", "bob", "192.0.2.9"), "2")
+        made = registry(links_per_principal=1, links_per_address=1)
         made.link("1", "bob", HERE)
+        made.link("2", "carol", "192.0.2.9")
         self.refused_to_link(made, "bob", "192.0.2.9")
-        made.link("2", "carol", HERE)
-        made.unlink("1")
-        made.link("3", "bob", HERE)
+        self.assertEqual(made.link("3", "bob", HERE), "1")
 
     def test_links_from_one_address(self) -> None:
         """Of IPv6 a /64 counts as one."""
@@ -202,22 +211,30 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(name=NAMES)
     def link(self, name: str) -> None:
         links, link = self.model.links, self.fresh()
-        full = len(links) >= 3 or list(links.values()).count(name) >= 2
+        own = [each for each, its in links.items() if its == name]
+        oldest = own[0] if len(own) >= 2 else None
+        full = len(links) >= 3 and oldest is None
         try:
-            self.made.link(link, name, HERE)
+            displaced = self.made.link(link, name, HERE)
         except RefusedByPolicy:
             assert full
         else:
             assert not full
+            assert displaced == oldest
+            if oldest is not None:
+                self.gone(oldest)
             links[link] = name
+
+    def gone(self, link: str) -> None:
+        del self.model.links[link]
+        self.model.claims = {e: by for e, by in self.model.claims.items() if by != link}
 
     @precondition(lambda self: self.model.links)
     @rule(data=st.data())
     def unlink(self, data: st.DataObject) -> None:
         link = data.draw(st.sampled_from(sorted(self.model.links)))
         self.made.unlink(link)
-        del self.model.links[link]
-        self.model.claims = {e: by for e, by in self.model.claims.items() if by != link}
+        self.gone(link)
 
     @precondition(lambda self: self.model.links)
     @rule(data=st.data(), epoch_id=st.sampled_from(EPOCHS[:4]))

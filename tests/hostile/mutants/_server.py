@@ -184,19 +184,19 @@ MUTANTS: list[Mutant] = [
         (
             "10",
             "links of one principal",
-            "            self._linked[principal], self.limits.links_per_principal,",
-            "            0, self.limits.links_per_principal,",
+            "full = self._linked[principal] >= self.limits.links_per_principal",
+            "full = False",
         ),
         (
             "10",
             "links from one address",
-            "self._linked_from[prefix], self.limits.links_per_address,",
-            "0, self.limits.links_per_address,",
+            "_refuse_at(there, self.limits.links_per_address,",
+            "_refuse_at(0, self.limits.links_per_address,",
         ),
         (
             "10",
             "links in all",
-            "_refuse_at(len(self._links), self.limits.links,",
+            "_refuse_at(links, self.limits.links,",
             "_refuse_at(0, self.limits.links,",
         ),
         (

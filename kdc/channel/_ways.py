@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IProtocolFactory
@@ -51,6 +51,9 @@ class Ways:
             connecting = _Connecting(self._dial(place, factory), self._client.reactor)
             try:
                 return await self._directly(connecting, factory, place)
+            except CancelledError:
+                connecting.drop()
+                raise
             finally:
                 connecting.end()
         return await self._through(await place_of_relay(self._client, self._relay), factory)
@@ -60,17 +63,18 @@ class Ways:
     ) -> Any:
         if self._reach is Reach.AUTO:
             await connecting.within(DIRECT_SECONDS)
-            failed = connecting.failed
+            failed = connecting.expected()
             if failed is None or not self._reset(failed):
                 relay = None if connecting.made else await self._another_way(place)
                 # It may have come about meanwhile: then its first message is out.
                 if relay is not None and not connecting.made:
                     connecting.end()
-                    self._failed = self._unreachable(place, connecting.failed)
+                    self._failed = self._unreachable(place, connecting.expected())
                     return await self._through(relay, factory)
         await connecting.within(None)
-        if connecting.failed is not None:
-            raise self._unreachable(place, connecting.failed)
+        failed = connecting.expected()
+        if failed is not None:
+            raise self._unreachable(place, failed)
         return connecting.made
 
     async def _another_way(self, place: Place) -> Place | None:
@@ -148,11 +152,22 @@ class _Connecting:
         finally:
             self._late.cancel()
 
+    def expected(self) -> Exception | None:
+        """Why it failed, if that is what the network does; raises anything else."""
+        if self.failed is not None and not isinstance(self.failed, _REFUSED):
+            raise self.failed
+        return self.failed
+
     def end(self) -> None:
         """Give it up, if it has not come to anything."""
         if not self._decided:
             self._given_up = True
             self._attempt.cancel()
+
+    def drop(self) -> None:
+        """Nobody wants it any more, not even if it has come about."""
+        if self.made is not None:
+            self.made.transport.abortConnection()
 
     @property
     def _decided(self) -> bool:
@@ -162,8 +177,6 @@ class _Connecting:
         if self._given_up:
             return
         if isinstance(result, Failure):
-            if not result.check(*_REFUSED):
-                result.raiseException()
             self.failed = cast(Exception, result.value)
         else:
             self.made = result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
@@ -75,6 +75,10 @@ class ChannelClientEndpoint:
         sender = SenderChannel(grant, self.service, factory, self.client.reactor)
         raw = Factory.forProtocol(lambda: sender)
         raw.noisy = False
-        channel: Any = await ways.connect(raw, place)
+        try:
+            channel: Any = await ways.connect(raw, place)
+        except CancelledError:
+            _ = sender.opened.addErrback(lambda failure: None)  # nobody waits for it any more
+            raise
         opened: IProtocol = await channel.opened
         return opened

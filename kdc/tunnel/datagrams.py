@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import CannotListenError, MessageLengthError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
@@ -246,7 +247,10 @@ class ForwardedDatagrams(DatagramProtocol):
         )
         factory.noisy = False
         try:
-            mapping.opened(await self._target.connect(factory))  # type: ignore[arg-type]
+            mapping.opening = self._target.connect(factory)
+            mapping.opened(await mapping.opening)  # type: ignore[arg-type]
+        except CancelledError:
+            """Another one has taken its place before it was open."""
         except KDCError as error:
             self._forget(mapping, addr)
             self._tell(f"{self._what}: {error}")
@@ -261,6 +265,7 @@ class _Mapping:
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self.take = take
+        self.opening: Deferred[Any] | None = None
         self._waiting: list[bytes] = []
         self._end: _ChannelEnd | None = None
         self._closed = False
@@ -284,6 +289,8 @@ class _Mapping:
         self._closed = True
         if self._end is not None:
             self._end.close()
+        elif self.opening is not None:
+            self.opening.cancel()
 
 
 def _write(transport: Any, datagram: bytes, *to: Any) -> None:

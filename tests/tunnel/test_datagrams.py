@@ -6,7 +6,10 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.services import Service
@@ -82,6 +85,21 @@ class Socket:
 
     def stopListening(self) -> None:
         self.open = False
+
+
+@implementer(IStreamClientEndpoint)
+class Slow:
+    """A target that never answers, and knows how many wait for it."""
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    def connect(self, protocolFactory: Any) -> Any:
+        self.open += 1
+        return Deferred(lambda _: self._cancelled())
+
+    def _cancelled(self) -> None:
+        self.open -= 1
 
 
 class DatagramTests(EdgeTestCase):
@@ -160,6 +178,25 @@ class DatagramTests(EdgeTestCase):
         self.say(b"x", ("127.0.0.1", 99))
         self.assertEqual(len(self.near), self.most)
         self.assertEqual([each.open for each in self.sockets], [True, False, True, True])
+
+    def test_opening_is_bounded(self) -> None:
+        """While channels are being opened, there are no more of them than mappings either."""
+        target = Slow()
+        near = ForwardedDatagrams(target, "x", self.told.append, self.network, IDLE, self.most)
+        Socket(near)
+        for number in range(5000):
+            near.datagramReceived(b"x", ("127.0.0.1", number))
+        self.assertEqual((len(near), target.open), (self.most, self.most))
+        near.stopProtocol()
+        self.assertEqual((len(near), target.open, self.told), (0, 0, []))
+
+    def test_evicted_while_it_is_opened(self) -> None:
+        """What is given up in the middle leaves nothing, and the next one is opened."""
+        for number in range(50):
+            self.near.datagramReceived(b"x", ("127.0.0.1", number))
+        self.network.settle()
+        self.assertEqual(sum(each.open for each in self.sockets), self.most)
+        self.assertEqual(len(self.near), self.most)
 
     def test_waiting_is_bounded(self) -> None:
         """While the channel is being opened only so many wait."""

@@ -72,6 +72,10 @@ _LONG_AGO = 20
 _MOST_COMING = 64
 
 
+class _NoRelay(PeerUnavailable):
+    """The realm has none for us, says the KDC; one that does not take us now is another matter."""
+
+
 class Relayed:
     """The `Way` of a receiver in a realm that may have a relay.
 
@@ -105,6 +109,7 @@ class Relayed:
         self._random = random
         self._found: Place | None = None
         self._open: bool | None = None  # whether our own port can be reached, if that is known
+        self._placed: Place | None = None  # what was the place when somebody was told last
         self._link: _Link | None = None
         self._held: list[bytes] = []
         self._running = self._stopped = self._hurried = self._known = False
@@ -130,6 +135,12 @@ class Relayed:
             )
         return self._own
 
+    def _place_if_any(self) -> Place | None:
+        try:
+            return self.place
+        except PeerUnavailable:
+            return None
+
     async def ready(self) -> None:
         if self._stopped:
             return
@@ -143,13 +154,14 @@ class Relayed:
                 self._hurried = True
                 self._link.drop()
             self._wake.release()
-        if self._known:
-            return
-        self._late.within(READY_SECONDS, self._settle)
-        try:
-            await self._settled.wait()
-        finally:
-            self._late.cancel()
+        if not self._known:
+            self._late.within(READY_SECONDS, self._settle)
+            try:
+                await self._settled.wait()
+            finally:
+                self._late.cancel()
+        # Whoever has waited looks now: only what is another place later has to be told.
+        self._placed = self._place_if_any()
 
     def _settle(self) -> None:
         self._known = True
@@ -173,21 +185,21 @@ class Relayed:
         self._listener.dialled = self._dialled
         attempt = 0
         while not self._stopped:
-            most = _MOST_PAUSE_SECONDS
+            pause = backoff(attempt, first=0.5, most=_MOST_PAUSE_SECONDS)
+            attempt += 1
             try:
-                await self._linked()
-                attempt = 0
-            except (UnknownPeer, RefusedByPolicy) as error:
-                self._lost(error)
-                most = _MOST_PAUSE_SECONDS if isinstance(error, TooBusy) else _NO_RELAY_SECONDS
-                attempt = attempt if isinstance(error, TooBusy) else _LONG_AGO
+                # One that takes us and cuts us off at once is asked ever more seldom, too.
+                if await self._linked() > _MOST_PAUSE_SECONDS:
+                    pause, attempt = backoff(0, first=0.5), 1
+            except _NoRelay as error:
+                self._lost(error, quietly=self._reach is Reach.AUTO)
+                pause, attempt = backoff(_LONG_AGO, most=_NO_RELAY_SECONDS), 0
             except KDCError as error:
                 self._lost(error)
             if self._stopped or self._hurried:
                 self._hurried = False
                 continue
-            await self._sleep(backoff(attempt, first=0.5, most=most))
-            attempt += 1
+            await self._sleep(pause)
 
     async def _sleep(self, seconds: float) -> None:
         self._alarm.within(seconds, self._wake.release)
@@ -196,18 +208,24 @@ class Relayed:
         finally:
             self._alarm.cancel()
 
-    async def _linked(self) -> None:
-        """Be linked, and return when that has ended."""
+    async def _linked(self) -> float:
+        """Be linked; return when that has ended, how many seconds it was."""
         client = self._client
         if self._reach is Reach.AUTO and is_loopback((await client.link()).address):
-            raise UnknownPeer("on the KDC's own machine there is no need for a relay")
-        place = await place_of_relay(client, self._relay)
+            raise _NoRelay("on the KDC's own machine there is no need for a relay")
+        try:
+            place = await place_of_relay(client, self._relay)
+        except TooBusy:
+            raise
+        except (UnknownPeer, RefusedByPolicy) as error:
+            raise _NoRelay(str(error)) from None
         link = _Link(self)
         endpoint = ChannelClientEndpoint(client, self._relay, SERVICE, place[0], reach=Reach.DIRECT)
         await endpoint.connect(Factory.forProtocol(lambda: link))
         if self._stopped:
             link.leave()
-            return
+            return 0
+        since = client.reactor.seconds()
         self._link, self._found, self._told = link, place, ""
         link.tell([], self._held)
         try:
@@ -215,10 +233,10 @@ class Relayed:
             await link.lost()
         finally:
             self._link = None
+        return cast(float, client.reactor.seconds() - since)
 
     async def _find_out(self, link: _Link) -> None:
         """How others are to come to us."""
-        before = self._open
         if self._reach is Reach.AUTO and not self._own[0]:
             seen = await self._verify(link)
             if not link.alive or self._stopped:
@@ -226,7 +244,9 @@ class Relayed:
             self._open = seen
         self._say_how()
         self._settle()
-        if before is not self._open:
+        # The relay may have moved, too.
+        before, self._placed = self._placed, self._place_if_any()
+        if before != self._placed:
             self.changed()
 
     async def _verify(self, link: _Link) -> bool:
@@ -260,10 +280,8 @@ class Relayed:
         else:
             self._status(f"others reach us directly, or else through {relay}")
 
-    def _lost(self, error: KDCError) -> None:
-        if self._told != str(error) and not (
-            self._reach is Reach.AUTO and isinstance(error, UnknownPeer | RefusedByPolicy)
-        ):
+    def _lost(self, error: KDCError, *, quietly: bool = False) -> None:
+        if self._told != str(error) and not quietly:
             self._status(f"no link to the relay: {error}")
         self._told = str(error)
         self._settle()

@@ -11,7 +11,9 @@ from twisted.internet.error import ConnectionDone
 from kdc.channel.listening import Listening
 from kdc.errors import IntegrityError, PeerUnavailable
 from kdc.protocol.messages import Receive
-from kdc.protocol.relay import Reach, dial_back
+from kdc.protocol.relay import Call, Reach, dial_back
+from kdc.relay._links import LinkEnd
+from kdc.relay.limits import RelayLimits
 from tests.support.edge import HalfRecorder, Recorder
 from tests.support.relay import RELAY_HOST, RELAY_PORT, RelayTestCase
 
@@ -195,6 +197,21 @@ class NoRelayTests(RelayTestCase):
         )
 
 
+class FullTests(RelayTestCase):
+    relay_limits = RelayLimits(links=1)
+
+    def test_full(self) -> None:
+        """A relay that has no room is no relay for the moment only, and who waits is told."""
+        carol = self.listen("carol")
+        self.listen("bob")
+        self.network.advance(200)
+        lines = [line for line in self.said if line.startswith("bob: no link to the relay: ")]
+        self.assertEqual(len(lines), 1, self.said)
+        self.do(carol.close())
+        self.network.advance(70)
+        self.assertEqual(self.told("bob"), THROUGH)
+
+
 class LifeTests(RelayTestCase):
     """Epochs and links come and go; channels that are open stay."""
 
@@ -261,6 +278,59 @@ class LifeTests(RelayTestCase):
         self.network.advance(70)
         self.assert_another()
 
+    def test_the_relay_moves(self) -> None:
+        """Where it is started at another port the KDC is told, once."""
+        self.stop_relay()
+        begun = self.kdc.events().count("epoch-begun")
+        self.relay = self.start_relay(port=RELAY_PORT + 1)
+        self.network.advance(70)
+        self.assertEqual(self.told("bob"), (RELAY_HOST, RELAY_PORT + 1))
+        self.assertEqual(self.kdc.events().count("epoch-begun"), begun + 2)  # the relay's, too
+        self.assert_another()
+
+    def test_short_links(self) -> None:
+        """A relay that takes us and cuts us off at once is asked ever more seldom."""
+        self.patch(LinkEnd, "dataReceived", lambda end, data: end.drop())
+        for link in self.links():
+            link.abortConnection()  # type: ignore[attr-defined]
+        self.network.advance(120)
+        before = len(self.kdc.audit)
+        self.network.advance(600)
+        asked = sum("relay" in each.detail for each in self.kdc.audit[before:])
+        self.assertGreater(asked, 10)
+        self.assertLess(asked, 50)
+
+    def called(self, count: int, epoch_id: bytes) -> int:
+        """The relay calls bob so often, and is silent then; how often he comes at a time."""
+        self.network.silent.add(RELAY_HOST)
+        way: Any = self.bob._reception._way  # type: ignore[union-attr]
+        host = way._client.reactor
+        tried: list[Any] = []
+        connect = host.connectTCP
+
+        def trying(*args: Any, **more: Any) -> Any:
+            tried.append(args[:2])
+            return connect(*args, **more)
+
+        self.patch(host, "connectTCP", trying)
+        for number in range(count):
+            way.take(Call(epoch_id, number.to_bytes(32, "big"), "", 0))
+        self.network.settle()
+        self.assertEqual(set(tried) - {THROUGH}, set())
+        self.network.advance(11)
+        self.network.silent.discard(RELAY_HOST)
+        return len(tried)
+
+    def test_called_for_another_epoch(self) -> None:
+        """Nobody comes to a call for what is not his."""
+        self.assertEqual(self.called(3, bytes(16)), 0)
+
+    def test_called_very_often(self) -> None:
+        """To so many calls at a time, and to the next ones when those have come to nothing."""
+        (epoch_id,) = self.bob.epochs.ids
+        self.assertEqual(self.called(1000, epoch_id), 64)
+        self.assertEqual(self.called(3, epoch_id), 3)
+
     def test_pauses_grow(self) -> None:
         """A relay that is away is asked for ever more seldom, by nobody at the same moment."""
         self.stop_relay()
@@ -304,9 +374,9 @@ class LifeTests(RelayTestCase):
         self.assertEqual(bytes(self.near.received), b"still here")
         self.far.out.loseConnection()
         self.network.settle()
+        self.assertEqual(self.relay.figures.joined, 0)
         self.assertIsInstance(self.near.lost, ConnectionDone)
         self.assertIsInstance(self.far.lost, ConnectionDone)
-        self.assertEqual(self.relay.figures.joined, 0)
 
     def test_abort(self) -> None:
         """A connection that is cut is cut at both ends."""

@@ -54,9 +54,10 @@ class RelayTestCase(EdgeTestCase):
         return self.clients[-1]
 
     def start_relay(self, **options: Any) -> Relay:
+        port = options.pop("port", RELAY_PORT)
         relay = Relay(
             self.known_client(RELAY, address=RELAY_HOST),
-            RelaySettings(f"tcp:{RELAY_PORT}", limits=self.relay_limits),
+            RelaySettings(f"tcp:{port}", limits=self.relay_limits),
             random=SeededRandom("relay"),
             now_milliseconds=self.network.milliseconds,
             **options,

@@ -63,6 +63,12 @@ MUTANTS: list[Mutant] = [
             "        if self._seen == moved:\n            self.cut()\n            return\n",
             "",
         ),
+        (
+            "10",
+            "a joined connection of which both halves have ended",
+            "        if self._read_ended and self._shut:\n            self._transport.loseConnection()\n",
+            "        pass\n",
+        ),
     ),
     *of(
         "kdc/relay/_links.py",
@@ -89,6 +95,44 @@ MUTANTS: list[Mutant] = [
             "that something answers at our address does not mean that it is us",
             "or body != dial_back(self._nonce)[2:]",
             "",
+        ),
+        (
+            "6.6",
+            "a receiver comes for epochs of its own only",
+            "if message.epoch_id in self._held and",
+            "if",
+        ),
+        (
+            "6.6",
+            "a receiver comes to so many calls at a time",
+            " and self._coming < _MOST_COMING:",
+            ":",
+        ),
+        (
+            "6.6",
+            "a relay that cuts its links off is not asked again and again",
+            "if await self._linked() > _MOST_PAUSE_SECONDS:",
+            "if await self._linked() >= 0:",
+        ),
+    ),
+    *of(
+        "kdc/channel/_ways.py",
+        "tests.channel.test_ways",
+        (
+            "6.6",
+            "one 309 goes out on one connection: the first is given up before the relay",
+            "                    connecting.end()\n                    self._failed",
+            "                    self._failed",
+        ),
+    ),
+    *of(
+        "kdc/tunnel/datagrams.py",
+        "tests.tunnel.test_datagrams",
+        (
+            "10",
+            "no more channels are being opened than there may be",
+            "            self.opening.cancel()\n",
+            "            pass\n",
         ),
     ),
     *of(

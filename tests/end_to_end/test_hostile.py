@@ -8,10 +8,8 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 
-from twisted.trial.unittest import SkipTest
-
 from tests.support.processes import PATIENCE_SECONDS, Program, ProgramTestCase, RunningKDC
-from tests.support.proxies import Cut, Proxy
+from tests.support.proxies import OTHER_LOOPBACK, Cut, Proxy, require_other_loopback
 
 HTTP = b"GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curious\r\n\r\n"
 
@@ -161,15 +159,13 @@ class CutTests(ProgramTestCase):
 
         It names an address where, at its own port, a proxy listens.
         """
+        require_other_loopback()
         receiver = self.receiver(
-            *(kdc, self.bob, "--advertise", "127.0.0.2", "-o", "outfile", "-s", "outenc"), *options
+            *(kdc, self.bob, "--advertise", OTHER_LOOPBACK, "-o", "outfile", "-s", "outenc"),
+            *options,
         )
         port = int(receiver.said.rpartition(" port ")[2])
-        try:
-            Proxy(("127.0.0.1", port), at=("127.0.0.2", port)).close()
-        except OSError as error:
-            raise SkipTest(f"no second loopback address here: {error}") from None
-        return receiver, lambda cut: Proxy(("127.0.0.1", port), cut, at=("127.0.0.2", port))
+        return receiver, lambda cut: Proxy(("127.0.0.1", port), cut, at=(OTHER_LOOPBACK, port))
 
     def send_through(self, proxy: Proxy, kdc: RunningKDC) -> Program:
         with proxy:

@@ -7,11 +7,9 @@ import signal
 import sys
 from pathlib import Path
 
-from twisted.trial.unittest import SkipTest
-
 from kdc.client.secret import write_key_file
 from tests.support.processes import CLIENT, Program, ProgramTestCase, RunningKDC
-from tests.support.proxies import Cut, Proxy
+from tests.support.proxies import OTHER_LOOPBACK, Cut, Proxy, require_other_loopback
 
 _LARGE = 300 << 20
 # Runs a command, and prints how much memory it had at most, in KiB.
@@ -380,8 +378,9 @@ class UnconfirmedTests(SendTestCase):
         """The same command tries again; the file is there once, and its hook was run once."""
         hook = self.file("hook.sh", b'#!/bin/sh\necho "$KDC_NAME" >> hook.out\n')
         hook.chmod(0o700)
+        require_other_loopback()
         receiver = self.receive(
-            *("--inbox", "inbox", "--hook", str(hook), "--advertise", "127.0.0.2")
+            *("--inbox", "inbox", "--hook", str(hook), "--advertise", OTHER_LOOPBACK)
         )
         port = int(receiver.said.rpartition(" port ")[2])
         content = os.urandom(500_000)
@@ -389,10 +388,7 @@ class UnconfirmedTests(SendTestCase):
 
         def send(cut: Cut, command: str = "send") -> tuple[Program, Proxy]:
             what = (self.bob, path) if command == "send" else ("-r", self.bob, "-i", path)
-            try:
-                proxy = Proxy(("127.0.0.1", port), cut, at=("127.0.0.2", port))
-            except OSError as error:
-                raise SkipTest(f"no second loopback address here: {error}") from None
+            proxy = Proxy(("127.0.0.1", port), cut, at=(OTHER_LOOPBACK, port))
             with proxy:
                 sender = self.client(command, *what, *self.options(self.alice))
                 sender.wait()

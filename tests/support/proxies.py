@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import selectors
 import socket
 import threading
@@ -10,8 +11,24 @@ from types import TracebackType
 from typing import Self
 
 import attrs
+from twisted.trial.unittest import SkipTest
 
-__all__ = ["Cut", "OtherService", "Proxy"]
+__all__ = ["OTHER_LOOPBACK", "Cut", "OtherService", "Proxy", "require_other_loopback"]
+
+OTHER_LOOPBACK = "127.0.0.2"
+
+
+def require_other_loopback() -> None:
+    """Skip a test that needs `OTHER_LOOPBACK`, where this system has no such address.
+
+    Whether some port of it is free is another question, and no reason to skip.
+    """
+    try:
+        socket.create_server((OTHER_LOOPBACK, 0)).close()
+    except OSError as error:
+        if error.errno != errno.EADDRNOTAVAIL:
+            raise
+        raise SkipTest(f"no second loopback address here: {error}") from None
 
 
 class _Listener:

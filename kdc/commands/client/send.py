@@ -55,6 +55,8 @@ class SendCommand(ClientOptions):
         ],
         LIMIT_OPTION,
     ]
+    optArguments = ("peer", "file", "...")
+    optBare = ("wait",)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         given = list(sys.argv[1:] if options is None else options)
@@ -138,6 +140,7 @@ class SenderOptions(ClientOptions):
         "Register if the name is new, then send one file.  The exit status is 0 only if"
         " the receiver has confirmed that it is on its disk."
     )
+    optValues = {"input": "file", "receiver": "peer"}
     optParameters = [
         ["receiver", "r", None, "the name of the receiver"],
         ["input", "i", None, "the file to send"],

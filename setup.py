@@ -53,6 +53,8 @@ setup(
     extras_require={
         # For `make bench`, beside the other programs that it measures.
         "bench": ["matplotlib", "py-spy"],
+        # For `kdcclient send --exclude`.
+        "exclude": ["pathspec >= 0.12"],
         "dev": [
             "build",
             "coverage",
@@ -60,6 +62,7 @@ setup(
             "mypy",
             "mypy-zope",
             "packaging",
+            "pathspec >= 0.12",
             "pydoctor",
             "ruff",
             "setuptools >= 77",

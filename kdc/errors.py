@@ -28,6 +28,7 @@ __all__ = [
     "LocalIOError",
     "LocalProtocolError",
     "NameTaken",
+    "NoRoom",
     "NotReceiving",
     "PeerUnavailable",
     "Refusal",
@@ -227,6 +228,14 @@ class LocalIOError(KDCError):
     exit_status = ExitStatus.LOCAL_IO
 
 
+class NoRoom(LocalIOError):
+    """The disk, or our share of it, is too small; ``why`` is no secret."""
+
+    def __init__(self, text: str, *, why: str, hint: str = "make room and try again") -> None:
+        super().__init__(text, hint=hint)
+        self.why = why
+
+
 class RefusedByPolicy(KDCError):
     """The peer or the KDC understood and will not."""
 
@@ -252,8 +261,6 @@ class TooBusy(RefusedByPolicy):
 def local_error(path: Path, error: OSError) -> LocalIOError:
     """What to tell a person when the system refuses."""
     hint = {
-        errno.ENOSPC: "make room and try again",
-        errno.EDQUOT: "make room and try again",
         errno.EACCES: "check the permissions of the file and its directory",
         errno.EPERM: "check the permissions of the file and its directory",
         errno.EROFS: "the file system is mounted read-only",
@@ -261,7 +268,11 @@ def local_error(path: Path, error: OSError) -> LocalIOError:
     }.get(error.errno or 0, "")
     if error.errno == errno.ENXIO:  # what the system says of a FIFO, a socket, a missing device
         return LocalIOError(f"{shown(str(path), 4096)} is not a regular file", hint=hint)
-    return LocalIOError(f"{shown(str(path), 4096)}: {os.strerror(error.errno or 0)}", hint=hint)
+    why = os.strerror(error.errno or 0)
+    text = f"{shown(str(path), 4096)}: {why}"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NoRoom(text, why=why)
+    return LocalIOError(text, hint=hint)
 
 
 def malformed(detail: str) -> RemoteProtocolError:

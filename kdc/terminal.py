@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import select
 import signal
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kdc.errors import ConfigurationError, ErrorKind, KDCError
 from kdc.hostile_text import harmless as harmless
@@ -20,12 +21,17 @@ __all__ = [
     "ask",
     "columns_of",
     "complain",
+    "confirm",
     "harmless",
     "has_terminal",
     "interruptible",
     "say",
     "shown",
 ]
+
+
+_LOOK_SECONDS = 0.2
+_MAX_ANSWER = 1000
 
 
 def say(line: str) -> None:
@@ -89,6 +95,36 @@ def ask(prompt: str, what: str, instead: str = "", kind: ErrorKind | None = None
             raise ConfigurationError(f"no {what} was typed") from None
         except UnicodeDecodeError:
             raise ConfigurationError(f"the {what} that was typed is not UTF-8") from None
+
+
+def confirm(
+    question: Callable[[int], str], given_up: Callable[[], bool], taken_back: str = ""
+) -> bool | None:
+    """Ask for a yes at the terminal; None if nobody is there to be asked.
+
+    ``question`` makes it for so many columns.  When it is ``given_up``, it is ``taken_back``
+    in a line of its own.  Meant for a thread: whoever waits for this can do so elsewhere.
+    """
+    try:
+        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        # In the background, reading would stop us.
+        if os.tcgetpgrp(fd) != os.getpgrp():
+            return None
+        termios.tcflush(fd, termios.TCIFLUSH)  # what was typed before answers nothing
+        os.write(fd, question(columns_of(fd)).encode())
+        while not given_up():
+            if select.select([fd], [], [], _LOOK_SECONDS)[0]:
+                return os.read(fd, _MAX_ANSWER).strip().lower() in (b"y", b"yes")
+        os.write(fd, f"\n{taken_back}\n".encode())
+    except (OSError, termios.error):
+        return False
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+    return False
 
 
 @contextlib.contextmanager

@@ -49,8 +49,9 @@ class SocketPath:
         self.path = store.with_name(f"{store.name}.admin")
         self._fd: int | None = None
 
-    def open(self) -> str:
-        """What to bind or connect to, until `close`; raises `OSError` if there is no directory."""
+    @property
+    def usable(self) -> str:
+        """Raises `OSError` if there is no such directory."""
         if len(os.fsencode(self.path)) <= _LONGEST_PATH:
             return str(self.path)
         if self._fd is None:
@@ -115,7 +116,7 @@ def connect(store: Path, uid_of: Callable[[socket.socket], int] = peer_uid) -> s
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connected.settimeout(_SECONDS)
     try:
-        connected.connect(path.open())
+        connected.connect(path.usable)
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         connected.close()
         return None

@@ -13,6 +13,9 @@ import attrs
 
 __all__ = ["CommandTable", "Flag", "table_of"]
 
+_FILE_WORDS = ("file", "input", "output", "inbox", "config", "encrypted")
+_FILES = ("kdc-ca", "known-kdcs", "tls-key", "tls-certificate", "hook")
+
 
 @attrs.frozen
 class Flag:
@@ -20,16 +23,14 @@ class Flag:
 
     name: str
     short: str
-    text: str
     takes_value: bool
-    value: str  # file, directory, peer; or empty: some other word, or none
-    repeated: bool
-    bare: bool = False  # its value may be left out
+    text: str
+    is_file: bool
 
     @property
-    def takes_next(self) -> bool:
-        """Whether the word behind it is its value, and nothing else."""
-        return self.takes_value and not self.bare
+    def repeated(self) -> bool:
+        """Whether it means more when it is given more than once; its text says so."""
+        return "may be repeated" in self.text
 
 
 @attrs.frozen
@@ -40,8 +41,6 @@ class CommandTable:
     text: str
     flags: tuple[Flag, ...]
     commands: tuple[tuple[str, str, CommandTable], ...] = ()
-    arguments: tuple[str, ...] = ()  # as a flag's value, or words with blanks between them
-    repeats: bool = False  # the last of them, any number
 
     def walk(self, *path: str) -> Iterator[tuple[tuple[str, ...], CommandTable]]:
         """This command and all below it, each with the words that lead there."""
@@ -53,7 +52,6 @@ class CommandTable:
 def table_of(options_type: Callable[[], Any]) -> CommandTable:
     """Read the definitions of a `twisted.python.usage.Options` class."""
     options = options_type()
-    arguments = getattr(options, "optArguments", ())
     return CommandTable(
         " ".join((getattr(options, "synopsis", None) or "").split()),
         " ".join((getattr(options, "longdesc", None) or "").split()),
@@ -62,16 +60,10 @@ def table_of(options_type: Callable[[], Any]) -> CommandTable:
             (name, text, table_of(sub))
             for name, _, sub, text in getattr(options, "subCommands", None) or ()
         ),
-        tuple(kind for kind in arguments if kind != "..."),
-        "..." in arguments,
     )
 
 
 def _flags(options: Any) -> Iterator[Flag]:
-    classes = type(options).__mro__[::-1]
-    values = {k: v for each in classes for k, v in vars(each).get("optValues", {}).items()}
-    repeated = {name for each in classes for name in vars(each).get("optRepeated", ())}
-    bare = {name for each in classes for name in vars(each).get("optBare", ())}
     for long in sorted(options.longOpt):
         name = long.removesuffix("=")
         takes_value = long.endswith("=")
@@ -81,12 +73,5 @@ def _flags(options: Any) -> Iterator[Flag]:
             for letter, meaning in options.synonyms.items()
             if len(letter) == 1 and meaning.replace("_", "-") == name
         ]
-        yield Flag(
-            name,
-            short[0] if short else "",
-            text,
-            takes_value,
-            values.get(name, ""),
-            name in repeated,
-            name in bare,
-        )
+        is_file = takes_value and (name in _FILES or any(word in name for word in _FILE_WORDS))
+        yield Flag(name, short[0] if short else "", takes_value, text, is_file)

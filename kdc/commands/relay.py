@@ -37,7 +37,6 @@ class Options(ClientOptions):
         " itself.  It is a principal like any other, named relay unless told otherwise, and"
         " learns nothing of what it carries."
     )
-    optRepeated = ("limit",)
     optParameters = [
         [
             "listen",

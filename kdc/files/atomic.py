@@ -12,11 +12,20 @@ from pathlib import Path
 
 from kdc.errors import local_error
 
-__all__ = ["PartialFile", "hashed", "sha256_of", "sync_directory", "write_pieces"]
+__all__ = [
+    "PartialFile",
+    "end_here",
+    "hashed",
+    "sha256_of",
+    "sync_directory",
+    "write_pieces",
+    "write_with_holes",
+]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
 _MAX_PIECES = 512  # of one writev; the system's limit is 1024
 _HASH_BYTES = 1 << 20
+_HOLE_BYTES = 1 << 16  # less is not worth a call to the system
 
 
 def write_pieces(fd: int, pieces: Sequence[bytes]) -> int:
@@ -32,6 +41,26 @@ def write_pieces(fd: int, pieces: Sequence[bytes]) -> int:
                 rest = rest[os.write(fd, rest) :]
         written += total
     return written
+
+
+def write_with_holes(fd: int, pieces: Sequence[bytes]) -> int:
+    """As `write_pieces`, but blocks of zeros become holes.
+
+    The file may be shorter afterwards than where it is written on: see `end_here`.
+    """
+    for piece in pieces:
+        for at in range(0, len(piece), _HOLE_BYTES):
+            block = piece[at : at + _HOLE_BYTES]
+            if block.strip(b"\0"):
+                write_pieces(fd, [block])
+            else:
+                os.lseek(fd, len(block), os.SEEK_CUR)
+    return sum(map(len, pieces))
+
+
+def end_here(fd: int) -> None:
+    """Let a file reach to where it is written on, if there is a hole before it."""
+    os.ftruncate(fd, os.lseek(fd, 0, os.SEEK_CUR))
 
 
 def sha256_of(fd: int, count: int) -> str | None:

@@ -11,7 +11,7 @@ import re
 import stat
 from pathlib import Path
 
-__all__ = ["open_regular"]
+__all__ = ["is_stream", "open_regular", "open_stream"]
 
 _OPENED_FOR_US = re.compile("/dev/null|/dev/stdin|/dev/fd/[0-9]+|/proc/self/fd/[0-9]+")
 
@@ -46,4 +46,33 @@ def open_regular(
     except BaseException:
         os.close(fd)
         raise
+    return fd
+
+
+def is_stream(path: Path) -> bool:
+    """Whether what is written there is passed on: a FIFO or a device such as a terminal.
+
+    Raises `OSError`, ENXIO for what is neither that nor a regular file, nor missing: for
+    sockets, and for disks, where it would be written over everything.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def open_stream(path: Path) -> int:
+    """Return a descriptor to write to a FIFO or a device; raises `OSError`.
+
+    ENXIO if nobody reads from the FIFO: that is not waited for.
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+        os.close(fd)
+        raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
+    os.set_blocking(fd, True)
     return fd

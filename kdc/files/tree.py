@@ -17,7 +17,14 @@ from collections.abc import Iterator
 from kdc.files.numbering import numbered
 from kdc.files.opening import open_regular
 
-__all__ = ["Tree", "exchange", "move_to_free_name", "remove_tree", "sync_all"]
+__all__ = [
+    "Tree",
+    "exchange",
+    "move_to_free_name",
+    "remove_tree",
+    "require_movable",
+    "sync_all",
+]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
@@ -52,12 +59,13 @@ class Tree:
             os.close(self._here_fd)
         self._here, self._here_fd = (), -1
 
-    def make_directory(self, parts: tuple[str, ...]) -> None:
-        os.mkdir(parts[-1], 0o700, dir_fd=self.directory(parts[:-1]))
+    def make_directory(self, parts: tuple[str, ...], mode: int = 0o700) -> None:
+        """Of ``mode`` as far as the umask lets it, and open to its owner."""
+        os.mkdir(parts[-1], mode & 0o777 | 0o700, dir_fd=self.directory(parts[:-1]))
 
-    def create(self, parts: tuple[str, ...], *, executable: bool = False) -> int:
-        """Return a descriptor of a new file, which is its owner's alone."""
-        mode = 0o700 if executable else 0o600
+    def create(self, parts: tuple[str, ...], mode: int = 0o600) -> int:
+        """Return a descriptor of a new file; its mode is as for a directory."""
+        mode = mode & 0o777 | 0o600
         return os.open(parts[-1], _NEW, mode, dir_fd=self.directory(parts[:-1]))
 
     def remove(self, parts: tuple[str, ...]) -> None:
@@ -193,8 +201,41 @@ def _move_the_old_way(source_fd: int, name: str, target_fd: int, free: str) -> N
     if _is_directory(name, source_fd):
         os.mkdir(free, 0o700, dir_fd=target_fd)  # an empty directory may be renamed over
         os.rename(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd)
-    else:
+        return
+    try:
         os.link(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        _move_over_our_own(source_fd, name, target_fd, free)
+    else:
+        os.unlink(name, dir_fd=source_fd)
+
+
+def _move_over_our_own(source_fd: int, name: str, target_fd: int, free: str) -> None:
+    """Where there are no hard links either: take the name with nothing, then replace that.
+
+    Whoever took the name at the same time has it, or fails: only one can make it.
+    """
+    os.close(os.open(free, _NEW, 0o600, dir_fd=target_fd))
+    try:
+        os.rename(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(free, dir_fd=target_fd)
+        raise
+
+
+def require_movable(source_fd: int, target_fd: int) -> None:
+    """Raises `OSError` if what is put together in one directory gets no name in the other.
+
+    It is tried with an empty file: permissions and mounts are of too many kinds to be asked.
+    """
+    name = f".kdc-{secrets.token_hex(8)}"
+    os.close(os.open(name, _NEW, 0o600, dir_fd=source_fd))
+    try:
+        name, source_fd = move_to_free_name(source_fd, name, target_fd), target_fd
+    finally:
         os.unlink(name, dir_fd=source_fd)
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import attrs
 
-from kdc.errors import LocalIOError, Refusal, RemoteProtocolError, local_error
-from kdc.files.atomic import write_pieces
-from kdc.files.tree import Tree, exchange, move_to_free_name, sync_all
+from kdc.errors import LocalIOError, NoRoom, Refusal, RemoteProtocolError, local_error
+from kdc.files.atomic import end_here, write_pieces, write_with_holes
+from kdc.files.tree import Tree, exchange, move_to_free_name, require_movable, sync_all
 from kdc.transfer._partials import Place, free_bytes, key_of, make_room, tidy
 from kdc.transfer._receipts import Receipt, withdrawn
 from kdc.transfer.deposit import Arrival, ItemDeposit, Stored
-from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted
+from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
 
 __all__ = ["InboxDeposit"]
 
@@ -28,6 +29,8 @@ _MAX_NOTED = 1000
 # What is said of each when it is stored is kept until then.
 _MAX_TOPS = 100_000
 _RECEIPT_BYTES = 1 << 20
+# Of so many the last touch is remembered: directories, and files that are not to be written to.
+_MAX_LATER = 100_000
 
 
 class InboxDeposit(ItemDeposit):
@@ -36,7 +39,10 @@ class InboxDeposit(ItemDeposit):
     ``force``: what has that name is replaced.  ``process``: under this name it is
     noted what was shown, see `kdc.transfer.redelivery`; without one it is not.
     ``free`` says how many bytes may be stored in a directory, of a descriptor.
+    ``preserve``: files keep their times, and of their modes what is safe.
     """
+
+    remarks = (Remark.OMISSIONS, Remark.DETAILS)
 
     def __init__(
         self,
@@ -47,6 +53,7 @@ class InboxDeposit(ItemDeposit):
         process: str = "",
         force: bool = False,
         free: Callable[[int], int] = free_bytes,
+        preserve: bool = True,
     ) -> None:
         self.key = key_of(sender, offer)
         self._inbox = inbox
@@ -55,6 +62,8 @@ class InboxDeposit(ItemDeposit):
         self._process = process
         self._force = force
         self._free = free
+        self._preserve = preserve
+        self._later: list[Item] = []
         self._inbox_fd = -1
         self._place: Place | None = None
         self._held: dict[str, int] = {}
@@ -79,6 +88,7 @@ class InboxDeposit(ItemDeposit):
         try:
             self._inbox_fd = os.open(self._inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._place = Place(self._inbox_fd, self.key)
+            require_movable(self._tree.fd, self._inbox_fd)
             tidy(self._inbox_fd, self._sender)  # and not what is gone on with now
         except OSError as error:
             raise local_error(self._inbox, error) from None
@@ -100,6 +110,7 @@ class InboxDeposit(ItemDeposit):
 
     def show(self) -> list[Stored]:
         try:
+            self._close_off()
             # What was written before is as durable as what is named now.
             if self._files > _FEW:
                 sync_all(self._tree)
@@ -137,8 +148,8 @@ class InboxDeposit(ItemDeposit):
                 max(self._offer.size - sum(self._held.values()), 0),
                 self._free,
             )
-        except LocalIOError as error:
-            raise LocalIOError(f"{self._inbox}: {error}", hint=error.hint) from None
+        except NoRoom as error:
+            raise NoRoom(f"{self._inbox}: {error}", why=error.why) from None
 
     @property
     def _tree(self) -> Tree:
@@ -171,25 +182,26 @@ class InboxDeposit(ItemDeposit):
     def _create(self, item: Item) -> None:
         tree = self._tree
         self._files += 1
+        mode = self._mode(item)
         if item.kind is Kind.DIRECTORY:
-            tree.make_directory(item.parts)
+            tree.make_directory(item.parts, mode)
+            self._note_for_later(item)
             self._receive(whole=True)
             return
         if not item.start:
-            self._fd = tree.create(item.parts, executable=item.executable)
+            self._fd = tree.create(item.parts, mode)
         elif self._held.get(item.name, -1) < item.start:
             raise FileNotFoundError
         else:
-            self._fd, self._digest = self._required.take_up(
-                item.parts, item.start, executable=item.executable
-            )
+            self._fd, self._digest = self._required.take_up(item.parts, item.start, mode)
             self._size = item.start
             self._receive(whole=False)
         self._count(item.start, 1)
 
     def _write(self, pieces: list[bytes]) -> None:
+        sparse = self._item is not None and self._item.sparse
         try:
-            written = write_pieces(self._fd, pieces)
+            written = (write_with_holes if sparse else write_pieces)(self._fd, pieces)
         except OSError as error:
             raise local_error(self._path, error) from None
         for piece in pieces:
@@ -205,6 +217,7 @@ class InboxDeposit(ItemDeposit):
         if self._fd < 0:
             return
         try:
+            self._finish_details()
             # At once: any number of items must not take as many descriptors.
             if self._files <= _FEW:
                 os.fsync(self._fd)
@@ -234,6 +247,9 @@ class InboxDeposit(ItemDeposit):
         """Write down what has come of this item."""
         item = self._item
         if item is not None:
+            if item.sparse and self._fd >= 0:
+                with contextlib.suppress(OSError):  # then it is not gone on with
+                    end_here(self._fd)
             self._receipted = self._size
             digest = self._digest.hexdigest()
             receipt = Receipt(item.kind, item.name, self._size, item.executable, digest, whole)
@@ -244,6 +260,44 @@ class InboxDeposit(ItemDeposit):
             self._required.receipts.flush()
         except OSError as error:
             raise local_error(self._inbox, error) from None
+
+    def _mode(self, item: Item) -> int:
+        """What it is made with; its owner can write to it until it is shown."""
+        if item.mode is None or not self._preserve:
+            return 0o700 if item.executable or item.kind is Kind.DIRECTORY else 0o600
+        return item.mode
+
+    def _finish_details(self) -> None:
+        """What can be done at once when a file is whole."""
+        item = self._item
+        if item is None:
+            return
+        if item.sparse:
+            end_here(self._fd)
+        _set_time(self._fd, self._time(item))
+        if self._mode(item) & 0o600 != 0o600:
+            self._note_for_later(item)
+
+    def _time(self, item: Item) -> int | None:
+        return item.modified if self._preserve else None
+
+    def _note_for_later(self, item: Item) -> None:
+        if len(self._later) < _MAX_LATER:
+            self._later.append(item)
+
+    def _close_off(self) -> None:
+        """What would have been in the way until now: files that nobody may write to; and the
+        times of directories, which each new name in them changes."""
+        for item in self._later:
+            if item.kind is Kind.DIRECTORY:
+                _set_time(self._tree.directory(item.parts), self._time(item))
+                continue
+            with contextlib.suppress(FileNotFoundError):  # it was withdrawn
+                fd = self._tree.reopen(item.parts)
+                try:
+                    os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & self._mode(item))
+                finally:
+                    os.close(fd)
 
     def _count(self, size: int, files: int) -> None:
         top = self._top[-1]
@@ -306,3 +360,10 @@ class InboxDeposit(ItemDeposit):
         if self._inbox_fd >= 0:
             os.close(self._inbox_fd)
             self._inbox_fd = -1
+
+
+def _set_time(fd: int, modified: int | None) -> None:
+    """As far as the file system keeps such a time."""
+    if modified is not None:
+        with contextlib.suppress(OSError, OverflowError):
+            os.utime(fd, ns=(modified, modified))

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
-from kdc.errors import LocalIOError
+from kdc.errors import LocalIOError, NoRoom
 from kdc.files.atomic import hashed, sha256_of
 from kdc.files.opening import open_regular
 from kdc.files.tree import Tree, remove_tree
@@ -147,9 +147,7 @@ class Place:
                 listed.append(receipt.held)
         return listed
 
-    def take_up(
-        self, parts: tuple[str, ...], size: int, *, executable: bool
-    ) -> tuple[int, hashlib._Hash]:
+    def take_up(self, parts: tuple[str, ...], size: int, mode: int) -> tuple[int, hashlib._Hash]:
         """Move a file that was held into this attempt, and open it behind ``size`` bytes.
 
         Return its descriptor, and the digest of what is before it to go on with.
@@ -167,7 +165,9 @@ class Place:
             if digest is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             os.rename(name, name, src_dir_fd=tree.directory(parts[:-1]), dst_dir_fd=above)
-            os.fchmod(fd, 0o700 if executable else 0o600)
+            # It was made under the umask: nothing is added to that but what is the owner's.
+            before = stat.S_IMODE(os.fstat(fd).st_mode)
+            os.fchmod(fd, before & mode | 0o600 | mode & 0o100)
             os.ftruncate(fd, size)
         except BaseException:
             os.close(fd)
@@ -393,7 +393,7 @@ def make_room(
                 missing -= size
                 going += [name] if size else []
         if missing > 0:
-            raise LocalIOError(os.strerror(errno.ENOSPC), hint="make room and try again")
+            raise NoRoom(why := os.strerror(errno.ENOSPC), why=why)
         for name in going:
             if root is not None:
                 _remove(root, name)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import termios
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,13 +11,11 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 
 from kdc.errors import RefusedByPolicy
-from kdc.terminal import amount, columns_of, shown
+from kdc.terminal import amount, confirm, shown
 from kdc.transfer.messages import Offer
 
 __all__ = ["Consent", "described"]
 
-_LOOK_SECONDS = 0.2
-_MAX_ANSWER = 1000
 _MAX_NAMES = 5
 _LEAST_COLUMNS = 16
 _ACCEPT = "Accept? [y/N] "
@@ -67,6 +61,7 @@ class Consent:
     reactor: Any
     accept_from: frozenset[str] = frozenset()
     ask: bool = False
+    asking: bool = attrs.field(default=False, init=False)
     _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
     _closing: threading.Event = attrs.field(factory=threading.Event, init=False)
 
@@ -96,7 +91,12 @@ class Consent:
             lambda answer: None if answered.called else answered.callback(answer),
             lambda failure: None if answered.called else answered.errback(failure),
         )
-        if not await answered:
+        self.asking = True
+        try:
+            accepted = await answered
+        finally:
+            self.asking = False
+        if not accepted:
             raise RefusedByPolicy("somebody there said no")
 
 
@@ -107,27 +107,8 @@ def _question(sender: str, offer: Offer, columns: int) -> str:
 
 
 def _ask(question: Callable[[int], str], given_up: Callable[[], bool]) -> bool:
-    """Ask at the terminal; False if it does not matter any more.
-
-    Raises `RefusedByPolicy` if there is nobody to be asked.
-    """
-    try:
-        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        raise RefusedByPolicy(_NOBODY) from None
-    try:
-        # In the background, reading would stop us.
-        if os.tcgetpgrp(fd) != os.getpgrp():
-            raise RefusedByPolicy(_NOBODY)
-        termios.tcflush(fd, termios.TCIFLUSH)  # what was typed before answers nothing
-        os.write(fd, question(columns_of(fd)).encode())
-        while not given_up():
-            if select.select([fd], [], [], _LOOK_SECONDS)[0]:
-                return os.read(fd, _MAX_ANSWER).strip().lower() in (b"y", b"yes")
-        os.write(fd, b"\n(the sender has gone)\n")
-    except (OSError, termios.error):
-        return False
-    finally:
-        with contextlib.suppress(OSError):
-            os.close(fd)
-    return False
+    """Raises `RefusedByPolicy` if there is nobody to be asked."""
+    answer = confirm(question, given_up, "(the sender has gone)")
+    if answer is None:
+        raise RefusedByPolicy(_NOBODY)
+    return answer

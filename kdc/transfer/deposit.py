@@ -16,6 +16,7 @@ import attrs
 
 from kdc.errors import IntegrityError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import PartialFile, write_pieces
+from kdc.files.opening import open_stream
 from kdc.transfer._framing import Content, ItemEvent
 from kdc.transfer._partials import free_bytes
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
@@ -49,6 +50,7 @@ class Stored:
     """One top-level item, durable under ``path``; ``size`` and ``files`` of all in it.
 
     ``again``: it was there already, and whoever was told of it then knows it.
+    ``passed_on``: it went into a program or device, and is not there to be looked at.
     """
 
     kind: Kind
@@ -57,6 +59,7 @@ class Stored:
     size: int
     files: int = 1
     again: bool = False
+    passed_on: bool = False
 
 
 Arrival: TypeAlias = ItemEvent | Sealed
@@ -192,30 +195,44 @@ class FileDeposit(ItemDeposit):
 
 
 class StreamDeposit(ItemDeposit):
-    """One item, as it comes, to a descriptor such as standard output.
+    """One item, as it comes, into a descriptor such as standard output, or a device or FIFO.
 
     Nothing can be taken back there: whether it was whole, only the end tells.
     """
 
     remarks = (Remark.PASSES_ON,)
 
-    def __init__(self, fd: int, offer: Offer) -> None:
-        self._fd = fd
+    def __init__(self, where: int | Path, offer: Offer) -> None:
+        self._path = where if isinstance(where, Path) else None
+        self._fd = where if isinstance(where, int) else -1
         self._offer = offer
         self._item: Item | None = None
         self._written = 0
 
     def prepare(self) -> list[Held]:
         _only_one(self._offer)
+        if self._path is not None:
+            try:
+                self._fd = open_stream(self._path)
+            except OSError as error:
+                raise local_error(self._path, error) from None
         return []
 
     def show(self) -> list[Stored]:
         if self._item is None:
             raise RemoteProtocolError(Refusal.MALFORMED, "the sender sent nothing")
-        return [Stored(self._item.kind, self._item.name, Path("-"), self._written)]
+        self._close()
+        path = self._path or Path("-")
+        return [Stored(self._item.kind, self._item.name, path, self._written, passed_on=True)]
 
     def discard(self, *, keep: bool = False) -> bool:
+        self._close()
         return False
+
+    def _close(self) -> None:
+        if self._path is not None and self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def _begin(self, item: Item) -> None:
         _not_a_directory(item)
@@ -225,7 +242,7 @@ class StreamDeposit(ItemDeposit):
         try:
             self._written += write_pieces(self._fd, pieces)
         except OSError as error:
-            raise local_error(Path("standard output"), error) from None
+            raise local_error(self._path or Path("standard output"), error) from None
 
     def _finish(self) -> None:
         """It has left already."""

@@ -86,6 +86,9 @@ class Item:
 
     ``size`` in bytes, None if it is not known: then it goes on to the end of the
     stream.  ``start``: so many bytes the receiver has already, and the rest follows.
+    The last three only for a receiver that understands them: ``mode`` are the
+    permission bits, ``modified`` is in nanoseconds since 1970, and what is ``sparse``
+    had holes where there are zeros.
     """
 
     kind: Kind
@@ -93,6 +96,9 @@ class Item:
     size: int | None = None
     executable: bool = False
     start: int = 0
+    mode: int | None = None
+    modified: int | None = None
+    sparse: bool = False
     parts: tuple[str, ...] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -105,6 +111,18 @@ class Item:
             raise ValueError(f"a text has a known size of at most {MAX_TEXT} bytes")
         if not 0 <= self.start <= (self.size or 0):
             raise ValueError("it begins behind its end")
+        if self.mode is not None and not 0 <= self.mode <= 0o777:
+            raise ValueError("more of a mode than permissions")
+        if self.kind is Kind.TEXT and self.details:
+            raise ValueError("a text is no file that could have them")
+        if self.sparse and self.kind is not Kind.FILE:
+            raise ValueError("only files have holes")
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What not every receiver understands, and is only said if it is so."""
+        all_of_them = {"mode": self.mode, "modified": self.modified, "sparse": self.sparse or None}
+        return {name: value for name, value in all_of_them.items() if value is not None}
 
     def encode(self) -> bytes:
         return _message(
@@ -114,6 +132,7 @@ class Item:
                 "size": self.size,
                 "executable": self.executable,
                 "from": self.start,
+                **self.details,
             }
         )
 
@@ -217,7 +236,8 @@ class Remark(enum.Enum):
     know the word understands it so.
     """
 
-    OMISSIONS = "omissions"  # it understands `Omitted`, and what an `Item` may have besides
+    OMISSIONS = "omissions"  # it understands `Omitted`
+    DETAILS = "details"  # and what an `Item` may have besides: mode, time, holes
     PASSES_ON = "passes on"  # what it gets goes to a program or a device, not onto a disk
 
     def encode(self) -> bytes:
@@ -260,6 +280,7 @@ def decode_item(text: bytes) -> Item | Omitted:
             _exactly(fields, "kind", "name", "why", "again")
             why = Why(_text(fields["why"]))
             return Omitted(_text(fields["name"]), why, _truth(fields["again"]))
+        details = {name: fields.pop(name) for name in _DETAILS if name in fields}
         _exactly(fields, "kind", "name", "size", "executable", "from")
         return Item(
             Kind(_text(fields["kind"])),
@@ -267,6 +288,7 @@ def decode_item(text: bytes) -> Item | Omitted:
             _number_or_none(fields["size"]),
             _truth(fields["executable"]),
             _number(fields["from"]),
+            **{name: _DETAILS[name](value) for name, value in details.items()},
         )
 
     return _decoded("item", text, build)
@@ -338,5 +360,20 @@ def _number(value: Any) -> int:
     return value
 
 
+def _time(value: Any) -> int:
+    if type(value) is not int or not -_MAX_SIZE <= value <= _MAX_SIZE:
+        raise ValueError("not a time")
+    return value
+
+
+def _true(value: Any) -> bool:
+    if value is not True:
+        raise ValueError("it is said only if it is so")
+    return True
+
+
 def _number_or_none(value: Any) -> int | None:
     return None if value is None else _number(value)
+
+
+_DETAILS: dict[str, Callable[[Any], Any]] = {"mode": _number, "modified": _time, "sparse": _true}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -20,6 +21,7 @@ from kdc.errors import (
     IntegrityError,
     KDCError,
     LocalIOError,
+    NoRoom,
     PeerUnavailable,
     RefusedByPolicy,
     RemoteProtocolError,
@@ -33,9 +35,9 @@ from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.records import AckStatus
 from kdc.transfer._framing import Content, ItemEvent, ItemReader
 from kdc.transfer.deposit import Anew, Arrival, Deposit, Sealed, Stored
-from kdc.transfer.messages import Accept, Held, Offer, Omitted, Refuse, Remark
+from kdc.transfer.messages import Accept, Held, Item, Offer, Omitted, Refuse, Remark
 
-__all__ = ["TRANSITIONS", "Broken", "Inbox", "Phase", "Step"]
+__all__ = ["TRANSITIONS", "Broken", "Inbox", "Phase", "Step", "Watcher"]
 
 
 class Phase(enum.Enum):
@@ -119,6 +121,23 @@ class Broken:
     kept: bool
 
 
+class Watcher(Protocol):
+    """Somebody who looks on while something arrives."""
+
+    def update(self, done: int, name: str) -> None:
+        """So many bytes have come, or were here already; ``name`` comes now."""
+
+    def close(self) -> None: ...
+
+
+class _Nobody:
+    def update(self, done: int, name: str) -> None:
+        """Nobody looks."""
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
 async def _anything(sender: str, offer: Offer) -> None:
     """Accept what anybody offers."""
 
@@ -131,6 +150,7 @@ class Inbox(Factory["_ReceiveProtocol"]):
     for what is not wanted; it may take its time, and is cancelled when the sender
     leaves.  ``deposit`` makes a place for it.  ``received`` is told of each item
     when it is durable under its name, ``broken`` of what came to nothing.
+    ``watch`` gives who looks on while something that is wanted arrives.
     ``incomplete`` is told of what was offered and did not come, the first of them and
     how many there are.  ``pace`` limits how fast all together is read.
     """
@@ -145,6 +165,7 @@ class Inbox(Factory["_ReceiveProtocol"]):
     capture: bool = False
     received: Callable[[str, Stored], None] = lambda sender, stored: None
     broken: Callable[[Broken], None] = lambda broken: None
+    watch: Callable[[str, Offer], Watcher] = lambda sender, offer: _Nobody()
     incomplete: Callable[[str, Sequence[Omitted], int], None] = lambda sender, some, count: None
     pace: Pace | None = None
     _arriving: dict[str, _ReceiveProtocol] = attrs.field(factory=dict, init=False)
@@ -187,7 +208,7 @@ class Inbox(Factory["_ReceiveProtocol"]):
 
 
 @implementer(IStreamProtocol)
-class _ReceiveProtocol(Protocol):
+class _ReceiveProtocol(TwistedProtocol):
     """Hands one transfer to a `Deposit` in a worker thread, and says what became of it."""
 
     def __init__(self, inbox: Inbox, sender: str) -> None:
@@ -198,6 +219,8 @@ class _ReceiveProtocol(Protocol):
         self._consent: Deferred[None] | None = None
         self.phase = Phase.AWAITING_OFFER
         self._begun = False
+        self._watcher: Watcher = _Nobody()
+        self._done, self._name = 0, ""
         self._omitted = 0
         self._omissions: list[Omitted] = []
         self._arriving: Handover[Arrival]
@@ -240,6 +263,7 @@ class _ReceiveProtocol(Protocol):
             self._refuse(error)
             return
         self._arriving.arrived(cost)
+        self._watcher.update(self._done, self._name)
         self._keep_pace(len(data))
 
     def _keep_pace(self, count: int) -> None:
@@ -340,6 +364,7 @@ class _ReceiveProtocol(Protocol):
             return
         self._step(Step.READY)
         self._begun = True
+        self._watcher = self._inbox.watch(self._sender, offer)
         for remark in self._remarks:
             self._channel.write(remark.encode())
         for each in held:
@@ -370,6 +395,11 @@ class _ReceiveProtocol(Protocol):
         return () if self._deposit is None else self._deposit.remarks
 
     def _note(self, event: ItemEvent) -> None:
+        if isinstance(event, Content):
+            self._done += len(event.data)
+        elif isinstance(event, Item):
+            self._name = event.name
+            self._done += event.start
         if isinstance(event, Omitted) and not event.again:
             self._omitted += 1
             self._omissions += [event] if self._omitted <= _MAX_OMISSIONS else []
@@ -397,6 +427,7 @@ class _ReceiveProtocol(Protocol):
 
     def _leave(self, step: Step) -> None:
         self._step(step)
+        self._watcher.close()
         if self._deposit is not None:
             self._leave_key(self._deposit)
         self._gone.release()
@@ -452,6 +483,8 @@ def _status_of(error: KDCError | None) -> AckStatus:
 
 def _reason_of(error: KDCError) -> str:
     """What the sender may know: of our files nothing but that they are the trouble."""
+    if isinstance(error, NoRoom):
+        return f"no room: {error.why}"
     if isinstance(error, LocalIOError):
         return ""
     return error.detail if isinstance(error, RemoteProtocolError) else str(error)

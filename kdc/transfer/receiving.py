@@ -27,7 +27,7 @@ from kdc.errors import (
     RefusedByPolicy,
     local_error,
 )
-from kdc.files.opening import open_regular
+from kdc.files.opening import is_stream, open_regular
 from kdc.net.background import background
 from kdc.net.exit_status import complain, say
 from kdc.net.pace import Pace
@@ -38,7 +38,8 @@ from kdc.transfer.consent import Consent
 from kdc.transfer.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
 from kdc.transfer.hook import Hook
 from kdc.transfer.messages import SERVICE, Kind, Offer, Omitted, Why
-from kdc.transfer.receiver import Broken, Inbox
+from kdc.transfer.progress import Progress
+from kdc.transfer.receiver import Broken, Inbox, Watcher
 from kdc.transfer.redelivery import OnceDeposit
 
 __all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
@@ -57,8 +58,10 @@ _WHY = {
 class ReceiveSettings:
     """Where to listen, and where things go.
 
-    ``output``: a file, or `STDOUT`.  ``allow``: only these senders may open a
-    channel, ``accept_from``: only from these is anything taken, if any is named.
+    ``output``: a file, or `STDOUT`; it ``passes_on`` what it gets if it is that, or a FIFO
+    or device: then nothing can be taken back, and ``once`` has to be true.
+    ``allow``: only these senders may open a channel, ``accept_from``: only from these is
+    anything taken, if any is named.
     ``hook``: a command to run for each thing that was received.
     ``bytes_per_second``: all senders together are read no faster.
     """
@@ -66,6 +69,7 @@ class ReceiveSettings:
     client: ClientSettings
     listen: str
     output: Path | None = None
+    passes_on: bool = False
     inbox: Path | None = None
     records: Path | None = None
     once: bool = False
@@ -74,6 +78,7 @@ class ReceiveSettings:
     accept_from: frozenset[str] = frozenset()
     max_bytes: int | None = None
     force: bool = False
+    preserve: bool = True
     hook: tuple[str, ...] = ()
     ask: bool = False
     bytes_per_second: int | None = None
@@ -88,14 +93,33 @@ def check_places(settings: ReceiveSettings) -> None:
         _check_directory(settings.inbox, settings.inbox)
     for path in (settings.output, settings.records):
         if path is not None and path != STDOUT:
-            if path.is_dir():
-                raise local_error(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
-            _check_directory(path.parent, path)
+            _check_file(path, stream=path == settings.output)
     if settings.hook and shutil.which(settings.hook[0]) is None:
         raise ConfigurationError(
             f"the hook {shown(settings.hook[0], 4096)} is not a command that can be run",
             hint="give its whole path, and chmod +x the file",
         )
+
+
+def _check_file(path: Path, *, stream: bool) -> None:
+    """A file that can be made or replaced; if ``stream``, also what passes on what it gets."""
+    if path.is_dir():
+        raise local_error(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    try:
+        passes_on = is_stream(path)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise local_error(path, error) from None
+        passes_on, stream = True, False
+    if not passes_on:
+        _check_directory(path.parent, path)
+    elif not stream:
+        raise ConfigurationError(
+            f"{shown(str(path), 4096)} is no regular file, and is not replaced by one",
+            hint="name another file",
+        )
+    elif not os.access(path, os.W_OK):
+        raise local_error(path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _check_directory(directory: Path, path: Path) -> None:
@@ -111,6 +135,21 @@ def _check_directory(directory: Path, path: Path) -> None:
     raise local_error(path, OSError(number, os.strerror(number)))
 
 
+@attrs.frozen
+class _Onlooker:
+    """Draws how far one transfer is, but not over a question."""
+
+    _progress: Progress
+    _asking: Callable[[], bool]
+
+    def update(self, done: int, name: str) -> None:
+        if not self._asking():
+            self._progress.update(done, name)
+
+    def close(self) -> None:
+        self._progress.close()
+
+
 class Receiver:
     """Receives until it is stopped, or has received once."""
 
@@ -124,7 +163,8 @@ class Receiver:
         self._client = client
         self._settings = settings
         self._done: Deferred[None] = Deferred()
-        self._stdout_taken = False
+        self._taken = False
+        self._progress = Progress("", None)
         self._process = secrets.token_hex(8)
         self._run = in_thread(client.reactor)
         self._hook = Hook(client.reactor, settings.hook, self._status)
@@ -142,6 +182,7 @@ class Receiver:
             broken=self._broken,
             incomplete=self._incomplete,
             pace=pace,
+            watch=self._watch,
         )
         service = Service(inbox, self._allowed)
         self._listening = Listening(
@@ -156,12 +197,19 @@ class Receiver:
         """Listen, register if we are new, and receive.  Raises `KDCError`."""
         # The port first: an occupied one is known before anything else happens.
         await self._listening.bind()
+        self._warn_of_link()
         try:
             await enter(self._client, self._settings.client, self._listening.port_number)
             await self._receive()
         finally:
             await self.close()
         return 0
+
+    def _warn_of_link(self) -> None:
+        output = self._settings.output
+        if output is not None and not self._settings.passes_on and output.is_symlink():
+            name = shown(str(output), 4096)
+            self._status(f"{name} is a link: what is received takes its place, not its target's")
 
     async def close(self) -> None:
         """Take no more senders."""
@@ -233,22 +281,35 @@ class Receiver:
 
     def _deposit(self, sender: str, offer: Offer) -> Deposit:
         settings = self._settings
-        if settings.output == STDOUT:
-            if self._stdout_taken:
+        if settings.output is not None and settings.passes_on:
+            if self._taken:
                 raise RefusedByPolicy("it is taking something else at the moment")
-            self._stdout_taken = True
-            deposit: Deposit = StreamDeposit(1, offer)
+            self._taken = True
+            where = 1 if settings.output == STDOUT else settings.output
+            deposit: Deposit = StreamDeposit(where, offer)
         elif settings.output is not None:
             deposit = FileDeposit(settings.output, offer)
         elif settings.inbox is not None:
             deposit = OnceDeposit(
-                settings.inbox, sender, offer, process=self._process, force=settings.force
+                settings.inbox,
+                sender,
+                offer,
+                process=self._process,
+                force=settings.force,
+                preserve=settings.preserve,
             )
         else:
             raise LocalIOError("this receiver has no place to store anything")
         return deposit if settings.records is None else Recorded(deposit, settings.records)
 
+    def _watch(self, sender: str, offer: Offer) -> Watcher:
+        """There is one line to draw: of several that come at once the last shows."""
+        self._progress.close()
+        self._progress = Progress(f"from {sender}:", offer.size)
+        return _Onlooker(self._progress, lambda: self._consent.asking)
+
     def _status(self, line: str) -> None:
+        self._progress.close()
         say(f"{self._client.keys.name}: {line}")
 
     def _received(self, sender: str, stored: Stored) -> None:
@@ -260,7 +321,7 @@ class Receiver:
         if stored.kind is Kind.DIRECTORY:
             files = f" and {stored.files} files"
         where = "standard output" if stored.path == STDOUT else shown(str(stored.path), 4096)
-        if stored.kind is Kind.TEXT and stored.path != STDOUT:
+        if stored.kind is Kind.TEXT and not stored.passed_on:
             background(self._show(sender, stored), "showing a text")
         self._status(f"received {what} from {sender}: {stored.size} bytes{files} in {where}")
         if self._settings.hook:

@@ -39,10 +39,20 @@ class OnceDeposit(Deposit):
     """
 
     def __init__(
-        self, inbox: Path, sender: str, offer: Offer, *, process: str, force: bool = False
+        self,
+        inbox: Path,
+        sender: str,
+        offer: Offer,
+        *,
+        process: str,
+        force: bool = False,
+        preserve: bool = True,
     ) -> None:
-        self._new = InboxDeposit(inbox, sender, offer, process=process, force=force)
+        self._new = InboxDeposit(
+            inbox, sender, offer, process=process, force=force, preserve=preserve
+        )
         self.key = self._new.key
+        self.remarks = self._new.remarks
         self._inbox = inbox
         self._process = process
         self._note: Note | None = None

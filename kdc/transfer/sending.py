@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -31,12 +32,20 @@ from kdc.net.exit_status import complain, say
 from kdc.net.pace import Pace
 from kdc.net.retry import backoff
 from kdc.net.threads import in_thread
-from kdc.terminal import shown
+from kdc.terminal import amount, confirm, shown
 from kdc.transfer.messages import SERVICE, Held, Remark
 from kdc.transfer.progress import Progress
 from kdc.transfer.sender import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory
 from kdc.transfer.source import Outgoing
-from kdc.transfer.survey import Survey, Thing, Unsendable, lines_of, survey, things_of
+from kdc.transfer.survey import (
+    Choice,
+    Survey,
+    Thing,
+    Unsendable,
+    lines_of,
+    survey,
+    things_of,
+)
 
 __all__ = ["SendSettings", "plain_file", "send"]
 
@@ -45,6 +54,7 @@ PATIENCE_SECONDS = 60.0
 _MOST_PAUSE_SECONDS = 8.0
 _MOST_WAIT_SECONDS = 15.0
 _AT_A_TIME = 8
+_REST = "Send the rest? [y/N] "
 
 
 @attrs.frozen
@@ -53,6 +63,8 @@ class SendSettings:
 
     ``wait``: until the receiver receives.  ``retry``: go on after a cut.
     ``wait_seconds``: no longer than that.  ``bytes_per_second``: no faster, to all together.
+    ``skip``: what cannot be sent is left out, and the rest is sent; ``ask``: if a person
+    at the terminal says so.  ``choice``: what of directories is sent, and how.
     """
 
     client: ClientSettings
@@ -62,6 +74,9 @@ class SendSettings:
     retry: bool = False
     wait_seconds: float | None = None
     bytes_per_second: int | None = None
+    skip: bool = False
+    ask: bool = False
+    choice: Choice = Choice()
 
 
 def plain_file(path: Path) -> tuple[Thing, ...]:
@@ -83,8 +98,8 @@ async def send(client: KDCClient, settings: SendSettings, complain: Complain = c
     """
     run = in_thread(client.reactor)
     try:
-        surveyed: Survey = await run(survey, settings.things)
-        _require_all(surveyed)
+        surveyed: Survey = await run(survey, settings.things, settings.choice)
+        await _require_all(surveyed, settings, run)
         if surveyed.once and len(settings.receivers) > 1:
             raise ConfigurationError(
                 "a pipe can be read only once", hint="send it to one receiver at a time"
@@ -105,12 +120,22 @@ async def send(client: KDCClient, settings: SendSettings, complain: Complain = c
         client.close()
 
 
-def _require_all(surveyed: Survey) -> None:
-    """Raises `Unsendable` if something cannot be sent, after all of it has been told."""
-    for line in lines_of("cannot be sent", surveyed.problems):
+async def _require_all(surveyed: Survey, settings: SendSettings, run: Any) -> None:
+    """Raises `Unsendable` if something cannot be sent and nobody says that the rest shall be."""
+    problems = surveyed.problems
+    for line in lines_of("cannot be sent", problems):
         say(line)
-    if surveyed.problems:
-        raise Unsendable(surveyed.problems, hint="nothing was sent: rename it, or leave it out")
+    if not problems or settings.skip or (settings.ask and await _rest_is_wanted(run)):
+        return
+    raise Unsendable(problems, hint="nothing was sent: rename it, or have it left out")
+
+
+async def _rest_is_wanted(run: Any) -> bool:
+    given_up = threading.Event()
+    try:
+        return bool(await run(confirm, lambda columns: _REST, given_up.is_set))
+    finally:
+        given_up.set()
 
 
 async def _send_to_all(
@@ -125,9 +150,9 @@ async def _send_to_all(
     pace = None if limit is None else Pace(limit, client.reactor)
 
     def sending(receiver: str) -> _Sending:
-        def got_on(count: int) -> None:
+        def got_on(count: int, name: str) -> None:
             done[receiver] = count
-            progress.update(sum(done.values()))
+            progress.update(sum(done.values()), name)
 
         return _Sending(client, settings, surveyed, receiver, got_on, progress, pace)
 
@@ -177,6 +202,7 @@ class _Sending:
         self._pace = pace
         self._stream: Outgoing | None = None
         self._spared = 0
+        self._continued = False
         self._cut: Interrupted | None = None
         self._waiting = False
         self._wait_until = math.inf
@@ -216,17 +242,28 @@ class _Sending:
             self._open,
             run=in_thread(reactor),
             timers=reactor,
-            progress=self._got_on,
+            progress=self._on_progress,
             pace=self._pace,
         )
         endpoint = ChannelClientEndpoint(self._client, self._receiver, SERVICE)
         sending = cast(SendProtocol, await endpoint.connect(factory))
         self._waiting = False
+        self._progress.wait(f"waiting for {self._receiver} to accept")
         return await sending.done
 
+    def _on_progress(self, done: int) -> None:
+        stream = self._stream
+        if stream is None:
+            return
+        if stream.spared and not self._continued:
+            self._continued = True
+            if self._progress.shown:
+                self._say(f"{shown(stream.name)} continues at {amount(stream.spared)}")
+        self._got_on(done, stream.name)
+
     def _open(self, held: Mapping[str, Held], remarks: frozenset[Remark]) -> Outgoing:
-        omissions = Remark.OMISSIONS in remarks
-        self._stream = Outgoing(self._surveyed, held, omissions=omissions)
+        self._stream = Outgoing(self._surveyed, held, remarks=remarks)
+        self._continued = False
         return self._stream
 
     def _got_further(self) -> bool:

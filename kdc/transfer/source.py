@@ -12,17 +12,18 @@ import hashlib
 import os
 import select
 import stat
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from io import FileIO
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from kdc.errors import LocalIOError
 from kdc.files.atomic import hashed, sha256_of
 from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
 from kdc.transfer._framing import MAX_REPEATS
-from kdc.transfer.messages import Held, Item, Kind, Omitted, Why
+from kdc.transfer.messages import Held, Item, Kind, Omitted, Remark, Why
 from kdc.transfer.survey import STDIN, Entry, Notes, Problem, Survey, Thing, Unsendable, walk
 
 __all__ = ["CHUNK_BYTES", "Outgoing"]
@@ -40,10 +41,11 @@ _WORDS = {
 class Outgoing:
     """The stream behind the offer; `read` and `close` in a worker thread, one at a time.
 
-    ``held``: what the receiver says that it has already.  ``omissions``: it understands
-    that something does not come, or has to be forgotten again; otherwise what
-    changes while it is read ends everything.  ``done`` counts the
-    bytes of content that were read or need not be sent, ``spared`` the latter.
+    ``held``: what the receiver says that it has already.  ``remarks``: what it says of
+    itself.  If it does not understand that something does not come, or has to be forgotten
+    again, then what changes while it is read ends everything.  ``done`` counts the
+    bytes of content that were read or need not be sent, ``spared`` the latter.  ``name``
+    is that of what is read now.
     ``left_out``: what is not sent as it was when it was looked through, by its name.
     """
 
@@ -52,16 +54,18 @@ class Outgoing:
         surveyed: Survey,
         held: Mapping[str, Held],
         *,
-        omissions: bool = False,
+        remarks: Collection[Remark] = (),
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         self.done = 0
         self.spared = 0
+        self.name = ""
         self.left_out: dict[str, Problem] = {}
         self._surveyed = surveyed
         self._offer = surveyed.offer
         self._held = held
-        self._omissions = omissions
+        self._omissions = Remark.OMISSIONS in remarks
+        self._details = Remark.DETAILS in remarks
         self._known = {problem.name for problem in surveyed.problems}
         self._whole = 0  # things at the top that have been sent
         self._promised = 0
@@ -110,12 +114,13 @@ class Outgoing:
     def _thing(self, thing: Thing, missing: set[str]) -> Iterator[None]:
         """Send it with all that was there when it was looked through, and tell what is not."""
         notes = Notes()
-        for entry in walk(thing, notes, self._surveyed.sizes or None):
+        for entry in walk(thing, notes, self._surveyed.choice, self._surveyed.sizes or None):
             missing.discard(entry.name)
             if entry.kind == stat.S_IFDIR:
                 self._promise(0, entry.name)
                 self._whole += entry.name == thing.name
-                yield from self._put(Item(Kind.DIRECTORY, entry.name, 0).encode())
+                details = self._details_of(entry.status)
+                yield from self._put(Item(Kind.DIRECTORY, entry.name, 0, **details).encode())
             else:
                 yield from self._file(entry, top=entry.name == thing.name)
         for problem in notes.problems:
@@ -140,6 +145,7 @@ class Outgoing:
         yield from self._put(text[start:])
 
     def _file(self, entry: Entry, *, top: bool) -> Iterator[None]:
+        self.name = entry.name
         for repeats in reversed(range(MAX_REPEATS + 1)):
             try:
                 file = _opened(entry.path, follow=top)
@@ -184,7 +190,9 @@ class Outgoing:
         if digest is not None and start:
             file.seek(0)
             digest = hashed(file.fileno(), start) or hashlib.sha256()
-        item = Item(Kind.FILE, name, size, bool(status.st_mode & 0o100), start)
+        executable = bool(status.st_mode & 0o100)
+        details = self._details_of(status)
+        item = Item(Kind.FILE, name, size, executable, start, **details)
         yield from self._put(item.encode())
         self.done += start
         self.spared += start
@@ -195,6 +203,16 @@ class Outgoing:
             told = f"it has become longer; its first {size} bytes were sent"
             self.left_out[name] = Problem(name, told)
         return size, why
+
+    def _details_of(self, status: os.stat_result) -> dict[str, Any]:
+        """What an item of it may have besides."""
+        details: dict[str, Any] = {}
+        if self._details and self._surveyed.choice.preserve:
+            details = {"mode": status.st_mode & 0o777, "modified": status.st_mtime_ns}
+        # What takes fewer blocks than it has bytes has holes.
+        if self._details and stat.S_ISREG(status.st_mode):
+            details["sparse"] = status.st_blocks * 512 < status.st_size
+        return details
 
     def _content(
         self, file: FileIO, left: int, digest: hashlib._Hash | None

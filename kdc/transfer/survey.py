@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -18,6 +18,7 @@ from kdc.transfer.names import UnsafeName, safe_name, safe_path
 
 __all__ = [
     "STDIN",
+    "Choice",
     "Entry",
     "Notes",
     "Problem",
@@ -72,6 +73,24 @@ class Problem:
         return f"{shown(self.name, 4096)}: {self.why}"
 
 
+def _nothing(path: str, directory: bool) -> bool:
+    return False
+
+
+@attrs.frozen
+class Choice:
+    """What of a directory is sent, and how.
+
+    ``preserve``: files and directories keep their times and modes.  ``follow``: a link is
+    what it points to, if that is in the same thing.  ``excluded`` is asked about each path
+    below a thing's top, and whether it is a directory: with all that is in it, then.
+    """
+
+    preserve: bool = True
+    follow: bool = False
+    excluded: Callable[[str, bool], bool] = _nothing
+
+
 @attrs.define
 class Notes:
     """What is found on a walk and not sent: ``skipped`` because it is no file."""
@@ -118,6 +137,7 @@ class Entry:
     name: str
     path: Path
     status: os.stat_result
+    above: frozenset[str] = frozenset()  # the directories around it, if links are followed
 
     @property
     def kind(self) -> int:
@@ -129,7 +149,9 @@ class Entry:
         return DIRECTORY_SIZE if self.kind == stat.S_IFDIR else self.status.st_size
 
 
-def walk(thing: Thing, notes: Notes, known: Mapping[str, int] | None = None) -> Iterator[Entry]:
+def walk(
+    thing: Thing, notes: Notes, choice: Choice = Choice(), known: Mapping[str, int] | None = None
+) -> Iterator[Entry]:
     """Yield the thing, and all that is in it; a directory before what it contains.
 
     What is not sent is noted.  ``known``, from a survey: what is not in there has come
@@ -143,45 +165,78 @@ def walk(thing: Thing, notes: Notes, known: Mapping[str, int] | None = None) -> 
         if known is None or error.errno != errno.ENOENT:  # it is missed where it was
             notes.add(thing.name, error)
         return
+    walking = _Walk(Path(os.path.realpath(thing.path)), notes, choice, known)
     top = Entry(thing.name, thing.path, status)
     waiting = [top] if _is_known(top, notes, known) else []
     while waiting:
         entry = waiting.pop()
         yield entry
         if entry.kind == stat.S_IFDIR:
-            waiting += reversed(_contents(entry, notes, known))
+            waiting += reversed(walking.contents(entry))
 
 
-def _contents(directory: Entry, notes: Notes, known: Mapping[str, int] | None) -> list[Entry]:
-    found = []
-    try:
-        with os.scandir(directory.path) as listing:
-            for each in listing:
-                entry = _looked_at(f"{directory.name}/{each.name}", each, notes)
-                if entry is not None and _is_known(entry, notes, known):
-                    found.append(entry)
-    except OSError as error:
-        if known is None or error.errno != errno.ENOENT:
-            notes.add(directory.name, error)
-    return sorted(found, key=lambda entry: entry.name)
+@attrs.frozen
+class _Walk:
+    """Looks into the directories of one thing, which is at ``root``."""
 
+    root: Path
+    notes: Notes
+    choice: Choice
+    known: Mapping[str, int] | None
 
-def _looked_at(name: str, found: os.DirEntry[str], notes: Notes) -> Entry | None:
-    """What it is; None if it is nothing that can be sent."""
-    try:
-        status = found.stat(follow_symlinks=False)
-        what = _SKIPPED_KINDS.get(stat.S_IFMT(status.st_mode))
-        if what is not None:
-            notes.skipped.append(f"{shown(name)} ({what})")
+    def contents(self, directory: Entry) -> list[Entry]:
+        found = []
+        try:
+            with os.scandir(directory.path) as listing:
+                for each in listing:
+                    entry = self._looked_at(directory, each)
+                    if entry is not None and _is_known(entry, self.notes, self.known):
+                        found.append(entry)
+        except OSError as error:
+            if self.known is None or error.errno != errno.ENOENT:
+                self.notes.add(directory.name, error)
+        return sorted(found, key=lambda entry: entry.name)
+
+    def _looked_at(self, directory: Entry, found: os.DirEntry[str]) -> Entry | None:
+        """What it is; None if it is nothing that can be sent, or shall be."""
+        name = f"{directory.name}/{found.name}"
+        try:
+            entry = Entry(name, Path(found.path), found.stat(follow_symlinks=False))
+            below = entry.name.partition("/")[2]
+            if self.choice.excluded(below, entry.kind == stat.S_IFDIR):
+                return None
+            what = _SKIPPED_KINDS.get(entry.kind)
+            if entry.kind == stat.S_IFLNK and self.choice.follow:
+                entry, what = self._followed(entry, directory)
+            if what is not None:
+                self.notes.skipped.append(f"{shown(entry.name)} ({what})")
+                return None
+            safe_path(entry.name)
+            _require_readable(str(entry.path), entry.status)
+        except FileNotFoundError:  # between one call and the next
             return None
-        safe_path(name)
-        _require_readable(found.path, status)
-    except FileNotFoundError:  # between one call and the next
-        return None
-    except (OSError, UnsafeName) as error:
-        notes.add(name, error)
-        return None
-    return Entry(name, Path(found.path), status)
+        except (OSError, UnsafeName) as error:
+            self.notes.add(name, error)
+            return None
+        return self._within(entry, directory)
+
+    def _followed(self, link: Entry, directory: Entry) -> tuple[Entry, str | None]:
+        """What a link points to, and why that is not sent."""
+        target = Path(os.path.realpath(link.path))
+        if not target.is_relative_to(self.root):
+            return link, "a symbolic link that leads out"
+        if not target.exists():
+            return link, "a symbolic link to nothing"
+        around = directory.above | {os.path.realpath(directory.path)}
+        if str(target) in around:
+            return link, "a symbolic link to a directory that it is in"
+        entry = Entry(link.name, target, os.stat(target, follow_symlinks=False))
+        return entry, _SKIPPED_KINDS.get(entry.kind)
+
+    def _within(self, entry: Entry, directory: Entry) -> Entry:
+        if not self.choice.follow or entry.kind != stat.S_IFDIR:
+            return entry
+        return attrs.evolve(entry, above=directory.above | {os.path.realpath(directory.path)})
 
 
 def _is_known(entry: Entry, notes: Notes, known: Mapping[str, int] | None) -> bool:
@@ -210,10 +265,11 @@ class Survey:
     problems: tuple[Problem, ...]
     sizes: Mapping[str, int]
     counts: tuple[int, ...]
-    once: bool = False
+    once: bool
+    choice: Choice
 
 
-def survey(things: Sequence[Thing], *, most: int = 200_000) -> Survey:
+def survey(things: Sequence[Thing], choice: Choice = Choice(), *, most: int = 200_000) -> Survey:
     """Count what ``things`` are; raises `Unsendable` if that is nothing.
 
     More than ``most`` files and directories are not counted: their size is not known.
@@ -235,7 +291,7 @@ def survey(things: Sequence[Thing], *, most: int = 200_000) -> Survey:
     text = sum(len(thing.text) for thing in things if thing.text is not None)
     for thing in things:
         before = len(sizes)
-        for entry in () if thing.once else walk(thing, notes):
+        for entry in () if thing.once else walk(thing, notes, choice):
             sizes[entry.name] = entry.size
             if len(sizes) > most:
                 break
@@ -260,6 +316,7 @@ def survey(things: Sequence[Thing], *, most: int = 200_000) -> Survey:
         sizes if known else {},
         tuple(counts) if known else (),
         things[-1].once,
+        choice,
     )
 
 

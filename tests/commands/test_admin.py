@@ -551,7 +551,7 @@ class ProcessTests(ProgramTestCase):
         listening = socket.socket(socket.AF_UNIX)
         self.addCleanup(listening.close)
         path = SocketPath(self.directory / "pwd.txt")
-        listening.bind(path.open())
+        listening.bind(path.usable)
         path.close()
         listening.listen()
         return listening

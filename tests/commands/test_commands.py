@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ class MistypedTests(SynchronousTestCase):
         self.patch(os, "environ", {"HOME": "/nonexistent"})
         stderr = io.StringIO()
         self.patch(sys, "stderr", stderr)
-        self.patch(sys, "argv", [program, *line.split()])
+        self.patch(sys, "argv", [program, *shlex.split(line)])
         self.patch(os, "_exit", sys.exit)  # kdcclient ends at once
         main = {"kdc": main_module.kdc_main, "kdcclient": main_module.kdcclient_main}[program]
         ended = self.assertRaises(SystemExit, main)
@@ -78,6 +80,9 @@ class MistypedTests(SynchronousTestCase):
             ("send bob - --as ../x", "not a safe file name: ../x"),
             ("send bob --text x --as .x", "not a safe file name: .x"),
             ("send bob f g --as x", "--as is for one thing"),
+            ("send bob ''", "one of the files has no name"),
+            ("send bob f --links all", "--links is skip or follow, not all"),
+            ("send bob f --exclude !", "not a pattern as in .gitignore"),
         ):
             self.assertIn(said, self.said("kdcclient", f"{line} -n alice -p 1"))
 
@@ -158,6 +163,20 @@ class PlacesTests(SynchronousTestCase):
         self.check(output=self.file, records=self.directory / "new")
         self.check(output=STDOUT)
         self.assertEqual(sorted(self.directory.iterdir()), before, "looking leaves nothing behind")
+
+    def test_passed_on(self) -> None:
+        """A FIFO and a device are written to, and once; a socket or a disk is never replaced."""
+        os.mkfifo(self.directory / "fifo")
+        for output in (self.directory / "fifo", Path("/dev/null")):
+            self.check(output=output, passes_on=True)
+            self.assertRaises(ConfigurationError, self.check, output=self.file, records=output)
+        with socket.socket(socket.AF_UNIX) as listening:
+            here = os.getcwd()
+            os.chdir(self.directory)  # such a name must be short
+            self.addCleanup(os.chdir, here)
+            listening.bind("socket")
+        error = self.assertRaises(ConfigurationError, self.check, output=self.directory / "socket")
+        self.assertIn("no regular file", str(error))
 
     def test_not_good(self) -> None:
         """What is missing, or something else, is named."""

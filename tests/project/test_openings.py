@@ -19,8 +19,9 @@ _TERMINAL = "the terminal of whoever has started us"
 OTHERS = {
     ("files/opening.py", "open_regular"): "the one place",
     ("client/_first_contact.py", "_person_accepts"): _TERMINAL,
+    ("terminal.py", "confirm"): _TERMINAL,
     ("terminal.py", "has_terminal"): _TERMINAL,
-    ("transfer/consent.py", "_ask"): _TERMINAL,
+    ("files/opening.py", "open_stream"): "a FIFO or device to write to, which does not wait",
     ("transfer/source.py", "_opened"): "what is to be sent, a FIFO too; it does not wait",
     ("commands/main.py", "_give_up_output"): "/dev/null",
     ("commands/serve.py", "_leave_terminal"): "/dev/null",

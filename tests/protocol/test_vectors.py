@@ -50,6 +50,8 @@ from kdc.protocol.names import normal_passphrase
 from kdc.protocol.noise import CipherState
 from kdc.protocol.records import Data, End, RecordStream
 from kdc.protocol.tickets import Ticket, TicketCipher
+from kdc.transfer._framing import ItemReader
+from kdc.transfer.messages import Item, Offer, Omitted
 from tests.support.core import CoreTestCase, bodies, everyone, opened
 from tests.vectors import make_vectors
 
@@ -109,6 +111,7 @@ class FilesTests(CoreTestCase):
             "present",
             "records",
             "application",
+            "sending",
         )
         self.assertEqual(sum(len(read(k)) for k in kinds), len(list(DIRECTORY.glob("*.txt"))))
         self.assertTrue(all(len(read(kind)) > 1 for kind in kinds))
@@ -368,3 +371,27 @@ class RecordTests(VectorCase):
             stream = self.stream(vector, sender=True)
             made = [record for piece in pieces for record in stream.send_data(piece)]
             self.assertEqual(b"".join([*made, stream.send_end()]), vector.body)
+
+
+class SendingTests(VectorCase):
+    def test_read(self) -> None:
+        """Streams of kdc.send leave what they should, or are malformed for their own reason."""
+        for vector in read("sending"):
+            if not vector.good:
+                self.refused(vector, lambda body=vector.body: self.there(body))  # type: ignore[misc]
+                continue
+            names = " ".join(name.replace(" ", "_") for name in self.there(vector.body))
+            self.assertEqual(names, vector.headers["there"], vector.name)
+
+    def there(self, body: bytes) -> list[str]:
+        """What is there at the end; each message is also the one that we would write."""
+        reader = ItemReader()
+        there: list[str] = []
+        for event in [*reader.feed(body), *reader.end()]:
+            if isinstance(event, Item):
+                there.append(event.name)
+            elif isinstance(event, Omitted) and event.name in there:
+                there.remove(event.name)
+            if isinstance(event, Item | Omitted | Offer):
+                self.assertIn(event.encode(), body)
+        return there

@@ -122,6 +122,33 @@ class FileDepositTests(DepositTestCase):
         self.assertRaises(LocalIOError, deposit.take, [Content(b"three")])
         os.close(writing)
 
+    def test_into_a_fifo(self) -> None:
+        """What is no regular file is written to, and stays what it is; nobody is waited for."""
+        path = self.directory / "fifo"
+        os.mkfifo(path)
+        deposit = StreamDeposit(path, Offer(("a",)))
+        self.assertRaises(LocalIOError, deposit.prepare)  # nobody reads
+        deposit.discard()
+        reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reading)
+        deposit.prepare()
+        deposit.take(file_of("a", b"content"))
+        (stored,) = deposit.show()
+        self.assertEqual((stored.path, stored.size, stored.passed_on), (path, 7, True))
+        self.assertEqual(os.read(reading, 100), b"content")
+        self.assertEqual(os.read(reading, 100), b"", "it is closed when all is written")
+        self.assertTrue(path.is_fifo())
+        deposit = StreamDeposit(Path("/dev/null"), Offer(("a",)))
+        deposit.prepare()
+        deposit.take(file_of("a", b"content"))
+        deposit.show()
+        self.assertTrue(Path("/dev/null").is_char_device())
+        # What has become a file meanwhile is not written over.
+        path.unlink()
+        path.write_bytes(b"precious")
+        self.assertRaises(LocalIOError, StreamDeposit(path, Offer(("a",))).prepare)
+        self.assertEqual(path.read_bytes(), b"precious")
+
     def test_records(self) -> None:
         """The sealed records are kept beside it, each byte in its order, and go with it."""
         for whole in (True, False):
@@ -171,6 +198,87 @@ class InboxTests(DepositTestCase):
             found = stat.S_IMODE((self.directory / name).stat().st_mode)
             self.assertEqual(found, mode, name)
 
+    def under(self, umask: int) -> None:
+        self.addCleanup(os.umask, os.umask(umask))
+
+    def test_times_and_modes(self) -> None:
+        """They are kept as far as the umask lets them, in directories as well, and never setuid."""
+        self.under(0o027)
+        then = 1_000_000_000_123_456_789
+        arrivals: list[Arrival] = [
+            *(Item(Kind.DIRECTORY, "d", 0, mode=0o555, modified=then), Finished()),
+            *file_of("d/a", b"1", mode=0o777, modified=then),
+            *file_of("d/only read", b"2", mode=0o444, modified=-then),
+            *file_of("d/old", b"3", executable=True),
+            *(Item(Kind.DIRECTORY, "d/e", 0, mode=0, modified=then), Finished()),
+            *file_of("d/e/secret", b"4", mode=0, modified=1 << 62),
+        ]
+        self.stored(self.inbox("d"), *arrivals)
+        found = {path.name: path.stat() for path in self.directory.rglob("*")}
+        self.assertEqual(
+            {name: oct(stat.S_IMODE(status.st_mode)) for name, status in found.items()},
+            {
+                "d": "0o750",
+                "e": "0o700",
+                "a": "0o750",
+                "only read": "0o440",
+                "old": "0o700",
+                "secret": "0o0",
+            },
+        )
+        times = {name: status.st_mtime_ns for name, status in found.items()}
+        self.assertEqual([times[name] for name in ("d", "a", "e")], [then] * 3)
+        self.assertEqual(times["only read"], -then)
+
+    def test_not_preserved(self) -> None:
+        """A receiver that does not want them keeps nothing of that."""
+        deposit = InboxDeposit(self.directory, "alice", Offer(("a",)), preserve=False)
+        self.addCleanup(deposit.discard)
+        before = time.time()
+        self.stored(deposit, *file_of("a", b"1", mode=0o777, executable=True, modified=0))
+        status = (self.directory / "a").stat()
+        self.assertEqual(stat.S_IMODE(status.st_mode), 0o700)
+        self.assertGreater(status.st_mtime, before - 10)
+
+    def test_only_to_be_read(self) -> None:
+        """A file that nobody may write to is gone on with after a cut, and withdrawn, as others."""
+        self.under(0o022)
+        content = os.urandom(2 * MIB)
+        read_only = file_of("d/a", content, mode=0o444)
+        deposit = self.inbox("d")
+        deposit.prepare()
+        deposit.take([*directory("d"), *read_only])
+        self.assertTrue(deposit.discard(keep=True))
+        deposit = self.inbox("d")
+        (held,) = deposit.prepare()
+        taken_up = Item(Kind.FILE, "d/a", 2 * MIB, start=held.size, mode=0o444)
+        gone = [*file_of("d/b", b"1", mode=0o444), Omitted("d/b", Why.CHANGED)]
+        deposit.take([*directory("d"), taken_up, Finished(), *gone])
+        deposit.show()
+        self.assertEqual(self.listing(), {"d/a": content})
+        self.assertEqual(stat.S_IMODE((self.directory / "d/a").stat().st_mode), 0o444)
+
+    def test_holes(self) -> None:
+        """What has holes has them here too, at its end as well, cut or not."""
+        size = 4 * MIB
+        data = bytes(MIB) + os.urandom(MIB // 2) + bytes(size - MIB - MIB // 2)
+        pieces = [data[at : at + 65_000] for at in range(0, size, 65_000)]
+        (item, *contents, end) = file_of("d/a", *pieces, sparse=True)
+        deposit = self.inbox("d", size=size)
+        deposit.prepare()
+        deposit.take([*directory("d"), item, *contents[:50]])
+        self.assertTrue(deposit.discard(keep=True))
+        deposit = self.inbox("d", size=size)
+        (held,) = deposit.prepare()
+        self.assertEqual(held.size, 50 * 65_000)
+        item = Item(Kind.FILE, "d/a", size, start=held.size, sparse=True)
+        deposit.take([*directory("d"), item, *contents[50:], end])
+        (stored,) = deposit.show()
+        self.assertEqual(stored.size, size)
+        status = (self.directory / "d/a").stat()
+        self.assertEqual((self.directory / "d/a").read_bytes(), data)
+        self.assertLess(status.st_blocks * 512, size // 3)
+
     def test_nothing_is_overwritten(self) -> None:
         """A name that is taken, by whatever it may be, is left alone; the next free one is used."""
         for with_system_call in (True, False):
@@ -218,10 +326,10 @@ class InboxTests(DepositTestCase):
 
             self.patch(where, name, call)
 
-        watch(os, "fsync")
-        watch(tree_module, "_renameat2")
         deposit = self.inbox("a", "b")
         deposit.prepare()
+        watch(os, "fsync")
+        watch(tree_module, "_renameat2")
         deposit.take(file_of("a", b"1") + file_of("b", b"2"))
         self.assertEqual(seen, ["fsync"] * 2)
         deposit.show()
@@ -266,7 +374,7 @@ class InboxTests(DepositTestCase):
         deposit.prepare()
         deposit.take(file_of("a", b"1") + file_of("b", b"2") + file_of("c", b"3"))
         self.assertRaises(LocalIOError, deposit.show)
-        self.assertEqual(given, ["a", "a", "b"])
+        self.assertEqual(given[1:], ["a", "a", "b"])  # the first was to see whether it can be
         deposit.discard()
         self.assertEqual(self.listing(), {"a": b"mine"})
         self.assertEqual(os.listdir(self.directory), ["a"])
@@ -822,7 +930,8 @@ class DurableTests(DepositTestCase):
 
         self.patch(tree_module, "_LIBC", Watched())
         self.stored(self.inbox("d"), *self.many())
-        self.assertEqual(seen, ["syncfs", "rename"])
+        # The first was to see whether it can be, with nothing in it.
+        self.assertEqual(seen, ["rename", "syncfs", "rename"])
 
     def synced(self) -> list[int]:
         """The numbers of the inodes that were made durable, from now on."""
@@ -925,6 +1034,57 @@ class DurableTests(DepositTestCase):
             self.assertEqual((self.directory / "a").read_bytes(), b"3")
             shutil.rmtree(self.directory)
             self.directory.mkdir()
+
+    def no_links(self) -> None:
+        """The file system knows neither hard links nor renaming without replacing."""
+        self.patch(tree_module, "_LIBC", object())
+
+        def refuse(*args: Any, **named: Any) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        self.patch(os, "link", refuse)
+
+    def test_no_hard_links_either(self) -> None:
+        """Files arrive even there, and still nothing is replaced that has the name."""
+        self.no_links()
+        (self.directory / "a").write_bytes(b"mine")
+        (self.directory / "a (1)").symlink_to("nowhere")
+        (self.directory / "a (2)").mkdir()
+        self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a (3)"])
+        self.assertEqual((self.directory / "a").read_bytes(), b"mine")
+        self.assertEqual((self.directory / "a (3)").read_bytes(), b"1")
+        self.assertFalse((self.directory / "nowhere").exists())
+        self.assertEqual(sorted(os.listdir(self.directory)), ["a", "a (1)", "a (2)", "a (3)"])
+
+    def test_no_hard_links_and_no_name(self) -> None:
+        """If it cannot get its name after all, the place that was taken for it is free again."""
+        self.no_links()
+        deposit = self.inbox()
+        deposit.prepare()
+        deposit.take(file_of("a", b"1"))
+        rename = os.rename
+
+        def failing(source: Any, target: Any, **named: Any) -> None:
+            if target == "a":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            rename(source, target, **named)
+
+        self.patch(os, "rename", failing)
+        self.assertRaises(LocalIOError, deposit.show)
+        deposit.discard()
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_known_before_it_is_accepted(self) -> None:
+        """Where nothing would get its name, nothing is accepted; and the try leaves nothing."""
+
+        def elsewhere(*args: Any) -> bool:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        self.patch(tree_module, "_renameat2", elsewhere)
+        deposit = self.inbox()
+        self.assertRaises(LocalIOError, deposit.prepare)
+        deposit.discard()
+        self.assertEqual(os.listdir(self.directory), [])
 
 
 class DescriptorTests(DepositTestCase):

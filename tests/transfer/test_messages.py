@@ -310,6 +310,12 @@ class MessageTests(SynchronousTestCase):
             {"kind": "text", "size": None},
             {"kind": "text", "size": MAX_TEXT + 1},
             {"executable": 1},
+            *({"mode": mode} for mode in (0o1000, 0o4755, -1, "0644", None, True)),
+            *({"modified": time} for time in ((1 << 62) + 1, 1.5, None, False)),
+            *({"sparse": sparse} for sparse in (False, None, 1)),
+            {"kind": "directory", "size": 0, "sparse": True},
+            {"kind": "text", "mode": 0o644},
+            {"owner": 0},
         )
         for wrong in wrongs:
             self.refused(decode_item, {**ITEM, **wrong})
@@ -362,6 +368,8 @@ class MessageTests(SynchronousTestCase):
             (Offer(("note",), items=1, size=2, text=True), decode_offer),
             (Item(Kind.FILE, "d/名前", 9, executable=True, start=3), decode_item),
             (Item(Kind.FILE, '"' * 255, None), decode_item),
+            (Item(Kind.FILE, "a", 9, mode=0o777, modified=-(1 << 62), sparse=True), decode_item),
+            (Item(Kind.DIRECTORY, "a", 0, mode=0, modified=0), decode_item),
             (Omitted("d/a", Why.CHANGED, again=True), decode_item),
             (Held("a/b", 3, "0" * 64), decode_answer),
             (Accept(), decode_answer),

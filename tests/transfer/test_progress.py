@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,9 +21,11 @@ class ProgressTests(SynchronousTestCase):
         self.time = 100.0
         self.terminal = Terminal()
 
-    def progress(self, total: int | None, stream: io.StringIO | None = None) -> Progress:
+    def progress(
+        self, total: int | None, stream: io.StringIO | None = None, columns: int = 100
+    ) -> Progress:
         stream = self.terminal if stream is None else stream
-        return Progress("to bob:", total, stream, lambda: self.time)
+        return Progress("to bob:", total, stream, lambda: self.time, lambda stream: columns)
 
     def last(self) -> str:
         return self.terminal.getvalue().rpartition("\x1b[K")[2]
@@ -85,3 +88,45 @@ class ProgressTests(SynchronousTestCase):
         progress.update(500)
         progress.close()
         self.assertEqual(pipe.getvalue(), "")
+
+    def test_fits(self) -> None:
+        """Whatever the terminal's width, it is one line of it, which says what fits."""
+        for name in ("", "report.pdf", "d/" + "x" * 200, "\u202e" * 50):
+            for total in (100 << 20, None):
+                for columns in range(1, 140):
+                    progress = self.progress(total, columns=columns)
+                    self.time += 10
+                    progress.update(50 << 20, name)
+                    self.assertLess(len(self.last()), columns)
+                    self.assertTrue(self.last().isprintable())
+        progress = self.progress(100 << 20, columns=50)
+        self.time += 10
+        progress.update(50 << 20, "report.pdf")
+        self.assertEqual(self.last(), "to bob: report.pdf  50%  5.0 MiB/s  0:10 left")
+        progress = self.progress(100 << 20, columns=80)
+        self.time += 10
+        progress.update(50 << 20, "report.pdf")
+        self.assertIn("report.pdf  50% 50.0 MiB of 100.0 MiB", self.last())
+
+    def test_waiting(self) -> None:
+        """What is waited for shows at once, and is gone before anything else is said."""
+        progress = self.progress(1000)
+        progress.wait("waiting for bob to accept")
+        self.assertEqual(self.last(), "waiting for bob to accept")
+        progress.close()
+        self.assertEqual(self.last(), "")
+
+    def test_dumb(self) -> None:
+        """A terminal that erases nothing, or is gone, gets nothing."""
+        self.patch(os, "environ", {"TERM": "dumb"})
+        progress = self.progress(1000)
+        progress.wait("waiting")
+        self.time += 10
+        progress.update(500)
+        self.assertEqual(self.terminal.getvalue(), "")
+        self.patch(os, "environ", {"TERM": "xterm"})
+        progress = self.progress(1000)
+        self.terminal.close()
+        self.time += 10
+        progress.update(500)
+        progress.close()

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shutil
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from io import FileIO
@@ -19,12 +20,23 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import ConfigurationError, KDCError
+from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
 from kdc.transfer import source as source_module
 from kdc.transfer._framing import Content, ItemReader
-from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Why
+from kdc.transfer.exclusion import exclusion
+from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark, Why
 from kdc.transfer.source import CHUNK_BYTES, Outgoing
-from kdc.transfer.survey import Problem, Thing, Unsendable, lines_of, survey, things_of
+from kdc.transfer.survey import (
+    Choice,
+    Problem,
+    Survey,
+    Thing,
+    Unsendable,
+    lines_of,
+    survey,
+    things_of,
+)
 from tests.support.core import PROPERTY
 
 
@@ -132,7 +144,7 @@ class ThingsTests(OutgoingTestCase):
             self.assertIn(why, told.pop(f"d/{name}-directory"))
         self.assertEqual(told.keys(), {str(missing), str(self.directory / ".hidden")})
         self.assertEqual(surveyed.offer, Offer(("d",), 0, 2, 1))
-        out = Outgoing(surveyed, {}, omissions=True)
+        out = Outgoing(surveyed, {}, remarks={Remark.OMISSIONS})
         sent = self.sent(out, surveyed.offer)
         self.assertEqual(sent.contents, {"d": b"", "d/ok": b"1"})
         self.assertEqual((out.left_out, sent.omitted), ({}, []))
@@ -339,6 +351,128 @@ class StreamTests(OutgoingTestCase):
         out.close()
 
 
+class ChoiceTests(OutgoingTestCase):
+    """What of directories is sent, and how."""
+
+    def chosen(self, **choice: Any) -> tuple[Sent, Survey]:
+        surveyed = survey(things_of([self.directory / "d"]), Choice(**choice))
+        out = Outgoing(surveyed, {}, remarks=set(Remark))
+        sent = self.sent(out, surveyed.offer)
+        self.assertEqual((sent.omitted, out.left_out), ([], {}))
+        return sent, surveyed
+
+    def test_times_and_modes(self) -> None:
+        """They go with files and directories: permissions only, and only if they shall."""
+        path = self.file("d/e/run", b"1")
+        path.chmod(0o6754)
+        os.utime(path, ns=(5, -1_500_000_000_123_456_789))
+        path.parent.chmod(0o1777)
+        os.utime(path.parent, ns=(5, 77))
+        sent, _ = self.chosen()
+        item, _ = sent.items["d/e/run"]
+        self.assertEqual((item.mode, item.modified), (0o754, -1_500_000_000_123_456_789))
+        item, _ = sent.items["d/e"]
+        self.assertEqual((item.mode, item.modified), (0o777, 77))
+        sent, _ = self.chosen(preserve=False)
+        for item, _ in sent.items.values():
+            self.assertEqual((item.mode, item.modified), (None, None))
+        # Nor to a receiver that knows nothing of them.
+        surveyed = survey(things_of([self.directory / "d"]))
+        for item, _ in self.sent(Outgoing(surveyed, {}), surveyed.offer).items.values():
+            self.assertEqual(item.details, {})
+
+    def test_holes(self) -> None:
+        """That a file has holes is said of those that have."""
+        self.file("d/full", bytes(200_000))
+        os.truncate(self.file("d/holes", b"1"), 1 << 20)
+        sent, _ = self.chosen()
+        self.assertEqual(
+            {name: item.sparse for name, (item, _) in sent.items.items()},
+            {"d": False, "d/full": False, "d/holes": True},
+        )
+        self.assertEqual(sent.contents["d/holes"], b"1" + bytes((1 << 20) - 1))
+
+    def test_links(self) -> None:
+        """A link is what it points to, if that is in the same tree, and nothing goes round."""
+        self.file("d/e/file", b"1")
+        self.file("outside", b"2")
+        for name, target in (
+            *(("d/to file", "e/file"), ("d/to directory", "e"), ("d/e/up", "to file")),
+            *(("d/e/here", "."), ("d/e/top", ".."), ("d/out", "../outside"), ("d/etc", "/etc")),
+            *(("d/nothing", "nowhere"), ("d/loop", "loop"), ("d/top", str(self.directory / "d"))),
+        ):
+            (self.directory / name).symlink_to(target)
+        (self.directory / "d/e/up").unlink()
+        (self.directory / "d/e/up").symlink_to("../to file")
+        os.mkfifo(self.directory / "d/pipe")
+        (self.directory / "d/to pipe").symlink_to("pipe")
+        sent, surveyed = self.chosen(follow=True)
+        below = {"file": b"1", "up": b"1"}
+        self.assertEqual(
+            sent.contents,
+            {
+                "d": b"",
+                "d/e": b"",
+                "d/to directory": b"",
+                "d/to file": b"1",
+                **{f"d/e/{name}": content for name, content in below.items()},
+                **{f"d/to directory/{name}": content for name, content in below.items()},
+            },
+        )
+        self.assertEqual(
+            set(surveyed.skipped),
+            {
+                "d/pipe (a pipe)",
+                '"d/to pipe" (a pipe)',
+                *(f"d/{name} (a symbolic link that leads out)" for name in ("out", "etc")),
+                "d/nothing (a symbolic link to nothing)",
+                "d/loop (a symbolic link to nothing)",
+                "d/top (a symbolic link to a directory that it is in)",
+                *(
+                    f"{shown(f'd/{directory}/{name}')}"
+                    " (a symbolic link to a directory that it is in)"
+                    for directory in ("e", "to directory")
+                    for name in ("here", "top")
+                ),
+            },
+        )
+
+    def test_two_that_lead_to_each_other(self) -> None:
+        """Two directories whose links lead to each other do not go on for ever."""
+        self.file("d/a/x", b"1")
+        self.file("d/b/y", b"2")
+        (self.directory / "d/a/b").symlink_to("../b")
+        (self.directory / "d/b/a").symlink_to("../a")
+        sent, _ = self.chosen(follow=True)
+        self.assertEqual(sent.contents["d/a/b/y"], b"2")
+        self.assertNotIn("d/a/b/a", sent.items)
+
+    def test_excluded(self) -> None:
+        """What a pattern names does not exist for us; nor does what is in it."""
+        for name in ("a.o", "keep.o", "src/b.o", "build/x", "src/build/y", "src/c.c", "build.c"):
+            self.file(f"d/{name}", b"1")
+        (self.directory / "d/build/odd\n").mkdir()
+        excluded = exclusion(["*.o", "!keep.o", "/build/", "# no pattern"])
+        sent, surveyed = self.chosen(excluded=excluded)
+        self.assertEqual(surveyed.problems, ())
+        self.assertEqual(
+            {name for name, (item, _) in sent.items.items() if item.kind is Kind.FILE},
+            {"d/keep.o", "d/src/c.c", "d/src/build/y", "d/build.c"},
+        )
+        error = self.assertRaises(ConfigurationError, exclusion, ["a", "!"])
+        self.assertIn(".gitignore", str(error))
+
+    def test_without_pathspec(self) -> None:
+        """Where the package is missing, that is said, and how to get it."""
+        exclusion(["a"])
+        there = sys.modules["pathspec"]
+        self.addCleanup(sys.modules.__setitem__, "pathspec", there)
+        sys.modules["pathspec"] = None  # type: ignore[assignment]
+        error = self.assertRaises(ConfigurationError, exclusion, ["a"])
+        self.assertIn("pathspec", str(error))
+        self.assertIn("kdc-twisted[exclude]", error.hint)
+
+
 class ChangingTests(OutgoingTestCase):
     """What is sent changes while it is read: nothing that never was arrives, and all is told."""
 
@@ -351,7 +485,7 @@ class ChangingTests(OutgoingTestCase):
         things = things_of([self.directory / name for name in names])
         surveyed = survey(things)
         change(-1)
-        how = {"omissions": True, "chunk_bytes": self.CHUNK, **how}
+        how = {"remarks": {Remark.OMISSIONS}, "chunk_bytes": self.CHUNK, **how}
         out = Outgoing(surveyed, how.pop("held", {}), **how)
         return self.sent(out, surveyed.offer, change), out.left_out
 
@@ -365,7 +499,9 @@ class ChangingTests(OutgoingTestCase):
 
         for omissions in (True, False):
             self.file("d/log", b"12345")
-            sent, left_out = self.changing(grow, "d", omissions=omissions)
+            sent, left_out = self.changing(
+                grow, "d", remarks={Remark.OMISSIONS} if omissions else ()
+            )
             self.assertEqual(sent.contents, {"d": b"", "d/log": b"12345", "d/other": b"o"})
             self.assertEqual(sent.omitted, [])
             self.assertEqual(left_out.keys(), {"d/log"})
@@ -435,11 +571,11 @@ class ChangingTests(OutgoingTestCase):
         def change(step: int) -> None:
             path.write_bytes(bytes(2000) + os.urandom(3000))
 
-        error = self.assertRaises(Unsendable, self.changing, change, "file", omissions=False)
+        error = self.assertRaises(Unsendable, self.changing, change, "file", remarks=())
         self.assertIn("changed while it was read", str(error))
         # But what is touched or grows, and is what it was, comes to its end.
         path.write_bytes(bytes(5000))
-        sent, _ = self.changing(lambda n: os.utime(path), "file", omissions=False)
+        sent, _ = self.changing(lambda n: os.utime(path), "file", remarks=())
         self.assertEqual(sent.contents, {"file": bytes(5000)})
 
     def test_shorter(self) -> None:
@@ -453,7 +589,7 @@ class ChangingTests(OutgoingTestCase):
         sent, left_out = self.changing(cut, "d")
         self.assertEqual((sent.contents["d/file"], left_out), (b"a" * 10, {}))
         self.file("d/file", b"a" * 5000)
-        self.assertRaises(Unsendable, self.changing, cut, "d", omissions=False)
+        self.assertRaises(Unsendable, self.changing, cut, "d", remarks=())
 
     def test_cannot_be_read(self) -> None:
         """A disk that fails in one file costs that file."""
@@ -490,7 +626,9 @@ class ChangingTests(OutgoingTestCase):
                 self.file(f"d/{name}", b"1")
             shutil.rmtree(self.directory / "d/c", ignore_errors=True)
             (self.directory / "d/new").unlink(missing_ok=True)
-            sent, left_out = self.changing(change, "d", omissions=omissions)
+            sent, left_out = self.changing(
+                change, "d", remarks={Remark.OMISSIONS} if omissions else ()
+            )
             self.assertEqual(sent.contents, {"d": b"", "d/z": b"1"})
             self.assertEqual(left_out.keys(), {"d/a", "d/b", "d/new", "d/c"})
             self.assertIn("gone", left_out["d/a"].why)
@@ -510,7 +648,7 @@ class ChangingTests(OutgoingTestCase):
         self.assertEqual(sent.contents, {"a": b"1", "c": b"1"})
         self.assertEqual((sent.omitted, left_out.keys()), ([Omitted("b", Why.GONE)], {"b"}))
         self.file("b", b"1")
-        self.assertRaises(Unsendable, self.changing, change, "a", "b", "c", omissions=False)
+        self.assertRaises(Unsendable, self.changing, change, "a", "b", "c", remarks=())
 
     def test_gone_between_two_readings(self) -> None:
         """What is to be read again and is not there is gone."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import os
@@ -25,6 +26,7 @@ from kdc.errors import (
     PeerUnavailable,
     RefusedByPolicy,
     RemoteProtocolError,
+    local_error,
 )
 from kdc.net import batching as batching_module
 from kdc.net.pace import Pace
@@ -124,9 +126,7 @@ class TransferTestCase(ChannelTestCase):
         surveyed = survey(things)
 
         def open_stream(held: Mapping[str, Held], remarks: frozenset[Remark]) -> Outgoing:
-            self.outgoing = Watched(
-                surveyed, held, omissions=Remark.OMISSIONS in remarks, chunk_bytes=self.chunk
-            )
+            self.outgoing = Watched(surveyed, held, remarks=remarks, chunk_bytes=self.chunk)
             self.outgoing.between = self.between
             return self.outgoing
 
@@ -353,10 +353,11 @@ class ChangingTests(TransferTestCase):
         """What a receiver says of itself is to a sender that does not know it nothing new."""
         alice = self.talk(Offer(("a",), items=1, size=5).encode())
         reader = AnswerReader()
-        remark, accept = reader.feed(bytes(alice.received))
-        self.assertEqual(accept, Accept())
-        assert isinstance(remark, Held)
-        self.assertEqual((remark.size, remark.sha256), (0, hashlib.sha256().hexdigest()))
+        *remarks, accept = reader.feed(bytes(alice.received))
+        self.assertEqual((len(remarks), accept), (2, Accept()))
+        for remark in remarks:
+            assert isinstance(remark, Held)
+            self.assertEqual((remark.size, remark.sha256), (0, hashlib.sha256().hexdigest()))
         alice.out.write(Item(Kind.FILE, "a", 5).encode() + b"12345")
         alice.out.loseWriteConnection()
         self.network.settle()
@@ -408,6 +409,43 @@ class AnswerTests(TransferTestCase):
             self.assertEqual(self.broken.pop(), Broken("alice", error, False, False))
         self.assertEqual(self.arrived(), {})
         self.assert_quiet()
+
+    def test_no_room(self) -> None:
+        """A full disk is told by its reason, before and while it comes; what else fails is not."""
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        for error, told in (
+            (local_error(Path("/secret"), full), "no room: No space left on device"),
+            (local_error(Path("/secret"), OSError(errno.EDQUOT, "")), "no room: Disk quota"),
+            (local_error(Path("/secret"), OSError(errno.EIO, "")), "could not store it$"),
+        ):
+            for call in ("prepare", "take"):
+                deposit = FileDeposit(self.there / "out", Offer(("a",)))
+
+                def fail(*_: Any, error: LocalIOError = error) -> None:
+                    raise error
+
+                setattr(deposit, call, fail)
+                self.receive(deposit=lambda sender, offer, deposit=deposit: deposit)
+                protocol, _, _ = self.send(self.file("a", b"1"))
+                self.assertRegex(str(refused := self.failed(RefusedByPolicy, protocol)), told)
+                self.assertNotIn("secret", f"{refused} {refused.hint}")
+
+    def test_watched(self) -> None:
+        """Who looks on at the receiver hears how much has come of what, and when it is over."""
+        seen: list[tuple[int, str] | str] = []
+
+        class Watching:
+            def update(self, done: int, name: str) -> None:
+                seen.append((done, name))
+
+            def close(self) -> None:
+                seen.append("over")
+
+        self.receive(watch=lambda sender, offer: Watching())
+        self.delivered(self.file("a", bytes(300_000)), self.file("b", b"12345"))
+        self.assertEqual(seen[-2:], [(300_005, "b"), "over"])
+        steps = [step for step in seen if step != "over"]
+        self.assertEqual(steps, sorted(steps))
 
     def test_too_large(self) -> None:
         """What is more than is taken is refused by its offer."""

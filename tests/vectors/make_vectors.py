@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -534,6 +536,68 @@ def _record(key: bytes, count: int, body: bytes) -> bytes:
     return u(len(record), 2) + record
 
 
+def said(**fields: object) -> bytes:
+    """A message of section 6.4."""
+    body = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    return u(len(body), 2) + body
+
+
+def sendings() -> dict[str, str]:
+    """Streams of the service kdc.send, and what is there at their end."""
+
+    def offer(*names: str, items: int, size: int) -> bytes:
+        return said(names=names, more=0, items=items, size=size, text=False)
+
+    def item(name: str, content: bytes = b"", kind: str = "file", **more: object) -> bytes:
+        size = len(content)
+        head = {"kind": kind, "name": name, "size": size, "executable": False, "from": 0, **more}
+        return said(**head) + content
+
+    def omitted(name: str, why: str, *, again: bool = False, **more: object) -> bytes:
+        return said(kind="omitted", name=name, why=why, again=again, **more)
+
+    one, two = b"as it was", b"as it is"
+    start = offer("d", items=3, size=9) + item("d", kind="directory")
+    changed = start + item("d/a", one) + omitted("d/a", "changed", again=True)
+    odd = "Screenshot 10.32.07\u202fAM.png"
+    details: dict[str, Any] = {"mode": 0o644, "modified": -1, "sparse": True}
+    streams: dict[str, tuple[bytes, str]] = {
+        "changed": (changed + item("d/a", two) + omitted("d/b", "gone"), "d d/a"),
+        "changed-again": (changed + item("d/a", two) + omitted("d/a", "changed"), "d"),
+        "details": (start + item("d/a", one, **details), "d d/a"),
+        "odd-name": (offer(odd, items=1, size=0) + item(odd), odd.replace(" ", "_")),
+        "longest-name": (offer("x" * 255, items=1, size=0) + item("x" * 255), "x" * 255),
+    }
+    wrong: dict[str, tuple[bytes, str]] = {
+        "name-too-long": (offer("x" * 256, items=1, size=0), "256 bytes"),
+        "name-with-an-override": (offer("a\u202eb", items=1, size=0), "U+202E"),
+        "not-again": (changed, "come again does not"),
+        "omitted-for-no-reason": (start + omitted("d/a", "lost"), "not a valid Why"),
+        "omitted-with-more": (start + omitted("d/a", "gone", size=0), "nothing else"),
+        "nothing-left": (offer("a", items=1, size=0) + omitted("a", "gone"), "nothing was sent"),
+        "setuid": (start + item("d/a", one, mode=0o4755), "more of a mode"),
+        "sparse-false": (start + item("d/a", one, sparse=False), "only if it is so"),
+        "time-not-whole": (start + item("d/a", one, modified=0.5), "not a time"),
+    }
+    good = {
+        f"sending-{name}": vector(
+            f"a stream: {name.replace('-', ' ')}", body, kind="sending", expect="ok", there=there
+        )
+        for name, (body, there) in streams.items()
+    }
+    bad = {
+        f"sending-{name}": vector(
+            f"a stream: {name.replace('-', ' ')}",
+            body,
+            kind="sending",
+            expect="MALFORMED",
+            because=because,
+        )
+        for name, (body, because) in wrong.items()
+    }
+    return {**good, **bad}
+
+
 def faults() -> dict[str, str]:
     """Requests that are not the one encoding of anything."""
     tail = public(EPHEMERAL) + NONCE
@@ -587,7 +651,7 @@ def faults() -> dict[str, str]:
 
 def vectors() -> dict[str, str]:
     """Every vector's file name and text."""
-    sources = (requests, replies, keys, tickets, presents, applications, records, faults)
+    sources = (requests, replies, keys, tickets, presents, applications, records, sendings, faults)
     return {f"{name}.txt": body for source in sources for name, body in source().items()}
 
 

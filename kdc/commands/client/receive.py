@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,6 +14,7 @@ from kdc.client.settings import absolute, client_settings
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
 from kdc.commands.hints import complain
 from kdc.commands.options import LIMIT_OPTION, bytes_of, name_of, rate_of
+from kdc.files.opening import is_stream
 from kdc.terminal import has_terminal
 
 if TYPE_CHECKING:
@@ -26,17 +28,13 @@ class ReceiverOptions(ClientOptions):
 
     synopsis = "kdcclient receiver -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
     longdesc = "Register if the name is new, then receive what others send."
-    optValues = {
-        "output": "file",
-        "inbox": "directory",
-        "hook": "file",
-        "save-encrypted": "file",
-        "allow": "peer",
-        "accept-from": "peer",
-    }
-    optRepeated = ("allow", "accept-from")
     optParameters = [
-        ["output", "o", None, "the file that each message replaces, or - for standard output"],
+        [
+            "output",
+            "o",
+            None,
+            "the file that each message replaces; a pipe or - gets one",
+        ],
         ["inbox", None, None, "the directory where each file gets its own name"],
         ["max-size", None, None, "take no more at a time, such as 500M or 20G"],
         ["hook", None, None, "a command to run for each thing that was received, without a shell"],
@@ -47,6 +45,7 @@ class ReceiverOptions(ClientOptions):
     optFlags = [
         ["once", None, "end after one message"],
         ["force", None, "replace what has the same name in the inbox"],
+        ["no-preserve", None, "files in the inbox are private, and as old as they are here"],
     ]
 
     def opt_allow(self, value: str) -> None:
@@ -83,22 +82,35 @@ def receive_settings(options: Any) -> ReceiveSettings:
     if bool(options["output"]) == bool(options["inbox"]):
         raise usage.UsageError("say where received things go: --output FILE or --inbox DIR")
     client = client_settings(options)
-    stdout = options["output"] == str(STDOUT)
+    output = STDOUT if options["output"] in _STDOUT_NAMES else absolute(options["output"])
+    passes_on = output == STDOUT or _passes_on(output)
     return ReceiveSettings(
         client=client,
         listen=listen_endpoint(options["listen"], client.on_loopback, ":" in client.host),
-        output=STDOUT if stdout else absolute(options["output"]),
+        output=output,
+        passes_on=passes_on,
         inbox=absolute(options["inbox"]),
         records=absolute(options["save-encrypted"]),
-        once=bool(options.get("once")) or stdout,
+        once=bool(options.get("once")) or passes_on,
         allow=options.get("allow", frozenset()),
         advertise=options["advertise"],
         accept_from=options.get("accept-from", frozenset()),
         max_bytes=None if options["max-size"] is None else bytes_of(options["max-size"]),
         force=bool(options["force"]),
+        preserve=not options["no-preserve"],
         hook=_hook(options["hook"]),
         bytes_per_second=rate_of(options["limit"]),
     )
+
+
+_STDOUT_NAMES = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
+
+
+def _passes_on(output: Path | None) -> bool:
+    try:
+        return output is not None and is_stream(output)
+    except OSError:  # why it cannot be used is told by `check_places`
+        return False
 
 
 def _hook(text: str | None) -> tuple[str, ...]:

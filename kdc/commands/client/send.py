@@ -8,16 +8,22 @@ from __future__ import annotations
 import collections
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.python import usage
 
 from kdc.client.settings import absolute, client_settings
 from kdc.commands.client.options import ClientOptions, run_client
 from kdc.commands.hints import complain
 from kdc.commands.options import LIMIT_OPTION, name_of, rate_of, seconds_of
+from kdc.errors import ConfigurationError
+from kdc.files.private import read_small, utf8
+from kdc.terminal import has_terminal, shown
+from kdc.transfer.exclusion import exclusion
 from kdc.transfer.names import safe_name
-from kdc.transfer.survey import STDIN, Thing, things_of
+from kdc.transfer.survey import STDIN, Choice, Thing, things_of
 
 if TYPE_CHECKING:
     from kdc.transfer.sending import SendSettings
@@ -30,6 +36,9 @@ __all__ = [
     "send_settings",
     "things_to_send",
 ]
+
+
+_MAX_PATTERNS = 1 << 20
 
 
 class SendCommand(ClientOptions):
@@ -46,17 +55,25 @@ class SendCommand(ClientOptions):
     )
     optParameters = [
         ["text", None, None, "send this text"],
-        ["as", None, None, "the name that the receiver sees, of standard input or a text"],
+        ["as", None, None, "the name that the receiver sees, of one thing or a text"],
         [
             "wait",
             "w",
             None,
             "wait until the receiver receives; with a time such as 90s, 10m or 2h, no longer",
         ],
+        ["links", None, "skip", "symbolic links in directories: skip, or follow inside them"],
+        ["exclude-from", None, None, "a file of patterns, one a line, as for --exclude"],
         LIMIT_OPTION,
     ]
-    optArguments = ("peer", "file", "...")
-    optBare = ("wait",)
+    optFlags = [
+        ["skip", None, "leave out what cannot be sent, and send the rest"],
+        ["no-preserve", None, "send files without their times and modes"],
+    ]
+
+    def opt_exclude(self, value: str) -> None:
+        """leave this out of directories: a pattern as in .gitignore; may be repeated"""
+        self["exclude"] = (*self.get("exclude", ()), value)
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         given = list(sys.argv[1:] if options is None else options)
@@ -109,8 +126,30 @@ class SendCommand(ClientOptions):
                 wait_seconds=wait_seconds,
                 bytes_per_second=rate_of(self["limit"]),
                 retry=True,
+                skip=bool(self["skip"]),
+                ask=sys.stdin.isatty() and has_terminal(),
+                choice=_choice(self),
             )
         )
+
+
+def _choice(options: Any) -> Choice:
+    """What of directories is sent; raises `usage.UsageError` or `KDCError`."""
+    if options["links"] not in ("skip", "follow"):
+        raise usage.UsageError(f"--links is skip or follow, not {shown(options['links'])}")
+    patterns = list(options.get("exclude", ()))
+    path = absolute(options["exclude-from"])
+    if path is not None:
+        patterns += _lines_of(path)
+    choice = Choice(preserve=not options["no-preserve"], follow=options["links"] == "follow")
+    return attrs.evolve(choice, excluded=exclusion(patterns)) if patterns else choice
+
+
+def _lines_of(path: Path) -> list[str]:
+    text = utf8(read_small(path, _MAX_PATTERNS))
+    if text is None:
+        raise ConfigurationError(f"{shown(str(path), 4096)} is not UTF-8")
+    return text.splitlines()
 
 
 def things_to_send(files: Sequence[str], text: str | None, name: str | None) -> list[Thing]:
@@ -140,7 +179,6 @@ class SenderOptions(ClientOptions):
         "Register if the name is new, then send one file.  The exit status is 0 only if"
         " the receiver has confirmed that it is on its disk."
     )
-    optValues = {"input": "file", "receiver": "peer"}
     optParameters = [
         ["receiver", "r", None, "the name of the receiver"],
         ["input", "i", None, "the file to send"],

@@ -411,8 +411,8 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "no part goes before it is known to be enough",
-            "        if missing > 0:\n            raise LocalIOError(os.strerror(errno.ENOSPC)",
-            "        for name in going:\n            if root is not None:\n                _remove(root, name)\n        if missing > 0:\n            raise LocalIOError(os.strerror(errno.ENOSPC)",
+            "        if missing > 0:\n            raise NoRoom(why := os.strerror(errno.ENOSPC)",
+            "        for name in going:\n            if root is not None:\n                _remove(root, name)\n        if missing > 0:\n            raise NoRoom(why := os.strerror(errno.ENOSPC)",
         ),
         (
             "6.4",
@@ -435,7 +435,7 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "what is gone on with is its owner's",
-            "            os.fchmod(fd, 0o700 if executable else 0o600)\n",
+            "            os.fchmod(fd, before & mode | 0o600 | mode & 0o100)\n",
             "",
         ),
         (
@@ -555,14 +555,14 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "received directories are their owner's alone",
-            "os.mkdir(parts[-1], 0o700, dir_fd=self.directory(parts[:-1]))",
-            "os.mkdir(parts[-1], 0o755, dir_fd=self.directory(parts[:-1]))",
+            "os.mkdir(parts[-1], mode & 0o777 | 0o700, dir_fd=self.directory(parts[:-1]))",
+            "os.mkdir(parts[-1], mode & 0o777 | 0o755, dir_fd=self.directory(parts[:-1]))",
         ),
         (
             "6.4",
             "received files are their owner's alone",
-            "mode = 0o700 if executable else 0o600",
-            "mode = 0o755 if executable else 0o644",
+            "mode = mode & 0o777 | 0o600",
+            "mode = mode & 0o777 | 0o644",
         ),
         (
             "6.4",
@@ -585,8 +585,18 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "a name that is taken is left alone, the old way too",
-            "        os.link(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)\n        os.unlink(name, dir_fd=source_fd)",
-            "        os.rename(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd)",
+            (
+                "        if error.errno not in _UNSUPPORTED:\n"
+                "            raise\n"
+                "        _move_over_our_own(source_fd, name, target_fd, free)\n"
+            ),
+            "        os.rename(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd)\n",
+        ),
+        (
+            "6.4",
+            "a name that is taken is left alone, without links too",
+            "    os.close(os.open(free, _NEW, 0o600, dir_fd=target_fd))\n",
+            "",
         ),
     ),
 ]

@@ -1,0 +1,1 @@
+Files and directories keep their modification times and their permissions (never setuid, and the receiver's umask applies), and sparse files their holes; `--no-preserve` leaves that out at either end.

@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-TYPED = kdc tests .ci/summary.py $(wildcard bench/*.py docs/*/*.py twisted/plugins/*.py)
+TYPED = kdc tests .ci/summary.py .ci/container_check.py $(wildcard bench/*.py docs/*/*.py twisted/plugins/*.py)
 # Test processes at a time.
 JOBS ?= 2
 # What `make coverage` runs.
@@ -35,6 +35,7 @@ help:
 	@echo 'make store-scale  the store with a million principals'
 	@echo 'make test-oldest  all tests, with the oldest versions that are good enough'
 	@echo 'make wheel-check  build the distribution, install it elsewhere, find both plugins'
+	@echo 'make container-check  build the image of etc/Containerfile, use it, start it again'
 	@echo 'make docs         the API reference, build/docs/index.html'
 	@echo 'make slow-tests   all tests, and the ten that take longest'
 	@echo 'make fuzz         with SECONDS=60: inputs that are almost right, for all that reads from outside'
@@ -94,6 +95,10 @@ store-scale: $(READY)
 .PHONY: wheel-check
 wheel-check: $(READY)
 	@.ci/wheel-check $(BIN)/python
+
+.PHONY: container-check
+container-check: $(READY)
+	@$(BIN)/python .ci/container_check.py $(BIN)/kdcclient
 
 .PHONY: test-oldest
 test-oldest: $(READY)

@@ -264,6 +264,7 @@ def local_error(path: Path, error: OSError) -> LocalIOError:
         errno.EACCES: "check the permissions of the file and its directory",
         errno.EPERM: "check the permissions of the file and its directory",
         errno.EROFS: "the file system is mounted read-only",
+        errno.EBUSY: "if it is mounted by itself, mount the directory that it is in",
         errno.ENOENT: "check the path",
     }.get(error.errno or 0, "")
     if error.errno == errno.ENXIO:  # what the system says of a FIFO, a socket, a missing device

@@ -1,4 +1,4 @@
-"""Whether a directory is its owner's alone: what lies in it is no better kept than that."""
+"""What a directory tells of the files in it: who can change them, which are mounted there."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import contextlib
 import grp
 import os
 import pwd
+import re
 import shlex
 import stat
 from pathlib import Path
 
 from kdc.errors import ConfigurationError
+from kdc.files.opening import open_regular
 from kdc.hostile_text import shown
 
-__all__ = ["check_directory", "owners_of"]
+__all__ = ["check_directory", "mounted_alone", "owners_of"]
+
+_MOUNTS = Path("/proc/self/mountinfo")
+_MOUNT_POINT = 4  # proc_pid_mountinfo(5): which field it is
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
 def owners_of(path: Path) -> frozenset[int]:
@@ -53,6 +59,25 @@ def check_directory(path: Path) -> None:
         raise ConfigurationError(
             f"{named} can be written by others, who could put another one in its place", hint=hint
         )
+
+
+def mounted_alone(path: Path, mounts: Path = _MOUNTS) -> bool:
+    """Whether a file was mounted at ``path`` by itself, as containers do with single files.
+
+    What is renamed to its name, or made beside it, never reaches the place that it comes
+    from.  False where the system does not tell.
+    """
+    try:
+        with os.fdopen(open_regular(mounts), "rb") as lines:
+            points = [line.split(b" ")[_MOUNT_POINT] for line in lines]
+    except OSError:
+        return False
+    wanted = os.fsencode(path.parent.resolve() / path.name)
+    return any(_ESCAPED.sub(_character, point) == wanted for point in points)
+
+
+def _character(escape: re.Match[bytes]) -> bytes:
+    return bytes([int(escape[1], 8)])
 
 
 def _is_private(status: os.stat_result) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdc.errors import ConfigurationError
-from kdc.files.directory import check_directory, owners_of
+from kdc.files.directory import check_directory, mounted_alone, owners_of
 
 _SOMEBODY = 65534
 
@@ -83,3 +84,39 @@ class DirectoryTests(SynchronousTestCase):
         self.assertEqual(owners_of(self.path), {0, _SOMEBODY})
         self.directory.chmod(0o777)
         self.refused()
+
+
+class MountTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        self.directory.mkdir()
+        self.mounts = self.directory / "mountinfo"
+
+    def says(self, *points: Path | str) -> None:
+        """As proc_pid_mountinfo(5) writes it: blanks and the like as three octal digits."""
+        escaped = (
+            re.sub(r"[\s\\]", lambda found: f"\\{ord(found[0]):03o}", str(p)) for p in points
+        )
+        lines = (f"36 35 98:0 /from {point} rw,noatime - ext3 /dev/root rw" for point in escaped)
+        self.mounts.write_text("".join(f"{line}\n" for line in lines))
+
+    def test_which(self) -> None:
+        """A file that is a mount point, and no other; a link to its directory hides nothing."""
+        for name in ("pwd.txt", "with a blank", "back\\slash", "tab\there"):
+            path = self.directory / name
+            self.says("/", self.directory, path)
+            self.assertTrue(mounted_alone(path, self.mounts), name)
+            self.assertFalse(mounted_alone(self.directory / f"{name}.journal", self.mounts))
+        link = self.directory / "link"
+        link.symlink_to(self.directory)
+        self.assertTrue(mounted_alone(link / name, self.mounts))
+        self.says("/", self.directory)
+        self.assertFalse(mounted_alone(path, self.mounts))
+
+    def test_of_this_system(self) -> None:
+        """What the system says is read; where it says nothing, nothing is refused."""
+        self.assertFalse(mounted_alone(self.directory / "pwd.txt"))
+        self.assertFalse(mounted_alone(self.directory / "pwd.txt", self.directory / "missing"))
+        if not Path("/proc/self/mountinfo").exists():
+            raise SkipTest("this system does not say what is mounted")
+        self.assertTrue(mounted_alone(Path("/proc")))

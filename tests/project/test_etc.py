@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -32,6 +33,7 @@ from tests.support.processes import ProgramTestCase
 
 ETC = TOP / "etc"
 UNITS = sorted(ETC.glob("*.service"))
+CONTAINERFILE = ETC / "Containerfile"
 KDC_UNIT, KDC_SOCKET = ETC / "kdc.service", ETC / "kdc.socket"
 SOCKET_CONF = ETC / "kdc.service.d" / "socket.conf"
 CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
@@ -300,6 +302,46 @@ class SampleTests(SynchronousTestCase):
             settings = client_settings({"config": str(path)})
             self.assertEqual((settings.name, settings.realm), ("alice", "LOCAL"))
         self.assertEqual(found, set(configuration_module.KEYS))
+
+
+class ContainerTests(SynchronousTestCase):
+    """etc/Containerfile; `make container-check` builds it and uses what comes of it."""
+
+    def last(self, instruction: str) -> str:
+        text = CONTAINERFILE.read_text(encoding="utf-8")
+        return re.findall(rf"^{instruction} (.+)$", text, re.MULTILINE)[-1]
+
+    def test_what_it_runs(self) -> None:
+        """The KDC on the port that is published, with its files in the volume, not as root."""
+        words = json.loads(self.last("ENTRYPOINT")) + json.loads(self.last("CMD"))
+        settings = tap.settings_of(parse(["twistd", "-n", *words]).subOptions)
+        self.assertEqual(settings.endpoints, (f"tcp:{self.last('EXPOSE')}",))
+        self.assertEqual(settings.store.parent, Path(self.last("VOLUME")))
+        self.assertEqual(settings.enrolment.value, "invite")
+        self.assertNotIn(self.last("USER").split(":")[0], ("0", "root"))
+
+    def test_commands_in_comments(self) -> None:
+        """What it tells people to type is taken."""
+        text = CONTAINERFILE.read_text(encoding="utf-8")
+        comments = "\n".join(re.findall(r"^# ? ?(.*)$", text, re.MULTILINE))
+        (line,) = re.findall(r"exec kdc (kdc admin .*)$", comments, re.MULTILINE)
+        parse(shlex.split(line))
+        (option,) = re.findall(r"append (--\S+)", comments)
+        self.assertIn(option, long_options())
+
+    def test_what_it_copies(self) -> None:
+        """Every file that it copies is there, and every one that setup.py names is copied."""
+        text = logical_lines(CONTAINERFILE.read_text(encoding="utf-8"))
+        copied = [
+            name
+            for line in text
+            if line.startswith("COPY ") and "--from" not in line
+            for name in line.split()[1:-1]
+        ]
+        for name in copied:
+            self.assertTrue((TOP / name).exists(), name)
+        for needed in ("setup.py", "kdc", "twisted", "docs/man", "README.md", "LICENSE"):
+            self.assertIn(needed, copied)
 
 
 class LogrotateTests(ProgramTestCase):

@@ -61,6 +61,27 @@ class FlatFileCase(SynchronousTestCase):
             return file.read()
 
 
+class MountTests(FlatFileCase):
+    def test_a_file_mounted_by_itself(self) -> None:
+        """It is refused before anything is made beside it; a master key may be mounted so."""
+        for end in ("", ".journal", ".generation", ".lock"):
+
+            class Mounted(Files):
+                def mounted_alone(self, path: str) -> bool:
+                    return path.endswith(f"pwd.txt{end}")  # noqa: B023 - used in this turn only
+
+            error = self.refused(files=Mounted())
+            self.assertIn(f"{self.path}{end} is mounted by itself", str(error))
+            self.assertIn("mount the directory", error.hint)
+            self.assertEqual(os.listdir(self.directory), [])
+
+        class Secret(Files):
+            def mounted_alone(self, path: str) -> bool:
+                return path.endswith(".key")
+
+        self.open(files=Secret())
+
+
 class OldAddressTests(FlatFileCase):
     def test_an_ipv4_address_in_an_ipv6_one(self) -> None:
         """A line that an older version wrote is read, and says what can be sent to others."""

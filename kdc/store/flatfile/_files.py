@@ -12,7 +12,9 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
+from kdc.files.directory import mounted_alone
 from kdc.files.opening import open_regular
 
 __all__ = ["Files", "read_all", "read_whole", "replace", "write_all"]
@@ -89,6 +91,9 @@ class Files:
                 return False
             raise
         return True
+
+    def mounted_alone(self, path: str) -> bool:
+        return mounted_alone(Path(path))
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)

@@ -44,6 +44,7 @@ class Found:
 
 def take_lock(files: Files, paths: Paths) -> int:
     """Return the open lock file; raises `StoreError` naming the process that has it."""
+    _check_whole_directory(files, paths)
     with reported("lock", paths.lock):
         fd = files.open(paths.lock, os.O_RDWR | os.O_CREAT)
         try:
@@ -61,6 +62,18 @@ def take_lock(files: Files, paths: Paths) -> int:
         f"{paths.base} is in use by process {owner or '?'}",
         hint="one process at a time may change it; ask the running server, or stop it",
     )
+
+
+def _check_whole_directory(files: Files, paths: Paths) -> None:
+    # Before anything is made: it would be made in the wrong place.  The master key may be
+    # mounted alone, as secrets are: it is written once.
+    for path in (paths.base, paths.journal, paths.generation, paths.lock):
+        if files.mounted_alone(path):
+            raise StoreError(
+                f"{path} is mounted by itself: what is written beside it, and every new version"
+                " of it, would be in another place, and lost with that",
+                hint="mount the directory that it is in, with all that is beside it",
+            )
 
 
 def open_files(

@@ -65,9 +65,12 @@ setup(
             "pathspec >= 0.12",
             "pydoctor",
             "ruff",
+            "segno",
             "setuptools >= 77",
             "towncrier",
         ],
+        # For `kdc admin invite --qr`.
+        "qr": ["segno >= 1.5"],
     },
     # The root is named so that an editable install puts it on the path whole: that is what
     # lets twistd find twisted/plugins in a checkout.

@@ -10,6 +10,7 @@ import signal
 import sys
 import termios
 from collections.abc import Callable, Iterator
+from typing import BinaryIO
 
 from kdc.errors import ConfigurationError, ErrorKind, KDCError
 from kdc.hostile_text import harmless as harmless
@@ -19,6 +20,7 @@ __all__ = [
     "amount",
     "answer",
     "ask",
+    "ask_pasted",
     "columns_of",
     "complain",
     "confirm",
@@ -29,7 +31,8 @@ __all__ = [
     "shown",
 ]
 
-
+_MOST_TYPED = 4096
+_QUIET_SECONDS = 0.1  # no piece of a paste comes so long after the one before
 _LOOK_SECONDS = 0.2
 _MAX_ANSWER = 1000
 
@@ -125,6 +128,56 @@ def confirm(
         with contextlib.suppress(OSError):
             os.close(fd)
     return False
+
+
+def ask_pasted(
+    prompt: str,
+    what: str,
+    more: Callable[[str], bool],
+    *,
+    kind: ErrorKind | None = None,
+    tty: str = "/dev/tty",
+) -> str:
+    """As `ask`, for what a window may have broken into lines: read on while ``more`` of it is due.
+
+    An empty line ends it, too.  What comes behind it is dropped: it may be the
+    rest of a secret, and would be a command for the shell.
+    """
+    try:
+        with interruptible(), open(tty, "r+b", buffering=0) as terminal, _hidden(terminal):
+            terminal.write(prompt.encode())
+            text = line = _line(terminal)
+            while line.strip() and more(text):
+                terminal.write(b"\nThat is not all of it.  Paste the rest: ")
+                line = _line(terminal)
+                text += line
+            terminal.write(b"\n")
+    except (OSError, termios.error):
+        raise ConfigurationError(f"no terminal to ask for the {what} on", kind=kind) from None
+    if not text.strip():
+        raise ConfigurationError(f"no {what} was typed")
+    return text
+
+
+def _line(terminal: BinaryIO) -> str:
+    return terminal.readline(_MOST_TYPED).decode("ascii", "replace")
+
+
+@contextlib.contextmanager
+def _hidden(terminal: BinaryIO) -> Iterator[None]:
+    """Without echo; in the end everything that was typed and not read is gone."""
+    before = termios.tcgetattr(terminal)
+    without = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(terminal, termios.TCSAFLUSH, without)
+    try:
+        yield
+    finally:
+        # A long paste comes in pieces.  Letter by letter: its last line may have no end.
+        by_letters = [*before[:3], without[3] & ~termios.ICANON, *before[4:]]
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, by_letters)
+        while select.select([terminal], [], [], _QUIET_SECONDS)[0] and terminal.read(_MOST_TYPED):
+            pass
+        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
 
 
 @contextlib.contextmanager

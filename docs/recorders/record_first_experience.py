@@ -29,7 +29,7 @@ REPORT = b"%PDF-1.7 one page\n" * 40_000
 def introduce(operator: Terminal, newcomer: Terminal, name: str) -> None:
     """The operator invites somebody, who joins."""
     operator.command(f"kdc admin invite {name}")
-    invitation = operator.expect(r"kdc-invite:1:\S+(?=\n)")
+    invitation = operator.expect(r"kdc2-\S+(?=\n)")
     newcomer.command(COMMANDS[1])
     newcomer.answer("invitation: ", invitation)
     newcomer.expect(rf"client\.toml: {name} at the KDC at .*(?=\n)")

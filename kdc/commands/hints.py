@@ -28,7 +28,7 @@ HINTS = {
     ErrorKind.NO_SUCH_LIMIT: "see kdc --help-limits",
     ErrorKind.NO_SUCH_PRINCIPAL: "see kdc admin list",
     ErrorKind.NOT_AN_INVITATION: (
-        "it is one word that begins with kdc-invite:1: and was made by kdc admin invite"
+        "it is one word that begins with kdc2- and was made by kdc admin invite"
     ),
     ErrorKind.NOT_A_KEY_FILE: "make one with: kdcclient keygen FILE",
     ErrorKind.NOT_REGISTERED: (

@@ -5,10 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import getpass
+import operator
 import os
+import pty
 import resource
+import select
 import signal
 import stat
+import termios
+import threading
+from functools import partial
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -198,6 +204,31 @@ class SecretTests(SynchronousTestCase):
         """Without a terminal the error says what is missing."""
         self.patch(terminal, "has_terminal", lambda: False)
         self.assertIn("PASSPHRASE_UNKNOWN", self.refused(SecretSource()))
+
+    def test_what_follows_is_dropped(self) -> None:
+        """Lines behind what was asked for are no commands for the shell, nor is half a line."""
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        self.addCleanup(os.close, theirs)
+        typed = {b"one": b"junk\nthe secret\n", b"two": b"first \nsecond\nhalf a line"}
+
+        def type_when_asked(prompt: bytes) -> None:
+            shown = b""
+            while prompt not in shown:
+                shown += os.read(ours, 100)
+            os.write(ours, typed[prompt])
+
+        for prompt, enough in ((b"one", "junk\n"), (b"two", "first \nsecond\n")):
+            typist = threading.Thread(target=type_when_asked, args=(prompt,))
+            typist.start()
+            found = terminal.ask_pasted(
+                prompt.decode(), "x", partial(operator.ne, enough), tty=os.ttyname(theirs)
+            )
+            typist.join()
+            self.assertEqual(found, enough)
+            self.assertEqual(select.select([theirs], [], [], 0)[0], [])
+            self.assertTrue(termios.tcgetattr(theirs)[3] & termios.ECHO)
+            self.assertTrue(termios.tcgetattr(theirs)[3] & termios.ICANON)
 
     def test_nothing_typed(self) -> None:
         """An end of input instead of a passphrase is an error, not a traceback."""

@@ -22,6 +22,7 @@ from kdc.admin.wire import MAX_REQUEST, SocketPath, answer_line, end_line
 from kdc.client.secret import SecretSource, write_key_file
 from kdc.commands import main as main_module
 from kdc.commands.admin.database import AdminStore
+from kdc.commands.admin.invite import qr_code
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.invitation import Invitation
 from kdc.server.certificate import TLSFiles
@@ -213,7 +214,8 @@ class CommandTests(AdminTestCase):
             self.admin(*realm, "add", name, "--key-file", str(key))
             expected = self.keys_of(key, name, "EXAMPLE.ORG")
             self.assertEqual(self.record(name, "EXAMPLE.ORG").verify_key, expected.verify_key)
-        self.assertIn(":EXAMPLE.ORG:dave:", self.admin("invite", "dave", *WHERE))
+        invitation = Invitation.parse(self.admin("invite", "dave", *WHERE))
+        self.assertEqual((invitation.realm, invitation.name), ("EXAMPLE.ORG", "dave"))
 
     def test_mistyped_path(self) -> None:
         """Nothing is begun where a path was mistyped."""
@@ -624,7 +626,7 @@ class ProcessTests(ProgramTestCase):
         programs = [self.admin("invite", name, *WHERE) for name in names]
         for name, program in zip(names, programs, strict=True):
             self.assert_ends(program, 0)
-            self.assertIn(f":{name}:", program.printed)
+            self.assertEqual(Invitation.parse(program.printed).name, name)
         listed = self.admin("list")
         self.assert_ends(listed, 0)
         self.assertEqual([line.split()[0] for line in listed.printed.splitlines()], names)
@@ -814,6 +816,28 @@ class InvitationTests(ProgramTestCase):
     def register_by(self, kdc: RunningKDC, name: str, path: str, key: str = "") -> Any:
         options = (*kdc.options, *self.key(key or name), "--invitation-file", path)
         return self.client("register", "-n", name, *options)
+
+    def test_qr_code(self) -> None:
+        """Beside the word, for a camera; without the package nothing is reserved."""
+        self.kdc()
+        program = self.scratch.start(*KDC, "admin", "invite", "carol", "--qr")
+        self.assert_ends(program, 0)
+        word, *code = program.printed.splitlines()
+        self.assertEqual(Invitation.parse(word).name, "carol")
+        self.assertEqual(qr_code(word).splitlines(), code)
+        self.assertGreater(len(code), 20)
+        self.assertEqual({len(line) for line in code}, {len(code[0])})
+        (self.directory / "segno.py").write_text("raise ImportError\n")
+        program = self.scratch.start(
+            *(*KDC, "admin", "invite", "dave", "--qr"),
+            environment={"PYTHONPATH": str(self.directory)},
+        )
+        self.assert_brief(program, 1, r"segno\n.*pip install 'kdc-twisted\[qr\]'")
+        both = self.scratch.start(*KDC, "admin", "--json", "invite", "dave", "--qr")
+        self.assert_ends(both, 1, "give one of --json and --qr")
+        listed = self.scratch.start(*KDC, "admin", "list")
+        self.assert_ends(listed, 0)
+        self.assertNotIn("dave", listed.printed)
 
     def test_invitations(self) -> None:
         """Good once, for one name, until its end; the old one not after a new one was made."""

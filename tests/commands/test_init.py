@@ -105,6 +105,36 @@ class FirstExperienceTests(InitTestCase):
         self.assertNotIn(invitation, program.said)
         self.keep(self.config.with_name(f"{self.bob}.key"))
 
+    def test_typed_in_pieces(self) -> None:
+        """A window has broken it into two lines: the second is read too, and shown to nobody."""
+        invitation = self.invite(self.bob)
+        program = self.init(terminal=True)
+        program.answer("invitation: ", f"{invitation[:70]}\n  {invitation[70:]}")
+        self.assert_ends(program, 0, f"{self.bob} at the KDC")
+        self.assertNotIn(invitation[:20], program.said)
+        self.assertNotIn(invitation[-20:], program.said)
+        self.keep(self.config.with_name(f"{self.bob}.key"))
+
+    def test_the_end_is_missing(self) -> None:
+        """That is what is said, of what was typed and of a file."""
+        invitation = self.invite(self.bob)
+        program = self.init(terminal=True)
+        program.answer("invitation: ", invitation[:70])
+        program.answer("Paste the rest: ", "")
+        self.assert_ends(program, 1, "its end is missing")
+        path = self.directory / "cut"
+        path.touch(mode=0o600)
+        path.write_text(invitation[:70])
+        self.assert_brief(self.init("--invitation-file", str(path)), 1, "its end is missing")
+        self.assertFalse(self.config.exists())
+
+    def test_not_behind_the_command(self) -> None:
+        """Others can read a command line; the word is not repeated."""
+        invitation = self.invite(self.bob)
+        program = self.init(invitation)
+        self.assert_ends(program, 1, "an invitation is a secret, and .* can be read by")
+        self.assertNotIn(invitation, program.said)
+
     def test_passphrase(self) -> None:
         """With a passphrase instead, typed twice, and asked for from then on."""
         path = self.file_of(self.invite(self.bob))

@@ -69,7 +69,15 @@ _TOKENS = (
         b"]",
     ),
     *(b"null", b"true", b"-1", b"1e999", b"NaN", b"9" * 5000, b"[" * 3000, b"\xff\xfe", b"\x80"),
-    *("\u202e\u2044\u200b".encode(), b'"a":1,"a":2', b"sha256:", b"kdc-invite:1:", b"=", b"'''"),
+    *(
+        "\u202e\u2044\u200b".encode(),
+        b'"a":1,"a":2',
+        b"sha256:",
+        b"kdc-invite:1:",
+        b"kdc2-",
+        b"=",
+        b"'''",
+    ),
 )
 
 

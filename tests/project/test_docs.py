@@ -166,7 +166,7 @@ def stable(page: str) -> str:
     for pattern, name in (
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
-        (r"(kdc-invite:\S+:DIGEST):\S+", r"\1:CODE"),
+        (r"\bkdc2-[\w-]+", "kdc2-INVITATION"),
         (r"(?m)^(    kdc-principals:1:LOCAL):.*$", r"\1:IDS"),
         (r"(?m)^(    :\w+:[\d.]+:\d+):.*$", r"\1:SEALED"),
         (r"(?m)^    end:.*$", "    end:MAC"),

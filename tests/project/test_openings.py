@@ -20,6 +20,7 @@ OTHERS = {
     ("files/opening.py", "open_regular"): "the one place",
     ("client/_first_contact.py", "_person_accepts"): _TERMINAL,
     ("terminal.py", "confirm"): _TERMINAL,
+    ("terminal.py", "ask_pasted"): _TERMINAL,
     ("terminal.py", "has_terminal"): _TERMINAL,
     ("files/opening.py", "open_stream"): "a FIFO or device to write to, which does not wait",
     ("transfer/source.py", "_opened"): "what is to be sent, a FIFO too; it does not wait",

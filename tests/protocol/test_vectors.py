@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from kdc.errors import Refusal
+from kdc.errors import ConfigurationError, Refusal
 from kdc.protocol.codec import frame
 from kdc.protocol.crypto import (
     ChannelBinding,
@@ -27,6 +27,7 @@ from kdc.protocol.crypto import (
     ticket_key,
 )
 from kdc.protocol.handshake import Epoch, Epochs, Presentation
+from kdc.protocol.invitation import Invitation
 from kdc.protocol.kdc_exchange import Exchange, Grant, Sent
 from kdc.protocol.messages import (
     Authenticated,
@@ -112,9 +113,28 @@ class FilesTests(CoreTestCase):
             "records",
             "application",
             "sending",
+            "invitation",
         )
         self.assertEqual(sum(len(read(k)) for k in kinds), len(list(DIRECTORY.glob("*.txt"))))
         self.assertTrue(all(len(read(kind)) > 1 for kind in kinds))
+
+
+class InvitationTests(CoreTestCase):
+    def test_read(self) -> None:
+        """A word says what it says, and is written so again; the old form is only read."""
+        for vector in read("invitation"):
+            word = vector.body.decode()
+            if not vector.good:
+                self.assertRaises(ConfigurationError, Invitation.parse, word)
+                continue
+            invitation = Invitation.parse(word)
+            said = (invitation.realm, invitation.name, invitation.host, invitation.port)
+            self.assertEqual(said[:3], tuple(vector.headers[h] for h in ("realm", "name", "host")))
+            self.assertEqual(said[3], vector.number("port"))
+            self.assertEqual(invitation.fingerprint, f"sha256:{vector.headers['pin']}")
+            self.assertEqual(invitation.code, vector.raw("code"))
+            if word.startswith("kdc2-"):
+                self.assertEqual(str(invitation), word)
 
 
 class VectorCase(CoreTestCase):

@@ -12,6 +12,7 @@ from docs/protocol.md, so that the vectors check the code and not only pin it.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -649,9 +650,56 @@ def faults() -> dict[str, str]:
     }
 
 
+def invitations() -> dict[str, str]:
+    """Words as they are handed over; the bytes are those of the word."""
+
+    def word(realm: bytes, host: bytes, port: int = 12345, check: bytes = b"") -> str:
+        content = made("pin", 32) + u(port, 2) + text(realm) + text(b"bob") + host + text(CODE[:16])
+        check = check or hashlib.sha256(b"kdc2" + content).digest()[:3]
+        return "kdc2-" + base64.urlsafe_b64encode(content + check).decode().rstrip("=")
+
+    ipv4, ipv6 = b"\0\xc0\0\2\x0a", b"\xff\x20\1\x0d\xb8" + bytes(11) + b"\1"
+    code = base64.urlsafe_b64encode(CODE[:16]).decode().rstrip("=")
+    old = f"kdc-invite:1:LOCAL:bob:192.0.2.10:12345:{made('pin', 32).hex()}:{code}"
+    good = {
+        "ipv4": (word(b"", ipv4), "LOCAL", "192.0.2.10"),
+        "ipv6": (word(b"", ipv6), "LOCAL", "2001:db8::1"),
+        "name": (word(b"R", text(b"kdc.example")), "R", "kdc.example"),
+        "old": (old, "LOCAL", "192.0.2.10"),
+    }
+    bad = {
+        "cut": word(b"", ipv4)[:60],
+        "port-0": word(b"", ipv4, 0),
+        "another-check": word(b"", ipv4, check=b"abc"),
+        "realm-spelt-out": word(b"LOCAL", ipv4),
+        "address-spelt-out": word(b"", text(b"192.0.2.10")),
+        "longer": word(b"", ipv4) + "AAAA",
+    }
+    found = {
+        f"invitation-{name}": vector(
+            "an invitation for bob",
+            written.encode(),
+            kind="invitation",
+            expect="ok",
+            realm=realm,
+            name="bob",
+            host=host,
+            port=12345,
+            pin=made("pin", 32),
+            code=CODE[:16],
+        )
+        for name, (written, realm, host) in good.items()
+    }
+    return found | {
+        f"invitation-{name}": vector(name, written.encode(), kind="invitation", expect="refused")
+        for name, written in bad.items()
+    }
+
+
 def vectors() -> dict[str, str]:
     """Every vector's file name and text."""
-    sources = (requests, replies, keys, tickets, presents, applications, records, sendings, faults)
+    wire = (requests, replies, keys, tickets, presents, applications, records, faults)
+    sources = (*wire, sendings, invitations)
     return {f"{name}.txt": body for source in sources for name, body in source().items()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from kdc.client.settings import absolute
 from kdc.commands.admin.command import NamedCommand, PlacedCommand
 from kdc.commands.hints import complain
 from kdc.commands.options import Command, name_of, whole_number
-from kdc.errors import KDCError, local_error
+from kdc.errors import ConfigurationError, KDCError, local_error
 from kdc.files.opening import open_regular
 from kdc.terminal import harmless
 
@@ -24,12 +25,15 @@ _MAX_LINE = 1024
 class _Inviting(Command):
     """A command that prints an invitation."""
 
+    parent: Any
+
     optParameters = [
         ["kdc-address", None, None, "where clients reach the KDC, if it does not know"],
         ["kdc-port", None, None, "its port"],
         ["kdc-fingerprint", None, None, "its fingerprint, if the KDC is not running"],
         ["hours", None, "72", "how long the invitation is good"],
     ]
+    optFlags = [["qr", None, "print it as a QR code, too, for a telephone's camera"]]
 
     @property
     def invitation(self) -> dict[str, Any]:
@@ -43,8 +47,16 @@ class _Inviting(Command):
         }
 
     def line(self, answer: dict[str, Any]) -> str:
-        line = answer.get("invitation") or super().line(answer)  # type: ignore[misc]
-        return harmless(line)
+        invitation = answer.get("invitation")
+        line = harmless(invitation or super().line(answer))  # type: ignore[misc]
+        return f"{line}\n{qr_code(line)}" if invitation and self["qr"] else line
+
+    def check_qr(self) -> None:
+        """Before a name is reserved for what cannot be printed."""
+        if self["qr"]:
+            if self.parent["json"]:
+                raise usage.UsageError("give one of --json and --qr")
+            qr_code("")
 
 
 class InviteCommand(_Inviting, PlacedCommand):
@@ -66,6 +78,7 @@ class InviteCommand(_Inviting, PlacedCommand):
             raise usage.UsageError("whom? invite NAME")
 
     def run(self) -> int:
+        self.check_qr()
         status, names = 0, self["principals"]
         with self.store.asking(create=True) as ask:
             for name in names:
@@ -94,6 +107,10 @@ class ResetCommand(_Inviting, NamedCommand):
     def request(self) -> dict[str, Any]:
         return {**super().request(), **self.invitation}
 
+    def run(self) -> int:
+        self.check_qr()
+        return super().run()
+
 
 def _names_in(path: Path | None) -> list[str]:
     """The names in a file; what is behind a # counts for nothing."""
@@ -117,3 +134,17 @@ def _name(text: str, where: str) -> str:
         return name_of(text)
     except usage.UsageError as error:
         raise usage.UsageError(f"{where}: {error}") from None
+
+
+def qr_code(text: str) -> str:
+    """``text`` for a camera, in half blocks: two rows of it in a line."""
+    try:
+        import segno
+    except ImportError:
+        raise ConfigurationError(
+            "QR codes need a package that is not installed here: segno",
+            hint="pip install 'kdc-twisted[qr]'",
+        ) from None
+    drawn = io.StringIO()
+    segno.make(text or " ", error="m").terminal(out=drawn, compact=True)
+    return drawn.getvalue().rstrip("\n")

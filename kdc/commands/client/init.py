@@ -15,8 +15,8 @@ from kdc.commands.client.options import DEFAULT_LISTEN_PORT, run_client
 from kdc.commands.options import Command
 from kdc.errors import ConfigurationError, local_error
 from kdc.net.exit_status import say
-from kdc.protocol.invitation import Invitation
-from kdc.terminal import ask
+from kdc.protocol.invitation import Invitation, is_incomplete
+from kdc.terminal import ask_pasted, has_terminal
 
 __all__ = ["InitCommand"]
 
@@ -43,6 +43,15 @@ class InitCommand(Command):
         ["passphrase", None, "ask for a passphrase, each time, instead of a key file"],
         ["force", None, "replace a configuration that is there"],
     ]
+
+    def parseArgs(self, *words: str) -> None:
+        if words:
+            raise usage.UsageError(
+                "an invitation is a secret, and what is typed behind a command can be read by"
+                " everybody on this machine, and stays in the shell's history: paste it where"
+                " kdcclient init asks for it, or give --invitation-file.  Was it one?  Then have"
+                " the operator make a new one, which makes it useless"
+            )
 
     def run(self) -> int:
         from twisted.internet import reactor
@@ -77,7 +86,11 @@ class InitCommand(Command):
         path = absolute(self["invitation-file"])
         if path is not None:
             return read_invitation(path)
-        return Invitation.parse(ask("invitation: ", "invitation", "give --invitation-file"))
+        if not has_terminal():
+            raise ConfigurationError(
+                "no terminal to ask for the invitation on", hint="give --invitation-file"
+            )
+        return Invitation.parse(ask_pasted("invitation: ", "invitation", is_incomplete))
 
     def _key_file(self, config_path: Path, name: str) -> Path:
         path = absolute(self["key-file"]) or config_path.with_name(f"{name}.key")

@@ -324,12 +324,24 @@ MUTANTS: list[Mutant] = [
     *of(
         "kdc/protocol/invitation.py",
         "tests.protocol.test_invitation",
-        ("4", "the length of a code", "if not 16 <= len(raw) <= 32 or", "if"),
+        ("4", "the length of a code", "if not 16 <= len(raw) <= 32:", "if False:"),
         (
             "4",
-            "the version of an invitation",
-            "if (prefix, version) != (_PREFIX, _VERSION) or not _PORT.fullmatch(port):",
-            "if not _PORT.fullmatch(port):",
+            "the form of an invitation",
+            "            if not word.startswith(_PREFIX):\n                return None\n",
+            "",
+        ),
+        (
+            "4.3",
+            "an invitation has one spelling",
+            "return invitation if str(invitation) == word else None",
+            "return invitation",
+        ),
+        (
+            "4.3",
+            "a slip of the fingers in an invitation",
+            "if content.take(_CHECK_BYTES) != _check(checked) or content.left:",
+            'if content.take(_CHECK_BYTES) == b"" or content.left:',
         ),
         (
             "4",

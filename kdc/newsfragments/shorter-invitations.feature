@@ -1,0 +1,1 @@
+An invitation has some 90 letters instead of 130 and may be broken into lines where it is pasted or kept; one whose end is missing is told so, the rest of a paste never reaches the shell, and `kdc admin invite --qr` prints it for a camera. Older invitations are still read.

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
 PICTURE = TOP / "docs" / "packages.svg"
 
-WIDTH, ROW, BOX, MARGIN, WIDE, SHIFT = 1000, 74, 30, 12, 130, 60
+WIDTH, ROW, BOX, MARGIN, WIDE = 1000, 74, 30, 12, 130
+SHIFTS = range(-240, 241, 20)
 STYLE = (
     "rect{fill:#f4f1e8;stroke:#6b6558}text{font:13px sans-serif;fill:#222;text-anchor:middle}"
     "line{stroke:#4a6fa5;stroke-width:1;opacity:.45}"
@@ -72,20 +73,57 @@ def nearest(imports: Mapping[str, set[str]]) -> dict[str, set[str]]:
     }
 
 
-def picture(imports: Mapping[str, set[str]], arrows: Mapping[str, set[str]]) -> str:
-    """Return the SVG: the top floor first, an arrow from who imports to what is imported."""
-    floors = floors_of(imports)
+Places = dict[str, tuple[float, float, float]]  # the middle of each box, and its width
+
+
+def spread(floors: Sequence[Sequence[str]], shifts: Sequence[int]) -> Places:
+    """Return where each part is drawn: the first floor lowest, each moved aside by its shift."""
     height = ROW * len(floors)
-    at: dict[str, tuple[float, float, float]] = {}
-    for number, floor in enumerate(floors):
+    at: Places = {}
+    for number, (floor, shift) in enumerate(zip(floors, shifts, strict=True)):
         widths = [max(40, 8 * len(part) + 14) for part in floor]
         gap = max(MARGIN, min(WIDE, (WIDTH - sum(widths)) / len(floor)))
         room = min(1.0, WIDTH / (sum(widths) + gap * len(floor)))
         x = (WIDTH - room * sum(widths) - room * gap * (len(floor) - 1)) / 2
-        x += (number % 3 - 1) * SHIFT if gap > MARGIN else 0  # so that long arrows pass beside
+        x += shift if gap > MARGIN else 0
         for part, width in zip(floor, widths, strict=True):
             at[part] = (x + room * width / 2, height - ROW * (number + 0.5), room * width)
             x += room * (width + gap)
+    return at
+
+
+def hidden(at: Places, arrows: Mapping[str, set[str]]) -> int:
+    """Count how often an arrow passes behind a box that is neither of its ends."""
+    found = 0
+    for part, others in arrows.items():
+        for other in others:
+            (x1, y1, _), (x2, y2, _) = at[part], at[other]
+            for box, (x, y, width) in at.items():
+                if box not in (part, other) and y1 < y < y2:
+                    found += abs(x1 + (x2 - x1) * (y - y1) / (y2 - y1) - x) < width / 2 + MARGIN
+    return found
+
+
+def arranged(floors: Sequence[Sequence[str]], arrows: Mapping[str, set[str]]) -> Places:
+    """Return places where as few arrows as can be pass behind a box, one floor moved at a time."""
+    shifts = [(number % 3 - 1) * SHIFTS[-1] // 4 for number in range(len(floors))]
+    least, before = hidden(spread(floors, shifts), arrows), -1
+    while least and least != before:
+        before = least
+        for number in range(len(floors)):
+            for shift in SHIFTS:
+                tried = [*shifts[:number], shift, *shifts[number + 1 :]]
+                count = hidden(spread(floors, tried), arrows)
+                if count < least:
+                    least, shifts = count, tried
+    return spread(floors, shifts)
+
+
+def picture(imports: Mapping[str, set[str]], arrows: Mapping[str, set[str]]) -> str:
+    """Return the SVG: the top floor first, an arrow from who imports to what is imported."""
+    floors = floors_of(imports)
+    height = ROW * len(floors)
+    at = arranged(floors, arrows)
     lines = [
         f'<line x1="{at[part][0]:.0f}" y1="{at[part][1]:.0f}"'
         f' x2="{at[other][0]:.0f}" y2="{at[other][1]:.0f}"/>'

@@ -17,6 +17,14 @@ class PictureTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.recorder = load(RECORDER)
 
+    def test_no_arrow_is_hidden(self) -> None:
+        """One that would pass behind a box, as if it were that box's own, passes beside it."""
+        draw = load(RECORDER)
+        floors = [["a"], ["b"], ["c"]]
+        arrows = {"c": {"b", "a"}, "b": {"a"}, "a": set[str]()}
+        self.assertEqual(draw.hidden(draw.spread(floors, [0, 0, 0]), arrows), 1)
+        self.assertEqual(draw.hidden(draw.arranged(floors, arrows), arrows), 0)
+
     def test_current(self) -> None:
         """The picture is of these imports.  If not: run docs/recorders/draw_packages.py."""
         self.assertEqual(self.recorder.PICTURE.read_text(encoding="utf-8"), self.recorder.today())

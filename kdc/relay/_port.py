@@ -69,6 +69,10 @@ class Port(Factory["_Arrival"]):
         self.newcomers.admit(arrival, host_of(addr))
         return arrival
 
+    def carrying(self, principal: str, early: bytes = b"") -> Joined:
+        """Return one end of what is carried for ``principal``: a sender's has said something."""
+        return Joined(self, principal, early)
+
     def close_all(self) -> None:
         for arrival in list(self.arriving):
             arrival.crowded_out()
@@ -130,7 +134,7 @@ class _Arrival(Protocol):
             sender = registry.come(first.token, port.now())
             if sender is None:
                 raise RefusedByPolicy("a token that is not one, was used, or is too old")
-            sender.join(cast(Joined, self._becomes(Joined(port, sender.principal))))
+            sender.join(cast(Joined, self._becomes(port.carrying(sender.principal))))
             return
         if port.listener.epochs.knows(first.epoch_id):
             channel: Any = self._becomes(port.listener.buildProtocol(self._address))
@@ -144,7 +148,7 @@ class _Arrival(Protocol):
     def _call(self, link: LinkEnd, epoch_id: bytes) -> None:
         port, registry = self._port, self._port.registry
         host, number = host_of(self._address), getattr(self._address, "port", 0)
-        sender = Joined(port, registry.principal_of(link), self._data)
+        sender = port.carrying(registry.principal_of(link), self._data)
         token = registry.call(link, sender, host, port.now())
         self._becomes(sender)
         sender.wait(registry.limits.token_seconds)

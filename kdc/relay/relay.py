@@ -51,7 +51,8 @@ class Figures:
 class Relay:
     """Serves from `bind` and `run` to `close`, under the name of ``client``.
 
-    ``owns`` says whose an epoch is, where that can be known.
+    ``owns`` says whose an epoch is, where that can be known; ``make_port`` makes what
+    brings connections together and carries them.
     """
 
     log = Logger()
@@ -65,10 +66,12 @@ class Relay:
         status: Callable[[str], None] = lambda line: None,
         random: Callable[[int], bytes] = os.urandom,
         now_milliseconds: Callable[[], int] = clock.milliseconds,
+        make_port: Callable[..., Port] = Port,
     ) -> None:
         self._client = client
         self._now = now_milliseconds
         self._told = TokenBuckets(_TOLD, capacity=1)
+        self._make_port = make_port
         registry: Registry[LinkEnd, Joined] = Registry(settings.limits, random, owns)
         self._registry = registry
         self._links = Links(
@@ -116,7 +119,7 @@ class Relay:
 
     def _front(self, listener: ChannelListener) -> Port:
         """What the port is given: it tells links from what is to be carried."""
-        self._port = Port(
+        self._port = self._make_port(
             self._registry,
             listener,
             timers=self._client.reactor,

@@ -59,6 +59,8 @@ def roff(text: str) -> str:
 
 def flag_lines(flag: Flag) -> Iterator[str]:
     value = f" \\fI{roff(flag.name.upper())}\\fR" if flag.takes_value else ""
+    if flag.bare:
+        value = f" [{value.strip()}]"
     short = f"\\fB\\-{flag.short}\\fR, " if flag.short else ""
     yield ".TP"
     yield f"{short}\\fB{roff('--' + flag.name)}\\fR{value}"

@@ -49,9 +49,8 @@ class SocketPath:
         self.path = store.with_name(f"{store.name}.admin")
         self._fd: int | None = None
 
-    @property
-    def usable(self) -> str:
-        """Raises `OSError` if there is no such directory."""
+    def open(self) -> str:
+        """What to bind or connect to, until `close`; raises `OSError` if there is no directory."""
         if len(os.fsencode(self.path)) <= _LONGEST_PATH:
             return str(self.path)
         if self._fd is None:
@@ -116,7 +115,7 @@ def connect(store: Path, uid_of: Callable[[socket.socket], int] = peer_uid) -> s
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connected.settimeout(_SECONDS)
     try:
-        connected.connect(path.usable)
+        connected.connect(path.open())
     except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError):
         connected.close()
         return None

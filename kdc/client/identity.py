@@ -14,7 +14,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from kdc.errors import ConfigurationError, UnknownIdentity, WrongIdentity
+from kdc.errors import ConfigurationError, WrongIdentity
 from kdc.files.private import read_small
 from kdc.net.tls import ALPN, STRANGE, accept_any, is_address, peer_fingerprint, tls_context
 from kdc.protocol.crypto import same
@@ -22,7 +22,7 @@ from kdc.protocol.crypto import same
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-__all__ = ["Authority", "ClientTLS", "Identity", "Pin", "Unvouched"]
+__all__ = ["Authority", "ClientTLS", "Identity", "Pin"]
 
 _MAX_CA_BYTES = 1 << 20
 
@@ -123,15 +123,3 @@ class ClientTLS:
         if not is_address(self._host):
             connection.set_tlsext_host_name(self._host.encode("idna"))
         return connection
-
-
-@attrs.frozen
-class Unvouched:
-    """No pin, no CA: look who is there, send nothing, and say so."""
-
-    def prepare(self, context: SSL.Context) -> None:
-        context.set_verify(SSL.VERIFY_PEER, accept_any)
-
-    def check(self, connection: SSL.Connection) -> None:
-        shown = peer_fingerprint(connection)
-        raise UnknownIdentity(f"nobody has vouched for this KDC yet: {shown}", fingerprint=shown)

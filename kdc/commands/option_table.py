@@ -13,9 +13,6 @@ import attrs
 
 __all__ = ["CommandTable", "Flag", "table_of"]
 
-_FILE_WORDS = ("file", "input", "output", "inbox", "config", "encrypted")
-_FILES = ("kdc-ca", "known-kdcs", "tls-key", "tls-certificate", "hook")
-
 
 @attrs.frozen
 class Flag:
@@ -23,14 +20,16 @@ class Flag:
 
     name: str
     short: str
-    takes_value: bool
     text: str
-    is_file: bool
+    takes_value: bool
+    value: str  # file, directory, peer; one of some words; or empty: another, or none
+    repeated: bool
+    bare: bool = False  # its value may be left out
 
     @property
-    def repeated(self) -> bool:
-        """Whether it means more when it is given more than once; its text says so."""
-        return "may be repeated" in self.text
+    def takes_next(self) -> bool:
+        """Whether the word behind it is its value, and nothing else."""
+        return self.takes_value and not self.bare
 
 
 @attrs.frozen
@@ -41,6 +40,8 @@ class CommandTable:
     text: str
     flags: tuple[Flag, ...]
     commands: tuple[tuple[str, str, CommandTable], ...] = ()
+    arguments: tuple[str, ...] = ()  # as a flag's value, or words with blanks between them
+    repeats: bool = False  # the last of them, any number
 
     def walk(self, *path: str) -> Iterator[tuple[tuple[str, ...], CommandTable]]:
         """This command and all below it, each with the words that lead there."""
@@ -52,6 +53,7 @@ class CommandTable:
 def table_of(options_type: Callable[[], Any]) -> CommandTable:
     """Read the definitions of a `twisted.python.usage.Options` class."""
     options = options_type()
+    arguments = getattr(options, "optArguments", ())
     return CommandTable(
         " ".join((getattr(options, "synopsis", None) or "").split()),
         " ".join((getattr(options, "longdesc", None) or "").split()),
@@ -60,10 +62,16 @@ def table_of(options_type: Callable[[], Any]) -> CommandTable:
             (name, text, table_of(sub))
             for name, _, sub, text in getattr(options, "subCommands", None) or ()
         ),
+        tuple(kind for kind in arguments if kind != "..."),
+        "..." in arguments,
     )
 
 
 def _flags(options: Any) -> Iterator[Flag]:
+    classes = type(options).__mro__[::-1]
+    values = {k: v for each in classes for k, v in vars(each).get("optValues", {}).items()}
+    repeated = {name for each in classes for name in vars(each).get("optRepeated", ())}
+    bare = {name for each in classes for name in vars(each).get("optBare", ())}
     for long in sorted(options.longOpt):
         name = long.removesuffix("=")
         takes_value = long.endswith("=")
@@ -73,5 +81,12 @@ def _flags(options: Any) -> Iterator[Flag]:
             for letter, meaning in options.synonyms.items()
             if len(letter) == 1 and meaning.replace("_", "-") == name
         ]
-        is_file = takes_value and (name in _FILES or any(word in name for word in _FILE_WORDS))
-        yield Flag(name, short[0] if short else "", takes_value, text, is_file)
+        yield Flag(
+            name,
+            short[0] if short else "",
+            text,
+            takes_value,
+            values.get(name, ""),
+            name in repeated,
+            name in bare,
+        )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import getopt
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import attrs
 from twisted.python import usage
@@ -41,6 +41,14 @@ class Command(usage.Options):
     """What every command of ours answers to besides its own options."""
 
     synopsis: str
+    # What completion offers for the values of options: "file", "directory" or "peer".  And the
+    # options that mean more when they are given more than once.  Each class adds its own.
+    optValues: ClassVar[Mapping[str, str]] = {}
+    optRepeated: ClassVar[tuple[str, ...]] = ()
+    # Those whose value may be left out, which its class sees to.
+    optBare: ClassVar[tuple[str, ...]] = ()
+    # The same for its arguments, or the words to choose from; "..." for any number of the last.
+    optArguments: ClassVar[tuple[str, ...]] = ()
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """As usual; without sub-commands, options may stand behind arguments too."""

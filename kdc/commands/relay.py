@@ -37,6 +37,7 @@ class Options(ClientOptions):
         " itself.  It is a principal like any other, named relay unless told otherwise, and"
         " learns nothing of what it carries."
     )
+    optRepeated = ("limit",)
     optParameters = [
         [
             "listen",

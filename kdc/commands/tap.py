@@ -44,6 +44,16 @@ class Options(Command):
         "The key distribution centre: keeps the registered principals and makes session"
         " keys for pairs of them."
     )
+    optValues = {
+        "file": "file",
+        "output": "file",
+        "config": "file",
+        "tls-key": "file",
+        "tls-certificate": "file",
+        "master-key": "file",
+        "generation-file": "file",
+    }
+    optRepeated = ("port", "host", "limit")
     optParameters = [
         ["file", "f", "pwd.txt", "the principal database; made if it is missing or empty"],
         ["output", "o", None, "the activity log, e.g. out.txt; nothing secret in it"],

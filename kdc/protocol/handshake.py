@@ -113,7 +113,7 @@ class Presentation:
 
 @attrs.frozen
 class Accepted:
-    """A sender whose first message was good; present only once ``stream.started``."""
+    """A sender whose first message was good; present only once a record of his has opened."""
 
     sender: str
     answer: bytes = attrs.field(repr=False)

@@ -7,7 +7,6 @@ its own key.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
 from typing import TypeAlias
 
 import attrs
@@ -145,20 +144,16 @@ class RecordStream:
         return self._seal(_Type.ACK, _ACK.join(ack))
 
     def feed(self, chunk: bytes) -> None:
-        """Take bytes as they arrived; `events` tells what they mean."""
+        """Take bytes as they arrived; `next_event` tells what they mean."""
         if not self._failed:
             self._frames.feed(chunk)
 
-    def events(self) -> Iterator[Event]:
-        """Yield what has arrived whole.
+    def next_event(self) -> Event | None:
+        """Return what has arrived whole, one thing after the other, or None.
 
         Raises `RemoteProtocolError` at the first record that is not the next one
         of this channel, or not allowed where it stands.
         """
-        while (event := self.next_event()) is not None:
-            yield event
-
-    def next_event(self) -> Event | None:
         if self._failed:
             raise LocalProtocolError("the channel has failed")
         try:
@@ -167,11 +162,6 @@ class RecordStream:
         except RemoteProtocolError:
             self._failed = True
             raise
-
-    @property
-    def started(self) -> bool:
-        """Whether a record of the other side has opened: it is there, not a replay."""
-        return self._received.records > 0 or self._received.ended
 
     @property
     def sent_end(self) -> bool:

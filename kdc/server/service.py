@@ -281,7 +281,7 @@ class KDCService(Service):
         try:
             self._admin.path.unlink(missing_ok=True)
             port = self._reactor.listenUNIX(
-                self._admin.usable, self.operators, mode=0o600, wantPID=0
+                self._admin.open(), self.operators, mode=0o600, wantPID=0
             )
         except (CannotListenError, OSError) as error:
             raise LocalIOError(

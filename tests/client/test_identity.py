@@ -15,12 +15,11 @@ from twisted.internet.protocol import Factory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.client.identity import Authority, ClientTLS, Pin, Unvouched
+from kdc.client.identity import Authority, ClientTLS, Pin
 from kdc.errors import (
     ConfigurationError,
     KDCError,
     KDCUnreachable,
-    UnknownIdentity,
     WrongIdentity,
 )
 from kdc.net.tls import ALPN
@@ -145,18 +144,10 @@ class NothingIsSentTests(EdgeTestCase):
         self.assertIn(other.fingerprint, str(error))
         self.assertIn(pin.fingerprint, str(error))
 
-    def test_nobody_vouches(self) -> None:
-        """Without pin or CA the client looks at the key and goes away."""
-        self.impostor(ServerTLS(*certificate()))
-        error = self.assert_nothing_sent(UnknownIdentity, Unvouched(), why="vouched")
-        assert isinstance(error, UnknownIdentity)
-        self.assertEqual(error.fingerprint, self.kdc.tls.fingerprint)
-
     def test_unreadable_certificate(self) -> None:
         """A certificate that cannot be read is a wrong one, at once and without a traceback."""
         self.impostor(_Strange())
         self.assert_nothing_sent(WrongIdentity, self.kdc.identity, why="cannot be read")
-        self.assert_nothing_sent(WrongIdentity, Unvouched(), why="cannot be read")
 
     def test_unreadable_names(self) -> None:
         """A certificate by the right CA, with names of a kind that nobody uses, is refused."""

@@ -553,7 +553,7 @@ class ProcessTests(ProgramTestCase):
         listening = socket.socket(socket.AF_UNIX)
         self.addCleanup(listening.close)
         path = SocketPath(self.directory / "pwd.txt")
-        listening.bind(path.usable)
+        listening.bind(path.open())
         path.close()
         listening.listen()
         return listening

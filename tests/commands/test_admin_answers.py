@@ -44,7 +44,7 @@ class AnswerTests(SynchronousTestCase):
         """Say ``content`` to whoever connects, whatever he asks, until the test ends."""
         where = SocketPath(self.directory / "pwd.txt")
         listening = socket.socket(socket.AF_UNIX)
-        listening.bind(where.usable)
+        listening.bind(where.open())
         where.close()
         listening.listen()
 

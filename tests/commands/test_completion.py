@@ -42,12 +42,37 @@ class OptionTableTests(SynchronousTestCase):
                 if flag.short:
                     self.assertIn(flag.short, options.shortOpt)
 
-    def test_files(self) -> None:
-        """Options whose values are files are known as such."""
-        files = {flag.name for _, table in TABLE.walk() for flag in table.flags if flag.is_file}
-        for name in ("key-file", "passphrase-file", "kdc-ca", "inbox", "output", "config"):
-            self.assertIn(name, files)
-        self.assertFalse({"name", "port", "listen", "text", "max-size"} & files)
+    def test_values(self) -> None:
+        """What an option's value is, each option has said; all that end in -file are files."""
+        for top in PROGRAMS.values():
+            for flag in (flag for _, table in top.walk() for flag in table.flags):
+                if " " not in flag.value:  # otherwise it is one of these words
+                    self.assertIn(flag.value, ("", "file", "directory", "peer"), flag)
+                if flag.name.endswith("-file"):
+                    self.assertEqual(flag.value, "file", flag)
+                if flag.value:
+                    self.assertTrue(flag.takes_value, flag)
+        values = {flag.name: flag.value for _, table in TABLE.walk() for flag in table.flags}
+        for name, value in (
+            ("kdc-ca", "file"),
+            ("config", "file"),
+            ("inbox", "directory"),
+            ("to", "peer"),
+            ("links", "skip follow"),
+            ("exclude-from", "file"),
+            ("exclude", ""),
+            ("name", ""),
+            ("max-size", ""),
+        ):
+            self.assertEqual(values[name], value, name)
+
+    def test_repeated(self) -> None:
+        """An option whose text says that it may be repeated is known as such, and no other."""
+        for program, top in PROGRAMS.items():
+            for path, table in top.walk():
+                for flag in table.flags:
+                    said = "may be repeated" in flag.text
+                    self.assertEqual(flag.repeated, said, (program, path, flag.name))
 
 
 class ScriptTests(SynchronousTestCase):

@@ -39,9 +39,13 @@ class ShellTestCase(ProgramTestCase):
             raise SkipTest(f"{self.shell} is not here")
         self.program = program
         self.file(f"{PROGRAM}.{self.shell}", script_for(self.shell, PROGRAM, TABLE).encode())
-        for name in ("a.key", "b.txt"):
+        for name in ("a.key", "b.txt", "two words.txt"):
             self.file(name, b"")
         (self.directory / "boxes").mkdir()
+        # As `kdcclient who` leaves it; but names that nobody could have do no harm either.
+        peers = self.scratch.home / ".cache" / "kdc" / "peers"
+        peers.parent.mkdir(parents=True)
+        peers.write_text("bert\ncaroline\n$(touch planted)\n")
 
     def offered(self, line: str) -> str:
         """What the shell shows when the key for it is pressed behind ``line``."""
@@ -92,10 +96,40 @@ class CompletionMixin:
             expected = {"b": "b.txt", "a": "a.key", "bo": "boxes"}[line.split()[-1]]
             self.assertIn(expected, self.offered(f"{PROGRAM} {line}"), line)
 
+    def test_names_with_blanks(self: ShellTestCase) -> None:  # type: ignore[misc]
+        """A name with a blank is one word, quoted as the shell wants it."""
+        for line in ("send bob tw", "send --key-file tw"):
+            self.assertRegex(self.offered(f"{PROGRAM} {line}"), r"two(\\ | )words\.txt", line)
+
+    def test_directories(self: ShellTestCase) -> None:  # type: ignore[misc]
+        """Where a directory is wanted no file is offered."""
+        shown = self.offered(f"{PROGRAM} receive --inbox ")
+        self.assertIn("boxes", shown)
+        self.assertNotIn("b.txt", shown)
+
+    def test_peers(self: ShellTestCase) -> None:  # type: ignore[misc]
+        """Names that the directory has told are offered where one is wanted."""
+        for line in ("send car", "who bob car", "pipe car", "forward --to car"):
+            self.assertIn("caroline", self.offered(f"{PROGRAM} {line}"), line)
+        if self.shell != "fish":  # which does not count the words that stand before
+            self.assertNotIn("caroline", self.offered(f"{PROGRAM} send --wait bob car"))
+        self.offered(f"{PROGRAM} send ")
+        self.assertFalse((self.directory / "planted").exists())
+
+    def test_words_of_a_command(self: ShellTestCase) -> None:  # type: ignore[misc]
+        """A command or an option that takes one of some words offers these."""
+        shown = self.offered(f"{PROGRAM} completion ").split()
+        self.assertLessEqual({"bash", "zsh", "fish"}, set(shown))
+        shown = self.offered(f"{PROGRAM} send --links ").split()
+        self.assertLessEqual({"skip", "follow"}, set(shown))
+
     def test_nothing_is_executed(self: ShellTestCase) -> None:  # type: ignore[misc]
         """No text of an option or a command is anything to the shell but text."""
         text = "it's $(touch planted) `touch planted` {a,b} [c] :d: \\e"
-        flags = (Flag("some-file", "", True, text, True), Flag("other", "o", False, text, False))
+        flags = (
+            Flag("some-file", "", text, True, "file", False),
+            Flag("other", "o", text, False, "", False),
+        )
         below = CommandTable("", "", flags)
         table = CommandTable("", text, flags, (("one", text, below), ("two", text, below)))
         script = script_for(self.shell, "hostile", table)

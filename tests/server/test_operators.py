@@ -275,7 +275,7 @@ class SocketTests(TestCase):
     def serve(self, store: Path) -> AdminFactory:
         factory = AdminFactory(self.desk.begin)
         path = SocketPath(store)
-        port = cast(Any, reactor).listenUNIX(path.usable, factory, mode=0o600)
+        port = cast(Any, reactor).listenUNIX(path.open(), factory, mode=0o600)
         self.addCleanup(path.close)
         self.addCleanup(port.stopListening)
         return factory
@@ -358,7 +358,7 @@ class SocketTests(TestCase):
         where = SocketPath(store)
         self.addCleanup(where.close)
         with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(where.usable)
+            dead.bind(where.open())
             dead.listen()
         self.assertTrue(where.path.exists())
         self.assertIsNone(connect(store))

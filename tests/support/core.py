@@ -317,7 +317,7 @@ class Receiver:
 def opened(stream: RecordStream, *records: bytes) -> list[Event]:
     """What a stream makes of these records."""
     stream.feed(b"".join(records))
-    return list(stream.events())
+    return list(iter(stream.next_event, None))
 
 
 def ephemeral_of(grant: Grant) -> X25519PrivateKey:

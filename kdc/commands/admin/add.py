@@ -21,6 +21,7 @@ class AddCommand(PlacedCommand):
     synopsis = "kdc admin add NAME --key-file FILE [options]"
     longdesc = "Add a principal that has a key file; the file is made if it is not there."
     command = "add"
+    optValues = {"key-file": "file"}
     optParameters = [["key-file", None, None, "the principal's key file"]]
 
     def request(self) -> dict[str, Any]:

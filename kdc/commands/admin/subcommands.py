@@ -21,6 +21,12 @@ class AdminOptions(Command):
 
     synopsis = "kdc admin [-f pwd.txt] COMMAND [options]"
     longdesc = "Look after the principal database, beside the running KDC or without it."
+    optValues = {
+        "file": "file",
+        "output": "file",
+        "master-key": "file",
+        "generation-file": "file",
+    }
     optParameters = [
         ["file", "f", "pwd.txt", "the principal database"],
         [

@@ -17,6 +17,7 @@ class ForwardCommand(ClientOptions):
     """``forward --to PEER SERVICE --listen ENDPOINT``"""
 
     synopsis = "kdcclient forward -n NAME -a HOST -p PORT --to PEER --listen ENDPOINT SERVICE"
+    optValues = {"to": "peer"}
     optParameters = [
         ["to", None, None, "whose service"],
         [

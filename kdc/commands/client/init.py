@@ -29,6 +29,7 @@ class InitCommand(Command):
         "Take the name of an invitation, which is asked for, and write down whatever the other"
         " commands need to know."
     )
+    optValues = {"invitation-file": "file", "key-file": "file", "config": "file"}
     optParameters = [
         ["invitation-file", None, None, "read the invitation from this file (mode 0600)"],
         [

@@ -18,6 +18,7 @@ class KeygenCommand(Command):
 
     synopsis = "kdcclient keygen FILE"
     longdesc = "Make a file with a random key, to be used instead of a passphrase."
+    optArguments = ("file",)
 
     def parseArgs(self, file: str = "") -> None:
         if not file:

@@ -47,6 +47,13 @@ def run_client(reactor: Any, work: Callable[[], Coroutine[Any, Any, int]]) -> in
 class ClientOptions(Command):
     """Options that all client commands share."""
 
+    optValues = {
+        "passphrase-file": "file",
+        "key-file": "file",
+        "kdc-ca": "file",
+        "known-kdcs": "file",
+        "config": "file",
+    }
     optParameters = [
         ["name", "n", None, "our name, as registered with the KDC"],
         ["address", "a", None, "host name or address of the KDC; by default 127.0.0.1"],

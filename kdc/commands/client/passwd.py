@@ -20,6 +20,7 @@ class PasswdCommand(ClientOptions):
     """``passwd``: change the passphrase or key."""
 
     synopsis = "kdcclient passwd -n NAME -a HOST -p PORT [options]"
+    optValues = {"new-passphrase-file": "file", "new-key-file": "file"}
     optParameters = [
         ["new-passphrase-file", None, None, "read the new passphrase from this file (mode 0600)"],
         ["new-key-file", None, None, "use this key file (see keygen) from now on"],

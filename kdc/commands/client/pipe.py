@@ -19,6 +19,7 @@ class PipeCommand(ClientOptions):
 
     synopsis = "kdcclient pipe -n NAME -a HOST -p PORT PEER SERVICE"
     longdesc = "Connect a peer's service to standard input and output, as ssh's ProxyCommand."
+    optArguments = ("peer",)
 
     def parseArgs(self, peer: str = "", service: str | None = None) -> None:
         if not peer or service is None:

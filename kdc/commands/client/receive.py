@@ -28,6 +28,15 @@ class ReceiverOptions(ClientOptions):
 
     synopsis = "kdcclient receiver -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
     longdesc = "Register if the name is new, then receive what others send."
+    optValues = {
+        "output": "file",
+        "inbox": "directory",
+        "hook": "file",
+        "save-encrypted": "file",
+        "allow": "peer",
+        "accept-from": "peer",
+    }
+    optRepeated = ("allow", "accept-from")
     optParameters = [
         [
             "output",

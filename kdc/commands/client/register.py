@@ -16,6 +16,7 @@ class RegisterCommand(ClientOptions):
     """``register``: take a name, and nothing else."""
 
     synopsis = "kdcclient register -n NAME -a HOST -p PORT [options]"
+    optValues = {"invitation-file": "file"}
     optParameters = [
         ["listen-port", None, "60000", "the port to register for our receiver"],
         ["invitation-file", None, None, "read the invitation's code from this file"],

@@ -70,6 +70,10 @@ class SendCommand(ClientOptions):
         ["skip", None, "leave out what cannot be sent, and send the rest"],
         ["no-preserve", None, "send files without their times and modes"],
     ]
+    optValues = {"exclude-from": "file", "links": "skip follow"}
+    optRepeated = ("exclude",)
+    optArguments = ("peer", "file", "...")
+    optBare = ("wait",)
 
     def opt_exclude(self, value: str) -> None:
         """leave this out of directories: a pattern as in .gitignore; may be repeated"""
@@ -179,6 +183,7 @@ class SenderOptions(ClientOptions):
         "Register if the name is new, then send one file.  The exit status is 0 only if"
         " the receiver has confirmed that it is on its disk."
     )
+    optValues = {"input": "file", "receiver": "peer"}
     optParameters = [
         ["receiver", "r", None, "the name of the receiver"],
         ["input", "i", None, "the file to send"],

@@ -33,6 +33,7 @@ class Options(ReceiverOptions):
         "       kdcclient COMMAND [options]"
     )
     longdesc = "Receive and send over channels that the key distribution centre sets up."
+    optValues = {"input": "file", "receiver": "peer"}
     optParameters = [
         ["mode", "m", None, "R: receive one message; S: send one"],
         ["receiver", "r", None, "with -m S: the name of the receiver"],

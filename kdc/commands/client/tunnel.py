@@ -34,6 +34,8 @@ class TunnelOptions(ClientOptions):
         "Expose local services to peers, and reach theirs.  Endpoints are Twisted's, such as"
         " tcp:127.0.0.1:5432, udp:127.0.0.1:53 or unix:/run/service.sock."
     )
+    optValues = {"allow": "peer"}
+    optRepeated = ("expose", "forward", "allow")
     optParameters = LISTEN_OPTIONS
 
     def opt_expose(self, value: str) -> None:

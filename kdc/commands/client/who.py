@@ -14,6 +14,7 @@ from kdc.client.client import KDCClient
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
 from kdc.commands.client.options import AskingOptions, run_client
+from kdc.commands.client.peers import remember
 from kdc.commands.options import name_of
 from kdc.errors import NotReceiving, PeerUnavailable, RefusedByPolicy, TooBusy, UnknownPeer
 from kdc.net.exit_status import say
@@ -39,6 +40,7 @@ class WhoCommand(AskingOptions):
         " everybody whom we may send to, as far as this KDC has a directory.  With --json each"
         " is a line."
     )
+    optArguments = ("peer", "...")
     optParameters = [
         ["directory", None, DIRECTORY, "the name of the directory, if this KDC calls it otherwise"]
     ]
@@ -57,6 +59,7 @@ class WhoCommand(AskingOptions):
                 found = await who(client, self["names"])
             else:
                 found, more = await everybody(client, name_of(self["directory"]))
+                remember(each.name for each in found)
             for each in found:
                 answer_line(json.dumps(attrs.asdict(each)) if self["json"] else str(each))
             if more:

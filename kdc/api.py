@@ -133,7 +133,8 @@ class Client:
 
         What is None comes from the configuration file ``config``, by default the
         user's own, as for the commands.  ``reach``: ``auto``, ``direct`` or ``relay``,
-        by which ways peers are reached, and we by them.  Capitals in ``name`` become small letters.
+        by which ways peers are reached, and we by them; ``relay=NAME`` or ``auto=NAME`` if
+        the relay is not called relay.  Capitals in ``name`` become small letters.
         """
         settings = client_settings(
             {

@@ -22,7 +22,7 @@ from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.client import KDCClient
 from kdc.net.retry import backoff
 from kdc.protocol.kdc_exchange import Grant
-from kdc.protocol.relay import RELAY, Reach
+from kdc.protocol.relay import Reach
 
 __all__ = ["ChannelClientEndpoint"]
 
@@ -46,7 +46,7 @@ class ChannelClientEndpoint:
     service: str = DEFAULT_SERVICE
     address: str = ""
     reach: Reach | None = None  # as the client
-    relay: str = RELAY
+    relay: str | None = None  # the same
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
@@ -54,7 +54,8 @@ class ChannelClientEndpoint:
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
         reactor = self.client.reactor
         deadline = reactor.seconds() + _TRIES_SECONDS
-        ways = Ways(self.client, self.peer, self.reach or self.client.reach, self.relay)
+        client = self.client
+        ways = Ways(client, self.peer, self.reach or client.reach, self.relay or client.relay)
         attempt = 0
         while True:
             grant = await self.client.grant(self.peer)

@@ -20,7 +20,7 @@ from kdc.net import clock
 from kdc.net.sockets import listen_at
 from kdc.net.waiting import Waiters
 from kdc.protocol.handshake import Epochs
-from kdc.protocol.relay import RELAY, Reach
+from kdc.protocol.relay import Reach
 
 __all__ = ["Listening"]
 
@@ -33,8 +33,7 @@ class Listening:
     the address that senders are told, empty for the one the KDC sees.
     ``status`` is given one line for people whenever something changes;
     `reachable` returns when senders can reach us for the first time.
-    ``reach``, the client's if None, says whether the realm's relay is used, whose
-    name is ``relay``.
+    ``reach`` says whether a relay is used, and ``relay`` is its name; as the client if None.
     ``front`` makes what the port is given of what takes channels there.
     """
 
@@ -47,7 +46,7 @@ class Listening:
         advertise: str = "",
         status: Callable[[str], None] = lambda line: None,
         reach: Reach | None = None,
-        relay: str = RELAY,
+        relay: str | None = None,
         front: Callable[[ChannelListener], IProtocolFactory] = lambda listener: listener,
     ) -> None:
         self.services = services
@@ -58,7 +57,7 @@ class Listening:
         self._advertise = advertise
         self._status = status
         self._reach = reach or client.reach
-        self._relay = relay
+        self._relay = relay or client.relay
         self._listener = ChannelListener(
             client.keys.realm,
             services,

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from kdc.client.client import KDCClient
-from kdc.protocol.relay import RELAY
 
 __all__ = ["Direct", "Place", "Way", "is_loopback", "place_of_relay"]
 
@@ -50,8 +49,8 @@ class Direct:
         """The listener's port is not ours."""
 
 
-async def place_of_relay(client: KDCClient, relay: str = RELAY) -> Place:
-    """Where the realm's relay is, as the KDC tells whoever may use it.
+async def place_of_relay(client: KDCClient, relay: str) -> Place:
+    """Where the relay of that name is, as the KDC tells whoever may use it.
 
     Raises `UnknownPeer`, `NotReceiving` or `RefusedByPolicy` where there is none for us.
     """

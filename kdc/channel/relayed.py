@@ -41,7 +41,6 @@ from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.relay import (
     MAX_MESSAGE,
-    RELAY,
     SERVICE,
     Call,
     Claim,
@@ -95,7 +94,7 @@ class Relayed:
         *,
         address: str,
         port: int,
-        relay: str = RELAY,
+        relay: str,
         status: Callable[[str], None] = lambda line: None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:

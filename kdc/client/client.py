@@ -28,7 +28,7 @@ from kdc.errors import (
 from kdc.net.retry import backoff, reason_of
 from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.kdc_exchange import Grant
-from kdc.protocol.relay import Reach
+from kdc.protocol.relay import RELAY, Reach
 
 __all__ = ["KDCClient"]
 
@@ -41,7 +41,7 @@ class KDCClient:
     """One principal's dealings with its KDC: a connection when it is needed, kept while it lasts.
 
     ``where`` is how people call the KDC, ``reach`` by which ways peers are reached,
-    and we by them.  Everything raises `KDCError`.
+    and we by them, ``relay`` the name of the relay.  Everything raises `KDCError`.
     """
 
     reactor: Any
@@ -51,6 +51,7 @@ class KDCClient:
     where: str
     random: Callable[[int], bytes] = os.urandom
     reach: Reach = Reach.AUTO
+    relay: str = RELAY
     _link: KDCLink | None = attrs.field(default=None, init=False)
     _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 

@@ -63,6 +63,7 @@ def client_for(
         keys=settings.secret.keys(settings.realm, settings.name, prompt),
         where=settings.where,
         reach=settings.reach,
+        relay=settings.relay,
     )
 
 

@@ -16,7 +16,7 @@ from kdc.errors import ConfigurationError, ErrorKind
 from kdc.hostile_text import shown
 from kdc.net.tls import parse_fingerprint
 from kdc.protocol.names import check_realm, fold_name
-from kdc.protocol.relay import Reach
+from kdc.protocol.relay import RELAY, Reach
 
 __all__ = ["ClientSettings", "absolute", "client_settings", "configuration_file", "whole_number"]
 
@@ -37,6 +37,7 @@ class ClientSettings:
     known_kdcs: Path = attrs.field(factory=known_kdcs.default_path)
     accept_new: bool = False
     reach: Reach = Reach.AUTO
+    relay: str = RELAY
 
     @property
     def where(self) -> str:
@@ -123,6 +124,7 @@ def _differs(key: str, given: dict[str, Any], defaults: dict[str, str]) -> bool:
 def _settings(values: dict[str, Any]) -> ClientSettings:
     fd, ca, fingerprint = (values.get(k) for k in ("passphrase-fd", "kdc-ca", "kdc-fingerprint"))
     try:
+        reach, relay = _reach(values["reach"])
         return ClientSettings(
             name=fold_name(values["name"]),
             host=_host(values["address"]),
@@ -137,7 +139,8 @@ def _settings(values: dict[str, Any]) -> ClientSettings:
             ca=ca if ca in (None, SYSTEM_CA) else str(absolute(ca)),
             known_kdcs=absolute(values.get("known-kdcs")) or known_kdcs.default_path(),
             accept_new=bool(values.get("accept-new")),
-            reach=_reach(values["reach"]),
+            reach=reach,
+            relay=relay,
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
@@ -154,12 +157,16 @@ def _host(typed: str) -> str:
     return typed
 
 
-def _reach(typed: str) -> Reach:
-    try:
-        return Reach(typed)
-    except ValueError:
-        ways = ", ".join(way.value for way in Reach)
-        raise ValueError(f"reach is one of {ways}, not {shown(typed)}") from None
+def _reach(typed: str) -> tuple[Reach, str]:
+    """By which ways, and the relay's name, which may stand behind: ``relay=NAME``."""
+    way, named, relay = typed.partition("=")
+    ways = [each.value for each in Reach]
+    if way not in ways or (named and way == Reach.DIRECT.value):
+        raise ValueError(
+            f"reach is one of {', '.join(ways)}, or with the name of a relay relay=NAME, auto=NAME;"
+            f" not {shown(typed)}"
+        )
+    return Reach(way), fold_name(relay) if named else RELAY
 
 
 def absolute(path: str | Path | None) -> Path | None:

@@ -18,6 +18,7 @@ from kdc.client.settings import ClientSettings, client_settings
 from kdc.commands.client.options import ClientOptions
 from kdc.commands.hints import hint_of
 from kdc.errors import ConfigurationError, UnknownIdentity
+from kdc.protocol.relay import Reach
 
 PRINT = "sha256:" + "1a" * 32
 BASIC = ["-n", "alice", "-a", "kdc.example", "-p", "88"]
@@ -92,6 +93,20 @@ class SettingsTests(SynchronousTestCase):
         """A realm has its own grammar."""
         self.assertEqual(self.settings(*BASIC, "--realm", "EXAMPLE.org").realm, "EXAMPLE.org")
         self.assertIn("realm", self.refused(*BASIC, "--realm", "a b"))
+
+    def test_reach(self) -> None:
+        """By which ways, and by which relay if it is another than the one that has the name."""
+        for typed, expected in (
+            ("auto", (Reach.AUTO, "relay")),
+            ("direct", (Reach.DIRECT, "relay")),
+            ("relay", (Reach.RELAY, "relay")),
+            ("relay=EU-1", (Reach.RELAY, "eu-1")),
+            ("auto=eu-1", (Reach.AUTO, "eu-1")),
+        ):
+            settings = self.settings(*BASIC, "--reach", typed)
+            self.assertEqual((settings.reach, settings.relay), expected, typed)
+        for typed in ("", "eu-1", "relay=", "relay=a b", "direct=eu-1", "relay=a=b", "Relay"):
+            self.refused(*BASIC, "--reach", typed)
 
     def test_one_secret_one_identity(self) -> None:
         """Two sources of a secret, or two ways of knowing the KDC, contradict each other."""

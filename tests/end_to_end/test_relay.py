@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import re
 import secrets
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
 from tests.support.processes import CLIENT, KDC, Program, ProgramTestCase, RunningKDC, reserved_port
-from tests.support.tunnels import TunnelTestCase, digest_server
+from tests.support.tunnels import TunnelTestCase, digest_server, shout_server
 
 THROUGH = r"others reach us through the relay at"
 
@@ -109,6 +111,130 @@ class TunnelThroughRelayTests(TunnelTestCase):
         self.exposer(kdc, bob, f"digest=tcp:127.0.0.1:{digest_server(self)}", *way)
         _, port = self.forwarder(kdc, alice, bob, "digest", options=way)
         self.assert_passes(("127.0.0.1", port), 10_000_000)
+
+    def test_pipe(self) -> None:
+        """What is typed is answered at once, line by line, as in a shell at the other end."""
+        kdc = self.kdc("--relay", "0")
+        kdc.program.expect(r"kdc: relay: receiving on")
+        alice, bob = self.name("alice"), self.name("bob")
+        way = ("--reach", "relay")
+        self.exposer(kdc, bob, f"shell=tcp:127.0.0.1:{shout_server(self)}", *way)
+        program = self.client(
+            *("pipe", "-n", alice, *kdc.options, *self.key(alice), *way, bob, "shell"),
+            terminal=True,
+        )
+        for word in ("hello", "is anybody there", "good bye"):
+            program.type(f"{word}\n")
+            program.expect(word.upper())
+        program.type("\x04")
+        self.assert_ends(program, 0)
+
+    def test_two_families(self) -> None:
+        """One end comes by IPv6 and the other one by IPv4: they are joined all the same."""
+        try:
+            reserved_port("::1")
+        except OSError as error:
+            self.skipTest(f"no IPv6 on this machine: {error}")
+        both = ("-p", "tcp:0:interface=127.0.0.1", "-p", "tcp6:0:interface=\\:\\:1")
+        kdc = self.kdc(*both, "--relay", "tcp6:0")
+        kdc.program.expect(r"kdc: relay: receiving on :: port \d+\n")
+        (number,) = re.findall(r"listening on ::1 port (\d+)", kdc.program.said)
+        alice, bob = self.name("alice"), self.name("bob")
+        way = ("--reach", "relay")
+        self.exposer(kdc, bob, f"digest=tcp:127.0.0.1:{digest_server(self)}", *way)
+        six = ("-a", "::1", "-p", number)
+        _, port = self.forwarder(kdc, alice, bob, "digest", options=(*way, *six))
+        self.assert_passes(("127.0.0.1", port))
+
+
+class OwnProcessTests(TunnelTestCase):
+    """A relay that is not the KDC's, under twistd and with a name of its own; programs use it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.realm = self.shared_kdc()
+        self.alice, self.bob, self.eu = map(self.name, ("alice", "bob", "relay-eu"))
+        self.relay = self.twistd(
+            *("-n", "--pidfile=", "kdc-relay", "-n", self.eu, *self.realm.options),
+            *(*self.key(self.eu), "--listen", "tcp:0:interface=127.0.0.1"),
+        )
+        self.relay.expect(rf"{self.eu}: receiving on 127.0.0.1 port \d+\n")
+
+    def test_another_name(self) -> None:
+        """A receiver names it; a sender who does not gets there by the KDC's answer alone."""
+        way = ("--reach", f"relay={self.eu}")
+        served = f"digest=tcp:127.0.0.1:{digest_server(self)}"
+        exposing = self.exposer(self.realm, self.bob, served, *way)
+        self.assertRegex(exposing.said, rf"{self.bob}: {THROUGH}")
+        self.relay.expect(f"linked: {self.bob} from 127.0.0.1")
+        for options in (way, ()):
+            alice = self.name("alice")
+            _, port = self.forwarder(self.realm, alice, self.bob, "digest", options=options)
+            self.assert_passes(("127.0.0.1", port), 1_000_000)
+
+    def test_api(self) -> None:
+        """Other people's programs: the classes at one end, an endpoint string at the other."""
+        options = [f"address={self.realm.host}", f"port={self.realm.port}"]
+        options += [f"kdcFingerprint={self.realm.fingerprint}".replace(":", "\\:")]
+        options += [f"reach=relay={self.eu}"]
+        string = ":".join([f"kdc:{self.bob}", f"name={self.alice}", *options])
+        string += f":keyFile={self.key(self.alice)[1]}"
+        opening = {
+            "name": self.bob,
+            "address": self.realm.host,
+            "port": self.realm.port,
+            "kdc_fingerprint": self.realm.fingerprint,
+            "key_file": self.key(self.bob)[1],
+            "reach": f"relay={self.eu}",
+        }
+        self.file("server.py", SERVER.format(opening=opening).encode())
+        self.file("client.py", CLIENT_PROGRAM.format(string=string).encode())
+        server = self.scratch.start(sys.executable, "server.py", merged=True)
+        server.expect("listening")
+        client = self.scratch.start(sys.executable, "client.py")
+        self.assert_ends(client, 0)
+        self.assertEqual(client.printed, "HELLO\n")
+        self.relay.expect(f"linked: {self.bob} from 127.0.0.1")
+
+
+SERVER = """
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory, Protocol
+from kdc.api import Client, run
+
+class Shout(Protocol):
+    def dataReceived(self, data):
+        self.transport.write(data.upper())
+
+async def main(reactor):
+    client = await Client.open(reactor, **{opening!r})
+    await client.listen(Factory.forProtocol(Shout))
+    print("listening", flush=True)
+    await Deferred()
+
+run(main)
+"""
+CLIENT_PROGRAM = """
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString
+from twisted.internet.protocol import Factory, Protocol
+from kdc.api import run
+
+class Say(Protocol):
+    def connectionMade(self):
+        self.heard = Deferred()
+        self.transport.write(b"hello")
+
+    def dataReceived(self, data):
+        self.heard.callback(data)
+
+async def main(reactor):
+    endpoint = clientFromString(reactor, {string!r})
+    say = await endpoint.connect(Factory.forProtocol(Say))
+    print((await say.heard).decode())
+
+run(main)
+"""
 
 
 # What a system says that has no such things, or not for us.

@@ -13,7 +13,9 @@ from kdc.errors import IntegrityError, PeerUnavailable
 from kdc.protocol.messages import Receive
 from kdc.protocol.relay import Call, Reach, dial_back
 from kdc.relay._links import LinkEnd
-from kdc.relay.limits import RelayLimits
+from kdc.relay.limits import RelayLimits, RelaySettings
+from kdc.relay.relay import Relay
+from tests.support.core import SeededRandom
 from tests.support.edge import HalfRecorder, Recorder
 from tests.support.relay import RELAY_HOST, RELAY_PORT, RelayTestCase
 
@@ -112,6 +114,34 @@ class ReachTests(RelayTestCase):
         del self.network.ports[self.address_of(bob), 60000]
         self.assert_reached("bob", reach=Reach.RELAY)
         self.network.ports[self.address_of(bob), 60000] = bob._port._port
+
+    def test_another_relay(self) -> None:
+        """Of several relays a receiver uses the one that it names, and its senders with it."""
+        eu = Relay(
+            self.known_client("relay-eu", address="192.0.2.78"),
+            RelaySettings("tcp:60700"),
+            random=SeededRandom("relay-eu"),
+            now_milliseconds=self.network.milliseconds,
+        )
+        self.parts.append(eu)
+        self.do(eu.bind())
+        self.assertNoResult(self.begin(eu.run()))
+        self.listen("bob", relay="relay-eu")
+        self.network.advance(4)
+        self.assertEqual(self.told("bob"), ("192.0.2.78", 60700))
+        self.assertEqual((eu.figures.links, self.relay.figures.links), (1, 0))
+        self.assert_reached("bob")
+        self.assertGreater(eu.figures.bytes, 0)
+        # His own address is told, and leads nowhere: a second way is found by the relay's name.
+        carol = self.listen("carol", relay="relay-eu", silent=False, reach=Reach.AUTO)
+        self.network.silent.add(self.address_of(carol))
+        near = Recorder()
+        connecting = self.reach("carol", near, relay="relay-eu")
+        self.network.advance(4)
+        self.successResultOf(connecting)
+        self.assertEqual(self.relay.figures.bytes, 0)
+        near.out.loseConnection()
+        self.network.settle()
 
     def test_an_address_that_a_person_gave(self) -> None:
         """It is told as it is, and nobody tries it."""

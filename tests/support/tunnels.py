@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.support.processes import Program, ProgramTestCase, RunningKDC
 
-__all__ = ["TunnelTestCase", "dialogue", "digest_server"]
+__all__ = ["TunnelTestCase", "dialogue", "digest_server", "shout_server"]
 
 
 class _Digest(socketserver.BaseRequestHandler):
@@ -25,6 +25,14 @@ class _Digest(socketserver.BaseRequestHandler):
         while data := connection.recv(1 << 16):
             digest.update(data)
         connection.sendall(digest.digest() + b"z" * int(first))
+
+
+class _Shout(socketserver.StreamRequestHandler):
+    """Answers each line at once, in capitals."""
+
+    def handle(self) -> None:
+        for line in self.rfile:
+            self.wfile.write(line.upper())
 
 
 class _Unix(socketserver.ThreadingUnixStreamServer):
@@ -44,17 +52,23 @@ class _TCP6(_TCP):
 
 def digest_server(case: ProgramTestCase, host: str = "127.0.0.1", path: Path | None = None) -> int:
     """Start a server that lives as long as the test; return its port."""
-    server: Any
     if path is not None:
-        server = _Unix(str(path), _Digest)
-    else:
-        server = (_TCP6 if ":" in host else _TCP)((host, 0), _Digest)
+        return _serve(case, _Unix(str(path), _Digest))
+    return _serve(case, (_TCP6 if ":" in host else _TCP)((host, 0), _Digest))
+
+
+def shout_server(case: ProgramTestCase) -> int:
+    """The same for one that is talked to line by line."""
+    return _serve(case, _TCP(("127.0.0.1", 0), _Shout))
+
+
+def _serve(case: ProgramTestCase, server: Any) -> int:
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()
     case.addCleanup(server.server_close)
     case.addCleanup(thread.join)
     case.addCleanup(server.shutdown)
-    return 0 if path is not None else int(server.server_address[1])
+    return int(server.server_address[1]) if isinstance(server, _TCP) else 0
 
 
 def dialogue(connection: socket.socket, content: bytes, answer_bytes: int) -> bytes:

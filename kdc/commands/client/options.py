@@ -75,7 +75,8 @@ class ClientOptions(Command):
             None,
             (
                 "how others are reached, and we by them: direct, relay (the realm's, through"
-                " which those are reached whom nobody can connect to), or auto, which is both"
+                " which those are reached whom nobody can connect to), or auto, which is both;"
+                " relay=NAME or auto=NAME for another relay than the one named relay"
             ),
         ],
         ["known-kdcs", None, None, "the file of KDCs met before, instead of the user's own"],

@@ -18,19 +18,17 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import TimeoutError
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.reach import Place, is_loopback, place_of_relay
 from kdc.channel.receiver import ChannelListener
+from kdc.channel.relay_link import NONCE_BYTES, VERIFY_SECONDS, Link
 from kdc.client.client import KDCClient
 from kdc.errors import (
     KDCError,
     PeerUnavailable,
     RefusedByPolicy,
-    RemoteProtocolError,
     TooBusy,
     UnknownPeer,
     malformed,
@@ -38,22 +36,15 @@ from kdc.errors import (
 from kdc.net.background import background
 from kdc.net.retry import backoff
 from kdc.net.waiting import Deadline, Waiters
-from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.relay import (
-    MAX_MESSAGE,
-    SERVICE,
     Call,
-    Claim,
     Claimed,
     Dialled,
     Message,
     Reach,
-    Release,
     Verdict,
     Verify,
-    decode,
     dial_back,
-    encode,
     show_token,
 )
 
@@ -61,7 +52,6 @@ __all__ = ["Relayed"]
 
 # So long it may take to find out how we can be reached before the KDC is told something.
 READY_SECONDS = 5.0
-_VERIFY_SECONDS = 4.0
 _COME_SECONDS = 10.0
 _MOST_PAUSE_SECONDS = 60.0
 # There is no relay for us: it may be started one day.
@@ -109,7 +99,7 @@ class Relayed:
         self._found: Place | None = None
         self._open: bool | None = None  # whether our own port can be reached, if that is known
         self._placed: Place | None = None  # what was the place when somebody was told last
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._held: list[bytes] = []
         self._running = self._stopped = self._hurried = self._known = False
         self._told = ""
@@ -218,9 +208,8 @@ class Relayed:
             raise
         except (UnknownPeer, RefusedByPolicy) as error:
             raise _NoRelay(str(error)) from None
-        link = _Link(self)
-        endpoint = ChannelClientEndpoint(client, self._relay, SERVICE, place[0], reach=Reach.DIRECT)
-        await endpoint.connect(Factory.forProtocol(lambda: link))
+        link = Link(self.take, self.unlinked)
+        await link.open(client, self._relay, place)
         if self._stopped:
             link.leave()
             return 0
@@ -234,7 +223,7 @@ class Relayed:
             self._link = None
         return cast(float, client.reactor.seconds() - since)
 
-    async def _find_out(self, link: _Link) -> None:
+    async def _find_out(self, link: Link) -> None:
         """How others are to come to us."""
         if self._reach is Reach.AUTO and not self._own[0]:
             seen = await self._verify(link)
@@ -248,13 +237,13 @@ class Relayed:
         if before != self._placed:
             self.changed()
 
-    async def _verify(self, link: _Link) -> bool:
+    async def _verify(self, link: Link) -> bool:
         """Whether the relay can reach our own port, seen at that port."""
         if not self._own[1]:
             return False
-        self._nonce = self._random(16)
+        self._nonce = self._random(NONCE_BYTES)
         link.say(Verify(self._own[1], self._nonce))
-        self._verifying.within(_VERIFY_SECONDS, self._verified.release)
+        self._verifying.within(VERIFY_SECONDS, self._verified.release)
         try:
             await self._verified.wait()
         finally:
@@ -339,57 +328,3 @@ class _Coming(Factory[Any]):
 
     def buildProtocol(self, addr: Any) -> Any:
         return self._listener.buildProtocol(self._source)
-
-
-class _Link(Protocol):
-    """One link, from when the relay has shown who it is."""
-
-    def __init__(self, relayed: Relayed) -> None:
-        self.alive = True
-        self._relayed = relayed
-        self._frames = FrameBuffer(MAX_MESSAGE)
-        self._ended = Waiters()
-
-    @property
-    def _channel(self) -> Any:
-        return cast(Any, self.transport)
-
-    def dataReceived(self, data: bytes) -> None:
-        self._frames.feed(data)
-        try:
-            while self.alive and (body := self._frames.next()) is not None:
-                self._relayed.take(decode(body))
-        except RemoteProtocolError as error:
-            self._relayed.log.info("the link to the relay is dropped: {error}", error=error)
-            self.drop()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.alive = False
-        self._relayed.unlinked()
-        self._ended.release()
-
-    async def lost(self) -> None:
-        """Return when it is gone."""
-        if self.alive:
-            await self._ended.wait()
-
-    def tell(self, before: list[bytes], now: list[bytes]) -> None:
-        """Claim what is new, release what is no more."""
-        for epoch_id in before:
-            if epoch_id not in now:
-                self.say(Release(epoch_id))
-        for epoch_id in now:
-            if epoch_id not in before:
-                self.say(Claim(epoch_id))
-
-    def say(self, message: Message) -> None:
-        if self.alive:
-            self._channel.write(encode(message))
-
-    def leave(self) -> None:
-        if self.alive:
-            self._channel.loseConnection()
-
-    def drop(self) -> None:
-        if self.alive:
-            self._channel.abortConnection()

@@ -389,6 +389,15 @@ class NetworkTests(ProgramTestCase):
         receiver = self.receive()
         receiver.expect(rf"bob: {THROUGH} 10.213.2.1 port 60600, as it cannot reach our port 60000")
         receiver.expect("receiving on")
+        doctor = self.scratch.start(
+            *self.hosts.inside("bob", CLIENT), "doctor", *self.options("bob", 2)
+        )
+        self.assert_ends(doctor, 0)
+        self.assertIn(
+            "ok   relay: 10.213.2.1 port 60600 answers, and it cannot connect to our port 60000:"
+            " others come through it\n",
+            doctor.printed,
+        )
         path = self.file("hello.txt", b"hello")
         # What bob's own way to the relay is called means nothing to alice: the relay's name does.
         self.assert_ends(self.send(str(path)), 0, "who has it on disk")

@@ -16,7 +16,10 @@ from typing import Any
 
 import attrs
 
+from kdc.channel.reach import is_loopback
+from kdc.channel.relay_link import look
 from kdc.client import known_kdcs
+from kdc.client.client import KDCClient
 from kdc.client.membership import make_client, whoami
 from kdc.client.settings import ClientSettings, client_settings
 from kdc.commands.client.options import AskingOptions, run_client
@@ -29,18 +32,23 @@ from kdc.errors import (
     KDCError,
     KDCUnreachable,
     LocalIOError,
+    NotReceiving,
     PeerUnavailable,
+    RefusedByPolicy,
     UnknownIdentity,
+    UnknownPeer,
 )
 from kdc.files.private import read_private
 from kdc.net.threads import in_thread
 from kdc.protocol.directory import DIRECTORY
+from kdc.protocol.relay import Reach
 from kdc.terminal import answer as answer_line
 from kdc.terminal import harmless, has_terminal
 
-__all__ = ["DoctorCommand", "Finding", "examine", "seen_by_others"]
+__all__ = ["DoctorCommand", "Finding", "examine", "relay_check", "seen_by_others"]
 
 _SECONDS = 5.0
+_DIRECTLY = "others come directly, or not at all"
 
 Connect = Callable[[tuple[str, int], float], Any]
 
@@ -78,13 +86,13 @@ class DoctorCommand(AskingOptions):
             except KDCError as error:
                 findings.append(Finding("secret", str(error), error))
             else:
-                ended = run_client(reactor, lambda: self._register_check(client, findings))
+                ended = run_client(reactor, lambda: self._register_check(client, findings, port))
         for finding in findings:
             self._tell(finding)
         # What has ended otherwise than by itself was interrupted, and something was not looked at.
         return int(next((f.status for f in findings if f.error is not None), ended))
 
-    async def _register_check(self, client: Any, findings: list[Finding]) -> int:
+    async def _register_check(self, client: Any, findings: list[Finding], port: int) -> int:
         what = "our registration"
         try:
             found = await whoami(client)
@@ -93,6 +101,7 @@ class DoctorCommand(AskingOptions):
         else:
             findings.append(Finding(what, f"version {found['generation']} of our record"))
             await self._receiver_check(client, findings)
+            findings.append(await relay_check(client, port))
         return 0
 
     async def _receiver_check(self, client: Any, findings: list[Finding]) -> None:
@@ -159,6 +168,30 @@ def seen_by_others(address: str, port: int) -> Finding:
         )
         return Finding(what, str(unreachable), unreachable)
     return Finding(what, f"the KDC sends others to {where}, which answers")
+
+
+async def relay_check(client: KDCClient, port: int) -> Finding:
+    """By which ways others come to us, as far as the relay can tell."""
+    what = "relay"
+    if client.reach is Reach.DIRECT:
+        return Finding(what, f"not used, as --reach direct says: {_DIRECTLY}")
+    try:
+        if client.reach is Reach.AUTO and is_loopback((await client.link()).address):
+            return Finding(what, f"not used on the KDC's own machine: {_DIRECTLY}")
+        looked = await look(client, client.relay, port)
+    except (UnknownPeer, NotReceiving, RefusedByPolicy) as error:
+        if client.reach is Reach.RELAY:
+            return Finding(what, str(error), error)
+        return Finding(what, f"none for us ({error}): {_DIRECTLY}")
+    except KDCError as error:
+        return Finding(what, str(error), error)
+    host, number = looked.place
+    way = f"it cannot connect to our port {port}: others come through it"
+    if looked.reaches_us:
+        way = f"it can connect to our port {port}: others come directly, or else through it"
+        if client.reach is Reach.RELAY:
+            way = "others come through it, as --reach relay says"
+    return Finding(what, f"{host} port {number} answers, and {way}")
 
 
 def _secret(settings: ClientSettings) -> str:

@@ -1,10 +1,7 @@
 """Clients inside ``asyncio.run``: Twisted as a guest of asyncio's loop.
 
-    async def main():
-        async with running_reactor() as reactor:
-            client = await wait(Client.open(reactor, name="alice"))
-
-Import this before anything that imports ``twisted.internet.reactor``.
+Import this before anything that imports ``twisted.internet.reactor``.  A program
+that is whole is in docs/api.md.
 """
 
 from __future__ import annotations
@@ -12,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import Deferred
 from twisted.internet.main import installReactor
+
+from kdc.net.reactor import Reactor
 
 __all__ = ["running_reactor", "wait"]
 
@@ -31,17 +30,18 @@ class _Guest(AsyncioSelectorReactor):
 
 
 @contextlib.asynccontextmanager
-async def running_reactor() -> AsyncIterator[Any]:
+async def running_reactor() -> AsyncIterator[Reactor]:
     """Run Twisted's reactor on the running loop, until the block is left.
 
-    Once in a process, as Twisted's reactors are; raises
+    Once in a process, as Twisted's reactors are.  Raises
     ``ReactorAlreadyInstalledError`` if there is one already.
     """
     loop = asyncio.get_running_loop()
-    reactor: Any = _Guest(loop)
-    installReactor(reactor)
+    guest = _Guest(loop)
+    reactor = cast(Reactor, guest)
+    installReactor(guest)
     # The loop runs already, and the signals are asyncio's.
-    reactor.startRunning(installSignalHandlers=False)
+    guest.startRunning(installSignalHandlers=False)
     try:
         yield reactor
     finally:
@@ -51,7 +51,11 @@ async def running_reactor() -> AsyncIterator[Any]:
         await stopped
 
 
-def wait(work: Coroutine[Any, Any, T] | Deferred[T]) -> asyncio.Future[T]:
-    """Make what Twisted's side waits for something that asyncio's side can wait for."""
+def wait(work: Coroutine[Deferred[object], object, T] | Deferred[T]) -> asyncio.Future[T]:
+    """Make ``work``, which Twisted's side waits for, something that asyncio's side can await.
+
+    To be called in a coroutine of the running loop.  What ``work`` raises is raised
+    there; to cancel one is to cancel the other.  Raises ``RuntimeError`` if no loop runs.
+    """
     deferred = work if isinstance(work, Deferred) else Deferred.fromCoroutine(work)
     return deferred.asFuture(asyncio.get_running_loop())

@@ -1,9 +1,19 @@
 """The library: connect to principals, listen as one, or take only the key.
 
-    client = await Client.open(reactor, name="alice", address="kdc.example", port=12345)
-    protocol = await client.connect("bob", factory)
+>>> alice = await Client.open(
+...     reactor,
+...     name="alice",
+...     key_file="alice.key",
+...     address="192.0.2.88",
+...     port=88,
+...     kdc_fingerprint=fingerprint,
+... )
+>>> await alice.ask("bob", b"Hello, Bob!")
+b'Hello, Bob!'
+>>> await alice.close()
 
-Examples that run are in docs/api.md.
+In all examples ``bob`` is a `Client` that listens, with Twisted's ``Echo``.
+Programs that are whole are in docs/api.md.
 """
 
 from __future__ import annotations
@@ -12,13 +22,20 @@ import enum
 import sys
 from collections.abc import Callable, Collection, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IListeningPort, IProtocol, IProtocolFactory
+from twisted.internet.interfaces import (
+    IAddress,
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+)
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdc.channel.endpoint import ChannelClientEndpoint
@@ -32,6 +49,7 @@ from kdc.errors import ConfigurationError
 from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.exit_status import run_to_end, show_warnings
+from kdc.net.reactor import Reactor
 from kdc.net.threads import in_thread
 from kdc.net.waiting import Waiters
 from kdc.protocol.application import ApplicationKeys
@@ -43,11 +61,13 @@ __all__ = [
     "Client",
     "ListeningPrincipal",
     "OpenedTicket",
+    "Reactor",
     "SharedKey",
     "run",
 ]
 
-MAX_ANSWER = 1 << 24
+_MAX_ANSWER = 1 << 24
+_LISTEN = "tcp:0:interface=127.0.0.1"
 
 
 class Anybody(enum.Enum):
@@ -61,7 +81,7 @@ ANYBODY = Anybody.ANYBODY
 
 @attrs.frozen
 class SharedKey:
-    """Keys for one use of the caller's own, and what carries them to the peer.
+    """Keys for one use of the caller's own, shared with ``peer``, and what carries them there.
 
     Send ``epoch_id`` (16 bytes), ``ticket`` (at most 256) and ``proof`` (32) to
     the peer by any way; both ends then `derive` the same keys.  The peer takes
@@ -78,7 +98,16 @@ class SharedKey:
     _keys: ApplicationKeys = attrs.field(repr=False)
 
     def derive(self, label: str) -> bytes:
-        """Return 32 bytes for the use that ``label`` names; other labels give other keys."""
+        """Return 32 bytes for the use that ``label`` names; other labels give other keys.
+
+        >>> key = await alice.session_key("bob")
+        >>> len(key.derive("backup mac"))
+        32
+        >>> key.derive("backup mac") == key.derive("backup encryption")
+        False
+
+        Raises nothing.
+        """
         return self._keys.derive(label)
 
 
@@ -93,18 +122,23 @@ class OpenedTicket:
     _keys: ApplicationKeys = attrs.field(repr=False)
 
     def derive(self, label: str) -> bytes:
-        """As `SharedKey.derive`: the same label gives the same bytes."""
+        """Return the 32 bytes that `SharedKey.derive` gives the sender for the same ``label``.
+
+        Raises nothing.
+        """
         return self._keys.derive(label)
 
 
 class Client:
-    """One principal.  Everything raises `kdc.errors.KDCError`.
+    """One principal.  Made by `open`; all that it raises is a `kdc.errors.KDCError`.
 
-    Made by `open`.  Several clients of one name may send at the same time, but
-    only one can listen: the KDC sends everybody to who listened last.
+    Several clients of one name may send at the same time, but only one can
+    listen: the KDC sends everybody to who listened last.  Capitals in names of
+    principals and services become small letters, and what can be nobody's name
+    is a `ConfigurationError`.
     """
 
-    log = Logger()
+    _log = Logger()
 
     def __init__(self, client: KDCClient, settings: ClientSettings) -> None:
         self._client = client
@@ -115,7 +149,7 @@ class Client:
     @classmethod
     async def open(
         cls,
-        reactor: Any,
+        reactor: Reactor,
         *,
         name: str | None = None,
         address: str | None = None,
@@ -132,9 +166,22 @@ class Client:
         """Connect to the KDC and authenticate; register if the name is new there.
 
         What is None comes from the configuration file ``config``, by default the
-        user's own, as for the commands.  ``reach``: ``auto``, ``direct`` or ``relay``,
-        by which ways peers are reached, and we by them; ``relay=NAME`` or ``auto=NAME`` if
-        the relay is not called relay.  Capitals in ``name`` become small letters.
+        user's own, as for the commands.
+
+        ``reactor`` runs already, or will; timers and connections are on it.
+        ``name`` is ours in ``realm``; the KDC is at the host ``address`` and TCP ``port``.
+        ``key_file`` or ``passphrase_file`` holds our secret: nobody is asked for one.
+        ``kdc_fingerprint`` (``sha256:`` and 64 hexadecimal digits), ``kdc_ca`` (a file of
+        certificates, or ``system``) or a line in the file ``known_kdcs`` says which KDC
+        is the right one.  ``reach`` is ``auto``, ``direct`` or ``relay``: by which ways
+        peers are reached, and we by them; ``relay=NAME`` or ``auto=NAME`` if the relay
+        is not called relay.
+
+        Raises `ConfigurationError` if something is missing or not usable as given,
+        `LocalIOError` if a file cannot be read, `KDCUnreachable` if no KDC answers,
+        `UnknownIdentity` if nothing says that it is the right one, `WrongIdentity` if
+        it is another one, `AuthenticationRefused` if it does not accept our secret and
+        registers nobody by it, and `TooBusy` if it has been asked too often.
         """
         settings = client_settings(
             {
@@ -157,25 +204,29 @@ class Client:
             )
         # Reads files, derives keys (0.2 s for a passphrase): not for this thread.
         client = await in_thread(reactor)(client_for, reactor, settings)
-        await enter(client, settings, 0, tell=lambda line: cls.log.info("{line}", line=line))
+        await enter(client, settings, 0, tell=lambda line: cls._log.info("{line}", line=line))
         return cls(client, settings)
 
     @property
     def name(self) -> str:
+        """Our name, without the realm.  Raises nothing."""
         return self._settings.name
-
-    @property
-    def settings(self) -> ClientSettings:
-        return self._settings
 
     async def connect(
         self, peer: str, factory: IProtocolFactory, service: str = DEFAULT_SERVICE
     ) -> IProtocol:
-        """Open a channel; returns when ``peer`` has proved who it is.
+        """Open a channel to a ``service`` of ``peer``; return the ``factory``'s protocol.
 
-        The factory's protocol gets a transport whose ``principal`` is the
-        peer's name; a stream that is cut ends in `IntegrityError`, never in
-        ``ConnectionDone``.
+        The peer has proved by then who it is.  The protocol's transport has its
+        name as ``principal``; a stream that is cut ends in `IntegrityError`, never
+        in ``ConnectionDone``.
+
+        Raises `ConfigurationError` for what is no name, `KDCUnreachable` if there is no
+        KDC to ask, `PeerUnavailable` if the peer is unknown (`UnknownPeer`), does not
+        listen (`NotReceiving`), cannot be reached or does not answer us,
+        `RefusedByPolicy` if the KDC does not allow it or the peer does not offer us that
+        service, `TooBusy` if the KDC has been asked too often, and `RemoteProtocolError` if
+        what answers is not the peer, or was changed on its way.
         """
         return await self.endpoint(peer, service).connect(factory)
 
@@ -185,37 +236,57 @@ class Client:
         question: bytes = b"",
         service: str = DEFAULT_SERVICE,
         *,
-        limit: int = MAX_ANSWER,
+        limit: int = _MAX_ANSWER,
     ) -> bytes:
         """Send ``question`` and an end; return all that ``peer`` answers up to its own end.
 
-        Raises `IntegrityError` if the answer is not whole, and `RefusedByPolicy`
-        if it is longer than ``limit``.
+        >>> await alice.ask("bob", b"one")
+        b'one'
+
+        Raises what `connect` raises for ``peer`` and ``service``, `TooLarge` if the answer
+        has more than ``limit`` bytes, and `IntegrityError` if it is not whole.
         """
         asking = Asking(question, limit)
         await self.connect(peer, Factory.forProtocol(lambda: asking), service)
         return await asking.answer
 
-    def endpoint(self, peer: str, service: str = DEFAULT_SERVICE) -> ChannelClientEndpoint:
-        """The peer as a Twisted ``IStreamClientEndpoint``."""
-        return ChannelClientEndpoint(self._client, _name(peer), _service(service))
+    def endpoint(self, peer: str, service: str = DEFAULT_SERVICE) -> IStreamClientEndpoint:
+        """Return a ``service`` of ``peer`` as a Twisted endpoint to connect to.
+
+        Its ``connect`` fails with what `connect` raises.  Raises `ConfigurationError` for
+        what is no name.
+        """
+        endpoint: IStreamClientEndpoint = ChannelClientEndpoint(
+            self._client, _name(peer), _service(service)
+        )
+        return endpoint
 
     async def listen(
         self,
         factory: IProtocolFactory,
         *,
         service: str = DEFAULT_SERVICE,
-        listen: str = "tcp:0:interface=127.0.0.1",
+        listen: str = _LISTEN,
         allow: Collection[str] | None = None,
         advertise: str = "",
     ) -> ListeningPrincipal:
-        """Be reachable; returns when the KDC knows it.
+        """Be reachable; return when the KDC knows it.
 
-        ``listen`` is a Twisted endpoint string, ``allow`` the names that may
-        use ``service``, everybody if None, and ``advertise`` the address that
-        peers are told, empty for the one the KDC sees.  A second call offers
-        another service at the port of the first one.  Raises `LocalIOError` if
-        the port is taken.
+        The ``factory`` makes a protocol for each channel to ``service``.  ``listen`` is
+        a Twisted endpoint string, by default a free TCP port of the loopback interface;
+        ``allow`` the names that may use the service, everybody if None; ``advertise`` the
+        address that peers are told, empty for the one the KDC sees.  A second call offers
+        another service, at the port of the first one.
+
+        >>> port = await alice.listen(Factory.forProtocol(Echo), service="echo", allow=["bob"])
+        >>> await bob.ask("alice", b"two", "echo")
+        b'two'
+        >>> await port.stopListening()
+
+        Raises `ConfigurationError` for what is no name or no endpoint and for a service
+        that is offered already, `LocalIOError` if the port is taken, `WrongIdentity` if the
+        KDC is another one now and `AuthenticationRefused` if it accepts our secret no more.
+        Whatever else the KDC or the network does is tried again, for as long as it takes.
         """
         offered, service = Service(factory, _rule(allow)), _service(service)
         listening = self._listening
@@ -232,17 +303,33 @@ class Client:
         await listening.reachable()
         return ListeningPrincipal(self, listening, service)
 
-    async def serve(self, factory: IProtocolFactory, **options: Any) -> None:
-        """As `listen`; returns when this client is closed.
+    async def serve(
+        self,
+        factory: IProtocolFactory,
+        *,
+        service: str = DEFAULT_SERVICE,
+        listen: str = _LISTEN,
+        allow: Collection[str] | None = None,
+        advertise: str = "",
+    ) -> None:
+        """As `listen`; return when this client is closed.
 
-        Raises the reason if it cannot be reached any more for good, as
-        `Superseded` when somebody else listens under our name.
+        ``factory``, ``service``, ``listen``, ``allow`` and ``advertise`` are those of `listen`.
+
+        Raises what `listen` raises, also later, and `Superseded` when somebody else listens
+        under our name: then we cannot be reached any more for good.
         """
-        await self.listen(factory, **options)
+        await self.listen(factory, service=service, listen=listen, allow=allow, advertise=advertise)
         await self._serving.wait()
 
     async def session_key(self, peer: str) -> SharedKey:
-        """Ask for keys of our own use, without opening a channel; they are good for one use."""
+        """Ask for keys to share with ``peer``, without opening a channel; good for one use.
+
+        Raises `ConfigurationError` for what is no name, `KDCUnreachable` if there is no KDC
+        to ask, `UnknownPeer` if it knows nobody of that name, `NotReceiving` if the peer
+        does not listen, `RefusedByPolicy` if the KDC does not allow it, and `TooBusy` if it
+        has been asked too often.
+        """
         peer = _name(peer)
         grant = await self._client.grant(peer)
         keys, reply = grant.application_keys(), grant.reply
@@ -260,10 +347,20 @@ class Client:
     ) -> OpenedTicket:
         """Open the ticket that a peer's `session_key` gave it; each opens once.
 
-        Only while this client listens.  ``allow``: the names it may be from, or
-        `ANYBODY`: then look at whose it is.  Raises `RemoteProtocolError` for a ticket that is not
-        for us or not from one of these, was used before, has expired, or whose
-        ``proof`` is not its sender's: none of these uses it up.
+        ``epoch_id``, ``ticket`` and ``proof`` are what the peer has sent, ``allow`` the
+        names it may be from, or `ANYBODY`: then look at whose it is.
+
+        >>> key = await alice.session_key("bob")
+        >>> opened = bob.open_ticket(key.epoch_id, key.ticket, key.proof, allow=["alice"])
+        >>> opened.sender
+        'alice'
+        >>> opened.derive("backup mac") == key.derive("backup mac")
+        True
+
+        Raises `ConfigurationError` if this client does not listen or ``allow`` is missing, and
+        `RemoteProtocolError` for a ticket that is not for us or not from one of these,
+        was used before, has expired, or whose proof is not its sender's: none of
+        these uses it up.
         """
         if allow is None:  # where a setting is missing, say: that must not mean everybody
             raise ConfigurationError("allow is missing: the names it may be from, or ANYBODY")
@@ -277,14 +374,14 @@ class Client:
         return OpenedTicket(sender, keys)
 
     async def close(self) -> None:
-        """Stop listening and leave the KDC; open channels go on."""
+        """Stop listening and leave the KDC; open channels go on.  Raises nothing."""
         if self._listening is not None:
             listening, self._listening = self._listening, None
             await listening.close()
         self._client.close()
         self._serving.release()
 
-    async def withdraw(self, listening: Listening, service: str) -> None:
+    async def _withdraw(self, listening: Listening, service: str) -> None:
         """Offer ``service`` no more; with the last one, stop listening."""
         listening.services.pop(service, None)
         if not listening.services:
@@ -301,18 +398,18 @@ class Client:
             )
         return self._listening
 
-    def _not_listening(self, failure: Any, listening: Listening) -> None:
+    def _not_listening(self, failure: Failure, listening: Listening) -> None:
         if self._listening is listening:
             self._listening = None
-        self.log.error("{name} cannot be reached: {error}", name=self.name, error=failure.value)
+        self._log.error("{name} cannot be reached: {error}", name=self.name, error=failure.value)
         background(listening.close(), "giving up a port")
-        listening.failed(failure.value)
+        listening.failed(cast(Exception, failure.value))
         self._serving.fail(failure)
 
 
 @implementer(IListeningPort)
 class ListeningPrincipal:
-    """One service of a listening client."""
+    """One service of a listening client, which `Client.listen` makes."""
 
     def __init__(self, client: Client, listening: Listening, service: str) -> None:
         self._client = client
@@ -320,25 +417,30 @@ class ListeningPrincipal:
         self._service = service
 
     def startListening(self) -> None:
-        """It listens already."""
+        """Do nothing: it listens already.  Raises nothing."""
 
     def stopListening(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._client.withdraw(self._listening, self._service))
+        """Offer the service no more; with the last one, give up the port and leave the KDC.
 
-    def getHost(self) -> Any:
+        Fires when that is done.  Channels that are open go on.  Raises nothing.
+        """
+        return Deferred.fromCoroutine(self._client._withdraw(self._listening, self._service))
+
+    def getHost(self) -> IAddress:
+        """Return where the port is bound.  Raises nothing."""
         return self._listening.address
 
 
-def run(main: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
-    """Run ``main(reactor)`` to its end, and end the process.
+def run(main: Callable[[Reactor], Coroutine[Deferred[object], object, object]]) -> None:
+    """Run ``main``, which is given the reactor, to its end, and end the process.
 
-    An error of ours is one or two lines on standard error and an exit status
-    as of the commands; SIGINT and SIGTERM cancel ``main``.
+    An error of ours is one or two lines on standard error and an exit status as
+    of the commands; SIGINT and SIGTERM cancel ``main``.  Raises ``SystemExit``.
     """
     from twisted.internet import reactor
 
     async def work() -> int:
-        await main(reactor)
+        await main(cast(Reactor, reactor))
         return 0
 
     program = Path(sys.argv[0]).name or "python"

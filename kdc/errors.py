@@ -38,6 +38,7 @@ __all__ = [
     "TooBusy",
     "TooLarge",
     "UnknownIdentity",
+    "UnknownPeer",
     "WrongIdentity",
     "local_error",
     "malformed",
@@ -107,10 +108,19 @@ class ErrorKind(enum.Enum):
 
 
 class KDCError(Exception):
-    """Whatever this package raises on purpose.
+    r"""Whatever this package raises on purpose.
 
-    ``hint`` says what to do next, as far as that can be said without knowing
-    what was typed; ``kind`` and ``facts`` are for whoever knows.
+    ``str()`` of it says what happened.  ``hint`` says what to do next, as far as
+    that can be said without knowing what was typed; ``kind`` and ``facts`` are for
+    whoever knows.  ``exit_status`` is what a command ends in.
+
+    >>> try:
+    ...     await alice.ask("nobody")
+    ... except KDCError as error:
+    ...     print(error, error.hint, int(error.exit_status), sep="\n")
+    no key for nobody: the KDC knows nobody of that name
+    check the spelling; the peer has to register first
+    5
     """
 
     exit_status: ClassVar[ExitStatus] = ExitStatus.USAGE
@@ -169,7 +179,10 @@ class KDCUnreachable(KDCError):
 
 
 class UnknownIdentity(KDCError):
-    """The KDC showed an identity that nobody has vouched for yet."""
+    """The KDC showed an identity that nobody has vouched for yet.
+
+    ``fingerprint`` is what it showed: ``sha256:`` and 64 hexadecimal digits.
+    """
 
     exit_status = ExitStatus.KDC
 
@@ -259,7 +272,14 @@ class TooBusy(RefusedByPolicy):
 
 
 def local_error(path: Path, error: OSError) -> LocalIOError:
-    """What to tell a person when the system refuses."""
+    """Return what to tell a person when the system refuses, by ``error``, to use ``path``.
+
+    >>> error = local_error(Path("report.pdf"), OSError(28, "ENOSPC"))
+    >>> print(error, error.hint, sep="; ")
+    report.pdf: No space left on device; make room and try again
+
+    Raises nothing.
+    """
     hint = {
         errno.EACCES: "check the permissions of the file and its directory",
         errno.EPERM: "check the permissions of the file and its directory",
@@ -277,4 +297,8 @@ def local_error(path: Path, error: OSError) -> LocalIOError:
 
 
 def malformed(detail: str) -> RemoteProtocolError:
+    """Return the error for what the other side sent and nobody can read; ``detail`` says where.
+
+    Raises nothing.
+    """
     return RemoteProtocolError(Refusal.MALFORMED, detail)

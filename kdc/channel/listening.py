@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.interfaces import IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocolFactory
 
 from kdc.channel.reach import Direct, Way
 from kdc.channel.receiver import ChannelListener
@@ -70,9 +70,10 @@ class Listening:
         self._reception: Reception | None = None
 
     @property
-    def address(self) -> Any:
+    def address(self) -> IAddress:
         """Where the port is bound."""
-        return self._port.getHost()
+        bound: IAddress = self._port.getHost()
+        return bound
 
     @property
     def port_number(self) -> int:

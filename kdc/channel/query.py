@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.errors import RefusedByPolicy
+from kdc.errors import TooLarge
 
 __all__ = ["Asking"]
 
@@ -40,7 +40,7 @@ class Asking(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._received += data
         if len(self._received) > self._limit:
-            self._settle(RefusedByPolicy(f"the answer is longer than {self._limit} bytes"))
+            self._settle(TooLarge(f"the answer is longer than {self._limit} bytes"))
             self._transport.abortConnection()
 
     def readConnectionLost(self) -> None:

@@ -86,12 +86,12 @@ class ClientTests(ClientTestCase):
     def test_listen_and_connect(self) -> None:
         """A peer that listens is reached by its name; both know each other."""
         far, near = Recorder(), Recorder()
-        port = self.do(self.bob.listen(factory_of(far)))
+        port: Any = self.do(self.bob.listen(factory_of(far)))
         verifyObject(IListeningPort, port)
         self.assertEqual(port.getHost().port, 40000)
         self.assertIs(self.do(self.alice.connect("bob", factory_of(near))), near)
         self.assertEqual((near.out.principal, far.out.principal), ("bob", "alice"))
-        self.assertEqual((self.alice.name, self.bob.settings.name), ("alice", "bob"))
+        self.assertEqual((self.alice.name, self.bob.name), ("alice", "bob"))
 
     def test_services(self) -> None:
         """Several services share one port and one epoch, also when all begin at once."""
@@ -291,10 +291,11 @@ class ClientTests(ClientTestCase):
     def test_nobody_is_asked(self) -> None:
         """Without a file with a secret `open` fails: a library does not ask questions."""
         self.patch(configuration_module, "load", lambda path=None: {})
-        opening = Client.open(self.host(), name="alice", port=1)
+        reactor: Any = self.host()
+        opening = Client.open(reactor, name="alice", port=1)
         error = self.failure(ConfigurationError, opening)
         self.assertIn("key_file", error.hint)
-        self.failure(ConfigurationError, Client.open(self.host(), name="alice"))
+        self.failure(ConfigurationError, Client.open(reactor, name="alice"))
 
 
 class EndpointStringTests(ClientTestCase):

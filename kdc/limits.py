@@ -102,12 +102,15 @@ class TokenBuckets:
         Of what is missing no more than a minute's is held against anybody.
         """
         least = -self._per_millisecond * 1000 * _OWED_SECONDS
-        self._keep(key, max(self._tokens(key, now_milliseconds) - tokens, least), now_milliseconds)
-        return self.owed(key, now_milliseconds)
+        left = max(self._tokens(key, now_milliseconds) - tokens, least)
+        self._keep(key, left, now_milliseconds)
+        return self._until_there(left)
 
     def owed(self, key: object, now_milliseconds: int) -> int:
         """Return in how many milliseconds all that was taken will have been there."""
-        left = self._tokens(key, now_milliseconds)
+        return self._until_there(self._tokens(key, now_milliseconds))
+
+    def _until_there(self, left: float) -> int:
         return math.ceil(-left / self._per_millisecond) if left < 0 else 0
 
     def give_back(self, key: object, now_milliseconds: int) -> None:

@@ -7,8 +7,8 @@ from kdc.issuing.decisions import Audit, Now, Others, Output
 from kdc.issuing.realm import Epoch
 from kdc.issuing.session import Session
 from kdc.protocol.crypto import KEY_BYTES, EpochSecret, SessionKey, ticket_key
-from kdc.protocol.messages import KeyReply, KeyRequest, Receive, Receiving
-from kdc.protocol.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, Ticket, TicketCipher
+from kdc.protocol.messages import KeyReply, KeyRequest, Receive, Receiving, pack_fields
+from kdc.protocol.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, TicketCipher
 from kdc.store import Status
 
 __all__ = ["begin_epoch", "issue"]
@@ -27,24 +27,26 @@ def issue(session: Session, request: KeyRequest, now: Now) -> Output:
     # Asked for at once: each call is one to the system.
     fresh = realm.random(KEY_BYTES + TICKET_ID_BYTES + TICKET_NONCE_BYTES)
     session_key = SessionKey(fresh[:KEY_BYTES])
-    ticket = Ticket(
+    ticket = epoch.tickets.seal_new(
         session_key,
         session.name,
         request.ephemeral,
         fresh[KEY_BYTES:-TICKET_NONCE_BYTES],
         now.milliseconds - epoch.began_milliseconds + 1000 * realm.lifetime_seconds,
+        fresh[-TICKET_NONCE_BYTES:],
     )
-    reply = KeyReply(
+    reply = pack_fields(
+        KeyReply,
         session_key,
         epoch.epoch_id,
         epoch.receiver_key,
         realm.lifetime_seconds,
         epoch.address,
         epoch.port,
-        epoch.tickets.seal(ticket, fresh[-TICKET_NONCE_BYTES:]),
+        ticket,
     )
     session.tell("issued", request.peer)
-    return Output(session.seal(reply, request.nonce, request.peer))
+    return Output(session.seal_fields(KeyReply, reply, request.nonce, request.peer))
 
 
 def begin_epoch(session: Session, request: Receive, now: Now) -> Output:

@@ -107,12 +107,18 @@ class Session:
 
         return Output(write=Write(change, then))
 
-    def seal(self, message: SealedMessage, nonce: bytes, peer: str = "") -> bytes:
+    def seal(self, message: SealedMessage, nonce: bytes) -> bytes:
+        return self.seal_fields(type(message), encode_fields(message), nonce)
+
+    def seal_fields(
+        self, message_type: type[SealedMessage], fields: bytes, nonce: bytes, peer: str = ""
+    ) -> bytes:
+        """Return the frame of a message with these fields; ``peer``: whom a 306 is about."""
         if self._cipher is None:
             raise RuntimeError("nothing is sealed before a valid 311")
-        associated = associated_data(type(message), self.realm.name, self.name, nonce, peer)
-        sealed = self._cipher.seal(encode_fields(message), associated)
-        return frame(message.TYPE.to_bytes(2, "big") + nonce + sealed)
+        associated = associated_data(message_type, self.realm.name, self.name, nonce, peer)
+        sealed = self._cipher.seal(fields, associated)
+        return frame(message_type.TYPE.to_bytes(2, "big") + nonce + sealed)
 
     def refuse(self, refusal: Refusal, nonce: bytes, detail: str, retry_after: int = 0) -> Output:
         unproven = self._cipher is None

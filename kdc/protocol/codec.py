@@ -155,7 +155,7 @@ class _Delimited(FieldKind[T]):
 class _Step:
     """Some neighbouring fields: their values to bytes, and back."""
 
-    join: Callable[[Any], bytes]
+    join: Callable[[Sequence[Any]], bytes]
     split: Callable[[bytes, int], tuple[Sequence[Any], int]]
 
 
@@ -165,17 +165,28 @@ class Layout(Generic[T]):
     def __init__(self, message_type: type[T]) -> None:
         self._type = message_type
         fields = [(f.name, f.metadata[FieldKind]) for f in attrs.fields(cast(Any, message_type))]
+        names = [name for name, _ in fields]
+        get = operator.attrgetter(*names)
+        # With one name it gives the value itself, else a tuple of them.
+        self._values = get if len(names) > 1 else lambda message: (get(message),)
         steps: list[_Step] = []
+        at = 0
         for fixed_length, group in itertools.groupby(fields, lambda f: isinstance(f[1], _Fixed)):
+            kinds = [kind for _, kind in group]
             if fixed_length:
-                steps.append(_packed(list(group)))
+                steps.append(_packed(kinds, at))
             else:
-                steps += [_alone(name, kind) for name, kind in group]
+                steps += [_alone(kind, at + number) for number, kind in enumerate(kinds)]
+            at += len(kinds)
         self._joins = [step.join for step in steps]
         self._splits = [step.split for step in steps]
 
     def join(self, message: T) -> bytes:
-        return b"".join([join(message) for join in self._joins])
+        return self.pack(*self._values(message))
+
+    def pack(self, *values: Any) -> bytes:
+        """Return what `join` does of a message of these values, which nobody checks again."""
+        return b"".join([join(values) for join in self._joins])
 
     def split(self, data: bytes) -> T:
         """Return the message that is exactly ``data``; raises `RemoteProtocolError`."""
@@ -192,12 +203,10 @@ class Layout(Generic[T]):
             raise malformed(f"{self._type.__name__}: {error}") from None
 
 
-def _packed(fields: list[tuple[str, _Fixed[Any]]]) -> _Step:
-    names = [name for name, _ in fields]
-    packer = struct.Struct(">" + "".join(kind.format for _, kind in fields))
+def _packed(kinds: list[_Fixed[Any]], first: int) -> _Step:
+    packer = struct.Struct(">" + "".join(kind.format for kind in kinds))
     pack, unpack, size = packer.pack, packer.unpack_from, packer.size
-    # With one name attrgetter gives the value itself, else a tuple of them.
-    get, one = operator.attrgetter(*names), len(names) == 1
+    last = first + len(kinds)
 
     def split(data: bytes, at: int) -> tuple[Sequence[Any], int]:
         end = at + size
@@ -205,17 +214,17 @@ def _packed(fields: list[tuple[str, _Fixed[Any]]]) -> _Step:
             raise ValueError(f"{len(data)} bytes where its fields end at {end} or later")
         return unpack(data, at), end
 
-    return _Step((lambda m: pack(get(m))) if one else (lambda m: pack(*get(m))), split)
+    return _Step(lambda values: pack(*values[first:last]), split)
 
 
-def _alone(name: str, kind: _Delimited[Any]) -> _Step:
-    get, join, split_one = operator.attrgetter(name), kind.join, kind.split
+def _alone(kind: _Delimited[Any], number: int) -> _Step:
+    join, split_one = kind.join, kind.split
 
     def split(data: bytes, at: int) -> tuple[Sequence[Any], int]:
         value, end = split_one(data, at)
         return (value,), end
 
-    return _Step(lambda m: join(get(m)), split)
+    return _Step(lambda values: join(values[number]), split)
 
 
 def fixed(length: int) -> FieldKind[bytes]:

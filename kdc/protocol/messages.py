@@ -52,6 +52,7 @@ __all__ = [
     "decode_request",
     "encode",
     "encode_fields",
+    "pack_fields",
     "split_sealed",
     "type_of",
 ]
@@ -282,6 +283,11 @@ _LAYOUTS: dict[type[Any], Layout[Any]] = {
 def encode_fields(message: Message) -> bytes:
     """Return the fields alone, without the type: what a reply's seal covers."""
     return _LAYOUTS[type(message)].join(message)
+
+
+def pack_fields(message_type: type[Message], *values: object) -> bytes:
+    """As `encode_fields` of a message of these values, which the caller has made or checked."""
+    return _LAYOUTS[message_type].pack(*values)
 
 
 def encode(message: Message) -> bytes:

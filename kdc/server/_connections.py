@@ -29,6 +29,7 @@ from kdc.issuing.session import Session, State
 from kdc.limits import Arrivals, ConnectionLimiter, Limits
 from kdc.net import clock
 from kdc.net.background import background
+from kdc.net.lean_tls import tls_protocol
 from kdc.net.sockets import host_of, notice_dead_peers
 from kdc.net.tls import ALPN, channel_binding
 from kdc.net.waiting import Timers
@@ -340,14 +341,14 @@ class KDCFactory(Factory["KDCProtocol"]):
 class _UnbufferedTLSFactory(TLSMemoryBIOFactory):
     noisy = False
     # Twisted's default gathers small writes, a turn of the reactor each; ours are gathered.
-    protocol = TLSMemoryBIOProtocol
+    protocol = tls_protocol
 
     def buildProtocol(  # type: ignore[override] # None is a factory's way to refuse
         self, addr: Any
     ) -> TLSMemoryBIOProtocol | None:
         """Refuse before there is any TLS, which is most of what a connection costs."""
         inner = self.wrappedFactory.buildProtocol(addr)
-        return None if inner is None else TLSMemoryBIOProtocol(self, inner)
+        return None if inner is None else tls_protocol(self, inner)
 
 
 def tls_factory(factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> IProtocolFactory:

@@ -115,11 +115,13 @@ class AuditLog:
 
     def _flooding(self, audit: Audit) -> bool:
         """Whether whoever caused this line causes too many."""
+        if not audit.unproven and audit.event not in _AT_WILL:
+            return False
         # Not by `now`: a step of the wall clock must not silence the log.
         now = int(self._clock.seconds() * 1000)
         if audit.unproven:
             return self._unproven.take(None, now) > 0
-        return audit.event in _AT_WILL and self._proven.take(audit.principal, now) > 0
+        return self._proven.take(audit.principal, now) > 0
 
     async def flush(self) -> None:
         """Write what has been added so far; what cannot be written is lost, and logged once."""

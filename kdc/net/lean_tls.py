@@ -1,0 +1,107 @@
+"""Twisted's TLS, with less to do for a small message.
+
+Twisted's reads until there is no more, which pyOpenSSL tells by an exception, three of them for
+a request and its answer, and with a buffer of 32 KiB made anew each time.  `LeanTLS` asks OpenSSL
+itself, into one buffer.  Twisted's transport writes when the reactor says that it may, which
+takes another turn of it and two system calls; where nothing waits to be written, it can be tried
+at once.  What is out of the ordinary (an alert, the end, an error, a full socket) is left to
+Twisted's own code.
+
+It relies on names that pyOpenSSL and Twisted do not promise: `fits` tells whether they are
+what they were, and `tls_protocol` is Twisted's class where they are not.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, cast
+
+from OpenSSL import SSL
+from twisted.internet.abstract import FileDescriptor
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+
+from kdc.net.tls import tls_context
+
+try:
+    from OpenSSL._util import ffi, lib
+except ImportError:
+    ffi = lib = None
+
+__all__ = ["LeanTLS", "fits", "tls_protocol"]
+
+_ROOM = 1 << 15
+_OF_OPENSSL = ("SSL_read", "BIO_read", "SSL_get_error", "SSL_ERROR_WANT_READ")
+_OF_A_CONNECTION = ("_ssl", "_from_ssl")
+_OF_TWISTED = ("_flushReceiveBIO", "_flushSendBIO", "_lostTLSConnection", "_aborted")
+_OF_A_TRANSPORT = ("dataBuffer", "_tempDataLen", "writeSomeData")
+
+
+class _Room(threading.local):
+    """A buffer for each thread: OpenSSL fills it without the interpreter's lock."""
+
+    def __init__(self) -> None:
+        self.buffer: Any = ffi.new("char[]", _ROOM) if ffi else None
+
+
+_room = _Room()
+
+
+class LeanTLS(TLSMemoryBIOProtocol):
+    """One TLS connection, as `TLSMemoryBIOProtocol`."""
+
+    _has_to_wait = True
+
+    def makeConnection(self, transport: Any) -> None:
+        self._has_to_wait = not isinstance(transport, FileDescriptor)
+        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+
+    def _flushReceiveBIO(self) -> None:
+        ssl: Any = self._tlsConnection._ssl
+        buffer = _room.buffer
+        while not self._lostTLSConnection:
+            count = lib.SSL_read(ssl, buffer, _ROOM)
+            if count <= 0:
+                if lib.SSL_get_error(ssl, count) == lib.SSL_ERROR_WANT_READ:
+                    break
+                super()._flushReceiveBIO()  # type: ignore[no-untyped-call]
+                return
+            if not self._aborted:
+                self.wrappedProtocol.dataReceived(ffi.buffer(buffer, count)[:])
+        self._flushSendBIO()
+
+    def _flushSendBIO(self) -> None:
+        buffer = _room.buffer
+        count = lib.BIO_read(self._tlsConnection._from_ssl, buffer, _ROOM)
+        if count > 0:  # or there is nothing to send
+            self._send(ffi.buffer(buffer, count)[:])
+
+    def _send(self, data: bytes) -> None:
+        transport: Any = self.transport
+        if (
+            self._has_to_wait
+            or not transport.connected
+            or transport.dataBuffer
+            or transport._tempDataLen
+        ):
+            transport.write(data)
+            return
+        sent = transport.writeSomeData(data)
+        if not isinstance(sent, int):
+            sent = 0  # the connection is lost: the reactor finds that again, and tells it
+        if sent < len(data):
+            transport.write(data[sent:])
+
+
+def fits(library: Any = lib, protocol: Any = TLSMemoryBIOProtocol) -> bool:
+    """Whether pyOpenSSL and Twisted have what `LeanTLS` relies on."""
+    connection = SSL.Connection(tls_context(), None)
+    transport = FileDescriptor(cast(Any, object()))  # of no reactor
+    return (
+        all(hasattr(library, name) for name in _OF_OPENSSL)
+        and all(hasattr(connection, name) for name in _OF_A_CONNECTION)
+        and all(hasattr(protocol, name) for name in _OF_TWISTED)
+        and all(hasattr(transport, name) for name in _OF_A_TRANSPORT)
+    )
+
+
+tls_protocol: type[TLSMemoryBIOProtocol] = LeanTLS if fits() else TLSMemoryBIOProtocol

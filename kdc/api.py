@@ -45,6 +45,7 @@ from kdc.channel.services import DEFAULT_SERVICE, Service
 from kdc.client.client import KDCClient
 from kdc.client.membership import client_for, enter
 from kdc.client.settings import ClientSettings, client_settings
+from kdc.client.typed import advertised
 from kdc.errors import ConfigurationError
 from kdc.net import clock
 from kdc.net.background import background
@@ -288,6 +289,7 @@ class Client:
         KDC is another one now and `AuthenticationRefused` if it accepts our secret no more.
         Whatever else the KDC or the network does is tried again, for as long as it takes.
         """
+        advertise = advertised(advertise)
         offered, service = Service(factory, _rule(allow)), _service(service)
         listening = self._listening
         if listening is None:

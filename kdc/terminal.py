@@ -24,6 +24,8 @@ __all__ = [
     "columns_of",
     "complain",
     "confirm",
+    "counted",
+    "end_line",
     "harmless",
     "has_terminal",
     "interruptible",
@@ -71,6 +73,11 @@ def amount(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} {one if count == 1 else several or one + 's'}"
+
+
 def columns_of(fd: int) -> int:
     """How wide the terminal is; 80 where none says."""
     with contextlib.suppress(OSError):
@@ -95,6 +102,7 @@ def ask(prompt: str, what: str, instead: str = "", kind: ErrorKind | None = None
         try:
             return getpass.getpass(prompt)
         except (EOFError, termios.error):
+            end_line()
             raise ConfigurationError(f"no {what} was typed") from None
         except UnicodeDecodeError:
             raise ConfigurationError(f"the {what} that was typed is not UTF-8") from None
@@ -197,4 +205,13 @@ def interruptible() -> Iterator[None]:
 
 
 def _leave(number: int, _: object) -> None:
+    end_line()
     raise SystemExit(128 + number)
+
+
+def end_line() -> None:
+    """What is said next is not to stand behind a question that was not answered."""
+    with contextlib.suppress(OSError):
+        terminal = os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY)
+        os.write(terminal, b"\n")
+        os.close(terminal)

@@ -158,7 +158,7 @@ class Realm:
         self._kdc = self._start("kdc", "kdc", "-p", "0", "-o", "out.txt", "-f", "pwd.txt")
         port = self._kdc.wait_for(r"listening on \S+ port (\d+)")[1]
         fingerprint = self._kdc.wait_for(r"fingerprint (sha256:[0-9a-f]{64})")[1]
-        self._kdc.wait_for(r"principals in")
+        self._kdc.wait_for(r"principals? in")
         self._where = ("-a", "127.0.0.1", "-p", port, "--kdc-fingerprint", fingerprint)
 
     def stop_kdc(self) -> None:

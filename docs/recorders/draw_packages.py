@@ -149,8 +149,12 @@ def picture(imports: Mapping[str, set[str]], arrows: Mapping[str, set[str]]) -> 
 
 
 def package_of(module: str) -> str:
-    """Return what a module of today's tree is drawn as: the first name below kdc."""
-    return module.split(".")[1]
+    """Return what a module of today's tree is drawn as: the first name below kdc.
+
+    ``python -m kdc`` is a command like the others.
+    """
+    part = module.split(".")[1]
+    return "commands" if part == "__main__" else part
 
 
 def today() -> str:

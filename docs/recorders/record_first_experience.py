@@ -59,7 +59,7 @@ def run(directory: Path, kdc_port: int, more: str) -> list[str]:
     with terminals(*((homes[name], homes[name]) for name in who)) as opened:
         kdc, operator, alice_before, bob, alice = opened
         kdc.command(f"kdc -p {kdc_port} --enrol invite")
-        kdc.expect(r"principals in .*\n")
+        kdc.expect(r"principals? in .*\n")
         introduce(operator, alice_before, "alice")
         operator.ready()
         operator.forget()

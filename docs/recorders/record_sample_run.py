@@ -31,7 +31,7 @@ def first_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
     with terminals(*[(directory, directory / "home")] * 3) as (kdc, bob, alice):
         kdc.command("touch pwd.txt")
         kdc.command(KDC.format(**ports))
-        kdc.expect(r"principals in .*\n")
+        kdc.expect(r"principals? in .*\n")
         bob.command(BOB.format(**ports) + more.format(**ports))
         _register(bob, "bob", BOBS, asked=True)
         bob.expect("bob: receiving on .*\n")
@@ -60,7 +60,7 @@ def second_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
     """All three are started again; nobody registers, nobody is asked about the KDC."""
     with terminals(*[(directory, directory / "home")] * 3) as (kdc, bob, alice):
         kdc.command(KDC.format(**ports))
-        kdc.expect(r"principals in .*\n")
+        kdc.expect(r"principals? in .*\n")
         bob.command(BOB.format(**ports) + more.format(**ports))
         bob.answer("passphrase of bob: ", BOBS)
         bob.expect("bob: receiving on .*\n")

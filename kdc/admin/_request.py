@@ -29,6 +29,8 @@ AdminAnswer: TypeAlias = dict[str, Any]
 class Context:
     """What a command needs besides the store.  ``where``: (host, port, fingerprint) of the KDC.
 
+    ``online`` says, in any thread, whether a principal receives now, if that is known;
+    ``last_seen`` when one was with the KDC last, in Unix seconds.
     ``audit`` is told (event, name, detail) of each change; ``more_stats`` is
     what a running server knows; ``rotate_tls`` makes a new TLS key and returns
     its fingerprint; ``running``: it is a running KDC that does it.
@@ -41,6 +43,8 @@ class Context:
     rotate_tls: Callable[[], str]
     more_stats: AdminAnswer = attrs.field(factory=dict)
     running: bool = True
+    online: Callable[[str], bool] | None = None
+    last_seen: Callable[[str], int | None] = lambda name: None
 
 
 def done(name: str) -> AdminAnswer:

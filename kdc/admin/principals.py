@@ -76,11 +76,19 @@ def _list(store: Store, request: Request, context: Context) -> Iterator[AdminAns
     wanted = None if status is None else _status(status)
     for record in store:
         if record.name.startswith(prefix) and wanted in (None, record.status):
-            yield describe(record)
+            yield _shown(record, context)
 
 
 def _show(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
-    yield describe(_existing(store, request))
+    yield _shown(_existing(store, request), context)
+
+
+def _shown(record: Record, context: Context) -> AdminAnswer:
+    answer = describe(record)
+    if context.online is not None:
+        answer["online"] = context.online(record.name)
+        answer["last_seen"] = context.last_seen(record.name)
+    return answer
 
 
 def _disable(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from kdc.client import known_kdcs
 from kdc.client.identity import Authority, Identity, Pin
 from kdc.client.settings import SYSTEM_CA, ClientSettings
 from kdc.errors import ErrorKind, UnknownIdentity
 from kdc.net.exit_status import say
-from kdc.terminal import has_terminal, interruptible
+from kdc.net.tls import fingerprint_lines
+from kdc.terminal import end_line, has_terminal, interruptible
 
 __all__ = ["identity_of"]
 
@@ -44,9 +47,12 @@ def identity_of(settings: ClientSettings, *, ask: bool = True) -> Identity:
 def _person_accepts(settings: ClientSettings, fingerprint: str) -> bool:
     if not has_terminal():
         return False
-    say(f"The KDC at {settings.where} was never met before.  Its fingerprint is\n  {fingerprint}")
+    groups = textwrap.indent(fingerprint_lines(fingerprint), "  ")
+    say(f"The KDC at {settings.where} was never met before.  Its fingerprint is\n{groups}")
     say("Compare it with what the KDC printed when it started.")
     with interruptible(), open("/dev/tty", "r+b", buffering=0) as terminal:
         terminal.write(b"Is it the same (yes/no)? ")
         answer = terminal.readline(100)
+    if not answer.endswith(b"\n"):
+        end_line()
     return answer.strip().lower() in (b"yes", b"y")

@@ -12,13 +12,14 @@ import attrs
 
 from kdc.client import configuration, known_kdcs
 from kdc.client.secret import SecretSource
+from kdc.client.typed import host_and_port, whole_number
 from kdc.errors import ConfigurationError, ErrorKind
 from kdc.hostile_text import shown
 from kdc.net.tls import parse_fingerprint
 from kdc.protocol.names import check_realm, fold_name
 from kdc.protocol.relay import RELAY, Reach
 
-__all__ = ["ClientSettings", "absolute", "client_settings", "configuration_file", "whole_number"]
+__all__ = ["ClientSettings", "absolute", "client_settings", "configuration_file"]
 
 SYSTEM_CA = "system"
 
@@ -60,12 +61,9 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
 
     Raises `ConfigurationError` or `LocalIOError`.
     """
-    given = {key: value for key, value in options.items() if value is not None}
-    values = {
-        **_DEFAULTS,
-        **_fitting(configuration.load(configuration_file(given)), given),
-        **given,
-    }
+    given = _placed({key: value for key, value in options.items() if value is not None})
+    configured = _placed(configuration.load(configuration_file(given)))
+    values = {**_DEFAULTS, **_fitting(configured, given), **given}
     for group in (_SECRETS, _IDENTITIES):
         several = [key for key in group if key in values]
         if len(several) > 1:
@@ -127,7 +125,7 @@ def _settings(values: dict[str, Any]) -> ClientSettings:
         reach, relay = _reach(values["reach"])
         return ClientSettings(
             name=fold_name(values["name"]),
-            host=_host(values["address"]),
+            host=host_and_port(values["address"])[0],
             port=whole_number(str(values["port"]), 1, 65535, "a port"),
             realm=check_realm(values["realm"]),
             secret=SecretSource(
@@ -146,15 +144,19 @@ def _settings(values: dict[str, Any]) -> ClientSettings:
         raise ConfigurationError(str(error)) from None
 
 
-def _host(typed: str) -> str:
-    """Refuse what neither the resolver nor TLS could take for a host."""
-    try:
-        typed.encode("idna")
-    except UnicodeError:
-        raise ValueError(f"not a host: {shown(typed)}") from None
-    if typed[:1] in ("", "-") or any(map(str.isspace, typed)):
-        raise ValueError(f"not a host: {shown(typed)}")
-    return typed
+def _placed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with a port that stands in the address as the port."""
+    host, port = None, None
+    if values.get("address"):
+        try:
+            host, port = host_and_port(values["address"])
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+    if host is None or port is None:
+        return {**values, **({"address": host} if host else {})}
+    if str(values.get("port") or port) != str(port):
+        raise ConfigurationError(f"two ports of the KDC: {port} and {shown(str(values['port']))}")
+    return {**values, "address": host, "port": str(port)}
 
 
 def _reach(typed: str) -> tuple[Reach, str]:
@@ -174,11 +176,3 @@ def absolute(path: str | Path | None) -> Path | None:
     if path and "\0" in str(path):
         raise ValueError(f"no file can have a zero byte in its name: {str(path)[:80]!r}")
     return None if not path else Path(os.path.abspath(os.path.expanduser(path)))
-
-
-def whole_number(text: str, low: int, high: int, what: str) -> int:
-    """Raises `ValueError` unless ``text`` is a number from ``low`` to ``high``."""
-    # Python refuses to read thousands of digits, and none of ours has more than ten.
-    if text.isascii() and text.isdigit() and len(text) <= 20 and low <= int(text) <= high:
-        return int(text)
-    raise ValueError(f"{what} is a number from {low} to {high}, not {shown(text)}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from kdc.commands.hints import complain
 from kdc.commands.process_limits import set_limits
+from kdc.commands.streams import open_standard_streams
 from kdc.errors import ExitStatus, KDCError, LocalIOError
 from kdc.terminal import say
 
@@ -23,21 +24,27 @@ __all__ = ["kdc_main", "kdc_table", "kdcclient_main"]
 
 def kdc_main() -> None:
     """``kdc -p PORT -o out.txt -f pwd.txt``: the KDC in the foreground; or a word."""
-    argv = sys.argv[1:]
-    if argv[:1] == ["admin"]:
-        raise SystemExit(_guarded("kdc admin", _admin, argv[1:]))
-    if argv[:1] == ["completion"]:
-        raise SystemExit(_guarded("kdc completion", _completion, argv[1:]))
-    if argv[:1] == ["quick"]:
-        raise SystemExit(_guarded("kdc quick", _quick, argv[1:]))
-    if argv[:1] == ["relay"]:
-        raise SystemExit(_guarded("kdc relay", _relay, argv[1:]))
+    open_standard_streams()
+    argv = _with_help(sys.argv[1:])
+    word = argv[0] if argv else ""
+    if word in _WORDS:
+        raise SystemExit(_guarded(f"kdc {word}", _WORDS[word], _with_help(argv[1:])))
+    if argv[1:] == ["--help"] and not word.startswith("-"):  # help of what is no command
+        argv = [word]
     raise SystemExit(_guarded("kdc", _kdc, argv))
 
 
 def kdcclient_main() -> None:
     """``kdcclient -n NAME -m R|S ...`` and the everyday forms."""
-    _leave(_guarded("kdcclient", _kdcclient, sys.argv[1:]))
+    open_standard_streams()
+    _leave(_guarded("kdcclient", _kdcclient, _with_help(sys.argv[1:])))
+
+
+def _with_help(argv: list[str]) -> list[str]:
+    """``help`` and ``help COMMAND`` are what people try first."""
+    while argv[:1] == ["help"]:
+        argv = [*(word for word in argv[1:] if word != "--help"), "--help"]
+    return argv
 
 
 def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str]) -> int:
@@ -70,7 +77,16 @@ def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str])
     except Exception as error:  # noqa: BLE001 - a person is told, and what
         from kdc.commands.defect import tell_defect
 
-        return tell_defect(program, error)
+        return tell_defect(program, error, verbose=_VERBOSE in _flags(argv))
+
+
+_VERBOSE = "--verbose"
+
+
+def _flags(argv: list[str]) -> set[str]:
+    """The long and the short spelling are one; what stands behind ``--`` is no option."""
+    before = argv[: argv.index("--")] if "--" in argv else argv
+    return {_VERBOSE if flag == "-v" else flag for flag in before}
 
 
 def _leave(status: int) -> NoReturn:
@@ -115,6 +131,9 @@ def _relay(argv: list[str]) -> int:
     from kdc.commands.relay import Options
 
     return _obey(Options(), argv)
+
+
+_WORDS = {"admin": _admin, "completion": _completion, "quick": _quick, "relay": _relay}
 
 
 def kdc_table() -> CommandTable:

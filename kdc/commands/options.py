@@ -13,7 +13,7 @@ from twisted.python import usage
 from twisted.python.reflect import namedAny
 
 from kdc import __version__
-from kdc.client import settings
+from kdc.client import typed
 from kdc.protocol.names import check_realm, fold_name
 
 __all__ = [
@@ -93,6 +93,13 @@ class Command(usage.Options):
         program = "" if isinstance(top, Command) else "twistd [-n] "
         return f"Usage: {program}{self.synopsis}"
 
+    opt_h = usage.Options.opt_help
+
+    def opt_verbose(self) -> None:
+        """show how the program came to an error that nobody foresaw"""
+
+    opt_v = opt_verbose
+
     def opt_version(self) -> None:
         """show the version, and end"""
         print(f"kdc {__version__}")
@@ -125,14 +132,33 @@ def realm_of(options: Any) -> str:
     return _understood(check_realm, options["realm"])
 
 
-def name_of(typed: str) -> str:
+def name_of(text: str) -> str:
     """The principal's name a person meant."""
-    return _understood(fold_name, typed)
+    return _understood(fold_name, text)
+
+
+def host_of(text: str) -> str:
+    """A host's name or address, without a port."""
+    host, port = _understood(typed.host_and_port, text)
+    if port is not None:
+        raise usage.UsageError(f"a host is wanted here, without a port: {text[:80]!r}")
+    return host
+
+
+def place_of(address: str | None, port: str | None, lowest: int = 1) -> tuple[str, int | None]:
+    """The host and port of two options, of which the first may hold both."""
+    number = None if port is None else whole_number(port, lowest, 65535, "a port")
+    if not address:
+        return "", number
+    host, there = _understood(typed.host_and_port, address)
+    if there and number and there != number:
+        raise usage.UsageError(f"two ports: {there} and {number}")
+    return host, there or number
 
 
 def whole_number(text: str, low: int, high: int, what: str) -> int:
     """A number from ``low`` to ``high``; ``what`` says of what it is one."""
-    return _understood(settings.whole_number, text, low, high, what)
+    return _understood(typed.whole_number, text, low, high, what)
 
 
 def _understood(check: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

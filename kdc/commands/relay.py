@@ -10,6 +10,7 @@ from twisted.python import usage
 from kdc.client.client import KDCClient
 from kdc.client.membership import enter, make_client
 from kdc.client.settings import ClientSettings, client_settings
+from kdc.client.typed import advertised
 from kdc.commands.client.options import ClientOptions
 from kdc.commands.hints import complain
 from kdc.commands.options import server_endpoints, whole_number
@@ -85,7 +86,9 @@ class _Running:
             kind = "tcp6" if ":" in self._settings.host else "tcp"
             listen = f"{kind}:{whole_number(listen, 0, 65535, 'a port')}"
         settings = RelaySettings(
-            server_endpoints(listen), options["advertise"], RelayLimits(**options["limit"])
+            server_endpoints(listen),
+            advertised(options["advertise"]),
+            RelayLimits(**options["limit"]),
         )
         self._client: KDCClient = make_client(reactor, self._settings)
         self._relay = Relay(self._client, settings, status=self._say)

@@ -10,7 +10,14 @@ from twisted.python import usage
 
 from kdc.client.settings import absolute
 from kdc.commands.hints import complain
-from kdc.commands.options import Command, is_loopback, realm_of, server_endpoints, whole_number
+from kdc.commands.options import (
+    Command,
+    host_of,
+    is_loopback,
+    realm_of,
+    server_endpoints,
+    whole_number,
+)
 from kdc.commands.process_limits import set_limits
 from kdc.commands.twistd import ends_twistd, leave_twistd
 from kdc.errors import KDCError
@@ -140,12 +147,7 @@ class Options(Command):
 
     def opt_host(self, value: str) -> None:
         """a name or address that a certificate made here is for; may be repeated"""
-        try:
-            if not value.encode("idna"):
-                raise ValueError
-        except ValueError:  # no certificate could be made for it
-            raise usage.UsageError(f"not a host: {value[:80]!r}") from None
-        self["host"].append(value)
+        self["host"].append(host_of(value))
 
     def opt_limit(self, value: str) -> None:
         """NAME=NUMBER sets one of the limits: see --help-limits; may be repeated"""
@@ -159,6 +161,10 @@ class Options(Command):
         for name, field in LIMITS.items():
             print(f"{name}={field.default:g}")
         raise SystemExit(0)
+
+    def parseArgs(self, *words: str) -> None:
+        if words:
+            raise usage.UsageError(f"Unknown command: {words[0][:80]}")
 
     def postOptions(self) -> None:
         if not self["port"]:

@@ -80,6 +80,9 @@ class Realm:
         """The names that can be reached now."""
         return sorted(self._epochs)
 
+    def is_receiving(self, name: str) -> bool:
+        return name in self._epochs
+
     def epoch_of(self, name: str) -> Epoch | None:
         return self._epochs.get(name)
 

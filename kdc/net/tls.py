@@ -24,6 +24,7 @@ __all__ = [
     "STRANGE",
     "accept_any",
     "channel_binding",
+    "fingerprint_lines",
     "fingerprint_of",
     "fingerprint_shown",
     "is_address",
@@ -47,14 +48,24 @@ STRANGE = (
 
 
 def parse_fingerprint(typed: str) -> str:
-    """Return the canonical ``sha256:`` and 64 hex digits; raises `ConfigurationError`."""
-    text = typed.strip().lower()
+    """Return the canonical ``sha256:`` and 64 hex digits; raises `ConfigurationError`.
+
+    Blanks and line breaks are where somebody has read or pasted it in pieces.
+    """
+    text = "".join(typed.split()).lower()
     if _FINGERPRINT.fullmatch(text) is None:
         raise ConfigurationError(
             f"not a fingerprint: {shown(typed)}",
             hint="it is 'sha256:' and 64 hex digits, as the KDC prints it when it starts",
         )
     return text
+
+
+def fingerprint_lines(fingerprint: str) -> str:
+    """The same in groups that eyes can compare, on lines that the narrowest terminal has."""
+    kind, _, digits = fingerprint.partition(":")
+    groups = [digits[at : at + 8] for at in range(0, len(digits), 8)]
+    return f"{kind}: {' '.join(groups[:4])}\n{' ' * len(kind)}  {' '.join(groups[4:])}"
 
 
 def fingerprint_of(certificate: x509.Certificate) -> str:

@@ -29,6 +29,7 @@ from kdc.errors import ConfigurationError, KDCError
 from kdc.issuing.decisions import Audit
 from kdc.net.background import background
 from kdc.server._connections import KDCFactory
+from kdc.server._last_seen import LastSeen
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import ServerTLS
 from kdc.store import Store
@@ -180,6 +181,7 @@ class Operators:
     _store: Store
     _audit: AuditLog
     _factory: KDCFactory
+    _last_seen: LastSeen
     _tls: ServerTLS
     _renew_tls: Callable[[], ServerTLS]
     _where: Callable[[], tuple[str, int]]
@@ -210,6 +212,8 @@ class Operators:
             audit=audit,
             where=lambda: (host, port, self._tls.fingerprint),
             rotate_tls=self._renewed,
+            online=self._factory.issuer.realm.is_receiving,
+            last_seen=self._last_seen.of,
             more_stats={
                 "connections": len(self._factory),
                 "receiving": len(self._factory.issuer.realm.receiving),

@@ -33,12 +33,14 @@ from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.relay import RELAY
 from kdc.relay.limits import RelayLimits, RelaySettings
 from kdc.server._connections import KDCFactory, tls_factory
+from kdc.server._last_seen import LastSeen
 from kdc.server._operators import AdminFactory, Operators
 from kdc.server._store_writer import StoreWatch, StoreWriter
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import TLSFiles
 from kdc.store import StoreLost
 from kdc.store.opened import open_store
+from kdc.terminal import counted
 
 if TYPE_CHECKING:
     from kdc.server._directory import Directory
@@ -212,7 +214,7 @@ class KDCService(Service):
             lines += self._for_clients(host, number, self.tls.fingerprint)
         lines.append(f"kdc: fingerprint {self.tls.fingerprint}")
         lines.append(
-            f"kdc: {len(self.store)} principals in {self.settings.store};"
+            f"kdc: {counted(len(self.store), 'principal')} in {self.settings.store};"
             f" new names: {self.settings.enrolment.value}"
         )
         return lines
@@ -224,10 +226,11 @@ class KDCService(Service):
             settings.output, clock=reactor, run=in_thread(reactor, self._log_pool)
         )
         self._open_log()
+        self._last_seen = LastSeen(time.time)
         realm = Realm(
             settings.realm,
             find=self.store.get,
-            audit=self.audit.add,
+            audit=self._note,
             random=os.urandom,
             enrolment=settings.enrolment,
             lifetime_seconds=settings.lifetime_seconds,
@@ -248,6 +251,10 @@ class KDCService(Service):
             settings.fold_seconds,
             settings.look_seconds,
         )
+
+    def _note(self, audit: Audit) -> None:
+        self._last_seen.note(audit)
+        self.audit.add(audit)
 
     def _listen(self) -> None:
         factory = tls_factory(self.factory, self.tls, self._reactor)
@@ -270,6 +277,7 @@ class KDCService(Service):
             store=self.store,
             audit=self.audit,
             factory=self.factory,
+            last_seen=self._last_seen,
             tls=self.tls,
             renew_tls=self.settings.tls.renew,
             where=self._where,

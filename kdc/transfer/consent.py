@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.threads import deferToThreadPool
 
 from kdc.errors import RefusedByPolicy
-from kdc.terminal import amount, confirm, shown
+from kdc.terminal import amount, confirm, counted, shown
 from kdc.transfer.messages import Offer
 
 __all__ = ["Consent", "described"]
@@ -31,7 +31,7 @@ def described(offer: Offer, columns: int) -> str:
         return f"a text ({amount(offer.size or 0)})"
     details = []
     if offer.items is not None and offer.items > offer.total:
-        details.append(f"{offer.items} files and directories")
+        details.append(counted(offer.items, "file or directory", "files and directories"))
     details.append("size not known" if offer.size is None else amount(offer.size))
     rest = f" ({', '.join(details)})"
     if columns - len(rest) < _LEAST_COLUMNS + len(f" and {offer.total} more"):

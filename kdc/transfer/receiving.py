@@ -33,7 +33,7 @@ from kdc.net.exit_status import complain, say
 from kdc.net.pace import Pace
 from kdc.net.threads import in_thread
 from kdc.protocol.crypto import LongTermKeys
-from kdc.terminal import harmless, shown
+from kdc.terminal import counted, harmless, shown
 from kdc.transfer.consent import Consent
 from kdc.transfer.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
 from kdc.transfer.hook import Hook
@@ -319,11 +319,12 @@ class Receiver:
             return
         files = ""
         if stored.kind is Kind.DIRECTORY:
-            files = f" and {stored.files} files"
+            files = f" and {counted(stored.files, 'file')}"
         where = "standard output" if stored.path == STDOUT else shown(str(stored.path), 4096)
         if stored.kind is Kind.TEXT and not stored.passed_on:
             background(self._show(sender, stored), "showing a text")
-        self._status(f"received {what} from {sender}: {stored.size} bytes{files} in {where}")
+        size = counted(stored.size, "byte")
+        self._status(f"received {what} from {sender}: {size}{files} in {where}")
         if self._settings.hook:
             self._hook.run(
                 {

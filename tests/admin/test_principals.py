@@ -44,6 +44,7 @@ class Operator:
         self.place = ("kdc.example", 88, PRINT)
         self.now = NOW
         self.rotated: list[str] = []
+        self.seen: dict[str, Any] = {}
 
     def ask(self, command: str, name: str | None = None, **request: Any) -> list[dict[str, Any]]:
         named = {} if name is None else {"name": name}
@@ -62,6 +63,7 @@ class Operator:
             where=lambda: self.place,
             rotate_tls=lambda: self.rotate("tls"),
             more_stats={"connections": 3},
+            **self.seen,
         )
 
     def rotate(self, what: str) -> str:
@@ -111,6 +113,19 @@ class AdministrationTests(SynchronousTestCase):
             self.one("delete", name)
         self.assertIs(self.status(name), status)
         self.operator.audit.clear()
+
+    def test_seen(self) -> None:
+        """A running KDC tells who receives now, and when the others were there last."""
+        self.existing(Status.ACTIVE)
+        self.assertNotIn("online", self.one("show", "bob"))
+        for online, at in ((True, NOW), (False, NOW - 9), (False, None)):
+            self.operator.seen = {
+                "online": {"bob": online}.__getitem__,
+                "last_seen": {"bob": at}.__getitem__,
+            }
+            for command in ("show", "list"):
+                answer = self.one(command, "bob" if command == "show" else None)
+                self.assertEqual((answer["online"], answer["last_seen"]), (online, at))
 
     def test_add(self) -> None:
         """A principal with a key file can be let in without an invitation."""

@@ -19,13 +19,13 @@ class DefectTests(SynchronousTestCase):
         self.patch(defect, "say", self.said.append)
         self.patch(terminal, "say", self.said.append)
 
-    def told(self, error: Exception) -> str:
+    def told(self, error: Exception, *argv: str) -> str:
         def command(argv: list[str]) -> int:
             raise error
 
-        self.assertEqual(main._guarded("kdcclient", command, []), 1)
-        (said,) = self.said
-        return said
+        self.said.clear()
+        self.assertEqual(main._guarded("kdcclient", command, list(argv)), 1)
+        return "\n".join(self.said)
 
     def test_told(self) -> None:
         """Which kind, where, and what to do with that; not its text."""
@@ -46,6 +46,15 @@ class DefectTests(SynchronousTestCase):
             said = self.told(wrapped)
         self.assertIn("a defect of this program: PermissionError in ", said)
         self.assertNotIn(SECRET, said)
+
+    def test_verbose(self) -> None:
+        """How it came there is shown if that is asked for, and no value of it."""
+        for argv in (["send", "-v"], ["--verbose", "send"]):
+            said = self.told(IndexError(SECRET), *argv)
+            self.assertRegex(said, r'(?m)^  File ".*test_defect.py", line \d+, in command$')
+            self.assertNotIn(SECRET, said)
+        for argv in (["send"], ["send", "--", "-v"]):
+            self.assertNotIn("in command", self.told(IndexError(SECRET), *argv))
 
     def test_no_file(self) -> None:
         """An empty word is no file: as a variable that is not set gives it."""

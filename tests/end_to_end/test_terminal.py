@@ -76,8 +76,8 @@ class OriginCommandsTests(TerminalTestCase):
         receiver = self.origin_receiver(kdc)
         sender: Program | None = None
         if new:
-            shown = receiver.expect(r"Its fingerprint is\n?\s+(sha256:[0-9a-f]{64})")[1]
-            self.assertEqual(shown, kdc.fingerprint)
+            shown = receiver.expect(r"Its fingerprint is\n?\s+(sha256:(\s+[0-9a-f]{8}){8})\s")[1]
+            self.assertEqual("".join(shown.split()), kdc.fingerprint)
             receiver.answer(SAME, "yes")
             self.register_at(receiver, "bob", self.BOB)
         else:
@@ -211,6 +211,7 @@ class PromptTests(TerminalTestCase):
         program.expect("passphrase of bob: ")
         program.type("\x03")
         self.assert_ends(program, 130)
+        self.assertRegex(program.said, r"passphrase of bob: \s*\n\Z")  # the shell begins a line
         program = self.origin_receiver(kdc, "--listen", "0")
         program.answer("passphrase of bob: ", self.BOB)
         program.expect("repeat it: ")
@@ -251,4 +252,4 @@ class PromptTests(TerminalTestCase):
             sender = self.origin_sender(kdc)
             sender.expect("passphrase of alice: ")
             sender.type(typed)
-            self.assert_ends(sender, 1, "kdcclient: .*passphrase")
+            self.assert_ends(sender, 1, r"\nkdcclient: .*passphrase")

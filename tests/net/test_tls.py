@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc.errors import (
     ConfigurationError,
 )
-from kdc.net.tls import fingerprint_of, parse_fingerprint
+from kdc.net.tls import fingerprint_lines, fingerprint_of, parse_fingerprint
 from tests.support.edge import (
     NOW,
     certificate,
@@ -25,9 +25,12 @@ def _key(pem: bytes) -> Any:
 
 class FingerprintTests(SynchronousTestCase):
     def test_fingerprints(self) -> None:
-        """A fingerprint is read whatever the case of its digits; anything else is refused."""
+        """A fingerprint is read in either case, and in groups; anything else is refused."""
         canonical = "sha256:" + "ab" * 32
         self.assertEqual(parse_fingerprint(f"  SHA256:{'AB' * 32} "), canonical)
+        for shown in (canonical, fingerprint_lines(canonical)):
+            self.assertEqual(parse_fingerprint(shown), canonical)
+        self.assertLessEqual(max(map(len, fingerprint_lines(canonical).splitlines())), 45)
         for typed in (
             "",
             "ab" * 32,

@@ -167,6 +167,7 @@ def stable(page: str) -> str:
         (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME"),
         (r"\b[0-9a-f]{64}\b", "DIGEST"),
         (r"\bkdc2-[\w-]+", "kdc2-INVITATION"),
+        (r"\bsha256:(\s+[0-9a-f]{8}){8}\b", "DIGEST IN GROUPS"),
         (r"(?m)^(    kdc-principals:1:LOCAL):.*$", r"\1:IDS"),
         (r"(?m)^(    :\w+:[\d.]+:\d+):.*$", r"\1:SEALED"),
         (r"(?m)^    end:.*$", "    end:MAC"),

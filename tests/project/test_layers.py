@@ -26,6 +26,7 @@ PACKAGES = (
     ("kdc.server", "kdc.api", "kdc.aio"),
     ("kdc.endpoint_strings",),
     ("kdc.commands",),
+    ("kdc.__main__",),
 )
 # (these, never import those, why)
 RULES = (

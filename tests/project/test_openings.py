@@ -23,9 +23,12 @@ OTHERS = {
     ("terminal.py", "ask_pasted"): _TERMINAL,
     ("terminal.py", "has_terminal"): _TERMINAL,
     ("files/opening.py", "open_stream"): "a FIFO or device to write to, which does not wait",
+    ("terminal.py", "end_line"): _TERMINAL,
     ("transfer/source.py", "_opened"): "what is to be sent, a FIFO too; it does not wait",
     ("commands/main.py", "_give_up_output"): "/dev/null",
     ("commands/serve.py", "_leave_terminal"): "/dev/null",
+    ("commands/streams.py", "_open_null"): "/dev/null",
+    ("commands/streams.py", "open_standard_streams"): "descriptors that are open already",
 }
 _METHODS = ("read_text", "read_bytes", "write_text", "write_bytes", "touch")
 

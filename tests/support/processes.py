@@ -292,7 +292,7 @@ class RunningKDC:
         listening = program.expect(r"listening on (\S+) port (\d+)\n")
         self.host, self.port = listening[1], int(listening[2])
         self.fingerprint = program.expect(r"kdc: fingerprint (sha256:[0-9a-f]{64})\n")[1]
-        program.expect(r"kdc: \d+ principals in .*\n")
+        program.expect(r"kdc: \d+ principals? in .*\n")
 
     @property
     def place(self) -> tuple[str, ...]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from twisted.python import usage
 
+from kdc.client.settings import absolute
 from kdc.commands.admin.database import AdminStore
-from kdc.commands.options import Command, name_of, whole_number
+from kdc.commands.options import Command, name_of, place_of, realm_of
 from kdc.terminal import answer as tell
 from kdc.terminal import harmless
 
@@ -18,26 +19,66 @@ __all__ = [
     "NamedCommand",
     "PlacedCommand",
     "RequestCommand",
+    "StoreOptions",
     "date",
     "lines",
 ]
 
 
-class AdminCommand(Command):
+class StoreOptions(Command):
+    """Which database, and how to answer: before the command or behind it."""
+
+    optValues = {
+        "file": "file",
+        "output": "file",
+        "master-key": "file",
+        "generation-file": "file",
+    }
+    optParameters = [
+        ["file", "f", None, "the principal database; by default pwd.txt"],
+        [
+            "output",
+            "o",
+            None,
+            (
+                "the activity log for changes made without a running KDC; by default"
+                " beside the database, with the ending .audit"
+            ),
+        ],
+        ["realm", None, None, "the realm of a database that is yet to be made; LOCAL by default"],
+        ["master-key", None, None, "the key file of the database, if it is not beside it"],
+        ["generation-file", None, None, "its generation file, if that is not beside it"],
+    ]
+    optFlags = [["json", None, "answer in lines of JSON"]]
+
+
+class AdminCommand(StoreOptions):
     """One command of ``kdc admin``."""
 
     parent: Any
 
+    def given(self, name: str) -> Any:
+        """What was given behind the command, or before it."""
+        return self.parent[name] if self[name] in (None, 0) else self[name]
+
     @property
     def store(self) -> AdminStore:
-        store: AdminStore = self.parent.store
-        return store
+        path = absolute(_or(self.given("file"), "pwd.txt"))
+        if path is None:
+            raise usage.UsageError("--file must name the principal database")
+        return AdminStore(
+            path,
+            realm_of({"realm": _or(self.given("realm"), "LOCAL")}),
+            absolute(self.given("output")),
+            absolute(self.given("master-key")),
+            absolute(self.given("generation-file")),
+        )
 
     def run(self) -> int:
         raise NotImplementedError
 
     def show(self, answer: dict[str, Any], line: str) -> None:
-        tell(json.dumps(answer) if self.parent["json"] else line)
+        tell(json.dumps(answer) if self.given("json") else line)
 
 
 class RequestCommand(AdminCommand):
@@ -78,12 +119,17 @@ class PlacedCommand(NamedCommand):
     optFlags = [["if-absent", None, "no error if the name is there already"]]
 
     def request(self) -> dict[str, Any]:
+        address, port = place_of(self["address"], self["port"], 0)
         return {
             "name": self["principal"],
-            "address": self["address"],
-            "port": whole_number(self["port"], 0, 65535, "a port"),
+            "address": address,
+            "port": port,
             "if_absent": bool(self.get("if-absent")),
         }
+
+
+def _or(given: str | None, default: str) -> str:
+    return default if given is None else given
 
 
 def date(unix_time: int) -> str:

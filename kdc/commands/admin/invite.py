@@ -12,7 +12,7 @@ from twisted.python import usage
 from kdc.client.settings import absolute
 from kdc.commands.admin.command import NamedCommand, PlacedCommand
 from kdc.commands.hints import complain
-from kdc.commands.options import Command, name_of, whole_number
+from kdc.commands.options import Command, name_of, place_of, whole_number
 from kdc.errors import ConfigurationError, KDCError, local_error
 from kdc.files.opening import open_regular
 from kdc.terminal import harmless
@@ -38,11 +38,11 @@ class _Inviting(Command):
     @property
     def invitation(self) -> dict[str, Any]:
         """What a request has that leads to one."""
-        port = self["kdc-port"]
+        host, port = place_of(self["kdc-address"], self["kdc-port"])
         return {
-            "kdc_host": self["kdc-address"],
+            "kdc_host": host,
             "kdc_fingerprint": self["kdc-fingerprint"],
-            "kdc_port": None if port is None else whole_number(port, 1, 65535, "a port"),
+            "kdc_port": port,
             "valid_seconds": 3600 * whole_number(self["hours"], 1, 8760, "--hours"),
         }
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from kdc.commands.admin.command import RequestCommand, date
+from kdc.terminal import answer as tell
 from kdc.terminal import harmless
 
 __all__ = ["ListCommand"]
+
+_ROW = "{:<24} {:<8} {:<17} {}"
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 class ListCommand(RequestCommand):
     """``list``"""
 
+    longdesc = (
+        "All principals, one a line: status; whether it receives now or, if not, when it was with"
+        " the KDC last, as far as a running KDC knows since it was started; and the address that"
+        " was told last."
+    )
     synopsis = "kdc admin list [--status STATUS] [--prefix TEXT]"
     command = "list"
     optParameters = [
@@ -23,8 +36,15 @@ class ListCommand(RequestCommand):
     def request(self) -> dict[str, Any]:
         return {"status": self["status"], "prefix": self["prefix"]}
 
+    def run(self) -> int:
+        if _at_a_terminal() and not self.given("json"):  # a script has no use for it
+            tell(_ROW.format("NAME", "STATUS", "SEEN", "ADDRESS"))
+        return super().run()
+
     def line(self, answer: dict[str, Any]) -> str:
-        return harmless(
-            f"{answer['name']:<24} {answer['status']:<9} {answer['address'] or '-':<22}"
-            f" {answer['port']:>5}  {date(answer['changed'])}"
-        )
+        at = answer.get("last_seen")
+        seen = "online" if answer.get("online") else "-" if at is None else date(at)
+        place = answer["address"] or "-"
+        if answer["address"] and answer["port"]:
+            place = f"[{place}]:{answer['port']}" if ":" in place else f"{place}:{answer['port']}"
+        return harmless(_ROW.format(answer["name"], answer["status"], seen, place))

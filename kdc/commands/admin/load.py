@@ -15,7 +15,7 @@ from twisted.python import usage
 from kdc.admin.wire import MAX_REQUEST
 from kdc.client.settings import absolute
 from kdc.commands.admin.command import AdminCommand
-from kdc.commands.options import whole_number
+from kdc.commands.options import place_of, whole_number
 from kdc.errors import ExitStatus, local_error
 from kdc.files.opening import open_regular
 from kdc.terminal import answer as tell
@@ -67,11 +67,11 @@ class _FromFile(AdminCommand):
 
     def _request(self) -> dict[str, Any]:
         """Return what every request for a batch has."""
-        port = self["kdc-port"]
+        host, port = place_of(self["kdc-address"], self["kdc-port"])
         return {
             "command": self.parent.subCommand,
-            "kdc_host": self["kdc-address"],
-            "kdc_port": None if port is None else whole_number(port, 1, 65535, "a port"),
+            "kdc_host": host,
+            "kdc_port": port,
             "kdc_fingerprint": self["kdc-fingerprint"],
             "valid_seconds": 3600 * whole_number(self["hours"], 1, _MAX_HOURS, "--hours"),
         }
@@ -101,7 +101,7 @@ class _FromFile(AdminCommand):
         sys.stdout.flush()
 
     def _tell(self, line: int, answer: dict[str, Any], counts: Counter[str]) -> None:
-        if self.parent["json"]:
+        if self.given("json"):
             print(json.dumps({"line": line, **answer}))
         elif not answer["done"]:
             whose = f"{answer['name']}: " if "name" in answer else ""

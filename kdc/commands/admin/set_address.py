@@ -7,7 +7,7 @@ from typing import Any
 from twisted.python import usage
 
 from kdc.commands.admin.command import RequestCommand
-from kdc.commands.options import name_of, whole_number
+from kdc.commands.options import name_of, place_of
 
 __all__ = ["SetAddressCommand"]
 
@@ -15,14 +15,14 @@ __all__ = ["SetAddressCommand"]
 class SetAddressCommand(RequestCommand):
     """``set-address NAME ADDRESS PORT``"""
 
-    synopsis = "kdc admin set-address NAME ADDRESS PORT"
+    synopsis = "kdc admin set-address NAME ADDRESS PORT|ADDRESS:PORT"
     command = "set-address"
 
-    def parseArgs(self, name: str = "", address: str = "", port: str = "") -> None:
-        if not port:
+    def parseArgs(self, name: str = "", address: str = "", port: str | None = None) -> None:
+        host, number = place_of(address, port, 0)
+        if number is None:
             raise usage.UsageError("say where to: set-address NAME ADDRESS PORT")
-        self["principal"], self["address"] = name_of(name), address
-        self["port"] = whole_number(port, 0, 65535, "a port")
+        self["principal"], self["address"], self["port"] = name_of(name), host, number
 
     def request(self) -> dict[str, Any]:
         return {"name": self["principal"], "address": self["address"], "port": self["port"]}

@@ -9,40 +9,17 @@ from __future__ import annotations
 
 from twisted.python import usage
 
-from kdc.client.settings import absolute
-from kdc.commands.admin.database import AdminStore
-from kdc.commands.options import Command, realm_of, words
+from kdc.commands.admin.command import StoreOptions
+from kdc.commands.options import words
 
 __all__ = ["AdminOptions"]
 
 
-class AdminOptions(Command):
+class AdminOptions(StoreOptions):
     """Options of ``kdc admin``."""
 
     synopsis = "kdc admin [-f pwd.txt] COMMAND [options]"
     longdesc = "Look after the principal database, beside the running KDC or without it."
-    optValues = {
-        "file": "file",
-        "output": "file",
-        "master-key": "file",
-        "generation-file": "file",
-    }
-    optParameters = [
-        ["file", "f", "pwd.txt", "the principal database"],
-        [
-            "output",
-            "o",
-            None,
-            (
-                "the activity log for changes made without a running KDC; by default"
-                " beside the database, with the ending .audit"
-            ),
-        ],
-        ["realm", None, "LOCAL", "the realm of a database that is yet to be made"],
-        ["master-key", None, None, "the key file of the database, if it is not beside it"],
-        ["generation-file", None, None, "its generation file, if that is not beside it"],
-    ]
-    optFlags = [["json", None, "answer in lines of JSON"]]
     subCommands = words(
         "kdc.commands.admin",
         ("list", "list.ListCommand", "all principals"),
@@ -70,19 +47,6 @@ class AdminOptions(Command):
     def postOptions(self) -> None:
         if self.subCommand is None:
             raise usage.UsageError("which command?")
-
-    @property
-    def store(self) -> AdminStore:
-        path = absolute(self["file"])
-        if path is None:
-            raise usage.UsageError("--file must name the principal database")
-        return AdminStore(
-            path,
-            realm_of(self),
-            absolute(self["output"]),
-            absolute(self["master-key"]),
-            absolute(self["generation-file"]),
-        )
 
     def run(self) -> int:
         status: int = self.subOptions.run()

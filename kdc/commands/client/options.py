@@ -56,7 +56,7 @@ class ClientOptions(Command):
     }
     optParameters = [
         ["name", "n", None, "our name, as registered with the KDC"],
-        ["address", "a", None, "host name or address of the KDC; by default 127.0.0.1"],
+        ["address", "a", None, "the KDC: HOST, HOST:PORT or [IPV6]:PORT; by default 127.0.0.1"],
         ["port", "p", None, "port of the KDC"],
         ["realm", None, None, "the realm, LOCAL by default; must be the same at the KDC"],
         ["passphrase-file", None, None, "read the passphrase from this file (mode 0600)"],

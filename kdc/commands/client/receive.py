@@ -11,6 +11,7 @@ import attrs
 from twisted.python import usage
 
 from kdc.client.settings import absolute, client_settings
+from kdc.client.typed import advertised
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
 from kdc.commands.hints import complain
 from kdc.commands.options import LIMIT_OPTION, bytes_of, name_of, rate_of
@@ -102,7 +103,7 @@ def receive_settings(options: Any) -> ReceiveSettings:
         records=absolute(options["save-encrypted"]),
         once=bool(options.get("once")) or passes_on,
         allow=options.get("allow", frozenset()),
-        advertise=options["advertise"],
+        advertise=advertised(options["advertise"]),
         accept_from=options.get("accept-from", frozenset()),
         max_bytes=None if options["max-size"] is None else bytes_of(options["max-size"]),
         force=bool(options["force"]),

@@ -9,6 +9,7 @@ from twisted.python import usage
 from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
+from kdc.client.typed import advertised
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
 from kdc.commands.options import local_endpoint, name_of
 from kdc.tunnel.tunnels import Exposed, Forwarded, Tunnels, TunnelSettings
@@ -88,7 +89,7 @@ def tunnel_settings(options: Any) -> TunnelSettings:
         tuple(options.get("forward", ())),
         options.get("allow", frozenset()),
         listen_endpoint(options.get("listen"), client.on_loopback, ":" in client.host),
-        options.get("advertise") or "",
+        advertised(options.get("advertise")),
     )
     if not settings.exposed and not settings.forwarded:
         raise usage.UsageError("say what to expose or to forward")

@@ -1,0 +1,1 @@
+An error that nobody foresaw is shown with its traceback under `-v`.

@@ -90,11 +90,13 @@ class ErrorKind(enum.Enum):
     NEVER_MET = enum.auto()  # known_kdcs, line
     NO_SUCH_LIMIT = enum.auto()
     NO_SUCH_PRINCIPAL = enum.auto()
+    NOTHING_SENDABLE = enum.auto()
     NOT_AN_INVITATION = enum.auto()
     NOT_A_KEY_FILE = enum.auto()
     NOT_REGISTERED = enum.auto()  # name
     OLDER_THAN_BEFORE = enum.auto()
     PASSPHRASE_UNKNOWN = enum.auto()
+    PART_UNSENDABLE = enum.auto()
     PRINCIPAL_ACTIVE = enum.auto()
     PRINCIPAL_AS_WANTED = enum.auto()
     PRINCIPAL_DISABLED = enum.auto()

@@ -27,6 +27,9 @@ HINTS = {
     ),
     ErrorKind.NO_SUCH_LIMIT: "see kdc --help-limits",
     ErrorKind.NO_SUCH_PRINCIPAL: "see kdc admin list",
+    ErrorKind.NOTHING_SENDABLE: (
+        "nothing was sent: check the path, or send it under another name with --as"
+    ),
     ErrorKind.NOT_AN_INVITATION: (
         "it is one word that begins with kdc2- and was made by kdc admin invite"
     ),
@@ -38,6 +41,7 @@ HINTS = {
         "find the newer files; if this is meant, start once with --accept-rollback"
     ),
     ErrorKind.PASSPHRASE_UNKNOWN: "give --passphrase-file, --passphrase-fd or --key-file",
+    ErrorKind.PART_UNSENDABLE: "nothing was sent: rename it, or have it left out with --skip",
     ErrorKind.PRINCIPAL_ACTIVE: (
         "see kdc admin show; an owner changes its key by kdcclient passwd, and one who has lost"
         " it needs kdc admin reset"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from twisted.internet.defer import Deferred, DeferredLock
@@ -12,9 +12,12 @@ from twisted.internet.threads import deferToThreadPool
 
 from kdc.errors import RefusedByPolicy
 from kdc.terminal import amount, confirm, counted, shown
+from kdc.transfer._screen import Screen
 from kdc.transfer.messages import Offer
 
 __all__ = ["Consent", "described"]
+
+T = TypeVar("T")
 
 _MAX_NAMES = 5
 _LEAST_COLUMNS = 16
@@ -55,13 +58,13 @@ class Consent:
     """Decides about offers.
 
     ``accept_from``: these senders only, if any is named.  ``ask``: a person
-    decides, one question at a time.
+    decides, one question at a time on the ``screen``.
     """
 
     reactor: Any
     accept_from: frozenset[str] = frozenset()
     ask: bool = False
-    asking: bool = attrs.field(default=False, init=False)
+    _screen: Screen = attrs.field(factory=Screen)
     _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
     _closing: threading.Event = attrs.field(factory=threading.Event, init=False)
 
@@ -70,8 +73,8 @@ class Consent:
         if self.accept_from and sender not in self.accept_from:
             raise RefusedByPolicy("it takes nothing from you")
         if self.ask:
-            async with self._lock:
-                await self._question(sender, offer)
+            await self._lock.acquire()
+            await self._question(sender, offer)
 
     def close(self) -> None:
         """No answer is waited for any more."""
@@ -87,17 +90,20 @@ class Consent:
             lambda columns: _question(sender, offer, columns),
             lambda: given_up.is_set() or self._closing.is_set(),
         )
-        _ = thread.addCallbacks(
+        self._screen.begin_question()
+        # Whoever asks may leave before the question does, which is taken back.
+        _ = thread.addBoth(self._gone).addCallbacks(
             lambda answer: None if answered.called else answered.callback(answer),
             lambda failure: None if answered.called else answered.errback(failure),
         )
-        self.asking = True
-        try:
-            accepted = await answered
-        finally:
-            self.asking = False
-        if not accepted:
+        if not await answered:
             raise RefusedByPolicy("somebody there said no")
+
+    def _gone(self, result: T) -> T:
+        """The terminal is free for the next."""
+        self._screen.end_question()
+        self._lock.release()
+        return result
 
 
 def _question(sender: str, offer: Offer, columns: int) -> str:

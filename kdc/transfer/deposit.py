@@ -14,9 +14,10 @@ from typing import TypeAlias
 
 import attrs
 
-from kdc.errors import IntegrityError, Refusal, RemoteProtocolError, local_error
+from kdc.errors import IntegrityError, LocalIOError, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import PartialFile, write_pieces
 from kdc.files.opening import open_stream
+from kdc.hostile_text import shown
 from kdc.transfer._framing import Content, ItemEvent
 from kdc.transfer._partials import free_bytes
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
@@ -215,6 +216,11 @@ class StreamDeposit(ItemDeposit):
             try:
                 self._fd = open_stream(self._path)
             except OSError as error:
+                if error.errno == errno.ENXIO and self._path.is_fifo():
+                    raise LocalIOError(
+                        f"nobody reads from {shown(str(self._path), 4096)}",
+                        hint="start what reads from it first",
+                    ) from None
                 raise local_error(self._path, error) from None
         return []
 

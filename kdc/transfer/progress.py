@@ -31,7 +31,8 @@ def _columns(stream: TextIO) -> int:
 class Progress:
     """One line that is drawn over and over: what, how far, how fast, how long still.
 
-    It is as long as the terminal is wide at that moment: what does not fit is left out.
+    It is as long as the terminal is wide at that moment: what does not fit is left out.  What
+    was done before the first `update`, and the time until then, say nothing of how fast it is.
     """
 
     def __init__(
@@ -47,24 +48,29 @@ class Progress:
         self._total = total
         self._now = now
         self._columns = columns
-        self._began = now()
-        self._next = self._began + _FIRST_SECONDS
+        self._start: tuple[float, int] | None = None
+        self._next = 0.0
         self._drawn = False
         # A dumb terminal goes to no beginning of a line and erases nothing.
         self.shown = self._stream.isatty() and os.environ.get("TERM") != "dumb"
 
     def wait(self, what: str) -> None:
-        """Show what is waited for, at once."""
+        """Show what is waited for, at once; how fast it goes is found out anew."""
+        self._start = None
         if self.shown:
             self._draw(what[: self._columns(self._stream) - 1])
 
     def update(self, done: int, name: str = "") -> None:
         """So many bytes are done; ``name`` is what is at work now."""
         now = self._now()
+        if self._start is None:
+            self._start = now, done
+            self._next = now + _FIRST_SECONDS
         if not self.shown or now < self._next:
             return
         self._next = now + _EVERY_SECONDS
-        rate = done / max(now - self._began, 1e-6)
+        began, before = self._start
+        rate = max(done - before, 0) / max(now - began, 1e-6)
         self._draw(self._line(done, rate, name, self._columns(self._stream) - 1))
 
     def close(self) -> None:

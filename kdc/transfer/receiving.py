@@ -29,17 +29,17 @@ from kdc.errors import (
 )
 from kdc.files.opening import is_stream, open_regular
 from kdc.net.background import background
-from kdc.net.exit_status import complain, say
+from kdc.net.exit_status import complain
 from kdc.net.pace import Pace
 from kdc.net.threads import in_thread
 from kdc.protocol.crypto import LongTermKeys
 from kdc.terminal import counted, harmless, shown
+from kdc.transfer._screen import Screen
 from kdc.transfer.consent import Consent
 from kdc.transfer.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
 from kdc.transfer.hook import Hook
 from kdc.transfer.messages import SERVICE, Kind, Offer, Omitted, Why
-from kdc.transfer.progress import Progress
-from kdc.transfer.receiver import Broken, Inbox, Watcher
+from kdc.transfer.receiver import Broken, Inbox
 from kdc.transfer.redelivery import OnceDeposit
 
 __all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
@@ -135,21 +135,6 @@ def _check_directory(directory: Path, path: Path) -> None:
     raise local_error(path, OSError(number, os.strerror(number)))
 
 
-@attrs.frozen
-class _Onlooker:
-    """Draws how far one transfer is, but not over a question."""
-
-    _progress: Progress
-    _asking: Callable[[], bool]
-
-    def update(self, done: int, name: str) -> None:
-        if not self._asking():
-            self._progress.update(done, name)
-
-    def close(self) -> None:
-        self._progress.close()
-
-
 class Receiver:
     """Receives until it is stopped, or has received once."""
 
@@ -164,11 +149,13 @@ class Receiver:
         self._settings = settings
         self._done: Deferred[None] = Deferred()
         self._taken = False
-        self._progress = Progress("", None)
+        self._screen = Screen()
         self._process = secrets.token_hex(8)
         self._run = in_thread(client.reactor)
         self._hook = Hook(client.reactor, settings.hook, self._status)
-        self._consent = Consent(client.reactor, settings.accept_from, settings.ask)
+        self._consent = Consent(
+            client.reactor, settings.accept_from, settings.ask, screen=self._screen
+        )
         limit = settings.bytes_per_second
         pace = None if limit is None else Pace(limit, client.reactor)
         inbox = Inbox(
@@ -182,7 +169,7 @@ class Receiver:
             broken=self._broken,
             incomplete=self._incomplete,
             pace=pace,
-            watch=self._watch,
+            watch=self._screen.watch,
         )
         service = Service(inbox, self._allowed)
         self._listening = Listening(
@@ -214,6 +201,7 @@ class Receiver:
     async def close(self) -> None:
         """Take no more senders."""
         self._consent.close()
+        self._screen.close()
         await self._listening.close()
         self._client.close()
 
@@ -302,15 +290,8 @@ class Receiver:
             raise LocalIOError("this receiver has no place to store anything")
         return deposit if settings.records is None else Recorded(deposit, settings.records)
 
-    def _watch(self, sender: str, offer: Offer) -> Watcher:
-        """There is one line to draw: of several that come at once the last shows."""
-        self._progress.close()
-        self._progress = Progress(f"from {sender}:", offer.size)
-        return _Onlooker(self._progress, lambda: self._consent.asking)
-
     def _status(self, line: str) -> None:
-        self._progress.close()
-        say(f"{self._client.keys.name}: {line}")
+        self._screen.say(f"{self._client.keys.name}: {line}")
 
     def _received(self, sender: str, stored: Stored) -> None:
         what = shown(stored.name)
@@ -364,7 +345,7 @@ class Receiver:
             self._status(what)  # why is said by whoever ends us
             self._done.errback(error)
         else:
-            self._complain(f"{self._client.keys.name}: {what}", error)
+            self._screen.tell(lambda: self._complain(f"{self._client.keys.name}: {what}", error))
 
 
 def _beginning(path: Path) -> bytes:

@@ -19,6 +19,7 @@ from kdc.client.membership import enter
 from kdc.client.settings import ClientSettings
 from kdc.errors import (
     ConfigurationError,
+    ErrorKind,
     ExitStatus,
     KDCError,
     KDCUnreachable,
@@ -127,7 +128,11 @@ async def _require_all(surveyed: Survey, settings: SendSettings, run: Any) -> No
         say(line)
     if not problems or settings.skip or (settings.ask and await _rest_is_wanted(run)):
         return
-    raise Unsendable(problems, hint="nothing was sent: rename it, or have it left out")
+    raise Unsendable(
+        problems,
+        hint="nothing was sent: rename it, or have it left out",
+        kind=ErrorKind.PART_UNSENDABLE,
+    )
 
 
 async def _rest_is_wanted(run: Any) -> bool:
@@ -313,7 +318,9 @@ class _Sending:
         left_out = [] if self._stream is None else list(self._stream.left_out.values())
         for line in lines_of("not sent as it was", left_out):
             say(line)
-        complete = not left_out
+        for line in lines_of("left out", self._surveyed.problems):
+            say(line)
+        complete = not left_out and not self._surveyed.problems
         return ExitStatus.DONE if complete else ExitStatus.INCOMPLETE
 
     def _say(self, line: str) -> None:

@@ -24,7 +24,17 @@ from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
 from kdc.transfer._framing import MAX_REPEATS
 from kdc.transfer.messages import Held, Item, Kind, Omitted, Remark, Why
-from kdc.transfer.survey import STDIN, Entry, Notes, Problem, Survey, Thing, Unsendable, walk
+from kdc.transfer.survey import (
+    STDIN,
+    Entry,
+    Notes,
+    Problem,
+    Survey,
+    Thing,
+    Unsendable,
+    has_more,
+    walk,
+)
 
 __all__ = ["CHUNK_BYTES", "Outgoing"]
 
@@ -154,7 +164,8 @@ class Outgoing:
                 return
             with file:
                 status = os.fstat(file.fileno())
-                if top and not stat.S_ISREG(status.st_mode) and not self._surveyed.sizes:
+                ends_alone = not stat.S_ISREG(status.st_mode) or has_more(file.fileno(), status)
+                if top and ends_alone and not self._surveyed.sizes:
                     yield from self._pipe(file, entry.name)
                     return
                 if not stat.S_ISREG(status.st_mode):
@@ -201,6 +212,9 @@ class Outgoing:
             why = Why.CHANGED
         if why is None and size < status.st_size:
             told = f"it has become longer; its first {size} bytes were sent"
+            self.left_out[name] = Problem(name, told)
+        elif why is None and has_more(file.fileno(), status):
+            told = "it is made when it is read; as it says that it is empty, so it was sent"
             self.left_out[name] = Problem(name, told)
         return size, why
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-from kdc.errors import ConfigurationError, LocalIOError, local_error
+from kdc.errors import ConfigurationError, ErrorKind, LocalIOError, local_error
 from kdc.files.numbering import numbered
+from kdc.files.opening import open_regular
 from kdc.hostile_text import shown
 from kdc.transfer.messages import MAX_NAMES, Offer
 from kdc.transfer.names import UnsafeName, safe_name, safe_path
@@ -25,6 +27,7 @@ __all__ = [
     "Survey",
     "Thing",
     "Unsendable",
+    "has_more",
     "lines_of",
     "survey",
     "things_of",
@@ -39,7 +42,8 @@ DIRECTORY_SIZE = -1  # in place of a size, of what is no file
 class Thing:
     """Something to send under the top-level ``name``: a path, or a text.
 
-    A path that is no ordinary file and no directory is read to its end once.
+    A path that is no ordinary file and no directory is read to its end once; so is
+    a file that has content and no length, as in /proc.
     """
 
     name: str
@@ -55,7 +59,7 @@ class Thing:
             mode = self.path.stat().st_mode
         except OSError as error:
             raise local_error(self.path, error) from None
-        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) or _says_it_is_empty(self.path)
 
     @property
     def is_directory(self) -> bool:
@@ -106,9 +110,11 @@ class Notes:
 class Unsendable(LocalIOError):
     """What cannot be sent, each with its reason."""
 
-    def __init__(self, problems: Sequence[Problem], *, hint: str = "") -> None:
+    def __init__(
+        self, problems: Sequence[Problem], *, hint: str = "", kind: ErrorKind | None = None
+    ) -> None:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        super().__init__(f"{problems[0]}{more}", hint=hint)
+        super().__init__(f"{problems[0]}{more}", hint=hint, kind=kind)
         self.problems = tuple(problems)
 
 
@@ -167,12 +173,32 @@ def walk(
         return
     walking = _Walk(Path(os.path.realpath(thing.path)), notes, choice, known)
     top = Entry(thing.name, thing.path, status)
-    waiting = [top] if _is_known(top, notes, known) else []
+    waiting: list[Entry | _Listed] = [top] if _is_known(top, notes, known) else []
     while waiting:
         entry = waiting.pop()
+        if isinstance(entry, _Listed):
+            walking.look_again(entry)
+            continue
         yield entry
         if entry.kind == stat.S_IFDIR:
+            listed = _Listed(entry, _modified(entry.path))
+            waiting += [] if known is None else [listed]
             waiting += reversed(walking.contents(entry))
+
+
+@attrs.frozen
+class _Listed:
+    """A directory whose contents are known, as they were at that time."""
+
+    directory: Entry
+    modified: int | None
+
+
+def _modified(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 @attrs.frozen
@@ -188,22 +214,26 @@ class _Walk:
         found = []
         try:
             with os.scandir(directory.path) as listing:
-                for each in listing:
+                for each in sorted(listing, key=lambda each: each.name):
                     entry = self._looked_at(directory, each)
                     if entry is not None and _is_known(entry, self.notes, self.known):
                         found.append(entry)
         except OSError as error:
             if self.known is None or error.errno != errno.ENOENT:
                 self.notes.add(directory.name, error)
-        return sorted(found, key=lambda entry: entry.name)
+        return found
+
+    def look_again(self, listed: _Listed) -> None:
+        """Note what has come into a directory while what was in it was sent."""
+        if _modified(listed.directory.path) != listed.modified:
+            self.contents(listed.directory)
 
     def _looked_at(self, directory: Entry, found: os.DirEntry[str]) -> Entry | None:
         """What it is; None if it is nothing that can be sent, or shall be."""
         name = f"{directory.name}/{found.name}"
         try:
             entry = Entry(name, Path(found.path), found.stat(follow_symlinks=False))
-            below = entry.name.partition("/")[2]
-            if self.choice.excluded(below, entry.kind == stat.S_IFDIR):
+            if self._is_excluded(entry, directory):
                 return None
             what = _SKIPPED_KINDS.get(entry.kind)
             if entry.kind == stat.S_IFLNK and self.choice.follow:
@@ -230,8 +260,27 @@ class _Walk:
         around = directory.above | {os.path.realpath(directory.path)}
         if str(target) in around:
             return link, "a symbolic link to a directory that it is in"
+        if self._is_inside_excluded(target):
+            return link, "a symbolic link to what is left out"
         entry = Entry(link.name, target, os.stat(target, follow_symlinks=False))
         return entry, _SKIPPED_KINDS.get(entry.kind)
+
+    def _is_excluded(self, entry: Entry, directory: Entry) -> bool:
+        """By its name; if links are followed, by where it is as well."""
+        if self.choice.excluded(entry.name.partition("/")[2], entry.kind == stat.S_IFDIR):
+            return True
+        place = Path(os.path.realpath(directory.path), entry.path.name)
+        return self.choice.follow and self._is_inside_excluded(place)
+
+    def _is_inside_excluded(self, target: Path) -> bool:
+        """Whether it is left out where it is, itself or a directory that it is in."""
+        inside = [path for path in (target, *target.parents) if self.root in path.parents]
+        return any(
+            self.choice.excluded(
+                str(path.relative_to(self.root)), path.is_dir() and not path.is_symlink()
+            )
+            for path in inside
+        )
 
     def _within(self, entry: Entry, directory: Entry) -> Entry:
         if not self.choice.follow or entry.kind != stat.S_IFDIR:
@@ -279,7 +328,9 @@ def survey(things: Sequence[Thing], choice: Choice = Choice(), *, most: int = 20
     things = tuple(thing for thing in things if _can_be_sent(thing, notes))
     if not things:
         raise Unsendable(
-            notes.problems, hint="nothing was sent: check the path, or send it under another name"
+            notes.problems,
+            hint="nothing was sent: check the path, or send it under another name",
+            kind=ErrorKind.NOTHING_SENDABLE,
         )
     if any(thing.once for thing in things[:-1]):
         raise ConfigurationError(
@@ -323,6 +374,8 @@ def survey(things: Sequence[Thing], choice: Choice = Choice(), *, most: int = 20
 def _can_be_sent(thing: Thing, notes: Notes) -> bool:
     """Whether a receiver takes its name, and it is there to be read."""
     try:
+        if not thing.name:
+            raise UnsafeName("file name", "", "it has no name of its own")
         safe_name(thing.name)
         if thing.path is not None:
             _require_readable(str(thing.path), thing.path.stat())
@@ -336,6 +389,28 @@ def _require_readable(path: str, status: os.stat_result) -> None:
     """Raises `PermissionError` now, not in the middle; a directory tells when it is listed."""
     if stat.S_ISREG(status.st_mode) and not os.access(path, os.R_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _says_it_is_empty(path: Path) -> bool:
+    """Whether there is something in a file that is said to have no bytes."""
+    try:
+        fd = open_regular(path, follow=True)
+    except OSError:
+        return False  # that is told when it is read
+    try:
+        return has_more(fd, os.fstat(fd))
+    finally:
+        os.close(fd)
+
+
+def has_more(fd: int, status: os.stat_result) -> bool:
+    """Whether a file that says that it is empty is not: one that is made when it is read."""
+    if status.st_size or not stat.S_ISREG(status.st_mode):
+        return False
+    try:
+        return bool(select.select([fd], [], [], 0)[0] and os.pread(fd, 1, 0))
+    except (OSError, ValueError):
+        return False
 
 
 def lines_of(what: str, each: Sequence[object]) -> list[str]:

@@ -260,7 +260,8 @@ class RulesTests(SendTestCase):
         sender = self.send_to(self.bob, path)
         receiver.expect(question)
         sender.kill()
-        receiver.expect(r"\(the sender has gone\)")
+        receiver.expect(r"\(the sender has gone\)\r?\n.*nothing was kept of what")
+        self.assertRegex(receiver.said, r"\[y/N\] \r?\n\(the sender has gone\)\r?\n")
         sender = self.send_to(self.bob, path)
         receiver.answer(question, "y")
         self.assert_ends(sender, 0)
@@ -303,6 +304,27 @@ class RulesTests(SendTestCase):
         )
         self.assertEqual(self.arrived(), {})
         self.assertIs(receiver.process.poll(), None)
+
+    def test_the_rest(self) -> None:
+        """What cannot be sent is left out, if that is wished for or a person says yes to it."""
+        (self.directory / "d").mkdir()
+        for name in ("ok", "Icon\r"):
+            self.file(f"d/{name}", b"1")
+        self.receive("--inbox", "inbox")
+        path = str(self.directory / "d")
+        left_out = r'left out: "d/Icon\\r": it has U\+000D in it'
+        self.assert_ends(self.send_to(self.bob, path, "--skip"), 9, "who has it on disk", left_out)
+        self.assert_ends(self.send_to(self.bob, path), 7, "left out with --skip")
+        for answer, status, said in (
+            ("n", 7, "nothing was sent"),
+            ("", 7, "nothing was sent"),
+            ("y", 9, left_out),
+        ):
+            what = ("send", self.bob, path, *self.options(self.alice))
+            sender = self.client(*what, terminal=True)
+            sender.answer(r"Send the rest\? \[y/N\] ", answer)
+            self.assert_ends(sender, status, said)
+        self.assertEqual(self.arrived(), {"d/ok": b"1", "d (1)/ok": b"1"})
 
     def test_rules_do_not_ask(self) -> None:
         """Where there is a rule nobody is asked, at a terminal either."""

@@ -24,6 +24,27 @@ class _Reactor(Clock):
         raise AssertionError("nothing runs")
 
 
+class SlowReactor(Clock):
+    """One whose threads do what they are told when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.questions: list[Any] = []
+
+    def getThreadPool(self) -> Any:
+        return self
+
+    def callInThreadWithCallback(self, done: Any, call: Any, *args: Any) -> None:
+        self.questions.append(done)
+
+    def callFromThread(self, call: Any, *args: Any) -> None:
+        call(*args)
+
+    def answer(self, yes: bool) -> None:
+        """End the first question."""
+        self.questions.pop(0)(True, yes)
+
+
 class ConsentTests(SynchronousTestCase):
     def asked(self, consent: Consent, sender: str) -> Deferred[None]:
         return Deferred.fromCoroutine(consent(sender, Offer(("a",))))

@@ -127,7 +127,8 @@ class FileDepositTests(DepositTestCase):
         path = self.directory / "fifo"
         os.mkfifo(path)
         deposit = StreamDeposit(path, Offer(("a",)))
-        self.assertRaises(LocalIOError, deposit.prepare)  # nobody reads
+        error = self.assertRaises(LocalIOError, deposit.prepare)
+        self.assertIn("nobody reads from", str(error))
         deposit.discard()
         reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
         self.addCleanup(os.close, reading)
@@ -143,6 +144,18 @@ class FileDepositTests(DepositTestCase):
         deposit.take(file_of("a", b"content"))
         deposit.show()
         self.assertTrue(Path("/dev/null").is_char_device())
+        # What leads to a descriptor of ours is written to where that is, whatever it is.
+        log = self.directory / "log"
+        fd = os.open(log, os.O_WRONLY | os.O_CREAT)
+        self.addCleanup(os.close, fd)
+        os.write(fd, b"before ")
+        link = self.directory / "link"
+        link.symlink_to(f"/dev/fd/{fd}")
+        deposit = StreamDeposit(link, Offer(("a",)))
+        deposit.prepare()
+        deposit.take(file_of("a", b"content"))
+        deposit.show()
+        self.assertEqual((log.read_bytes(), link.is_symlink()), (b"before content", True))
         # What has become a file meanwhile is not written over.
         path.unlink()
         path.write_bytes(b"precious")

@@ -25,7 +25,9 @@ class ProgressTests(SynchronousTestCase):
         self, total: int | None, stream: io.StringIO | None = None, columns: int = 100
     ) -> Progress:
         stream = self.terminal if stream is None else stream
-        return Progress("to bob:", total, stream, lambda: self.time, lambda stream: columns)
+        progress = Progress("to bob:", total, stream, lambda: self.time, lambda stream: columns)
+        progress.update(0)
+        return progress
 
     def last(self) -> str:
         return self.terminal.getvalue().rpartition("\x1b[K")[2]
@@ -115,6 +117,21 @@ class ProgressTests(SynchronousTestCase):
         self.assertEqual(self.last(), "waiting for bob to accept")
         progress.close()
         self.assertEqual(self.last(), "")
+
+    def test_how_fast(self) -> None:
+        """Neither the time until somebody said yes counts, nor what was there before."""
+        progress = Progress("to bob:", 100 << 20, self.terminal, lambda: self.time, lambda _: 100)
+        progress.wait("waiting for bob to accept")
+        self.time += 1000
+        progress.update(50 << 20)
+        self.time += 10
+        progress.update(60 << 20)
+        self.assertIn("60.0 MiB of 100.0 MiB  1.0 MiB/s  0:40 left", self.last())
+        # After a cut it begins with less.
+        progress.update(55 << 20)
+        self.time += 10
+        progress.update(40 << 20)
+        self.assertIn("0 B/s", self.last())
 
     def test_dumb(self) -> None:
         """A terminal that erases nothing, or is gone, gets nothing."""

@@ -121,7 +121,7 @@ class ThingsTests(OutgoingTestCase):
         self.assertIn("No such file", self.refused(Unsendable, self.directory / "missing"))
         for name in (".hidden", "-rf", "a\nb", "a\\b"):
             self.assertIn("another name", self.refused(Unsendable, self.file(name)))
-        self.assertIn("at least one letter", self.refused(Unsendable, Path("/")))
+        self.assertIn("no name of its own", self.refused(Unsendable, Path("/")))
 
     def test_all_of_them(self) -> None:
         """Each name that cannot be sent is told, with the rule it breaks; the rest can be."""
@@ -155,6 +155,8 @@ class ThingsTests(OutgoingTestCase):
         """So is what lies too deep, or has too long a path."""
         self.file("d/" + "x/" * 62 + "deep enough")
         self.file("d/" + "x/" * 63 + "too deep")
+        # By its whole path nobody can remove it.
+        self.addCleanup(shutil.rmtree, self.directory / "e")
         self.file("e/" + ("y" * 250 + "/") * 15 + "long enough")
         fd = os.open(self.directory / ("e/" + ("y" * 250 + "/") * 15), os.O_RDONLY)
         self.addCleanup(os.close, fd)
@@ -164,6 +166,29 @@ class ThingsTests(OutgoingTestCase):
         deep, long = surveyed.problems
         self.assertIn("directories deep", deep.why)
         self.assertIn("too long", long.why)
+
+    def test_in_their_order(self) -> None:
+        """All that cannot be sent is told in the order of the names, whatever the disk's is."""
+        names = [f"{letter}\t" for letter in "qxaznb"]
+        for name in names:
+            self.file(f"d/{name}")
+        told = [problem.name for problem in survey(things_of([self.directory / "d"])).problems]
+        self.assertEqual(told, [f"d/{name}" for name in sorted(names)])
+
+    def test_made_when_it_is_read(self) -> None:
+        """A file that says that it is empty, and is not, is read to its end."""
+        ((item, content),) = self.read(*things_of([Path("/proc/version")]))
+        self.assertEqual((item.size, content), (None, Path("/proc/version").read_bytes()))
+        ((item, content),) = self.read(*things_of([self.file("empty", b"")]))
+        self.assertEqual((item.size, content), (0, b""))
+
+    def test_made_when_it_is_read_in_a_directory(self) -> None:
+        """There its length has to be known: that it came without its content is told."""
+        out = self.outgoing(*things_of([Path("/proc/sys/kernel/random")]))
+        while out.read():
+            pass
+        out.close()
+        self.assertIn("made when it is read", out.left_out["random/uuid"].why)
 
     def test_may_not_be_read(self) -> None:
         """What cannot be read is told before anything is sent."""
@@ -462,6 +487,26 @@ class ChoiceTests(OutgoingTestCase):
         error = self.assertRaises(ConfigurationError, exclusion, ["a", "!"])
         self.assertIn(".gitignore", str(error))
 
+    def test_excluded_behind_links(self) -> None:
+        """What is left out does not come under another name, by a link to it or around it."""
+        for name in ("secret/key", "open/deep/key", "open/file"):
+            self.file(f"d/{name}", b"1")
+        for name, target in (
+            *(("to secret", "secret"), ("to key", "secret/key"), ("to open", "open")),
+            *(("to deep", "open/deep"), ("to file", "open/file")),
+        ):
+            (self.directory / "d" / name).symlink_to(target)
+        excluded = exclusion(["/secret/", "/open/deep/key"])
+        sent, surveyed = self.chosen(follow=True, excluded=excluded)
+        self.assertEqual(
+            {name for name, (item, _) in sent.items.items() if item.kind is Kind.FILE},
+            {"d/open/file", "d/to open/file", "d/to file"},
+        )
+        self.assertEqual(
+            set(surveyed.skipped),
+            {f'"d/to {name}" (a symbolic link to what is left out)' for name in ("secret", "key")},
+        )
+
     def test_without_pathspec(self) -> None:
         """Where the package is missing, that is said, and how to get it."""
         exclusion(["a"])
@@ -506,6 +551,22 @@ class ChangingTests(OutgoingTestCase):
             self.assertEqual(sent.omitted, [])
             self.assertEqual(left_out.keys(), {"d/log"})
             self.assertIn("first 5 bytes", left_out["d/log"].why)
+
+    def test_comes_meanwhile(self) -> None:
+        """What comes into a directory after it was looked into is left out, and told."""
+        self.file("d/a", bytes(5000))
+        self.file("d/e/b", b"1")
+
+        def come(step: int) -> None:
+            if step == 1:
+                self.file("d/new", b"1")
+                self.file("d/more/new", b"1")
+                self.file("d/e/odd\n", b"1")
+
+        sent, left_out = self.changing(come, "d")
+        self.assertEqual(sent.items.keys(), {"d", "d/a", "d/e", "d/e/b"})
+        self.assertEqual(left_out.keys(), {"d/new", "d/more", "d/e/odd\n"})
+        self.assertIn("it came while", left_out["d/more"].why)
 
     def test_held_behind_the_end(self) -> None:
         """It does not go on behind its end of then, whatever the receiver has."""

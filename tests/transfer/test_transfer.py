@@ -307,7 +307,7 @@ class ChangingTests(TransferTestCase):
         self.successResultOf(protocol.done)
         self.assertEqual(self.arrived().keys(), {"d/1", "d/3"})
         self.assertEqual(self.received[0][1].files, 2)
-        self.assertEqual(self.outgoing.left_out.keys(), {"d/2"})
+        self.assertEqual(self.outgoing.left_out.keys(), {"d/2", "d/4"})
         self.assertEqual(self.incomplete, [("alice", [Omitted("d/2", Why.GONE)], 1)])
 
     def test_into_one_file(self) -> None:

@@ -33,12 +33,15 @@ PASSPHRASES = (
 )
 CODE = (CANARY + CANARY)[:21] + "g"  # as the last letter of 16 bytes can be
 RAW = base64.b64decode(CODE + "==")
-GOOD = str(Invitation("LOCAL", "bob", "kdc.example", 88, "sha256:" + 64 * "a", RAW))
+# A name so long that the code begins with a letter of its own.
+INVITATION = Invitation("LOCAL", "bobby", "kdc.example", 88, "sha256:" + 64 * "a", RAW)
+OLD = f"kdc-invite:1:LOCAL:bobby:kdc.example:88:{64 * 'a'}:{CODE}"
+SHOWN = CODE[:-1]  # the last letter is of what follows, too
 
 
-def broken_invitations() -> Iterator[str]:
+def broken_invitations(good: str) -> Iterator[str]:
     """The good one with each part changed, missing, twice; its code at other places; cut."""
-    parts = GOOD.split(":")
+    parts = good.split(":")
     for place in range(len(parts)):
         for other in ("", "\u00e9", "x" * 300, "-1", "A B"):
             yield ":".join([*parts[:place], other, *parts[place + 1 :]])
@@ -48,8 +51,9 @@ def broken_invitations() -> Iterator[str]:
         swapped = parts.copy()
         swapped[place], swapped[-1] = f"{CODE}!", "A" * 22
         yield ":".join(swapped)
-    yield from (GOOD[place:] for place in range(1, len(GOOD) - len(CODE)))
-    yield from (GOOD + more for more in ("!", "=", ":", "\n" + GOOD, CODE * 100))
+    yield from (good[place:] for place in range(1, len(good) - len(CODE)))
+    yield from (good[:place] + "!" + good[place:] for place in range(len(good)))
+    yield from (good + more for more in ("!", "=", ":", "\n" + good, CODE * 100))
 
 
 class CanaryTests(SynchronousTestCase):
@@ -65,7 +69,7 @@ class CanaryTests(SynchronousTestCase):
         """Nothing of it shows the canary, in any form in which an error is logged or printed."""
         text = told(error)
         self.assertNotIn(CANARY, text)
-        self.assertNotIn(CODE, text)
+        self.assertNotIn(SHOWN, text)
         self.assertNotIn(RAW.hex(), text)
 
     def test_passphrases(self) -> None:
@@ -103,18 +107,19 @@ class CanaryTests(SynchronousTestCase):
 
     def test_invitations(self) -> None:
         """What is no invitation is refused without its code; and a good one does not show it."""
-        refused = 0
-        for text in broken_invitations():
-            try:
-                invitation = read_invitation(self.file(text.encode()))
-            except KDCError as error:
-                self.check(error)
-                refused += 1
-            else:  # a part that may be otherwise
-                self.assertNotIn(CODE, repr(invitation))
-        self.assertGreater(refused, 100)
-        self.assertNotIn(CODE, repr(Invitation.parse(GOOD)))
-        self.assertIn(CODE, str(Invitation.parse(GOOD)))
+        for good in (str(INVITATION), OLD):
+            self.assertIn(SHOWN, good)
+            refused = 0
+            for text in broken_invitations(good):
+                try:
+                    invitation = read_invitation(self.file(text.encode()))
+                except KDCError as error:
+                    self.check(error)
+                    refused += 1
+                else:  # a part that may be otherwise
+                    self.assertNotIn(SHOWN, repr(invitation))
+            self.assertGreater(refused, len(good))
+            self.assertNotIn(SHOWN, repr(Invitation.parse(good)))
 
     def test_a_key_as_authority(self) -> None:
         """Whoever names the private key where the certificates should be does not see it."""
@@ -130,7 +135,8 @@ class CanaryTests(SynchronousTestCase):
         for content in (
             *PASSPHRASES,
             f"kdc-key:1:{CODE}".encode(),
-            GOOD.encode(),
+            str(INVITATION).encode(),
+            OLD.encode(),
             f"passphrase = '{CANARY}'".encode(),
             f"port = ['{CANARY}']".encode(),
         ):

@@ -254,10 +254,11 @@ class LocalTests(RefusalTestCase):
         gone.mkdir()
         self.register(kdc, name)
         # What is known at the start is refused then: these happen later.
-        for output, limit, why, meanwhile in (
-            ("no/outfile", None, "outfile: No such file or directory", gone.rmdir),
-            ("directory", None, "directory: Is a directory", directory.mkdir),
-            ("outfile", 1_000_000, "(outfile|outenc): File too large", lambda: None),
+        ask, full = "\n.*its own log says why", ', saying "no room: File too large"'
+        for output, limit, why, told, meanwhile in (
+            ("no/outfile", None, "outfile: No such file or directory", ask, gone.rmdir),
+            ("directory", None, "directory: Is a directory", ask, directory.mkdir),
+            ("outfile", 1_000_000, "(outfile|outenc): File too large", full, lambda: None),
         ):
             bob = self.name("bob")
             receiver = self.receiver(
@@ -265,7 +266,7 @@ class LocalTests(RefusalTestCase):
             )
             meanwhile()
             sender = self.send(kdc, name, bob, path)
-            self.assert_brief(sender, 8, f"{bob} could not store it\n.*its own log says why")
+            self.assert_brief(sender, 8, f"{bob} could not store it{told}")
             self.assert_ends(
                 receiver,
                 7,

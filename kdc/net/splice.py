@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -19,7 +19,7 @@ from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.sockets import read_at_once
 from kdc.protocol.records import EVEN_DATA
 
-__all__ = ["SpliceEnd", "error_of"]
+__all__ = ["SpliceEnd", "StraightEnd", "error_of"]
 
 
 @implementer(IHalfCloseableProtocol)
@@ -67,7 +67,7 @@ class SpliceEnd(Protocol):
         """Make ``other``, connected too, the other end."""
         self._other, other._other = other, self
         for one, two in ((self, other), (other, self)):
-            one._transport.registerProducer(two._producer, True)
+            one._hold_up(two)
         for one, two in ((self, other), (other, self)):
             if one._lost:
                 two.cut()
@@ -77,7 +77,15 @@ class SpliceEnd(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self.received += len(data)
         if self._other is not None:
-            self._other._transport.write(data)
+            self._other._put(data)
+
+    def _put(self, data: bytes) -> None:
+        """Have it leave here."""
+        self._transport.write(data)
+
+    def _hold_up(self, source: SpliceEnd) -> None:
+        """Pause ``source`` whenever what comes from there cannot leave here."""
+        self._transport.registerProducer(source._producer, True)
 
     def readConnectionLost(self) -> None:
         if self._other is not None:
@@ -121,6 +129,49 @@ class SpliceEnd(Protocol):
         else:
             other.broken = other.broken or broken
             other.cut()
+
+
+@implementer(IPullProducer)
+class StraightEnd(SpliceEnd):
+    """An end that is a bare TCP connection: what its system takes at once is not kept before.
+
+    Twisted keeps all that it is given until the reactor's next turn, and asks the system then; for
+    who does nothing but copy that is most of the work.  Never for a transport that does
+    something to what it is given, as TLS does: its socket is below that.
+    """
+
+    _behind = False  # what could not leave at once is the transport's to send, and none may pass it
+
+    def _hold_up(self, source: SpliceEnd) -> None:
+        self._transport.registerProducer(self, False)
+
+    def _put(self, data: bytes) -> None:
+        if not (self._behind or self._write_ended or self._lost):
+            data = data[self._at_once(data) :]
+        if data:
+            self._transport.write(data)
+            self._fall_behind()
+
+    def _at_once(self, data: bytes) -> int:
+        try:
+            count: int = self._transport.getHandle().send(data)
+        except OSError:  # nothing for now; if it is broken, the transport finds that out itself
+            return 0
+        return count
+
+    def _fall_behind(self) -> None:
+        if not self._behind and self._other is not None:
+            self._behind = True
+            self._other._producer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Called when nothing is left in the transport."""
+        if self._behind and self._other is not None:
+            self._behind = False
+            self._other._producer.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """It ends, and `connectionLost` will tell."""
 
 
 def error_of(reason: Failure) -> KDCError:

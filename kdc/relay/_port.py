@@ -19,7 +19,7 @@ from kdc.limits import ConnectionLimiter, TokenBuckets
 from kdc.net.newcomers import DISPLACED_SECONDS, Newcomers
 from kdc.net.pace import Brake
 from kdc.net.sockets import host_of, notice_dead_peers, read_at_once
-from kdc.net.splice import SpliceEnd
+from kdc.net.splice import SpliceEnd, StraightEnd
 from kdc.net.waiting import Deadline
 from kdc.protocol.names import plain_address
 from kdc.protocol.relay import FIRST_BYTES, Call, Presented, Token, first_of
@@ -170,7 +170,7 @@ def _shown(host: str) -> str:
         return ""
 
 
-class Joined(SpliceEnd):
+class Joined(StraightEnd):
     """One of two connections that belong together: a sender's, or its receiver's.
 
     ``early`` is what the sender has said before there was anybody to hear it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -135,6 +136,68 @@ class EndTests(TestCase):
             for end in ends:
                 end.out.loseWriteConnection()
             await self.assert_nothing_is_left(*ends)
+
+        return Deferred.fromCoroutine(work())
+
+    def test_more_than_there_is_room_for(self) -> Deferred[None]:
+        """Whoever reads slowly gets all of it, in order, and the end behind it."""
+
+        async def work() -> None:
+            sender, receiver = await self.joined()
+            content = random.Random(1).randbytes(20_000_000)
+            receiver.out.pauseProducing()
+            sender.out.write(content)
+            sender.out.loseWriteConnection()
+            await self.until(lambda: any(end._behind for end in self.relay.open))
+            self.assertLess(self.relay.bytes, len(content))
+            receiver.out.resumeProducing()
+            await self.read_end(receiver)
+            self.assertTrue(bytes(receiver.received) == content)
+            receiver.out.loseConnection()
+            await self.assert_nothing_is_left(sender, receiver)
+
+        return Deferred.fromCoroutine(work())
+
+    def test_nothing_passes_what_waits(self) -> Deferred[None]:
+        """There is room again, and something is still to be sent: what comes then comes later."""
+
+        async def work() -> None:
+            sender, receiver = await self.joined()
+            ours = sender.out.getHost()
+            (end,) = (each for each in self.relay.open if each._transport.getPeer() == ours)
+            content = random.Random(2).randbytes(20_000_000)
+            receiver.out.pauseProducing()
+            end.dataReceived(content)
+            # What the system has of it is taken out before the reactor comes to send more.
+            taken = bytearray()
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    taken += receiver.out.getHandle().recv(1 << 20)
+            end.dataReceived(b"last")
+            receiver.out.resumeProducing()
+            whole = len(content) + len(b"last")
+            await self.until(lambda: len(taken) + len(receiver.received) >= whole)
+            self.assertTrue(bytes(taken + receiver.received) == content + b"last")
+            for each in (sender, receiver):
+                each.out.loseConnection()
+            await self.assert_nothing_is_left(sender, receiver)
+
+        return Deferred.fromCoroutine(work())
+
+    def test_cut_with_something_left(self) -> Deferred[None]:
+        """What was still on its way when one is cut is not followed by an end."""
+
+        async def work() -> None:
+            sender, receiver = await self.joined()
+            receiver.out.pauseProducing()
+            sender.out.write(bytes(20_000_000))
+            await self.until(lambda: any(end._behind for end in self.relay.open))
+            sender.out.abortConnection()
+            receiver.out.resumeProducing()
+            await self.until(lambda: receiver.lost is not None)
+            self.assertNotIsInstance(receiver.lost, ConnectionDone)
+            self.assertEqual(receiver.ends, [])
+            self.assertLess(len(receiver.received), 20_000_000)
 
         return Deferred.fromCoroutine(work())
 

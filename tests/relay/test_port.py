@@ -300,6 +300,26 @@ class JoinedTests(PortTestCase):
         self.assertEqual([w for w in self.relayed() if type(w.protocol).__name__ == "Joined"], [])
 
 
+class SlowSystemTests(JoinedTests):
+    """The same on a system that takes nothing at once: all of it goes through Twisted's buffers."""
+
+    def joined(self) -> tuple[HalfRecorder, HalfRecorder]:
+        ends = super().joined()
+        for wire in self.relayed():
+            wire.socket.full = True
+        return ends
+
+
+class HalfFullTests(JoinedTests):
+    """The same, and what does not fit is in the way of what follows, however often that changes."""
+
+    def joined(self) -> tuple[HalfRecorder, HalfRecorder]:
+        ends = super().joined()
+        for wire in self.relayed():
+            wire.bufferSize = 1000
+        return ends
+
+
 class LimitTests(PortTestCase):
     relay_limits = RelayLimits(joined_per_address=2, links_per_principal=1)
 

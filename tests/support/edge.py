@@ -89,10 +89,23 @@ T = TypeVar("T")
 
 
 class _Socket:
-    """Remembers what was set on it."""
+    """Remembers what was set on it; ``full`` if it takes nothing at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire) -> None:
         self.options: dict[int, int] = {}
+        self._wire = wire
+        self.full = False
+
+    def send(self, data: bytes) -> int:
+        """Take as much as there is room for, as the system does."""
+        wire = self._wire
+        room = wire.bufferSize - len(wire.waiting)
+        if not wire.connected:
+            raise BrokenPipeError
+        if self.full or room <= 0:
+            raise BlockingIOError
+        wire.write(data[:room])
+        return min(room, len(data))
 
     def fileno(self) -> int:
         return 0
@@ -131,11 +144,11 @@ class Wire:
         self.sent = bytearray()
         self.waiting = bytearray()
         self.producer: Any = None
-        self.socket = _Socket()
+        self.socket = _Socket(self)
         self.no_delay = self.keep_alive = False
         self.bufferSize = _BUFFER  # Twisted's name: read at a time, and written before a pause
         self._moved = 0
-        self._streaming = self._producer_paused = False
+        self._streaming = self._producer_paused = self._drained = False
         self._ending = self._ended = self._peer_ended = self._aborted = False
 
     # what a transport is
@@ -239,6 +252,7 @@ class Wire:
         if self.cut_after is not None:
             chunk = chunk[: self.cut_after - self._moved]
         self._moved += len(chunk)
+        self._drained = not self.waiting
         chunk = self.tamper(chunk)
         if chunk:
             self.peer.protocol.dataReceived(chunk)
@@ -248,9 +262,10 @@ class Wire:
         return True
 
     def _produce(self) -> bool:
-        if self.producer is None or self.waiting or (self._streaming and not self._producer_paused):
+        due = self._producer_paused if self._streaming else self._drained
+        if self.producer is None or self.waiting or not due:
             return False
-        self._producer_paused = False
+        self._producer_paused = self._drained = False
         self.producer.resumeProducing()
         return True
 

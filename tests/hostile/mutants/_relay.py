@@ -137,12 +137,24 @@ MUTANTS: list[Mutant] = [
     ),
     *of(
         "kdc/net/splice.py",
-        "tests.relay.test_port tests.tunnel.test_tunnel",
+        "tests.relay.test_port tests.relay.test_ends tests.tunnel.test_tunnel",
         (
             "6.6",
             "a cut is no end",
             "        if broken is None:\n",
             "        if True:\n",
+        ),
+        (
+            "6.6",
+            "what comes later passes nothing that waits",
+            "if not (self._behind or",
+            "if not (False or",
+        ),
+        (
+            "10",
+            "who does not read holds the other up",
+            "            self._other._producer.pauseProducing()\n",
+            "            pass\n",
         ),
     ),
 ]

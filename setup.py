@@ -55,6 +55,8 @@ setup(
         "bench": ["matplotlib", "py-spy"],
         # For `kdcclient send --exclude`.
         "exclude": ["pathspec >= 0.12"],
+        # What the figures at the status port are written down by.
+        "metrics": ["prometheus-client >= 0.19"],
         "dev": [
             "build",
             "coverage",
@@ -63,6 +65,7 @@ setup(
             "mypy-zope",
             "packaging",
             "pathspec >= 0.12",
+            "prometheus-client",
             "pydoctor",
             "ruff",
             "segno",
@@ -93,6 +96,7 @@ setup(
         "kdc.store.flatfile",
         "kdc.transfer",
         "kdc.tunnel",
+        "kdc.watch",
         "twisted.plugins",
     ],
     package_data={"kdc": ["py.typed"]},

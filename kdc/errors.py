@@ -103,6 +103,7 @@ class ErrorKind(enum.Enum):
     RECEIVER_PORT_IN_USE = enum.auto()
     SETTINGS_THERE = enum.auto()
     SETTING_MISSING = enum.auto()  # key, path
+    STATUS_NEEDS_TOKEN = enum.auto()
     STORE_DAMAGED = enum.auto()  # path
     STORE_OF_ANOTHER_REALM = enum.auto()  # realm
     STORE_OF_THE_ORIGINAL = enum.auto()

@@ -55,6 +55,9 @@ HINTS = {
     ErrorKind.SETTING_MISSING: (
         "give it with --{key}, or put it into {path}; kdcclient init writes that from an invitation"
     ),
+    ErrorKind.STATUS_NEEDS_TOKEN: (
+        "listen on this machine only (tcp:127.0.0.1:9464), or give --status-token-file"
+    ),
     ErrorKind.STORE_DAMAGED: "nothing was changed; see: kdc admin -f {path} check",
     ErrorKind.STORE_OF_ANOTHER_REALM: "start with --realm {realm}, or name another file",
     ErrorKind.STORE_OF_THE_ORIGINAL: (

@@ -20,21 +20,19 @@ __all__ = [
     "LIMIT_OPTION",
     "Command",
     "bytes_of",
-    "is_loopback",
     "local_endpoint",
     "name_of",
     "rate_of",
     "realm_of",
     "seconds_of",
     "server_endpoints",
+    "status_endpoint",
     "whole_number",
     "words",
 ]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Command(usage.Options):
@@ -207,6 +205,21 @@ def server_endpoints(text: str) -> str:
     return f"tcp:{whole_number(text, 0, 65535, 'a port')}:interface=127.0.0.1"
 
 
+def status_endpoint(text: str) -> str:
+    """A Twisted endpoint string for the status port: also for HOST:PORT behind ``tcp:``.
+
+    A unix socket is its owner's only, unless its mode is given.
+    """
+    found = re.fullmatch(r"(tcp6?):(\[[0-9a-fA-F:.]+\]|[0-9.]+|localhost):([0-9]{1,5})", text)
+    if found is not None:
+        kind, host, port = found.groups()
+        plain = host.strip("[]").replace(":", "\\:")
+        return f"{'tcp6' if host[0] == '[' else kind}:{port}:interface={plain}"
+    if text.startswith("unix:") and ":mode=" not in text:
+        return text + ":mode=600"
+    return server_endpoints(text)
+
+
 def local_endpoint(text: str) -> str:
     """A Twisted endpoint string for a tunnel's near end.
 
@@ -219,13 +232,3 @@ def local_endpoint(text: str) -> str:
     if text.startswith(("tcp:", "tcp6:")) and "interface=" not in text:
         return text + (":interface=127.0.0.1" if text.startswith("tcp:") else ":interface=\\:\\:1")
     return text
-
-
-def is_loopback(endpoint: str) -> bool:
-    """Whether an endpoint string can be reached from this machine only."""
-    if endpoint.startswith("unix:"):
-        return True
-    if not endpoint.startswith(("tcp:", "tcp6:")):
-        return False
-    words = dict(part.partition("=")[::2] for part in endpoint.replace("\\:", "\0").split(":"))
-    return words.get("interface", "").replace("\0", ":") in _LOOPBACK

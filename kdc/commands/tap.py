@@ -13,9 +13,9 @@ from kdc.commands.hints import complain
 from kdc.commands.options import (
     Command,
     host_of,
-    is_loopback,
     realm_of,
     server_endpoints,
+    status_endpoint,
     whole_number,
 )
 from kdc.commands.process_limits import set_limits
@@ -26,11 +26,13 @@ from kdc.issuing.realm import everybody
 from kdc.limits import Limits
 from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import say
+from kdc.net.sockets import is_local_endpoint
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
 from kdc.relay.limits import RelayLimits
 from kdc.server.policy import LIMITS, Policy, read_policy
 from kdc.server.service import KDCService, KDCSettings
+from kdc.watch.settings import StatusSettings
 
 __all__ = ["Options", "for_clients", "makeService", "service_of", "settings_of"]
 
@@ -52,6 +54,7 @@ class Options(Command):
         " keys for pairs of them."
     )
     optValues = {
+        "status-token-file": "file",
         "file": "file",
         "output": "file",
         "config": "file",
@@ -127,6 +130,22 @@ class Options(Command):
                 " cannot be reached are reached through us; without it there is no relay here"
             ),
         ],
+        [
+            "status",
+            None,
+            None,
+            (
+                "port on 127.0.0.1, or a Twisted endpoint such as tcp:127.0.0.1:9464, where we are"
+                " watched: a page, figures for Prometheus, whether we are ready;"
+                " without it there is none"
+            ),
+        ],
+        [
+            "status-token-file",
+            None,
+            None,
+            "what one must show there; needed where other machines can connect",
+        ],
         ["directory-name", None, DIRECTORY, "the name of the principal that answers there"],
     ]
     optFlags = [
@@ -181,7 +200,7 @@ def settings_of(options: Options) -> KDCSettings:
     if store is None:
         raise usage.UsageError("--file must name the principal database")
     policy = _policy(options)
-    local = all(map(is_loopback, endpoints))
+    local = all(map(is_local_endpoint, endpoints))
     return KDCSettings(
         store=store,
         endpoints=endpoints,
@@ -201,7 +220,18 @@ def settings_of(options: Options) -> KDCSettings:
         directory_name=_name(options["directory-name"]),
         relay=server_endpoints(options["relay"]) if options["relay"] else None,
         relay_limits=RelayLimits(**policy.relay_limits),
+        status=_status(options, policy),
     )
+
+
+def _status(options: Options, policy: Policy) -> StatusSettings | None:
+    endpoint = options["status"] or policy.status.get("endpoint")
+    token_file = options["status-token-file"] or policy.status.get("token-file")
+    if endpoint is None:
+        if token_file is not None:
+            raise usage.UsageError("a token for the status port, but no port: give --status")
+        return None
+    return StatusSettings(status_endpoint(endpoint), absolute(token_file), tuple(options["host"]))
 
 
 def _name(typed: str) -> str:

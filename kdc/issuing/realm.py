@@ -83,6 +83,11 @@ class Realm:
     def is_receiving(self, name: str) -> bool:
         return name in self._epochs
 
+    @property
+    def epochs(self) -> int:
+        """How many those are."""
+        return len(self._epochs)
+
     def epoch_of(self, name: str) -> Epoch | None:
         return self._epochs.get(name)
 

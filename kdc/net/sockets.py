@@ -12,7 +12,7 @@ from twisted.internet.error import CannotListenError
 
 from kdc.errors import ConfigurationError, ErrorKind, LocalIOError
 
-__all__ = ["host_of", "listen_at", "notice_dead_peers", "read_at_once"]
+__all__ = ["host_of", "is_local_endpoint", "listen_at", "notice_dead_peers", "read_at_once"]
 
 # Not TCP_USER_TIMEOUT: Linux then also drops a peer that is well but does not
 # read for so long, as one that waits for a person.
@@ -21,6 +21,19 @@ _KEEPALIVE = {"TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 4}
 # the probes of thousands of connections at one moment are more than its queues hold: it would
 # drop them all four times, and then the connections.
 _IDLE_SECONDS = range(30, 60)
+
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def is_local_endpoint(endpoint: str) -> bool:
+    """Whether a server endpoint string can be reached from this machine only."""
+    if endpoint.startswith("unix:"):
+        return True
+    if not endpoint.startswith(("tcp:", "tcp6:")):
+        return False
+    words = dict(part.partition("=")[::2] for part in endpoint.replace("\\:", "\0").split(":"))
+    return words.get("interface", "").replace("\0", ":") in _LOOPBACK
 
 
 async def listen_at(

@@ -73,6 +73,7 @@ class KDCProtocol(Protocol):
         self._last_frame = 0.0
 
     def connectionMade(self) -> None:
+        self.factory.connected += 1
         notice_dead_peers(self.transport)
         self._within(self.factory.limits.tls_seconds)
 
@@ -125,6 +126,7 @@ class KDCProtocol(Protocol):
         self._work()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.connected -= 1
         self._closing = True
         self._timers.end()
         self._identified()
@@ -293,6 +295,9 @@ class KDCFactory(Factory["KDCProtocol"]):
         )
         self.arrivals = Arrivals(self.limits)
         self._protocols: dict[Connection, KDCProtocol] = {}
+        # How many are there, in TLS or further, and how many had to go for which limit.
+        self.connected = 0
+        self.turned_away = {"arrivals": 0, "unauthenticated": 0}
 
     def __len__(self) -> int:
         return len(self._protocols)
@@ -302,11 +307,13 @@ class KDCFactory(Factory["KDCProtocol"]):
         if not self.arrivals.admit(address, self.now().milliseconds):
             line = Audit("refused", "", address, "RATE connections", unproven=True)
             self.issuer.realm.audit(line)
+            self.turned_away["arrivals"] += 1
             return None
         protocol = KDCProtocol(self, address)
         displaced = self.limiter.admit(protocol, address)
         if displaced is not None:
             displaced.abort()
+            self.turned_away["unauthenticated"] += 1
         return protocol
 
     def limit(self, limits: Limits) -> None:

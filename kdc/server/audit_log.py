@@ -85,7 +85,18 @@ class AuditLog:
         self._file: int | None = None
         self._writing = False
         self._soon = Deadline(clock)
-        self._failing = False
+        self._failing = ""
+        self.suppressed = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many lines are still to be written."""
+        return len(self._waiting)
+
+    @property
+    def trouble(self) -> str:
+        """Why lines cannot be written just now, or nothing."""
+        return self._failing
 
     def open(self) -> None:
         """Open the file, made readable by its owner only; raises `OSError`."""
@@ -109,6 +120,7 @@ class AuditLog:
         """Take one line; it is written within moments."""
         if len(self._waiting) >= _MAX_WAITING or self._flooding(audit):
             self._dropped += 1
+            self.suppressed += 1
             return
         self._waiting.append((audit, self._now()))
         self._schedule()
@@ -134,7 +146,7 @@ class AuditLog:
             return
         try:
             await self._run(self._write, lines)
-            self._failing = False
+            self._failing = ""
         except OSError as error:
             # A full disk must not stop the service, nor be told once a batch.
             if not self._failing:
@@ -143,7 +155,7 @@ class AuditLog:
                     path=str(self._path),
                     error=error.strerror,
                 )
-            self._failing = True
+            self._failing = f"cannot write {self._path}: {error.strerror}"
 
     def close(self) -> None:
         self._soon.end()

@@ -147,12 +147,15 @@ class ServerTLS:
                 hint="give both, unencrypted",
             )
         self.fingerprint = fingerprint
+        certificate, *_ = x509.load_pem_x509_certificates(chain)
+        self.end_time = int(certificate.not_valid_after_utc.timestamp())
         self._context.set_alpn_select_callback(_select)
 
     def replace_by(self, other: ServerTLS) -> None:
         """Use another key and certificate for connections from now on."""
         self._context = other._context
         self.fingerprint = other.fingerprint
+        self.end_time = other.end_time
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         return SSL.Connection(self._context, None)

@@ -13,6 +13,9 @@ TOML:
 
     [relay]
     links = 10000
+
+    [status]
+    endpoint = "tcp:127.0.0.1:9464"
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ class Policy:
     limits: dict[str, int] = attrs.field(factory=dict)
     permits: Permits | None = None
     relay_limits: dict[str, int] = attrs.field(factory=dict)
+    status: dict[str, str] = attrs.field(factory=dict)
 
     def over(self, other: Policy) -> Policy:
         """Return this, and ``other`` where this says nothing."""
@@ -57,16 +61,17 @@ class Policy:
             {**other.limits, **self.limits},
             self.permits or other.permits,
             {**other.relay_limits, **self.relay_limits},
+            {**other.status, **self.status},
         )
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Policy:
         """Check plain values; raises `ConfigurationError` naming the one that is wrong."""
-        unknown = values.keys() - {"enrol", "lifetime", "limits", "permit", "relay"}
+        unknown = values.keys() - {"enrol", "lifetime", "limits", "permit", "relay", "status"}
         if unknown:
             raise ConfigurationError(
                 f"there is no setting {min(unknown)[:40]!r}",
-                hint="there are enrol, lifetime and the tables limits, permit and relay",
+                hint="there are enrol, lifetime and the tables limits, permit, relay and status",
             )
         lifetime, enrol = values.get("lifetime"), values.get("enrol")
         if lifetime is not None:
@@ -79,6 +84,7 @@ class Policy:
             _limits("limits", LIMITS, values.get("limits"), lambda name: 1),
             _permits(values.get("permit")),
             _limits("relay", relay.LIMITS, values.get("relay"), relay.lowest),
+            _status(values.get("status")),
         )
 
 
@@ -117,6 +123,19 @@ def _limits(
             )
         limits[known[name].name] = _number(name, value, lowest(name), _HIGHEST)
     return limits
+
+
+def _status(values: Any) -> dict[str, str]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict) or not all(isinstance(each, str) for each in values.values()):
+        raise ConfigurationError("status is a table of texts")
+    unknown = values.keys() - {"endpoint", "token-file"}
+    if unknown:
+        raise ConfigurationError(
+            f"status has no {min(unknown)[:40]!r}", hint="there are endpoint and token-file"
+        )
+    return dict(values)
 
 
 def _permits(values: Any) -> Permits | None:

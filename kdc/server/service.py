@@ -34,17 +34,22 @@ from kdc.protocol.relay import RELAY
 from kdc.relay.limits import RelayLimits, RelaySettings
 from kdc.server._connections import KDCFactory, tls_factory
 from kdc.server._last_seen import LastSeen
+from kdc.server._measured import Measured
 from kdc.server._operators import AdminFactory, Operators
+from kdc.server._residents import at_once
+from kdc.server._status import Parts, checks_of, sampled
 from kdc.server._store_writer import StoreWatch, StoreWriter
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import TLSFiles
 from kdc.store import StoreLost
 from kdc.store.opened import open_store
 from kdc.terminal import counted
+from kdc.watch.settings import StatusSettings
 
 if TYPE_CHECKING:
     from kdc.server._directory import Directory
     from kdc.server._relay import OwnRelay
+    from kdc.watch.port import StatusPort
 
 __all__ = ["KDCService", "KDCSettings"]
 
@@ -57,7 +62,7 @@ class KDCSettings:
 
     ``endpoints``: Twisted server endpoint strings.  ``hosts``: the names and
     addresses that clients reach us by, besides this machine's own.
-    ``directory`` and ``relay``: where they listen, if they are to be there.
+    ``directory``, ``relay`` and ``status``: where they listen, if they are to be there.
     ``fold_seconds``: so long after a change people can read it in a small store.
     ``look_seconds``: so often, without a change, it is made sure that the store is ours.
     """
@@ -80,6 +85,7 @@ class KDCSettings:
     directory_name: str = DIRECTORY
     relay: str | None = None
     relay_limits: RelayLimits = attrs.field(factory=RelayLimits)
+    status: StatusSettings | None = None
     fold_seconds: float = 1.0
     look_seconds: float = 5.0
 
@@ -123,6 +129,8 @@ class KDCService(Service):
         self._admin = SocketPath(settings.store)
         self._directory: Directory | None = None
         self._relay: OwnRelay | None = None
+        self._measured = None if settings.status is None else Measured()
+        self._status: StatusPort | None = None
         self._hangup_before: Any = signal.SIG_DFL
 
     def privilegedStartService(self) -> None:
@@ -135,6 +143,7 @@ class KDCService(Service):
             key_path=settings.master_key,
             generation_path=settings.generation,
             accept_rollback=settings.accept_rollback,
+            synced=None if self._measured is None else self._synced,
         )
         try:
             self.tls = settings.tls.load_or_make()
@@ -142,6 +151,7 @@ class KDCService(Service):
             self._listen()
             self._directory = self._open_directory()
             self._relay = self._open_relay()
+            self._status = self._open_status()
             self._listen_for_operator()
         except BaseException:
             self._abandon()
@@ -154,7 +164,7 @@ class KDCService(Service):
         for pool in self._pools:
             pool.start()
         self._watch.start()
-        self.audit.add(Audit("started", "", "", f"{len(self.store)} principals"))
+        self._tell(Audit("started", "", "", f"{len(self.store)} principals"))
         # SIGHUP would otherwise end twistd without stopService.  Before anybody is told that
         # we are here, and may send it.
         self._hangup_before = signal.signal(
@@ -168,6 +178,8 @@ class KDCService(Service):
             self._directory.start()
         if self._relay is not None:
             self._relay.start()
+        if self._status is not None:
+            self._status.start()
 
     def stopService(self) -> Deferred[None]:
         super().stopService()  # type: ignore[no-untyped-call]
@@ -185,7 +197,7 @@ class KDCService(Service):
             self._open_log()
         except KDCError as error:
             self.log.error("not reloaded, the old state stays: {error}", error=error)
-            self.audit.add(Audit("reload-failed", "", "", str(error)))
+            self._tell(Audit("reload-failed", "", "", str(error)))
             return
         self.tls.replace_by(tls)
         self.factory.issuer.realm.govern(
@@ -194,7 +206,7 @@ class KDCService(Service):
         self.factory.limit(settings.limits)
         if self._relay is not None:
             self._relay.limit(settings.relay_limits)
-        self.audit.add(Audit("reloaded", "", "", self.tls.fingerprint))
+        self._tell(Audit("reloaded", "", "", self.tls.fingerprint))
 
     def _open_log(self) -> None:
         try:
@@ -222,15 +234,17 @@ class KDCService(Service):
     def _build(self) -> None:
         settings, reactor = self.settings, self._reactor
 
+        measured = self._measured
         self.audit = AuditLog(
             settings.output, clock=reactor, run=in_thread(reactor, self._log_pool)
         )
         self._open_log()
         self._last_seen = LastSeen(time.time)
+        self._tell = self._note if measured is None else measured.audit_to(self._note)
         realm = Realm(
             settings.realm,
             find=self.store.get,
-            audit=self._note,
+            audit=self._tell,
             random=os.urandom,
             enrolment=settings.enrolment,
             lifetime_seconds=settings.lifetime_seconds,
@@ -241,8 +255,10 @@ class KDCService(Service):
         # Whoever finds out that the store is another's: a change, a fold, an operator, a look.
         self._in_store_thread = lambda *call: in_store_thread(*call).addErrback(self._if_lost)
         self._in_reading_thread = in_thread(reactor, self._reading_pool)
-        self.writer = StoreWriter(self.store, self._in_store_thread)
-        self.factory = KDCFactory(Issuer(realm), self.writer, clock=reactor, limits=settings.limits)
+        run = self._in_store_thread
+        self.writer = StoreWriter(self.store, run if measured is None else measured.write_run(run))
+        issuer = Issuer(realm) if measured is None else measured.issuer(realm)
+        self.factory = KDCFactory(issuer, self.writer, clock=reactor, limits=settings.limits)
         self._watch = StoreWatch(
             self.store,
             self._in_store_thread,
@@ -351,6 +367,39 @@ class KDCService(Service):
             say=self._say,
         )
 
+    def _open_status(self) -> StatusPort | None:
+        """Open the port for whoever watches us, if there is to be one."""
+        settings, measured = self.settings.status, self._measured
+        if settings is None or measured is None:
+            return None
+        from kdc.watch.port import StatusPort  # with HTTP and all
+
+        parts = Parts(
+            store=self.store,
+            audit=self.audit,
+            factory=self.factory,
+            tls=self.tls,
+            measured=measured,
+            ports=lambda: len(self._ports),
+            relay=lambda: None if self._relay is None else self._relay.figures,
+        )
+        measured.figures.sampled(sampled(parts))
+        status = StatusPort(
+            settings,
+            self._reactor,
+            figures=measured.figures,
+            checks=checks_of(parts),
+            tls=self.tls,
+            say=lambda line: self._say(f"kdc: {line}"),
+        )
+        at_once(status.listen())
+        return status
+
+    def _synced(self, seconds: float) -> None:
+        """The store has waited so long for the disk; in a thread of its own."""
+        if self._measured is not None:
+            self._reactor.callFromThread(self._measured.syncs.observe, seconds)
+
     def _from_here(self) -> tuple[str, int]:
         """Where this process reaches itself."""
         for port in self._ports:
@@ -364,7 +413,7 @@ class KDCService(Service):
         """End if the store is another's: what is answered from memory may be old already."""
         if failure.check(StoreLost) and not self._lost:
             self._lost = True
-            self.audit.add(Audit("store-lost", "", "", str(failure.value)))
+            self._tell(Audit("store-lost", "", "", str(failure.value)))
             # Later: who waits for this call is to hear of it first.
             self._reactor.callLater(0, self._give_up, failure.value)
         return failure
@@ -387,6 +436,8 @@ class KDCService(Service):
             background(self._directory.stop(), "giving up the directory's port")
         if self._relay is not None:
             background(self._relay.stop(), "giving up the relay's port")
+        if self._status is not None:
+            background(self._status.stop(), "giving up the status port")
         while self._ports:
             self._ports.pop().stopListening()
         self._admin.close()
@@ -423,13 +474,15 @@ class KDCService(Service):
             yield "ending the directory", self._directory.stop
         if self._relay is not None:
             yield "ending the relay", self._relay.stop
+        if self._status is not None:
+            yield "ending the status port", self._status.stop
         yield "ending the connections", self.factory.close_all
         yield "writing what was begun", self.writer.drain
         for run in (self._in_store_thread, self._in_reading_thread):
             # Behind whatever an operator has begun, and what that has to say to the log.
             yield "finishing an operator's command", functools.partial(run, lambda: None)
         yield "leaving the store", self._watch.stop
-        self.audit.add(Audit("stopped", "", ""))
+        self._tell(Audit("stopped", "", ""))
         yield "writing the activity log", self.audit.flush
         for pool in self._pools:
             yield "ending a thread", pool.stop

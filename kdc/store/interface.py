@@ -12,7 +12,7 @@ has done, which is why each change says which generation it expects, and why
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import attrs
@@ -218,6 +218,10 @@ class Store(Protocol):
     @property
     def trouble(self) -> str:
         """What fails just now without a change having been refused for it, or nothing."""
+
+    @property
+    def figures(self) -> Mapping[str, float]:
+        """What a store of this kind counts, by a name of its own, for whoever looks after it."""
 
     @property
     def confirmed_milliseconds(self) -> int | None:

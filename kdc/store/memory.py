@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -19,6 +19,7 @@ class MemoryStore:
     notes: Sequence[str] = ()
     trouble = ""
     confirmed_milliseconds = None
+    figures: Mapping[str, float] = {}
 
     def __init__(self, realm: str = "LOCAL", *, most_changes: int = 1000) -> None:
         self.realm = check_realm(realm)

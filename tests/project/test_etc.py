@@ -271,7 +271,7 @@ class SampleTests(SynchronousTestCase):
         found = set()
         for setting, path in self.variants("kdc.toml"):
             policy = read_policy(path)
-            found |= {"enrol", *policy.limits, *policy.relay_limits}
+            found |= {"enrol", *policy.limits, *policy.relay_limits, *policy.status}
             if policy.lifetime_seconds is not None:
                 found.add("lifetime")
                 self.assertEqual(policy.lifetime_seconds, tap.DEFAULT_LIFETIME_SECONDS)
@@ -279,9 +279,9 @@ class SampleTests(SynchronousTestCase):
                 self.assertEqual(Limits(**policy.limits), Limits(), setting)
                 self.assertEqual(RelayLimits(**policy.relay_limits), RelayLimits(), setting)
                 # One name can stand in both tables.
-                self.assertTrue(policy.limits or policy.relay_limits, setting)
+                self.assertTrue(policy.limits or policy.relay_limits or policy.status, setting)
         limits = {field.name for field in (*LIMITS.values(), *relay.LIMITS.values())}
-        self.assertEqual(found, {"enrol", "lifetime", *limits})
+        self.assertEqual(found, {"enrol", "lifetime", "endpoint", "token-file", *limits})
 
     def test_client(self) -> None:
         """The client takes it; each setting that stands for another is taken instead of that."""

@@ -23,6 +23,7 @@ PACKAGES = (
     ("kdc.issuing", "kdc.admin", "kdc.client"),
     ("kdc.channel",),
     ("kdc.transfer", "kdc.tunnel", "kdc.relay"),
+    ("kdc.watch",),
     ("kdc.server", "kdc.api", "kdc.aio"),
     ("kdc.endpoint_strings",),
     ("kdc.commands",),

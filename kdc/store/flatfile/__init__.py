@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kdc.store.flatfile._files import TimedFiles
     from kdc.store.flatfile._store import FlatFileStore
 
-__all__ = ["FlatFileStore"]
+__all__ = ["FlatFileStore", "TimedFiles"]
 
-_MODULES = {"FlatFileStore": "_store"}
+_MODULES = {"FlatFileStore": "_store", "TimedFiles": "_files"}
 
 
 def __getattr__(name: str) -> Any:

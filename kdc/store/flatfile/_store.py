@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -83,6 +83,7 @@ class FlatFileStore:
         self._unfolded_bytes = 0  # of changes that pwd.txt does not have yet
         self._fold_above = 0
         self._since_fold: list[bytes] | None = None  # lines committed while a fold runs
+        self._folds = self._failed_folds = 0
         self._closed = False
 
     @classmethod
@@ -244,6 +245,15 @@ class FlatFileStore:
         return self._generation
 
     @property
+    def figures(self) -> Mapping[str, float]:
+        return {
+            "journal_bytes": self._unfolded_bytes,
+            "database_bytes": self._content.table.total_bytes,
+            "folds": self._folds,
+            "failed_folds": self._failed_folds,
+        }
+
+    @property
     def trouble(self) -> str:
         """What fails just now without a change having been refused for it, or nothing."""
         return "; ".join(
@@ -326,8 +336,10 @@ class FlatFileStore:
                 self._unfolded_bytes -= folded_bytes
             disk.sync_kept()
             self._fold_above = 0
+            self._folds += 1
             self._troubles.pop("fold", None)
         except OSError as error:
+            self._failed_folds += 1
             self._troubles["fold"] = f"cannot fold {disk.paths.journal}: {error.strerror}"
             # Not at every change: each try writes the whole of pwd.txt.
             self._fold_above = self._unfolded_bytes + self._fold_limit() // 4

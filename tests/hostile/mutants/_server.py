@@ -116,7 +116,7 @@ MUTANTS: list[Mutant] = [
             "10",
             "the oldest newcomer makes room",
             "        if displaced is not None:\n            displaced.abort()\n",
-            "",
+            "        if displaced is not None:\n",
         ),
         (
             "4.1",

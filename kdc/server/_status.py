@@ -1,0 +1,131 @@
+"""What the KDC tells whoever watches it: looked up in its parts when it is asked for."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+import twisted
+from kdc import __version__
+from kdc.relay.relay import Figures as RelayFigures
+from kdc.server._connections import KDCFactory
+from kdc.server._measured import Measured
+from kdc.server.audit_log import AuditLog
+from kdc.server.certificate import ServerTLS
+from kdc.store import Store
+from kdc.watch.figures import Labels, Sampled
+from kdc.watch.health import Checks
+
+__all__ = ["Parts", "checks_of", "sampled"]
+
+
+@attrs.frozen(kw_only=True)
+class Parts:
+    """The parts of a running KDC.  ``ports`` tells how many are bound."""
+
+    store: Store
+    audit: AuditLog
+    factory: KDCFactory
+    tls: ServerTLS
+    measured: Measured
+    ports: Callable[[], int]
+    relay: Callable[[], RelayFigures | None]
+
+
+def checks_of(parts: Parts) -> Checks:
+    return {
+        "store": lambda: parts.store.trouble or parts.measured.write_failed,
+        "ports": lambda: "" if parts.ports() else "none is bound",
+        "log": lambda: parts.audit.trouble,
+    }
+
+
+def sampled(parts: Parts) -> Iterator[Sampled]:
+    store, audit, factory = parts.store, parts.audit, parts.factory
+    one = Sampled.of
+    yield Sampled(
+        "kdc_connections",
+        "Connections of clients, by whether they have proved whose they are.",
+        lambda: _connections(factory),
+        ("state",),
+    )
+    yield Sampled(
+        "kdc_connections_refused_total",
+        "Connections that were ended for a limit, by the limit.",
+        lambda: {(limit,): count for limit, count in factory.turned_away.items()},
+        ("limit",),
+        True,
+    )
+    yield one("kdc_epochs", "Receivers that can be reached.", lambda: factory.issuer.realm.epochs)
+    yield one("kdc_principals", "Names in the store, deleted ones included.", lambda: len(store))
+    yield one("kdc_store_up", "1 if the store has no trouble.", lambda: _well(store.trouble))
+    yield one("kdc_store_generation", "The latest durable change.", lambda: store.generation)
+    yield from _of_store(store)
+    yield one("kdc_log_queue_lines", "Lines that wait to be written.", lambda: audit.waiting)
+    yield one(
+        "kdc_log_suppressed_lines_total",
+        "Lines that were too many to be written.",
+        lambda: audit.suppressed,
+        grows=True,
+    )
+    yield one("kdc_log_up", "1 if the log can be written.", lambda: _well(audit.trouble))
+    yield one(
+        "kdc_certificate_expiry_timestamp_seconds",
+        "When the certificate in use ends, in Unix time.",
+        lambda: parts.tls.end_time,
+    )
+    yield from _of_relay(parts.relay)
+    about = (__version__, platform.python_version(), twisted.__version__)
+    yield Sampled(
+        "kdc_build_info",
+        "What runs; always 1.",
+        lambda: {about: 1},
+        ("version", "python", "twisted"),
+    )
+
+
+def _well(trouble: str) -> int:
+    return int(not trouble)
+
+
+def _connections(factory: KDCFactory) -> Mapping[Labels, float]:
+    unproved = len(factory.limiter)
+    return {("proved",): max(0, factory.connected - unproved), ("unproved",): unproved}
+
+
+# (what a store calls it, its name here, what it is, whether it grows)
+_STORE = (
+    ("journal_bytes", "kdc_store_journal_bytes", "Changes that pwd.txt does not have yet.", False),
+    ("database_bytes", "kdc_store_database_bytes", "The whole database as text.", False),
+    ("folds", "kdc_store_folds_total", "How often the journal was folded.", True),
+    ("failed_folds", "kdc_store_failed_folds_total", "How often that failed.", True),
+)
+
+
+def _of_store(store: Store) -> Iterator[Sampled]:
+    for key, name, text, grows in _STORE:
+        if key in store.figures:
+            yield Sampled.of(name, text, _reader(store, key), grows=grows)
+
+
+def _reader(store: Store, key: str) -> Callable[[], float]:
+    return lambda: store.figures[key]
+
+
+def _of_relay(relay: Callable[[], RelayFigures | None]) -> Iterator[Sampled]:
+    if relay() is None:
+        return
+    for field, name, text, grows in (
+        ("links", "kdc_relay_links", "Receivers that are linked.", False),
+        ("joined", "kdc_relay_joined", "Connections that are joined.", False),
+        ("waiting", "kdc_relay_waiting", "Connections that wait for their receiver.", False),
+        ("bytes", "kdc_relay_bytes_total", "Bytes carried.", True),
+    ):
+        yield Sampled.of(name, text, _relayed(relay, field), grows=grows)
+
+
+def _relayed(relay: Callable[[], Any], field: str) -> Callable[[], float]:
+    return lambda: float(getattr(relay(), field, 0))

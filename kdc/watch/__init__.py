@@ -1,0 +1,1 @@
+"""Watching a service: figures, health, a status page.  Reads, and never decides."""

@@ -1,0 +1,1 @@
+"""Tests of kdc.watch: figures, who may look, HTTP and its bounds."""

@@ -71,7 +71,11 @@ setup(
             "segno",
             "setuptools >= 77",
             "towncrier",
+            "types-zxcvbn",
+            "zxcvbn >= 4.4",
         ],
+        # For what is said about a new passphrase.
+        "passphrase": ["zxcvbn >= 4.4"],
         # For `kdc admin invite --qr`.
         "qr": ["segno >= 1.5"],
     },

@@ -85,8 +85,10 @@ class ErrorKind(enum.Enum):
     CERTIFICATE_UNVERIFIED = enum.auto()
     FINGERPRINT_OF_KDC_UNKNOWN = enum.auto()
     INVITATION_NEEDED = enum.auto()
+    INVITATION_SPENT = enum.auto()  # name
     NAME_OF_DIRECTORY_TAKEN = enum.auto()  # name
     NAME_OF_RELAY_TAKEN = enum.auto()  # name
+    NAME_TAKEN = enum.auto()  # name
     NEVER_MET = enum.auto()  # known_kdcs, line
     NO_SUCH_LIMIT = enum.auto()
     NO_SUCH_PRINCIPAL = enum.auto()
@@ -95,6 +97,7 @@ class ErrorKind(enum.Enum):
     NOT_A_KEY_FILE = enum.auto()
     NOT_REGISTERED = enum.auto()  # name
     OLDER_THAN_BEFORE = enum.auto()
+    PASSPHRASE_SHORT = enum.auto()
     PASSPHRASE_UNKNOWN = enum.auto()
     PART_UNSENDABLE = enum.auto()
     PRINCIPAL_ACTIVE = enum.auto()

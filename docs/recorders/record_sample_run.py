@@ -45,7 +45,6 @@ def first_run(directory: Path, ports: dict[str, int], more: str) -> list[str]:
         bob.ready()
         alice.command(ALICE.format(**ports))
         alice.answer("passphrase of alice: ", GUESS)
-        alice.answer("repeat it: ", GUESS)
         alice.ready()
         alice.command("echo $?")
         alice.ready()

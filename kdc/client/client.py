@@ -41,7 +41,8 @@ class KDCClient:
     """One principal's dealings with its KDC: a connection when it is needed, kept while it lasts.
 
     ``where`` is how people call the KDC, ``reach`` by which ways peers are reached,
-    and we by them, ``relay`` the name of the relay.  Everything raises `KDCError`.
+    and we by them, ``relay`` the name of the relay, ``weakness`` why these keys should
+    not become those of a new name, if so.  Everything raises `KDCError`.
     """
 
     reactor: Any
@@ -52,6 +53,7 @@ class KDCClient:
     random: Callable[[int], bytes] = os.urandom
     reach: Reach = Reach.AUTO
     relay: str = RELAY
+    weakness: str = ""
     _link: KDCLink | None = attrs.field(default=None, init=False)
     _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 

@@ -14,7 +14,6 @@ from twisted.internet.endpoints import HostnameEndpoint
 from kdc.client._first_contact import identity_of
 from kdc.client.client import KDCClient
 from kdc.client.identity import ClientTLS
-from kdc.client.secret import SecretSource
 from kdc.client.settings import ClientSettings
 from kdc.errors import (
     AuthenticationRefused,
@@ -28,7 +27,9 @@ from kdc.terminal import has_terminal
 
 __all__ = [
     "NEW_SECRET_SECONDS",
+    "NOT_REGISTERED",
     "change_secret",
+    "check_new",
     "client_for",
     "enter",
     "join",
@@ -40,6 +41,11 @@ __all__ = [
 
 # So long a receiver looks for a new secret where the old one was.
 NEW_SECRET_SECONDS = 10.0
+# After a refusal of these kinds the name surely has not got the keys that were offered.
+NOT_REGISTERED = frozenset(
+    (ErrorKind.INVITATION_NEEDED, ErrorKind.INVITATION_SPENT, ErrorKind.NAME_TAKEN)
+)
+_CODE_BYTES = 16
 
 
 def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
@@ -56,14 +62,16 @@ def client_for(
     is another program's, and only its main thread could be interrupted at it.
     """
     identity = identity_of(settings, ask=ask)
+    secret = settings.secret.secret(settings.realm, settings.name, prompt)
     return KDCClient(
         reactor=reactor,
         endpoint=HostnameEndpoint(reactor, settings.host, settings.port),
         tls=ClientTLS(identity, settings.host),
-        keys=settings.secret.keys(settings.realm, settings.name, prompt),
+        keys=secret.keys,
         where=settings.where,
         reach=settings.reach,
         relay=settings.relay,
+        weakness=secret.weakness,
     )
 
 
@@ -75,53 +83,103 @@ async def enter(
 ) -> None:
     """Make sure that the KDC knows us: register if our name is new there.
 
-    An unknown name and a wrong passphrase are answered alike, so a person is
-    asked to repeat the passphrase before it becomes the one that counts.
+    An unknown name and a wrong passphrase are answered alike.  So the KDC is asked whether
+    the name is taken, and if it is not, or does not tell, a person has to repeat the
+    passphrase before it becomes the one that counts.
     """
     try:
         await client.link()
     except AuthenticationRefused:
         if settings.secret.asks:
+            await _check_free(client)
             _confirm(client, settings)
         await _register(client, port)
         tell(f"registered {settings.name} with the KDC at {client.where}")
 
 
+async def _check_free(client: KDCClient) -> None:
+    """Raises `AuthenticationRefused` if the KDC says that the name has an owner.
+
+    Asked by a registration with an invitation that nobody has made: it cannot succeed, and
+    where names are free for who comes first, a name that is taken is refused as that.
+    """
+    try:
+        await client.register("", 0, client.random(_CODE_BYTES))
+    except NameTaken as error:
+        raise _taken(client.keys.name, error) from None
+    except AuthenticationRefused:
+        pass  # free; or there are invitations only, and then the KDC does not tell
+
+
 def _confirm(client: KDCClient, settings: ClientSettings) -> None:
+    name = settings.name
     if not has_terminal():  # it was typed before we became a daemon
         raise AuthenticationRefused(
-            f"wrong passphrase, or {settings.name} is not registered yet",
+            f"wrong passphrase, or {name} is not registered yet",
             hint="a daemon cannot ask: register first",
             kind=ErrorKind.NOT_REGISTERED,
-            facts={"name": settings.name},
+            facts={"name": name},
         )
-    say(f"The KDC does not know {settings.name} by this passphrase.")
-    again = SecretSource().keys(
-        settings.realm, settings.name, f"To register {settings.name} as new, repeat it: "
-    )
-    if again.verify_key != client.keys.verify_key:
+    say(f"The KDC does not know {name} by this passphrase.")
+    check_new(client.weakness)
+    if not settings.secret.repeated(client.keys, f"To register {name} as new, repeat it: "):
         raise AuthenticationRefused(
             "wrong passphrase, or the two that were typed differ; nothing was registered",
             hint="try again",
         )
 
 
+def check_new(weakness: str) -> None:
+    """Raises `ConfigurationError` if there is one: the passphrase is no good as a new one."""
+    if weakness:
+        raise ConfigurationError(
+            weakness,
+            hint="a sentence is easier to remember, and harder to guess",
+            kind=ErrorKind.PASSPHRASE_SHORT,
+        )
+
+
 async def _register(client: KDCClient, port: int, invitation: bytes = b"") -> None:
+    """Take the name.  Of the refusals, those of a kind in `NOT_REGISTERED` are final."""
+    check_new(client.weakness)
     name = client.keys.name
     try:
         await client.register("", port, invitation)
     except NameTaken as error:
-        raise AuthenticationRefused(
-            f"wrong passphrase or key for {name}: the KDC has it under another one",
-            hint=error.hint,
-            kind=error.kind,
-        ) from None
+        raise _spent(name, error) if invitation else _taken(name, error) from None
     except AuthenticationRefused as error:
+        if invitation and error.kind is ErrorKind.INVITATION_NEEDED:
+            raise _spent(name, error) from None
         raise AuthenticationRefused(
             f"the KDC does not know {name} by this passphrase or key: {error}",
             hint=error.hint,
             kind=error.kind,
         ) from None
+
+
+def _spent(name: str, error: AuthenticationRefused) -> AuthenticationRefused:
+    """Only where names are free for who comes first does the KDC tell which of them it is."""
+    why = (
+        f"{name} is registered already, with another key or passphrase"
+        if isinstance(error, NameTaken)
+        else "it was used, its time is over, or a newer one has taken its place"
+    )
+    return AuthenticationRefused(
+        f"the KDC does not take this invitation for {name} (any more): {why}",
+        hint="if you have used it yourself, go on with the key or passphrase of then;"
+        " otherwise ask the operator for a new one",
+        kind=ErrorKind.INVITATION_SPENT,
+        facts={"name": name},
+    )
+
+
+def _taken(name: str, error: NameTaken) -> AuthenticationRefused:
+    return AuthenticationRefused(
+        f"{name} is registered; that is not the passphrase or key of {name}",
+        hint=error.hint,
+        kind=ErrorKind.NAME_TAKEN,
+        facts={"name": name},
+    )
 
 
 async def register(client: KDCClient, port: int, invitation: bytes) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import attrs
 
+from kdc.client._strength import LEAST_LETTERS, remark_on, weakness_of
 from kdc.errors import ConfigurationError, ErrorKind
 from kdc.files.atomic import PartialFile
 from kdc.files.private import read_private, utf8
@@ -25,21 +26,40 @@ from kdc.protocol.crypto import (
 )
 from kdc.protocol.invitation import Invitation
 from kdc.protocol.names import normal_passphrase
-from kdc.terminal import ask
+from kdc.terminal import ask, say
 
-__all__ = ["SecretSource", "read_code", "read_invitation", "write_key_file"]
+__all__ = [
+    "Secret",
+    "SecretSource",
+    "ensure_key_file",
+    "read_code",
+    "read_invitation",
+    "write_key_file",
+]
 
 _KEY_PREFIX = "kdc-key:1:"
 _MAX_PASSPHRASE = 4096
 
 
 @attrs.frozen
+class Secret:
+    """Keys, and why what they are made of is no good as a new secret, if so."""
+
+    keys: LongTermKeys
+    weakness: str = ""
+
+
+@attrs.frozen
 class SecretSource:
-    """At most one of them is set; with none, a person is asked."""
+    """At most one of the first three is set; with none, a person is asked.
+
+    ``least_letters``: a new passphrase is to have so many.
+    """
 
     passphrase_file: Path | None = None
     passphrase_fd: int | None = None
     key_file: Path | None = None
+    least_letters: int = LEAST_LETTERS
 
     @property
     def asks(self) -> bool:
@@ -50,11 +70,28 @@ class SecretSource:
 
         Raises `ConfigurationError` or `LocalIOError`, which never quote the secret.
         """
+        return self.secret(realm, name, prompt).keys
+
+    def secret(self, realm: str, name: str, prompt: str = "") -> Secret:
+        """The same, with what speaks against it as a new one."""
         if self.key_file is not None:
-            digest = _key_of(self.key_file)
-        else:
-            digest = digest_of_passphrase(self._passphrase(name, prompt), realm, name)
-        return long_term_keys(digest, realm, name)
+            return Secret(long_term_keys(_key_of(self.key_file), realm, name))
+        passphrase = self._passphrase(name, prompt)
+        keys = long_term_keys(digest_of_passphrase(passphrase, realm, name), realm, name)
+        return Secret(keys, weakness_of(passphrase.decode(), self.least_letters))
+
+    def repeated(self, keys: LongTermKeys, prompt: str = "once more: ") -> bool:
+        """Have a person type a new passphrase again; whether it is that of ``keys``.
+
+        If it is, what can be said against it is said.
+        """
+        passphrase = self._passphrase(keys.name, prompt)
+        digest = digest_of_passphrase(passphrase, keys.realm, keys.name)
+        again = long_term_keys(digest, keys.realm, keys.name)
+        same = again.verify_key == keys.verify_key
+        if same and (remark := remark_on(passphrase.decode(), keys.name)):
+            say(remark)
+        return same
 
     def _passphrase(self, name: str, prompt: str) -> bytes:
         if self.passphrase_file is not None:
@@ -92,6 +129,14 @@ def write_key_file(path: Path) -> None:
         file.show_new()
     finally:
         file.discard()
+
+
+def ensure_key_file(path: Path) -> bool:
+    """Make a new key file unless there is something already; whether one was made."""
+    if os.path.lexists(path):
+        return False
+    write_key_file(path)
+    return True
 
 
 def _key_of(path: Path) -> Digest:

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from kdc.client import configuration, known_kdcs
+from kdc.client._strength import LEAST_LETTERS
 from kdc.client.secret import SecretSource
 from kdc.client.typed import host_and_port, whole_number
 from kdc.errors import ConfigurationError, ErrorKind
@@ -132,6 +133,7 @@ def _settings(values: dict[str, Any]) -> ClientSettings:
                 absolute(values.get("passphrase-file")),
                 None if fd is None else whole_number(fd, 0, 65535, "a descriptor"),
                 absolute(values.get("key-file")),
+                1 if values.get("short-passphrase") else LEAST_LETTERS,
             ),
             fingerprint=None if fingerprint is None else parse_fingerprint(fingerprint),
             ca=ca if ca in (None, SYSTEM_CA) else str(absolute(ca)),

@@ -17,10 +17,18 @@ HINTS = {
         "start the KDC once, or give --kdc-fingerprint: it prints it when it starts"
     ),
     ErrorKind.INVITATION_NEEDED: "ask its operator for one: kdc admin invite NAME",
+    ErrorKind.INVITATION_SPENT: (
+        "if you have used it yourself, go on with the key or passphrase of then; otherwise the"
+        " KDC's log says which it is: ask its operator for a new one, kdc admin invite {name}"
+    ),
     ErrorKind.NAME_OF_DIRECTORY_TAKEN: (
         "see kdc admin show {name}; free the name, or give --directory-name"
     ),
     ErrorKind.NAME_OF_RELAY_TAKEN: "see kdc admin show {name}; free the name",
+    ErrorKind.NAME_TAKEN: (
+        "try again; if it is right, or forgotten, ask the operator, who sees in kdc admin show"
+        " {name} what is wrong, and resets it with kdc admin reset {name}"
+    ),
     ErrorKind.NEVER_MET: (
         "compare the fingerprint with what the KDC prints when it starts; if it is the same,"
         " give --kdc-fingerprint, or add this line to {known_kdcs}:\n  {line}"
@@ -39,6 +47,9 @@ HINTS = {
     ),
     ErrorKind.OLDER_THAN_BEFORE: (
         "find the newer files; if this is meant, start once with --accept-rollback"
+    ),
+    ErrorKind.PASSPHRASE_SHORT: (
+        "a sentence is easier to remember, and harder to guess; --short-passphrase takes this one"
     ),
     ErrorKind.PASSPHRASE_UNKNOWN: "give --passphrase-file, --passphrase-fd or --key-file",
     ErrorKind.PART_UNSENDABLE: "nothing was sent: rename it, or have it left out with --skip",

@@ -13,12 +13,18 @@ import attrs
 
 from kdc.admin.wire import connect
 from kdc.client import configuration
-from kdc.client.secret import SecretSource, write_key_file
+from kdc.client.secret import SecretSource, ensure_key_file
 from kdc.client.settings import absolute
 from kdc.commands.admin.database import AdminStore
 from kdc.commands.options import Command, name_of, whole_number
 from kdc.commands.serve import serve, start_in_background, stop
-from kdc.errors import ConfigurationError, ExitStatus, LocalIOError, local_error
+from kdc.errors import (
+    ConfigurationError,
+    ExitStatus,
+    KDCError,
+    LocalIOError,
+    local_error,
+)
 from kdc.files.opening import open_regular
 from kdc.terminal import say, shown
 
@@ -171,9 +177,14 @@ def _introduce(store: AdminStore, kdc: _Place, name: str, *, force: bool) -> Non
             hint="--force replaces it",
         )
     _make_directory(path.parent)
-    if not os.path.lexists(key_file):
-        write_key_file(key_file)
-    _add(store, name, key_file, kdc.realm)
+    made = ensure_key_file(key_file)
+    try:
+        _add(store, name, key_file, kdc.realm)
+    except KDCError as error:
+        # Only if it surely was not taken: otherwise it may be the only copy.
+        if made and error.exit_status is ExitStatus.REFUSED:
+            key_file.unlink()
+        raise
     if not current:
         configuration.save(path, values)
 

@@ -33,12 +33,13 @@ def register(session: Session, request: Register, now: Now) -> Output:
     if wait:
         return session.refuse(Refusal.RATE, request.nonce, request.name, wait)
     record = realm.find(request.name)
-    if not _may_register(session, request, record, now):
-        return session.refuse(Refusal.INVITATION, request.nonce, request.name)
+    why_not = _why_not(session, request, record, now)
+    if why_not:
+        return session.refuse(Refusal.INVITATION, request.nonce, f"{request.name}: {why_not}")
     signed = request.signed(realm.name, session.binding)
     if not verified(VerifyKey(request.verify_key), request.signature, *signed):
         return session.refuse(Refusal.NOT_AUTHENTIC, request.nonce, request.name)
-    if record is not None and not request.invitation:
+    if record is not None and not _invited(record):
         return _already_registered(session, request, record)
     new = Record(
         name=request.name,
@@ -57,18 +58,28 @@ def register(session: Session, request: Register, now: Now) -> Output:
     return session.write(wanted, lambda result: _registered(session, request, result))
 
 
-def _may_register(session: Session, request: Register, record: Record | None, now: Now) -> bool:
-    realm = session.realm
+def _invited(record: Record) -> bool:
     # With an empty code anybody could compute the proof.
-    invited = record is not None and record.status is Status.INVITED and record.invitation != b""
+    return record.status is Status.INVITED and record.invitation != b""
+
+
+def _why_not(session: Session, request: Register, record: Record | None, now: Now) -> str:
+    """Why this name may not be registered here by this request; nothing if it may."""
+    realm = session.realm
+    invited = record is not None and _invited(record)
     code = record.invitation if record is not None and invited else NO_CODE
     expected = invitation_proof(code, *request.invited(realm.name, session.binding))
     proved = same(expected, request.invitation)
     if realm.enrolment is Enrolment.CLOSED:
-        return False
+        return "enrolment is closed"
     if record is not None and invited:
-        return proved and now.unix_seconds <= record.invitation_end_time
-    return realm.enrolment is Enrolment.OPEN and not request.invitation
+        if not proved:
+            return "not the code of its invitation" if request.invitation else "no code"
+        return "" if now.unix_seconds <= record.invitation_end_time else "the invitation has ended"
+    if realm.enrolment is not Enrolment.OPEN:
+        return "no invitation is open" if request.invitation else "no code"
+    # Who is registered is no secret where anybody may try: it is answered behind this.
+    return "" if record is not None or not request.invitation else "a code for a free name"
 
 
 def _registered(session: Session, request: Register, result: Result | None) -> Output:

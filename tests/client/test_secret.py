@@ -200,6 +200,29 @@ class SecretTests(SynchronousTestCase):
         self.assertEqual(asked, ["passphrase of alice: ", "once more: "])
         self.assertEqual(self.derived, [PASSPHRASE.encode()] * 2)
 
+    def test_typed_again(self) -> None:
+        """A new passphrase is typed twice; a person is told if it would soon be guessed."""
+        typed = ["password", "password", "Password", PASSPHRASE, PASSPHRASE]
+        self.patch(secret, "ask", lambda *_, **__: typed.pop(0))
+        told: list[str] = []
+        self.patch(secret, "say", told.append)
+        keys = SecretSource().keys("LOCAL", "alice")
+        self.assertTrue(SecretSource().repeated(keys))
+        self.assertRegex(told.pop(), "^that passphrase is found after some [0-9,]+ guesses: ")
+        self.assertFalse(SecretSource().repeated(keys))
+        self.assertTrue(SecretSource().repeated(SecretSource().keys("LOCAL", "alice")))
+        self.assertEqual(told, [])
+
+    def test_short(self) -> None:
+        """As a new one it is too short, in letters and not in bytes; unless fewer are asked for."""
+        for text, told in (("p%q", "this one 3"), ("\u26bf" * 7, "this one 7"), ("\u26bf" * 8, "")):
+            path = self.file(text.encode())
+            weakness = SecretSource(passphrase_file=path).secret("LOCAL", "alice").weakness
+            self.assertEqual(bool(weakness), bool(told))
+            self.assertTrue(weakness.endswith(told), weakness)
+        short = SecretSource(passphrase_file=self.file(b"p"), least_letters=1)
+        self.assertEqual(short.secret("LOCAL", "alice").weakness, "")
+
     def test_nobody_to_ask(self) -> None:
         """Without a terminal the error says what is missing."""
         self.patch(terminal, "has_terminal", lambda: False)

@@ -208,8 +208,9 @@ class RefusalTests(InitTestCase):
         impostor = self.directory / "impostor"
         impostor.touch(mode=0o600)
         impostor.write_text(str(wrong))
+        spent = rf"not take this invitation for {self.bob} .*{self.bob} is registered.*\n.*invite"
         for path, status, pattern in (
-            (used, 4, self.bob),
+            (used, 4, spent),
             (exposed, 1, "can be read by others.*\n.*chmod 600"),
             (str(junk), 1, "that is not an invitation\n.*kdc admin invite"),
             ("missing", 7, "missing: No such file"),
@@ -222,6 +223,38 @@ class RefusalTests(InitTestCase):
         self.assertFalse(self.config.exists())
         for key in self.config.parent.glob("*.key"):
             self.keep(key)
+
+    def test_no_stray_key(self) -> None:
+        """After a refusal the key that was made for it is gone; one that was there stays."""
+        kdc = self.kdc("--enrol", "invite")
+        self.kdc_here = kdc
+        old = self.invite(self.bob)
+        new = self.invite(self.bob)
+        path = self.file_of(old, "old")
+        refused = self.init("--invitation-file", path)
+        self.assert_ends(refused, 4, r"a newer one has taken its place\n")
+        self.assertEqual(list(self.config.parent.iterdir()), [])
+        _, key = self.key("kept")
+        refused = self.init("--invitation-file", path, "--key-file", key)
+        self.assert_ends(refused, 4)
+        self.assertTrue(Path(key).exists())
+        self.assert_ends(self.init("--invitation-file", self.file_of(new, "new")), 0)
+        self.keep(self.config.with_name(f"{self.bob}.key"))
+        log = (self.directory / "out.txt").read_text()
+        self.assertIn(f"INVITATION {self.bob}: not the code of its invitation", log)
+
+    def test_short_passphrase(self) -> None:
+        """It is refused before it has to be typed again, unless it is asked for."""
+        path = self.file_of(self.invite(self.bob))
+        self.secrets.setdefault(None, []).append("p%q")
+        program = self.init("--passphrase", "--invitation-file", path, terminal=True)
+        program.answer(f"passphrase for {self.bob}: ", "p%q")
+        self.assert_ends(program, 1, "at least 8 characters, and this one 3\n.*--short-passphrase")
+        argv = ("--passphrase", "--short-passphrase", "--invitation-file", path)
+        program = self.init(*argv, terminal=True)
+        program.answer(f"passphrase for {self.bob}: ", "p%q")
+        program.answer("once more: ", "p%q")
+        self.assert_ends(program, 0)
 
 
 class SaveTests(SynchronousTestCase):

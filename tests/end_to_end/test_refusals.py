@@ -37,7 +37,7 @@ class PeopleTests(RefusalTestCase):
         right = self.passphrase_file(name, "the right passphrase")
         wrong = self.passphrase_file("wrong", "the wrong passphrase")
         self.assert_ends(self.client("register", "-n", name, *kdc.options, *right), 0)
-        told = rf"^kdcclient: wrong passphrase or key for {name}"
+        told = rf"^kdcclient: {name} is registered; that is not the passphrase or key of {name}"
         pin = ("--kdc-fingerprint", kdc.fingerprint)
         self.check(
             (self.send(kdc, name, "bob", path, *wrong), 4, told),

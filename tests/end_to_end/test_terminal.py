@@ -164,12 +164,12 @@ class PromptTests(TerminalTestCase):
         kdc = self.registered()
         sender = self.origin_sender(kdc)
         sender.answer("passphrase of alice: ", "not her passphrase")
-        sender.answer("To register alice as new, repeat it: ", "not her passphrase")
-        self.assert_ends(sender, 4, r"\nkdcclient: wrong passphrase or key for alice")
+        told = r"\nkdcclient: alice is registered; that is not the passphrase or key of alice\n"
+        self.assert_ends(sender, 4, told)
+        self.assertNotIn("as new", sender.said)
         receiver = self.typed(kdc, *"-n alice -m R -s outenc -o outfile --listen 0".split())
         receiver.answer("passphrase of alice: ", "not her passphrase")
-        receiver.answer("To register alice as new, repeat it: ", "not her passphrase")
-        self.assert_ends(receiver, 4, r"\nkdcclient: wrong passphrase or key for alice")
+        self.assert_ends(receiver, 4, told)
         self.assert_nothing_kept("outfile", "outenc")
 
         receiver = self.typed(kdc, *"-n alice -m R -o outfile --listen 0".split())
@@ -188,6 +188,31 @@ class PromptTests(TerminalTestCase):
         kdc.program.stop()
         self.assertNotIn("registered client=bob", (self.directory / "out.txt").read_text())
         self.assertNotIn("bob:", (self.directory / "pwd.txt").read_text())
+
+    def test_two_letters(self) -> None:
+        """Too short for a new name, unless that is said; whoever has one goes on with it."""
+        self.secrets[None].append("p%")
+        kdc = self.registered()
+        receiver = self.origin_receiver(kdc, "--listen", "0")
+        receiver.answer("passphrase of bob: ", "p%")
+        told = "a new passphrase has at least 8 characters, and this one 2\n.*--short-passphrase"
+        self.assert_ends(receiver, 1, told)
+        self.assertNotIn("repeat it", receiver.said)
+        receiver = self.origin_receiver(kdc, "--listen", "0", "--short-passphrase")
+        self.register_at(receiver, "bob", "p%")
+        receiver.expect("bob: receiving on")
+        receiver.type("\x03")
+        receiver = self.origin_receiver(kdc, "--listen", "0")
+        receiver.answer("passphrase of bob: ", "p%")
+        receiver.expect("bob: receiving on")
+
+    def test_invitations_only(self) -> None:
+        """A KDC that does not tell who is registered: one who repeats it is told what is needed."""
+        kdc = self.kdc("--enrol", "invite")
+        receiver = self.origin_receiver(kdc, "--listen", "0", "--accept-new")
+        receiver.answer("passphrase of bob: ", self.BOB)
+        receiver.answer("To register bob as new, repeat it: ", self.BOB)
+        self.assert_ends(receiver, 4, "does not know bob by this passphrase or key.*invitation")
 
     def test_not_the_fingerprint(self) -> None:
         """Whoever answers no has told this KDC nothing, and does not know it the next time."""

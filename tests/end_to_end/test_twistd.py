@@ -166,7 +166,7 @@ class ForegroundTests(TwistdTestCase):
             self.assertNotIn("registered", receiver.said)
             receiver.kill()
         stranger = self.send(kdc, "bob", "alice", self.key("x")[1], *self.key("stranger"))
-        self.assert_brief(stranger, 4, "wrong passphrase or key for bob")
+        self.assert_brief(stranger, 4, "bob is registered; that is not the passphrase or key of")
 
     def test_statuses(self) -> None:
         """One-shots and services end with the status that their error has."""

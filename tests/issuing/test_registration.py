@@ -226,6 +226,15 @@ class OpenTests(RegistrationCase):
         owner = self.stranger()
         self.assertIsNone(owner.refusal(owner.exchange.register("", 1, CODE)))
 
+    def test_whether_a_name_is_taken(self) -> None:
+        """A code that nobody has made asks for that: it registers nothing, and tells it."""
+        self.realm.add(ALICE)
+        stranger = self.stranger(secret="second")
+        self.changes_nothing(stranger, stranger.exchange.register("", 1, CODE), Refusal.NAME_TAKEN)
+        owner = self.stranger()
+        self.assertIsNone(owner.refusal(owner.exchange.register("", 1, CODE)))
+        self.assertEqual(len(self.realm.store), 1)
+
     def test_invitation_for_a_free_name(self) -> None:
         """Who brings a code expects to be checked: nothing to check it against is a refusal."""
         owner = self.stranger()
@@ -310,6 +319,24 @@ class InvitationTests(RegistrationCase):
         self.realm.advance(-1)
         alice = self.stranger()
         self.assertIsNone(alice.refusal(alice.exchange.register("", 1, CODE)))
+
+    def test_the_log_says_why(self) -> None:
+        """The client is told one thing; the operator, which it was."""
+        self.realm.add(keys_of("carol"))
+        for name, code, why in (
+            ("alice", b"another code....", "not the code of its invitation"),
+            ("alice", b"", "no code"),
+            ("carol", CODE, "no invitation is open"),
+            ("dave", b"", "no code"),
+        ):
+            stranger = self.stranger(name)
+            self.refuses(stranger.exchange.register("", 1, code), stranger)
+            self.assertEqual(self.realm.audit[-1].detail, f"INVITATION {name}: {why}")
+            self.realm.advance(12)
+        self.realm.advance(61)
+        alice = self.stranger()
+        self.refuses(alice.exchange.register("", 1, CODE), alice)
+        self.assertEqual(self.realm.audit[-1].detail, "INVITATION alice: the invitation has ended")
 
     def test_copied_to_another_connection(self) -> None:
         """A proof that was overheard on one connection is of no use on another."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from twisted.python import usage
@@ -36,14 +35,12 @@ class AddCommand(PlacedCommand):
         }
 
     def run(self) -> int:
-        from kdc.client.secret import write_key_file
+        from kdc.client.secret import ensure_key_file
 
         path = absolute(self["key-file"])
         if path is None:
             raise usage.UsageError("give --key-file, or invite the principal instead")
-        new = not os.path.lexists(path)
-        if new:
-            write_key_file(path)
+        new = ensure_key_file(path)
         try:
             status = super().run()
         except KDCError as error:

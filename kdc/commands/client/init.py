@@ -8,12 +8,12 @@ from pathlib import Path
 from twisted.python import usage
 
 from kdc.client import configuration
-from kdc.client.membership import join, make_client
-from kdc.client.secret import read_invitation, write_key_file
+from kdc.client.membership import NOT_REGISTERED, check_new, join, make_client
+from kdc.client.secret import ensure_key_file, read_invitation
 from kdc.client.settings import absolute, client_settings
 from kdc.commands.client.options import DEFAULT_LISTEN_PORT, run_client
 from kdc.commands.options import Command
-from kdc.errors import ConfigurationError, local_error
+from kdc.errors import AuthenticationRefused, ConfigurationError, local_error
 from kdc.net.exit_status import say
 from kdc.protocol.invitation import Invitation, is_incomplete
 from kdc.terminal import ask_pasted, has_terminal
@@ -42,6 +42,7 @@ class InitCommand(Command):
     ]
     optFlags = [
         ["passphrase", None, "ask for a passphrase, each time, instead of a key file"],
+        ["short-passphrase", None, "take a new passphrase of less than 8 characters"],
         ["force", None, "replace a configuration that is there"],
     ]
 
@@ -64,24 +65,40 @@ class InitCommand(Command):
         if not self["force"]:
             configuration.check_free(path)
         invitation = self._invitation()
-        _make_directory(path.parent)
         key_file = None if self["passphrase"] else self._key_file(path, invitation.name)
         values = _values_of(invitation, path, key_file)
-        settings = client_settings({**values, "key-file": key_file, "config": os.devnull})
+        settings = client_settings(
+            {
+                **values,
+                "key-file": key_file,
+                "config": os.devnull,
+                "short-passphrase": self["short-passphrase"],
+            }
+        )
+        _make_directory(path.parent)
+        made = key_file is not None and ensure_key_file(key_file)
+        if made:
+            say(f"{key_file}: a new key; whoever can read it can act in {invitation.name}'s name")
         client = make_client(reactor, settings, prompt=f"passphrase for {invitation.name}: ")
-        if key_file is None:
-            again = settings.secret.keys(settings.realm, settings.name, "once more: ")
-            if again.verify_key != client.keys.verify_key:
-                raise ConfigurationError("the two passphrases differ; nothing was registered")
+        check_new(client.weakness)
+        if key_file is None and not settings.secret.repeated(client.keys):
+            raise ConfigurationError("the two passphrases differ; nothing was registered")
 
         def remember() -> None:
             configuration.save(path, values)
             say(f"{path}: {invitation.name} at the KDC at {client.where}")
 
-        return run_client(
-            reactor,
-            lambda: join(client, DEFAULT_LISTEN_PORT, invitation.code, remember),
-        )
+        async def work() -> int:
+            try:
+                return await join(client, DEFAULT_LISTEN_PORT, invitation.code, remember)
+            except AuthenticationRefused as error:
+                # Only if it surely was not taken: otherwise it may be the only copy.
+                if made and key_file is not None and error.kind in NOT_REGISTERED:
+                    key_file.unlink(missing_ok=True)
+                    say(f"{key_file}: removed again, as it is nobody's key")
+                raise
+
+        return run_client(reactor, work)
 
     def _invitation(self) -> Invitation:
         path = absolute(self["invitation-file"])
@@ -94,11 +111,7 @@ class InitCommand(Command):
         return Invitation.parse(ask_pasted("invitation: ", "invitation", is_incomplete))
 
     def _key_file(self, config_path: Path, name: str) -> Path:
-        path = absolute(self["key-file"]) or config_path.with_name(f"{name}.key")
-        if not os.path.lexists(path):
-            write_key_file(path)
-            say(f"{path}: a new key; whoever can read it can act in {name}'s name")
-        return path
+        return absolute(self["key-file"]) or config_path.with_name(f"{name}.key")
 
 
 def _make_directory(path: Path) -> None:

@@ -84,6 +84,7 @@ class ClientOptions(Command):
     ]
     optFlags = [
         ["accept-new", None, "trust a KDC that was never met before, and remember it"],
+        ["short-passphrase", None, "take a new passphrase of less than 8 characters"],
     ]
 
 

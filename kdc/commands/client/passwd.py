@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.python import usage
 
 from kdc.client import configuration
-from kdc.client.membership import change_secret, make_client
+from kdc.client.membership import change_secret, check_new, make_client
 from kdc.client.secret import SecretSource
 from kdc.client.settings import absolute, client_settings, configuration_file
 from kdc.commands.client.options import ClientOptions, run_client
@@ -33,7 +33,10 @@ class PasswdCommand(ClientOptions):
         if self["new-passphrase-file"] and self["new-key-file"]:
             raise usage.UsageError("give one of --new-passphrase-file and --new-key-file")
         new = SecretSource(
-            absolute(self["new-passphrase-file"]), None, absolute(self["new-key-file"])
+            absolute(self["new-passphrase-file"]),
+            None,
+            absolute(self["new-key-file"]),
+            settings.secret.least_letters,
         )
         if new.asks and not has_terminal():
             raise ConfigurationError(
@@ -41,12 +44,11 @@ class PasswdCommand(ClientOptions):
                 hint="give --new-passphrase-file or --new-key-file",
             )
         client = make_client(reactor, settings, prompt=f"old passphrase of {settings.name}: ")
-        keys = new.keys(settings.realm, settings.name, "new passphrase: ")
-        if new.asks:
-            again = new.keys(settings.realm, settings.name, "once more: ")
-            if again.verify_key != keys.verify_key:
-                raise ConfigurationError("the two new passphrases differ; nothing was changed")
-        status = run_client(reactor, lambda: change_secret(client, keys))
+        secret = new.secret(settings.realm, settings.name, "new passphrase: ")
+        check_new(secret.weakness)
+        if new.asks and not new.repeated(secret.keys):
+            raise ConfigurationError("the two new passphrases differ; nothing was changed")
+        status = run_client(reactor, lambda: change_secret(client, secret.keys))
         if status == ExitStatus.DONE:
             self._tell_of_configuration(settings.secret)
         return status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kdc.client.membership import make_client, register
+from kdc.client.membership import check_new, make_client, register
 from kdc.client.secret import read_code
 from kdc.client.settings import absolute, client_settings
 from kdc.commands.client.options import ClientOptions, run_client
@@ -30,8 +30,7 @@ class RegisterCommand(ClientOptions):
         path = absolute(self["invitation-file"])
         code = b"" if path is None else read_code(path)
         client = make_client(reactor, settings, prompt=f"passphrase for {settings.name}: ")
-        if settings.secret.asks:
-            again = settings.secret.keys(settings.realm, settings.name, "once more: ")
-            if again.verify_key != client.keys.verify_key:
-                raise ConfigurationError("the two passphrases differ; nothing was registered")
+        check_new(client.weakness)
+        if settings.secret.asks and not settings.secret.repeated(client.keys):
+            raise ConfigurationError("the two passphrases differ; nothing was registered")
         return run_client(reactor, lambda: register(client, port, code))

@@ -71,19 +71,19 @@ MUTANTS: list[Mutant] = [
         (
             "4.1",
             "an invitation is proved",
-            "return proved and now.unix_seconds <= record.invitation_end_time",
-            "return now.unix_seconds <= record.invitation_end_time",
+            "        if not proved:\n",
+            "        if False:\n",
         ),
         (
             "4.1",
             "an invitation ends",
-            "return proved and now.unix_seconds <= record.invitation_end_time",
-            "return proved",
+            'return "" if now.unix_seconds <= record.invitation_end_time else',
+            'return "" if True else',
         ),
         (
             "4.1",
             "a closed realm",
-            "    if realm.enrolment is Enrolment.CLOSED:\n        return False\n",
+            '    if realm.enrolment is Enrolment.CLOSED:\n        return "enrolment is closed"\n',
             "",
         ),
         ("4.1", "an empty code invites nobody", ' and record.invitation != b""', ""),
@@ -219,14 +219,14 @@ MUTANTS: list[Mutant] = [
         (
             "4.1",
             "a proof that fits nothing is refused",
-            "return realm.enrolment is Enrolment.OPEN and not request.invitation",
-            "return realm.enrolment is Enrolment.OPEN",
+            'return "" if record is not None or not request.invitation else',
+            'return "" if True else',
         ),
         (
             "4.1",
             "nobody registers without an invitation where they are asked for",
-            "return realm.enrolment is Enrolment.OPEN and not request.invitation",
-            "return not request.invitation",
+            "    if realm.enrolment is not Enrolment.OPEN:\n",
+            "    if False:\n",
         ),
         (
             "4.1",

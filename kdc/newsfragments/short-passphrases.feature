@@ -1,0 +1,1 @@
+A new passphrase has at least 8 characters, unless `--short-passphrase` is given; with zxcvbn installed (`pip install 'kdc-twisted[passphrase]'`) one that is soon guessed is told so. Passphrases that count already may be as short as they are.

@@ -41,8 +41,8 @@ class Limits:
     idle_seconds: float = 900.0
     unauthenticated: int = 256
     unauthenticated_per_address: int = 16
-    arrivals_per_second: int = 200  # from strangers' addresses; from each where one has logged in
-    arrivals_per_second_per_address: int = 20  # where nobody has logged in
+    arrivals_per_second: int = 200  # from strangers; as many where somebody has logged in
+    arrivals_per_second_per_address: int = 20
     failures_per_minute: int = 10  # per name and address
     failures_per_minute_per_name: int = 60  # from addresses where it never succeeded
     registrations_per_minute: int = 5  # per address
@@ -206,8 +206,9 @@ class Arrivals:
     """Whether one more connection is taken from an address: each may cost a TLS handshake.
 
     One that proves who it is gives its place back: from then on its principal is
-    charged for what it does.  Where somebody has done so before, it does not
-    matter how many strangers come from elsewhere.
+    charged for what it does.  A stranger's address has its share of what strangers have
+    in all.  One where somebody has proved has its share whatever others do, and what such
+    addresses have in all beyond theirs.
     """
 
     def __init__(self, limits: Limits, max_known: int = _MAX_KNOWN_ADDRESSES) -> None:
@@ -217,30 +218,30 @@ class Arrivals:
 
     def limit(self, limits: Limits) -> None:
         """Count by these from now on, from nothing; where somebody has logged in stays known."""
-        self._at_home = TokenBuckets(limits.arrivals)
-        self._of_strangers = TokenBuckets(limits.arrivals, capacity=1)
-        self._of_stranger = TokenBuckets(limits.arrivals_of_address)
+        self._of_address = TokenBuckets(limits.arrivals_of_address)
+        self._of_all = TokenBuckets(limits.arrivals, capacity=2)
 
     def admit(self, address: str, now_milliseconds: int) -> bool:
         """Take one more, or say that it is too many."""
-        counting = self._counting(address_prefix(address))
-        if any(buckets.wait(key, now_milliseconds) for buckets, key in counting):
+        prefix = address_prefix(address)
+        known = prefix in self._known
+        spent = self._of_address.wait(prefix, now_milliseconds)
+        if spent and not known:
             return False
-        for buckets, key in counting:
-            buckets.take(key, now_milliseconds)
+        # Where somebody has logged in, the address's own share does not depend on others.
+        if (spent or not known) and self._of_all.take(known, now_milliseconds):
+            return False
+        if not spent:
+            self._of_address.take(prefix, now_milliseconds)
         return True
 
     def proved(self, address: str, now_milliseconds: int) -> None:
         """One that was taken from there has shown who it is."""
         prefix = address_prefix(address)
-        for buckets, key in self._counting(prefix):
-            buckets.give_back(key, now_milliseconds)
+        if prefix not in self._known:
+            self._of_all.give_back(False, now_milliseconds)
+        self._of_address.give_back(prefix, now_milliseconds)
         self._known.pop(prefix, None)  # so that the dict is in order of use
         self._known[prefix] = None
         if len(self._known) > self._max_known:
             del self._known[next(iter(self._known))]
-
-    def _counting(self, prefix: str) -> list[tuple[TokenBuckets, object]]:
-        if prefix in self._known:
-            return [(self._at_home, prefix)]
-        return [(self._of_stranger, prefix), (self._of_strangers, None)]

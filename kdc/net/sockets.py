@@ -21,6 +21,9 @@ _KEEPALIVE = {"TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 4}
 # the probes of thousands of connections at one moment are more than its queues hold: it would
 # drop them all four times, and then the connections.
 _IDLE_SECONDS = range(30, 60)
+# So many connections wait to be accepted; the system cuts it to what it allows.  Of what is more
+# the first packet is dropped, and repeated after a second: with Twisted's 50 any burst costs that.
+_BACKLOG = 1024
 
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -61,7 +64,7 @@ async def listen_at(
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise _no_endpoint(description, error) from None
     try:
-        return await endpoint.listen(factory)
+        port = await endpoint.listen(factory)
     except OverflowError as error:  # a port of six digits
         raise _no_endpoint(description, error) from None
     except (CannotListenError, OSError) as error:
@@ -70,6 +73,11 @@ async def listen_at(
         if getattr(cause, "errno", None) != errno.EADDRINUSE:
             raise LocalIOError(text) from None
         raise LocalIOError(text, hint=hint, kind=kind) from None
+    if description.startswith("tcp") and "backlog=" not in description:
+        listening = getattr(port, "socket", None)
+        if listening is not None:  # not of every reactor
+            listening.listen(_BACKLOG)
+    return port
 
 
 def _no_endpoint(description: str, error: Exception) -> ConfigurationError:

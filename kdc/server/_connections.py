@@ -1,4 +1,4 @@
-"""The KDC on the network: TLS connections in front of `kdc.issuing.issuer`.
+"""The KDC on the network: connections in front of `kdc.issuing.issuer`, TLS below them.
 
 The issuer decides; this module reads frames, keeps the deadlines, waits for
 the store, and writes what was decided.
@@ -12,13 +12,11 @@ from typing import Any, cast
 
 from twisted.internet.interfaces import (
     IHandshakeListener,
-    IProtocolFactory,
     IPushProducer,
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,16 +27,14 @@ from kdc.issuing.session import Session, State
 from kdc.limits import Arrivals, ConnectionLimiter, Limits
 from kdc.net import clock
 from kdc.net.background import background
-from kdc.net.lean_tls import tls_protocol
 from kdc.net.sockets import host_of, notice_dead_peers
 from kdc.net.tls import ALPN, channel_binding
 from kdc.net.waiting import Timers
 from kdc.protocol.codec import MAX_FRAME, FrameBuffer
 from kdc.server._store_writer import StoreWriter
-from kdc.server.certificate import ServerTLS
 from kdc.store import Record, Result, StoreUnavailable, StoreUncertain
 
-__all__ = ["KDCFactory", "KDCProtocol", "system_now", "tls_factory"]
+__all__ = ["KDCFactory", "KDCProtocol", "system_now"]
 
 _CLOSE_SECONDS = 5.0
 # Of one connection in one turn of the reactor: others have their turn, too.
@@ -343,21 +339,3 @@ class KDCFactory(Factory["KDCProtocol"]):
         """End every connection: the KDC stops."""
         for protocol in list(self._protocols.values()):
             protocol.close()
-
-
-class _UnbufferedTLSFactory(TLSMemoryBIOFactory):
-    noisy = False
-    # Twisted's default gathers small writes, a turn of the reactor each; ours are gathered.
-    protocol = tls_protocol
-
-    def buildProtocol(  # type: ignore[override] # None is a factory's way to refuse
-        self, addr: Any
-    ) -> TLSMemoryBIOProtocol | None:
-        """Refuse before there is any TLS, which is most of what a connection costs."""
-        inner = self.wrappedFactory.buildProtocol(addr)
-        return None if inner is None else tls_protocol(self, inner)
-
-
-def tls_factory(factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> IProtocolFactory:
-    """Put TLS in front of ``factory``: what a listening port is given."""
-    return _UnbufferedTLSFactory(tls, False, factory, clock)

@@ -32,7 +32,8 @@ from kdc.net.tls import is_address
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.relay import RELAY
 from kdc.relay.limits import RelayLimits, RelaySettings
-from kdc.server._connections import KDCFactory, tls_factory
+from kdc.server._connections import KDCFactory
+from kdc.server._handshakes import tls_factory
 from kdc.server._last_seen import LastSeen
 from kdc.server._measured import Measured
 from kdc.server._operators import AdminFactory, Operators

@@ -150,13 +150,30 @@ class ArrivalsTests(SynchronousTestCase):
         self.assertEqual(self.taken(*["198.51.100.1"] * 50, now=10_000), 10)
 
     def test_where_one_has_logged_in(self) -> None:
-        """There the strangers elsewhere do not matter; it has a limit of its own."""
+        """There the strangers elsewhere do not matter; it has more than its own share."""
         self.assertEqual(self.taken("203.0.113.1"), 1)
         self.arrivals.proved("203.0.113.1", 0)
         self.taken(*(f"192.0.2.{n}" for n in range(1, 200)))
         self.assertEqual(self.taken("198.51.100.1"), 0)
-        self.assertEqual(self.taken(*["203.0.113.1"] * 50), 20)
-        self.assertEqual(self.taken(*["203.0.113.1"] * 50, now=1000), 4)
+        self.assertEqual(self.taken(*["203.0.113.1"] * 50), 10 + 20)
+        self.assertEqual(self.taken(*["203.0.113.1"] * 50, now=1000), 2 + 4)
+
+    def test_where_several_have_logged_in(self) -> None:
+        """Each has its own share, whatever the others do; what is beyond that they share."""
+        homes = ("203.0.113.1", "203.0.113.2")
+        for home in homes:
+            self.arrivals.proved(home, 0)
+        self.assertEqual(self.taken(*[homes[0]] * 50), 10 + 20)
+        self.assertEqual(self.taken(*[homes[1]] * 50), 10)
+        self.assertEqual([self.taken(*[home] * 50, now=500) for home in homes], [1 + 2, 1])
+
+    def test_proofs_beyond_the_share(self) -> None:
+        """Any number of clients that prove come from one address, with others at work there."""
+        self.arrivals.proved("203.0.113.1", 0)
+        self.taken(*["203.0.113.1"] * 28)
+        for _ in range(100):
+            self.assertEqual(self.taken("203.0.113.1"), 1)
+            self.arrivals.proved("203.0.113.1", 0)
 
     def test_proofs_cost_nothing(self) -> None:
         """Who proves takes nothing from anybody."""

@@ -6,7 +6,9 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -75,6 +77,19 @@ class ListenTests(SynchronousTestCase):
         port = self.successResultOf(self.listen("tcp:88:interface=127.0.0.1", reactor))
         self.assertEqual(port.getHost().port, 88)
         self.assertEqual(reactor.tcpServers[0][3], "127.0.0.1")
+
+    def test_a_burst_waits(self) -> None:
+        """A burst of connections waits to be accepted, as many as the system allows up to 1,024."""
+        from twisted.internet import reactor
+
+        most = min(1024, int(Path("/proc/sys/net/core/somaxconn").read_text()))
+        for description, backlog in (("tcp:0", most), ("tcp:0:backlog=7", 7)):
+            opened = self.listen(f"{description}:interface=127.0.0.1", reactor)
+            port = self.successResultOf(opened)
+            self.addCleanup(port.stopListening)
+            told = port.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+            # tcpi_sacked, which of a listening socket is the length of its queue
+            self.assertEqual(struct.unpack_from("I", told, 28)[0], backlog)
 
     def test_no_endpoint(self) -> None:
         """Whatever is wrong with the string, it is shown, and it is a matter of configuration."""

@@ -56,7 +56,8 @@ from kdc.limits import Limits
 from kdc.net import clock
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.records import AckStatus
-from kdc.server._connections import KDCFactory, tls_factory
+from kdc.server._connections import KDCFactory
+from kdc.server._handshakes import tls_factory
 from kdc.server._store_writer import StoreWriter
 from kdc.server.certificate import ServerTLS, make_certificate
 from kdc.store import Change, Create, Record, Result, Status, StoreUnavailable

@@ -35,6 +35,63 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
+        "kdc/server/_handshakes.py",
+        "tests.server.test_handshakes",
+        (
+            "10",
+            "one handshake begins in a turn",
+            "        if not self._taken:\n",
+            "        if True:\n",
+        ),
+        (
+            "10",
+            "the next is another address's",
+            "            self._waiting[prefix] = crowd  # behind all others\n",
+            "            self._waiting = {prefix: crowd, **self._waiting}\n",
+        ),
+        (
+            "10",
+            "nothing is read before it is its turn",
+            "        cast(Any, self.transport).pauseProducing()\n",
+            "",
+        ),
+        (
+            "10",
+            "who waits for his turn can be ended",
+            "        self._inner.transport = self.transport\n",
+            "",
+        ),
+        ("10", "who has gone has no turn", "        if self._gone:\n            return\n", ""),
+    ),
+    *of(
+        "kdc/limits.py",
+        "tests.issuing.test_limits",
+        (
+            "10",
+            "a stranger's address has its share and no more",
+            "        if spent and not known:\n            return False\n",
+            "",
+        ),
+        (
+            "10",
+            "an address's own share does not depend on others",
+            "        if (spent or not known) and self._of_all.take(",
+            "        if self._of_all.take(",
+        ),
+        (
+            "10",
+            "what is beyond the shares has a limit",
+            "        if (spent or not known) and self._of_all.take(known, now_milliseconds):\n",
+            "        if not known and self._of_all.take(known, now_milliseconds):\n",
+        ),
+        (
+            "10",
+            "a stranger takes nothing of what is shared where one has logged in",
+            "self._of_all.take(known, now_milliseconds)",
+            "self._of_all.take(False, now_milliseconds)",
+        ),
+    ),
+    *of(
         "kdc/server/_directory.py",
         "tests.server.test_directory",
         (

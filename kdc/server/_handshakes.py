@@ -1,0 +1,109 @@
+"""TLS in front of the KDC's connections: its handshakes take turns, by address.
+
+A handshake is most of what a connection costs that proves nothing.  So one begins in
+each turn of the reactor, and all else that is to be done comes in between; the next is
+another address's, if one waits, however many connections one address has made.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.interfaces import IProtocolFactory, IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from kdc.limits import address_prefix
+from kdc.net.lean_tls import tls_protocol
+from kdc.net.sockets import host_of
+from kdc.server._connections import KDCFactory, KDCProtocol
+from kdc.server.certificate import ServerTLS
+
+__all__ = ["Turns", "tls_factory"]
+
+
+class Turns:
+    """One thing in each turn of the reactor; from all who wait, each address's in turn."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        self._taken = False
+
+    def take(self, prefix: str, begin: Callable[[], None]) -> bool:
+        """Return whether ``prefix`` has its turn now; if not, ``begin`` is called when it has."""
+        if not self._taken:
+            self._taken = True
+            self._clock.callLater(0, self._next)
+            return True
+        self._waiting.setdefault(prefix, deque()).append(begin)
+        return False
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self._taken = False
+            return
+        self._clock.callLater(0, self._next)
+        prefix = next(iter(self._waiting))
+        crowd = self._waiting.pop(prefix)
+        begin = crowd.popleft()
+        if crowd:
+            self._waiting[prefix] = crowd  # behind all others
+        begin()
+
+
+class _Waiting(Protocol):
+    """A connection whose turn has not come: nothing is read from it, and nothing made for it."""
+
+    _gone = False
+
+    def __init__(self, factory: _InTurnFactory, inner: KDCProtocol) -> None:
+        self._factory = factory
+        self._inner = inner
+
+    def connectionMade(self) -> None:
+        cast(Any, self.transport).pauseProducing()
+        # Should it have to go before its turn comes.
+        self._inner.transport = self.transport
+
+    def begin(self) -> None:
+        if self._gone:
+            return
+        transport: Any = self.transport
+        transport.protocol = tls_protocol(self._factory, self._inner)
+        transport.protocol.makeConnection(transport)
+        transport.resumeProducing()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
+        self._inner.connectionLost(reason)
+
+
+class _InTurnFactory(TLSMemoryBIOFactory):
+    noisy = False
+    # Twisted's default gathers small writes, a turn of the reactor each; ours are gathered.
+    protocol = tls_protocol
+
+    def __init__(self, factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> None:
+        super().__init__(tls, False, factory, clock)
+        self._turns = Turns(clock)
+
+    def buildProtocol(  # type: ignore[override] # None is a factory's way to refuse
+        self, addr: Any
+    ) -> Protocol | None:
+        """Refuse before there is any TLS."""
+        inner: Any = self.wrappedFactory.buildProtocol(addr)
+        if inner is None:
+            return None
+        waiting = _Waiting(self, inner)
+        if self._turns.take(address_prefix(host_of(addr)), waiting.begin):
+            return tls_protocol(self, inner)
+        return waiting
+
+
+def tls_factory(factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> IProtocolFactory:
+    """Put TLS in front of ``factory``: what a listening port is given."""
+    return _InTurnFactory(factory, tls, clock)

@@ -12,7 +12,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from kdc.files.numbering import numbered
 from kdc.files.opening import open_regular
@@ -199,8 +199,7 @@ def exchange(source_fd: int, name: str, target_fd: int) -> bool:
 def _move_the_old_way(source_fd: int, name: str, target_fd: int, free: str) -> None:
     """Where the file system cannot rename without replacing."""
     if _is_directory(name, source_fd):
-        os.mkdir(free, 0o700, dir_fd=target_fd)  # an empty directory may be renamed over
-        os.rename(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+        _move_directory_over_our_own(source_fd, name, target_fd, free)
         return
     try:
         os.link(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
@@ -210,6 +209,18 @@ def _move_the_old_way(source_fd: int, name: str, target_fd: int, free: str) -> N
         _move_over_our_own(source_fd, name, target_fd, free)
     else:
         os.unlink(name, dir_fd=source_fd)
+
+
+def _move_directory_over_our_own(source_fd: int, name: str, target_fd: int, free: str) -> None:
+    """Take the name with an empty directory, which may be renamed over: only one can make it."""
+    os.mkdir(free, 0o700, dir_fd=target_fd)
+    try:
+        os.rename(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd)
+    except OSError:
+        # Not on every file system, it seems.  There it is taken by what it is for: renamed over
+        # would be nothing but a directory that somebody has made since, and only an empty one.
+        os.rmdir(free, dir_fd=target_fd)
+        os.rename(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd)
 
 
 def _move_over_our_own(source_fd: int, name: str, target_fd: int, free: str) -> None:
@@ -229,14 +240,22 @@ def _move_over_our_own(source_fd: int, name: str, target_fd: int, free: str) -> 
 def require_movable(source_fd: int, target_fd: int) -> None:
     """Raises `OSError` if what is put together in one directory gets no name in the other.
 
-    It is tried with an empty file: permissions and mounts are of too many kinds to be asked.
+    It is tried with an empty file and an empty directory: permissions, mounts and file systems
+    are of too many kinds to be asked.
     """
     name = f".kdc-{secrets.token_hex(8)}"
     os.close(os.open(name, _NEW, 0o600, dir_fd=source_fd))
+    _try_to_move(source_fd, name, target_fd, os.unlink)
+    os.mkdir(name, 0o700, dir_fd=source_fd)
+    _try_to_move(source_fd, name, target_fd, os.rmdir)
+
+
+def _try_to_move(source_fd: int, name: str, target_fd: int, remove: Callable[..., None]) -> None:
+    place = source_fd
     try:
-        name, source_fd = move_to_free_name(source_fd, name, target_fd), target_fd
+        name, place = move_to_free_name(source_fd, name, target_fd), target_fd
     finally:
-        os.unlink(name, dir_fd=source_fd)
+        remove(name, dir_fd=place)
 
 
 def _renameat2(source_fd: int, source: str, target_fd: int, target: str, flags: int) -> bool:

@@ -14,8 +14,10 @@ import attrs
 from kdc.errors import LocalIOError, NoRoom, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import end_here, write_pieces, write_with_holes
 from kdc.files.tree import Tree, exchange, move_to_free_name, require_movable, sync_all
-from kdc.transfer._partials import Place, free_bytes, key_of, make_room, tidy
+from kdc.transfer._partials import Place
+from kdc.transfer._parts import key_of
 from kdc.transfer._receipts import Receipt, withdrawn
+from kdc.transfer._room import free_bytes, make_room, tidy
 from kdc.transfer.deposit import Arrival, ItemDeposit, Stored
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
 
@@ -295,7 +297,9 @@ class InboxDeposit(ItemDeposit):
             with contextlib.suppress(FileNotFoundError):  # it was withdrawn
                 fd = self._tree.reopen(item.parts)
                 try:
-                    os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & self._mode(item))
+                    # As far as the file system keeps such a mode, as with the times.
+                    with contextlib.suppress(OSError):
+                        os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) & self._mode(item))
                 finally:
                     os.close(fd)
 

@@ -16,61 +16,40 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
-from kdc.errors import LocalIOError, NoRoom
 from kdc.files.atomic import hashed, sha256_of
 from kdc.files.opening import open_regular
 from kdc.files.tree import Tree, remove_tree
+from kdc.transfer._parts import (
+    DIRECTORY,
+    DIRECTORY_FLAGS,
+    existing_root,
+    exists,
+    is_still,
+    lock,
+    open_root,
+)
 from kdc.transfer._receipts import Receipt, Receipts, read_receipts
-from kdc.transfer.messages import MAX_HELD_BYTES, Held, Offer
+from kdc.transfer.messages import MAX_HELD_BYTES, Held
 from kdc.transfer.names import safe_path
 
-__all__ = ["DIRECTORY", "Note", "Place", "forget", "free_bytes", "key_of", "make_room", "tidy"]
+__all__ = ["NOTE_SECONDS", "Note", "Place", "forget"]
 
-DIRECTORY = ".kdc-partial"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
 _RECEIPTS = ".received"
-KEEP_SECONDS = 7 * 24 * 3600.0
 NOTE_SECONDS = 3600.0
 _SHOWING, _SHOWN = "showing", "shown"
 _MAX_NOTE_BYTES = 1 << 20
 _MAX_ATTEMPTS = 16
-_MAX_KEPT_OF_ONE_SENDER = 8
-_RESERVE_BYTES = 64 << 20
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def key_of(sender: str, offer: Offer) -> str:
-    """The same for the same things from the same sender, whatever is in them."""
-    digest = hashlib.sha256(b"kdc partial 1\0")
-    for part in (sender, str(offer.more), str(offer.text), *offer.names):
-        digest.update(part.encode() + b"\0")
-    return f"{sender}-{digest.hexdigest()[:32]}"
-
-
-def _open_root(inbox: int) -> int:
-    """Return a descriptor of what nobody else may look into or plant things in."""
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(DIRECTORY, 0o700, dir_fd=inbox)
-    root = os.open(DIRECTORY, _DIRECTORY_FLAGS, dir_fd=inbox)
-    status = os.fstat(root)
-    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
-        os.close(root)
-        raise LocalIOError(
-            f"{DIRECTORY} in the inbox is open to others or belongs to somebody else",
-            hint="remove it, or choose an inbox that only you can write to",
-        )
-    return root
 
 
 @attrs.frozen
@@ -94,7 +73,7 @@ class Place:
 
     def __init__(self, inbox: int, key: str) -> None:
         self._inbox = inbox
-        self._root = _open_root(inbox)
+        self._root = open_root(inbox)
         self.resumable = True
         self._name, self._fd = key, -1
         self._found: dict[str, tuple[int, Receipt]] = {}
@@ -159,7 +138,7 @@ class Place:
         fd = tree.reopen(parts)
         try:
             name, above = parts[-1], self.tree.directory(parts[:-1])
-            if _exists(name, above):
+            if exists(name, above):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             digest = hashed(fd, size)
             if digest is None:
@@ -167,7 +146,8 @@ class Place:
             os.rename(name, name, src_dir_fd=tree.directory(parts[:-1]), dst_dir_fd=above)
             # It was made under the umask: nothing is added to that but what is the owner's.
             before = stat.S_IMODE(os.fstat(fd).st_mode)
-            os.fchmod(fd, before & mode | 0o600 | mode & 0o100)
+            with contextlib.suppress(OSError):  # where there are no permissions to keep
+                os.fchmod(fd, before & mode | 0o600 | mode & 0o100)
             os.ftruncate(fd, size)
         except BaseException:
             os.close(fd)
@@ -226,7 +206,7 @@ class Place:
         with contextlib.suppress(OSError, ValueError):
             if keep and self.resumable:
                 os.utime(self._name, dir_fd=self._root, follow_symlinks=False)
-            elif _exists(_SHOWN, self._fd):
+            elif exists(_SHOWN, self._fd):
                 _, noted, _ = self._read_note()
                 for number in self._attempts():
                     self._remove_attempt(number, receipts=number != noted)
@@ -239,7 +219,7 @@ class Place:
 
     def _read_note(self) -> tuple[str, int, dict[str, int]]:
         """Raises `OSError` if there is none, and `ValueError` if it is not good."""
-        if not _exists(_SHOWN, self._fd) and self._has_been_shown():
+        if not exists(_SHOWN, self._fd) and self._has_been_shown():
             self.shown()
         with os.fdopen(open_regular(_SHOWN, dir_fd=self._fd), "rb") as file:
             if abs(time.time() - os.fstat(file.fileno()).st_mtime) > NOTE_SECONDS:
@@ -250,9 +230,9 @@ class Place:
         """Whoever noted it was killed, before or behind the moment: what is not here is there."""
         with os.fdopen(open_regular(_SHOWING, dir_fd=self._fd), "rb") as file:
             _, number, tops = _note_of(file.read(_MAX_NOTE_BYTES))
-        tree = os.open(str(number), _DIRECTORY_FLAGS, dir_fd=self._fd)
+        tree = os.open(str(number), DIRECTORY_FLAGS, dir_fd=self._fd)
         try:
-            return not any(_exists(name, tree) for name in tops)
+            return not any(exists(name, tree) for name in tops)
         finally:
             os.close(tree)
 
@@ -307,15 +287,15 @@ class Place:
             try:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, 0o700, dir_fd=self._root)
-                self._fd = os.open(name, _DIRECTORY_FLAGS, dir_fd=self._root)
+                self._fd = os.open(name, DIRECTORY_FLAGS, dir_fd=self._root)
             except FileNotFoundError:
                 self._reopen_root()
                 continue
-            if not _lock(self._fd):
+            if not lock(self._fd):
                 os.close(self._fd)
                 self._fd = -1
                 return False
-            if _is_still(self._root, name, self._fd):
+            if is_still(self._root, name, self._fd):
                 self._name = name
                 return True
             os.close(self._fd)  # it was removed between opening and locking it
@@ -325,10 +305,10 @@ class Place:
     def _reopen_root(self) -> None:
         """Another transfer was the last one, and removed what we had opened."""
         os.close(self._root)
-        self._root = _open_root(self._inbox)
+        self._root = open_root(self._inbox)
 
     def _attempt(self, number: int) -> Tree:
-        return Tree(os.open(str(number), _DIRECTORY_FLAGS, dir_fd=self._fd))
+        return Tree(os.open(str(number), DIRECTORY_FLAGS, dir_fd=self._fd))
 
 
 def _note_of(text: bytes) -> tuple[str, int, dict[str, int]]:
@@ -343,12 +323,12 @@ def _note_of(text: bytes) -> tuple[str, int, dict[str, int]]:
 
 def forget(inbox: int, key: str) -> None:
     """Remove the note of what was shown; raises `OSError`."""
-    with _existing_root(inbox) as root:
+    with existing_root(inbox) as root:
         if root is None:
             return
-        fd = os.open(key, _DIRECTORY_FLAGS, dir_fd=root)
+        fd = os.open(key, DIRECTORY_FLAGS, dir_fd=root)
         try:
-            if not _lock(fd):
+            if not lock(fd):
                 return  # the same arrives again, and decides about it
             for name in os.listdir(fd):
                 if name == _SHOWN or name.endswith(_RECEIPTS):
@@ -357,133 +337,3 @@ def forget(inbox: int, key: str) -> None:
         finally:
             os.close(fd)
     os.rmdir(DIRECTORY, dir_fd=inbox)
-
-
-def tidy(inbox: int, sender: str = "", *, now: float | None = None) -> None:
-    """Remove what is too old, and of ``sender`` what is too much; raises `OSError`."""
-    now = time.time() if now is None else now
-    with _existing_root(inbox) as root:
-        if root is None:
-            return
-        oldest_first = _oldest_first(root)
-        own = _of_sender(oldest_first, sender)
-        surplus = set(own[:-_MAX_KEPT_OF_ONE_SENDER])
-        for changed, name in oldest_first:
-            # A clock that was set back must not keep things for years.
-            if abs(now - changed) > KEEP_SECONDS or name in surplus:
-                _remove(root, name)
-
-
-def make_room(
-    inbox: int, sender: str, wanted: int, free: Callable[[int], int] | None = None
-) -> None:
-    """Make room for ``wanted`` bytes: of what is kept of the same sender the oldest goes first.
-
-    What is kept of others stays: nobody can know whether what is offered will
-    ever come.  Raises `LocalIOError`, and removes nothing, if it is not enough.
-    """
-    missing = wanted - (free or free_bytes)(inbox)
-    if missing <= 0:
-        return
-    going = []
-    with _existing_root(inbox) as root:
-        for name in [] if root is None else _of_sender(_oldest_first(root), sender):
-            if missing > 0 and root is not None:
-                size = _size_of(root, name)
-                missing -= size
-                going += [name] if size else []
-        if missing > 0:
-            raise NoRoom(why := os.strerror(errno.ENOSPC), why=why)
-        for name in going:
-            if root is not None:
-                _remove(root, name)
-
-
-def _of_sender(names: Iterable[tuple[float, str]], sender: str) -> list[str]:
-    return [name for _, name in names if name.rpartition("-")[0] == sender]
-
-
-def _size_of(root: int, name: str) -> int:
-    """How much would be free without it: nothing while somebody is using it."""
-    try:
-        fd = os.open(name, _DIRECTORY_FLAGS, dir_fd=root)
-    except OSError:
-        return 0
-    tree = Tree(fd)
-    try:
-        if not _lock(fd):
-            return 0
-        return sum(
-            os.stat(each, dir_fd=directory, follow_symlinks=False).st_blocks * 512
-            for _, directory, names in tree.walk()
-            for each in names
-        )
-    except OSError:
-        return 0
-    finally:
-        tree.close()
-
-
-@contextlib.contextmanager
-def _existing_root(inbox: int) -> Iterator[int | None]:
-    try:
-        root = os.open(DIRECTORY, _DIRECTORY_FLAGS, dir_fd=inbox)
-    except OSError:
-        yield None
-        return
-    try:
-        yield root
-    finally:
-        os.close(root)
-
-
-def _oldest_first(root: int) -> list[tuple[float, str]]:
-    found = []
-    for name in os.listdir(root):
-        with contextlib.suppress(FileNotFoundError):
-            found.append((os.stat(name, dir_fd=root, follow_symlinks=False).st_mtime, name))
-    return sorted(found)
-
-
-def _remove(root: int, name: str) -> None:
-    """Unless somebody is using it."""
-    try:
-        fd = os.open(name, _DIRECTORY_FLAGS, dir_fd=root)
-    except OSError:
-        return
-    try:
-        if _lock(fd):
-            with contextlib.suppress(OSError):
-                remove_tree(name, root)
-    finally:
-        os.close(fd)
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_still(root: int, name: str, fd: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(name, dir_fd=root, follow_symlinks=False), os.fstat(fd))
-    except FileNotFoundError:
-        return False
-
-
-def _exists(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def free_bytes(directory: int) -> int:
-    """How much may be stored there: a full disk stops more than a receiver, so not all of it."""
-    status = os.fstatvfs(directory)
-    reserve = min(_RESERVE_BYTES, status.f_blocks * status.f_frsize // 100)
-    return max(status.f_bavail * status.f_frsize - reserve, 0)

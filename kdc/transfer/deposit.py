@@ -19,7 +19,7 @@ from kdc.files.atomic import PartialFile, write_pieces
 from kdc.files.opening import open_stream
 from kdc.hostile_text import shown
 from kdc.transfer._framing import Content, ItemEvent
-from kdc.transfer._partials import free_bytes
+from kdc.transfer._room import free_bytes
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
 
 __all__ = [

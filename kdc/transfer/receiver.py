@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, cast
 
@@ -33,71 +32,14 @@ from kdc.net.batching import Handover
 from kdc.net.pace import Brake, Pace
 from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.records import AckStatus
+from kdc.transfer._arriving import ENDED, ENDING, LISTENING, TRANSITIONS, Phase, Step
 from kdc.transfer._framing import Content, ItemEvent, ItemReader
 from kdc.transfer.deposit import Anew, Arrival, Deposit, Sealed, Stored
 from kdc.transfer.messages import Accept, Held, Item, Offer, Omitted, Refuse, Remark
 
-__all__ = ["TRANSITIONS", "Broken", "Inbox", "Phase", "Step", "Watcher"]
+__all__ = ["Broken", "Inbox", "Watcher"]
 
 
-class Phase(enum.Enum):
-    """How far one transfer is at its receiver."""
-
-    AWAITING_OFFER = enum.auto()
-    DECIDING = enum.auto()
-    TAKING = enum.auto()
-    REFUSED = enum.auto()  # the sender is told, and has to leave
-    STORING = enum.auto()  # all has come
-    CUT = enum.auto()  # what has come is still taken, and may be kept
-    CLEANING = enum.auto()
-    STORED = enum.auto()
-    OVER = enum.auto()
-
-
-class Step(enum.Enum):
-    """What happens to it."""
-
-    OFFER = enum.auto()
-    READY = enum.auto()  # it is wanted, and there is a place for it
-    CONTENT = enum.auto()
-    WRONG = enum.auto()  # what came, or our disk, or it is not wanted
-    END = enum.auto()
-    LOST = enum.auto()
-    SPOILED = enum.auto()  # lost because of something that was not what was sent
-    SHOWN = enum.auto()
-    CLEANED = enum.auto()
-
-
-# Every step there is.  What a sender says that is not here is malformed.
-TRANSITIONS: dict[tuple[Phase, Step], Phase] = {
-    (Phase.AWAITING_OFFER, Step.OFFER): Phase.DECIDING,
-    (Phase.AWAITING_OFFER, Step.WRONG): Phase.REFUSED,
-    (Phase.AWAITING_OFFER, Step.LOST): Phase.CUT,
-    (Phase.AWAITING_OFFER, Step.SPOILED): Phase.CLEANING,
-    (Phase.DECIDING, Step.READY): Phase.TAKING,
-    (Phase.DECIDING, Step.WRONG): Phase.REFUSED,
-    (Phase.DECIDING, Step.LOST): Phase.CUT,
-    (Phase.DECIDING, Step.SPOILED): Phase.CLEANING,
-    (Phase.TAKING, Step.CONTENT): Phase.TAKING,
-    (Phase.TAKING, Step.WRONG): Phase.REFUSED,
-    (Phase.TAKING, Step.END): Phase.STORING,
-    (Phase.TAKING, Step.LOST): Phase.CUT,
-    (Phase.TAKING, Step.SPOILED): Phase.CLEANING,
-    (Phase.REFUSED, Step.WRONG): Phase.REFUSED,
-    (Phase.REFUSED, Step.END): Phase.CLEANING,
-    (Phase.REFUSED, Step.LOST): Phase.CLEANING,
-    (Phase.REFUSED, Step.SPOILED): Phase.CLEANING,
-    (Phase.STORING, Step.WRONG): Phase.CLEANING,
-    (Phase.STORING, Step.SHOWN): Phase.STORED,
-    (Phase.CUT, Step.WRONG): Phase.CLEANING,
-    (Phase.CUT, Step.CLEANED): Phase.OVER,
-    (Phase.CLEANING, Step.WRONG): Phase.CLEANING,
-    (Phase.CLEANING, Step.CLEANED): Phase.OVER,
-    (Phase.OVER, Step.WRONG): Phase.OVER,
-}
-_LISTENING = (Phase.AWAITING_OFFER, Phase.DECIDING, Phase.TAKING)
-_ENDING = (Phase.STORING, Phase.CUT, Phase.CLEANING)
-_ENDED = (Phase.STORED, Phase.OVER)
 OFFER_SECONDS = 60.0
 # An item of few bytes takes many in memory, until it is stored.
 _EVENT_COST = 500
@@ -244,7 +186,7 @@ class _ReceiveProtocol(TwistedProtocol):
             self._channel.capture(self._captured)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.phase not in _LISTENING:
+        if self.phase not in LISTENING:
             return
         self._arrived += len(data)
         cost = len(data)
@@ -278,7 +220,7 @@ class _ReceiveProtocol(TwistedProtocol):
         if self._consent is not None:
             self._consent.cancel()
         try:
-            if self.phase in _LISTENING:
+            if self.phase in LISTENING:
                 for event in self._reader.end():
                     self._arriving.add(event)
             self._step(Step.END)
@@ -321,7 +263,7 @@ class _ReceiveProtocol(TwistedProtocol):
             # An orderly end is behind the acknowledgement: the sender has opened that, then.
             if self._deposit is not None and reason.check(ConnectionDone):
                 background(self._inbox.settle(self._deposit), "forgetting what was shown")
-        elif self.phase in _LISTENING or self.phase is Phase.REFUSED:
+        elif self.phase in LISTENING or self.phase is Phase.REFUSED:
             error = reason.value
             self._fail(error if isinstance(error, KDCError) else IntegrityError("cut short"))
             self._step(Step.LOST if _may_come_again(self._error) else Step.SPOILED)
@@ -331,21 +273,21 @@ class _ReceiveProtocol(TwistedProtocol):
         """Whether nothing comes any more, for a while."""
         arrived = self._arrived
         await deferLater(timers, SILENT_SECONDS)
-        return self._arrived == arrived and self.phase not in _ENDING + _ENDED
+        return self._arrived == arrived and self.phase not in ENDING + ENDED
 
     @property
     def ending(self) -> bool:
         """Whether all has come that will, and it is being made durable."""
-        return self.phase in _ENDING
+        return self.phase in ENDING
 
     async def gone(self) -> None:
         """Return when its place is free."""
-        if self.phase not in _ENDED:
+        if self.phase not in ENDED:
             await self._gone.wait()
 
     async def give_way(self) -> None:
         """End this, and return when its place is free."""
-        if self.phase in _ENDED:
+        if self.phase in ENDED:
             return
         self._fail(PeerUnavailable("the sender has come again on another connection"))
         self._channel.abortConnection()
@@ -405,7 +347,7 @@ class _ReceiveProtocol(TwistedProtocol):
             self._omissions += [event] if self._omitted <= _MAX_OMISSIONS else []
 
     def _captured(self, raw: bytes) -> None:
-        if self.phase in _LISTENING:
+        if self.phase in LISTENING:
             self._arriving.add(Sealed(raw))
 
     async def _take(self, pile: list[Arrival]) -> None:

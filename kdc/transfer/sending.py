@@ -38,15 +38,8 @@ from kdc.transfer.messages import SERVICE, Held, Remark
 from kdc.transfer.progress import Progress
 from kdc.transfer.sender import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory
 from kdc.transfer.source import Outgoing
-from kdc.transfer.survey import (
-    Choice,
-    Survey,
-    Thing,
-    Unsendable,
-    lines_of,
-    survey,
-    things_of,
-)
+from kdc.transfer.survey import Survey, Thing, Unsendable, lines_of, survey, things_of
+from kdc.transfer.walk import EVERYTHING, Choice
 
 __all__ = ["SendSettings", "plain_file", "send"]
 
@@ -77,7 +70,7 @@ class SendSettings:
     bytes_per_second: int | None = None
     skip: bool = False
     ask: bool = False
-    choice: Choice = Choice()
+    choice: Choice = EVERYTHING
 
 
 def plain_file(path: Path) -> tuple[Thing, ...]:

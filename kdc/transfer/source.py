@@ -24,17 +24,8 @@ from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
 from kdc.transfer._framing import MAX_REPEATS
 from kdc.transfer.messages import Held, Item, Kind, Omitted, Remark, Why
-from kdc.transfer.survey import (
-    STDIN,
-    Entry,
-    Notes,
-    Problem,
-    Survey,
-    Thing,
-    Unsendable,
-    has_more,
-    walk,
-)
+from kdc.transfer.survey import STDIN, Survey, Unsendable, has_more
+from kdc.transfer.walk import Entry, Notes, Problem, walk
 
 __all__ = ["CHUNK_BYTES", "Outgoing"]
 
@@ -116,30 +107,30 @@ class Outgoing:
         for thing, count in zip(self._surveyed.things, counts, strict=True):
             if thing.text is not None:
                 yield from self._text(thing.name, thing.text)
-            else:
-                yield from self._thing(thing, set(islice(names, count)))
+            elif thing.path is not None:
+                yield from self._thing(thing.name, thing.path, set(islice(names, count)))
         if not self._whole:
             raise Unsendable(list(self.left_out.values()), hint="nothing was sent; try again")
 
-    def _thing(self, thing: Thing, missing: set[str]) -> Iterator[None]:
+    def _thing(self, top: str, path: Path, missing: set[str]) -> Iterator[None]:
         """Send it with all that was there when it was looked through, and tell what is not."""
         notes = Notes()
-        for entry in walk(thing, notes, self._surveyed.choice, self._surveyed.sizes or None):
+        for entry in walk(top, path, notes, self._surveyed.choice, self._surveyed.sizes or None):
             missing.discard(entry.name)
             if entry.kind == stat.S_IFDIR:
                 self._promise(0, entry.name)
-                self._whole += entry.name == thing.name
+                self._whole += entry.name == top
                 details = self._details_of(entry.status)
                 yield from self._put(Item(Kind.DIRECTORY, entry.name, 0, **details).encode())
             else:
-                yield from self._file(entry, top=entry.name == thing.name)
+                yield from self._file(entry, top=entry.name == top)
         for problem in notes.problems:
             if problem.name not in self._known:
                 self.left_out.setdefault(problem.name, problem)
         for name in sorted(missing):
             if name.rpartition("/")[0] not in missing:
                 why = Why.UNREADABLE if name in self.left_out else Why.GONE
-                yield from self._omit(name, why, top=name == thing.name)
+                yield from self._omit(name, why, top=name == top)
 
     def _text(self, name: str, text: bytes) -> Iterator[None]:
         self._promise(len(text), name)

@@ -17,7 +17,7 @@ from kdc.errors import ExitStatus, KDCError
 from kdc.protocol.relay import Reach
 from kdc.relay.relay import Relay
 from kdc.transfer._inbox import InboxDeposit
-from kdc.transfer._partials import DIRECTORY
+from kdc.transfer._parts import DIRECTORY
 from kdc.transfer.messages import SERVICE
 from kdc.transfer.receiver import Broken, Inbox
 from kdc.transfer.sender import SendProtocol, send_factory

@@ -24,8 +24,11 @@ from kdc.files import atomic as atomic_module
 from kdc.files import tree as tree_module
 from kdc.transfer import _inbox as inbox_module
 from kdc.transfer import _partials as partials_module
+from kdc.transfer import _parts as parts_module
+from kdc.transfer import _room as room_module
 from kdc.transfer._framing import Content, Finished
 from kdc.transfer._inbox import InboxDeposit
+from kdc.transfer._parts import DIRECTORY
 from kdc.transfer.deposit import Arrival, Deposit, FileDeposit, Recorded, Sealed, StreamDeposit
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Why
 from tests.support.core import PROPERTY
@@ -192,7 +195,7 @@ class InboxTests(DepositTestCase):
         arrivals = file_of("a", b"1", b"2") + file_of("empty") + directory("d")
         for each in [*arrivals, *directory("d/e"), *file_of("d/e/x", b"3", executable=True)]:
             deposit.take([each])
-        self.assertEqual(os.listdir(self.directory), [partials_module.DIRECTORY])
+        self.assertEqual(os.listdir(self.directory), [DIRECTORY])
         stored = deposit.show()
         self.assertEqual([each.path.name for each in stored], ["a", "empty", "d"])
         self.assertEqual([(each.size, each.files) for each in stored], [(2, 1), (0, 1), (1, 1)])
@@ -387,7 +390,7 @@ class InboxTests(DepositTestCase):
         deposit.prepare()
         deposit.take(file_of("a", b"1") + file_of("b", b"2") + file_of("c", b"3"))
         self.assertRaises(LocalIOError, deposit.show)
-        self.assertEqual(given[1:], ["a", "a", "b"])  # the first was to see whether it can be
+        self.assertEqual(given[2:], ["a", "a", "b"])  # two were to see whether it can be
         deposit.discard()
         self.assertEqual(self.listing(), {"a": b"mine"})
         self.assertEqual(os.listdir(self.directory), ["a"])
@@ -438,7 +441,7 @@ class PlantedTests(DepositTestCase):
 
     def attempt(self) -> Path:
         """Where the transfer that is under way is put together."""
-        (found,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/1")
+        (found,) = self.directory.glob(f"{DIRECTORY}/*/1")
         return found
 
     def test_link_during_the_transfer(self) -> None:
@@ -487,11 +490,13 @@ class PlantedTests(DepositTestCase):
 
     def test_shared_partials(self) -> None:
         """A place for partial files that others can look into, or a link to one, is refused."""
-        (self.directory / partials_module.DIRECTORY).mkdir()
-        (self.directory / partials_module.DIRECTORY).chmod(0o777)
-        self.assertIn("open to others", str(self.assertRaises(LocalIOError, self.inbox().prepare)))
-        (self.directory / partials_module.DIRECTORY).rmdir()
-        (self.directory / partials_module.DIRECTORY).symlink_to(self.outside.absolute())
+        for mode in (0o777, 0o755, 0o710):
+            (self.directory / DIRECTORY).mkdir()
+            (self.directory / DIRECTORY).chmod(mode)
+            error = self.assertRaises(LocalIOError, self.inbox().prepare)
+            self.assertIn("open to others", str(error))
+            (self.directory / DIRECTORY).rmdir()
+        (self.directory / DIRECTORY).symlink_to(self.outside.absolute())
         self.assertRaises(LocalIOError, self.inbox().prepare)
         self.assertEqual(os.listdir(self.outside), [])
 
@@ -542,7 +547,7 @@ class ResumeTests(DepositTestCase):
         whole, half = bytes(range(256)) * 8192, os.urandom(MIB)
         files = [*file_of("a", whole), *directory("d"), *file_of("d/x", half)[:-1]]
         self.assertTrue(self.cut(*files))
-        self.assertEqual(os.listdir(self.directory), [partials_module.DIRECTORY])
+        self.assertEqual(os.listdir(self.directory), [DIRECTORY])
 
         deposit = self.inbox("a", "d")
         held = {each.name: each for each in deposit.prepare()}
@@ -626,7 +631,7 @@ class ResumeTests(DepositTestCase):
         deposit.take(arrivals)
         deposit.show()
         self.assertEqual(self.listing(), {"a": content})
-        self.assertNotIn(partials_module.DIRECTORY, os.listdir(self.directory))
+        self.assertNotIn(DIRECTORY, os.listdir(self.directory))
 
     def test_more_than_is_held(self) -> None:
         """Who claims that more is here than there is, is refused."""
@@ -677,21 +682,21 @@ class ResumeTests(DepositTestCase):
 
     def test_tidy(self) -> None:
         """After a week it is gone, and of one sender no more than a few are kept."""
-        for number in range(partials_module._MAX_KEPT_OF_ONE_SENDER + 3):
+        for number in range(room_module._MAX_KEPT_OF_ONE_SENDER + 3):
             deposit = self.inbox(f"file{number}")
             deposit.prepare()
             deposit.take(file_of(f"file{number}", bytes(MIB))[:-1])
             self.assertTrue(deposit.discard(keep=True))
-        partials = self.directory / partials_module.DIRECTORY
+        partials = self.directory / DIRECTORY
         fd = os.open(self.directory, os.O_RDONLY)
         self.addCleanup(os.close, fd)
-        partials_module.tidy(fd, "bob")
-        self.assertEqual(len(os.listdir(partials)), partials_module._MAX_KEPT_OF_ONE_SENDER)
-        partials_module.tidy(fd, "alice")
-        self.assertEqual(len(os.listdir(partials)), partials_module._MAX_KEPT_OF_ONE_SENDER)
+        room_module.tidy(fd, "bob")
+        self.assertEqual(len(os.listdir(partials)), room_module._MAX_KEPT_OF_ONE_SENDER)
+        room_module.tidy(fd, "alice")
+        self.assertEqual(len(os.listdir(partials)), room_module._MAX_KEPT_OF_ONE_SENDER)
         busy = self.inbox("file7")
         self.assertEqual(len(busy.prepare()), 1)
-        partials_module.tidy(fd, now=time.time() + partials_module.KEEP_SECONDS + 60)
+        room_module.tidy(fd, now=time.time() + room_module.KEEP_SECONDS + 60)
         self.assertEqual(len(os.listdir(partials)), 1)
 
     def test_room_is_made(self) -> None:
@@ -701,7 +706,7 @@ class ResumeTests(DepositTestCase):
             deposit.prepare()
             deposit.take(file_of(f"file{number}", bytes(MIB))[:-1])
             deposit.discard(keep=True)
-            (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/{deposit.key}")
+            (place,) = self.directory.glob(f"{DIRECTORY}/{deposit.key}")
             os.utime(place, (1000 * number, time.time() - 1000 + number))
         fd = os.open(self.directory, os.O_RDONLY)
         self.addCleanup(os.close, fd)
@@ -709,18 +714,18 @@ class ResumeTests(DepositTestCase):
         def five(_: int) -> int:
             return 5
 
-        partials_module.make_room(fd, "alice", MIB, five)
-        left = os.listdir(self.directory / partials_module.DIRECTORY)
+        room_module.make_room(fd, "alice", MIB, five)
+        left = os.listdir(self.directory / DIRECTORY)
         self.assertEqual(len(left), 2)
         self.assertNotIn(self.inbox("file0").key, left)
-        self.assertRaises(LocalIOError, partials_module.make_room, fd, "alice", 3 * MIB, five)
-        self.assertRaises(LocalIOError, partials_module.make_room, fd, "mallory", MIB, five)
-        self.assertEqual(os.listdir(self.directory / partials_module.DIRECTORY), left)
+        self.assertRaises(LocalIOError, room_module.make_room, fd, "alice", 3 * MIB, five)
+        self.assertRaises(LocalIOError, room_module.make_room, fd, "mallory", MIB, five)
+        self.assertEqual(os.listdir(self.directory / DIRECTORY), left)
 
     def test_absurd_offers(self) -> None:
         """However much is offered, it costs nobody what is kept for somebody else."""
         self.assertTrue(self.cut(*file_of("a", bytes(MIB))[:-1]))
-        partials = self.directory / partials_module.DIRECTORY
+        partials = self.directory / DIRECTORY
         before = os.listdir(partials)
         for sender, names in (("mallory", ("x",)), ("alice", ("x",)), ("alice", ("a", "d"))):
             deposit = self.inbox(*names, sender=sender, size=1 << 60)
@@ -738,12 +743,12 @@ class ResumeTests(DepositTestCase):
 
     def test_not_what_is_gone_on_with(self) -> None:
         """Of too many of one sender the oldest goes, but if it is that which goes on."""
-        for number in range(partials_module._MAX_KEPT_OF_ONE_SENDER):
+        for number in range(room_module._MAX_KEPT_OF_ONE_SENDER):
             deposit = self.inbox(f"file{number}")
             deposit.prepare()
             deposit.take(file_of(f"file{number}", bytes(MIB))[:-1])
             self.assertTrue(deposit.discard(keep=True))
-            (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/{deposit.key}")
+            (place,) = self.directory.glob(f"{DIRECTORY}/{deposit.key}")
             os.utime(place, (1000, time.time() - 1000 + number))
         oldest = self.inbox("file0")
         self.assertEqual(len(oldest.prepare()), 1)
@@ -771,7 +776,7 @@ class ResumeTests(DepositTestCase):
         """What is not as it came is neither told of nor gone on with."""
         for planted in (b"x" * MIB, b"short", bytes(MIB) + b"more"):
             self.assertTrue(self.cut(*file_of("a", bytes(MIB))[:-1]))
-            (part,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/1/a")
+            (part,) = self.directory.glob(f"{DIRECTORY}/*/1/a")
             part.write_bytes(planted)
             (part.parent / "other").write_bytes(b"x" * MIB)
             deposit = self.inbox("a", "d")
@@ -787,7 +792,7 @@ class ResumeTests(DepositTestCase):
             deposit.prepare()
             deposit.take(file_of("a", b"x", start=MIB)[:-1])
             deposit.discard(keep=True)
-        (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/*")
+        (place,) = self.directory.glob(f"{DIRECTORY}/*")
         attempts = [path for path in place.iterdir() if path.is_dir()]
         self.assertLessEqual(len(attempts), partials_module._MAX_ATTEMPTS + 1)
 
@@ -805,7 +810,7 @@ class ResumeTests(DepositTestCase):
 
     def test_root_elsewhere(self) -> None:
         """A link in the place of the root leads nowhere, and what is another user's is not used."""
-        root = self.directory / partials_module.DIRECTORY
+        root = self.directory / DIRECTORY
         outside = Path(self.mktemp()).absolute()
         outside.mkdir(mode=0o700)
         root.symlink_to(outside)
@@ -833,7 +838,7 @@ class ResumeTests(DepositTestCase):
             (100_000, 999, 0),
         ):
             self.patch(os, "fstatvfs", disk(blocks, available))
-            self.assertEqual(partials_module.free_bytes(-1), free)
+            self.assertEqual(room_module.free_bytes(-1), free)
 
     def test_executable_or_not(self) -> None:
         """What is gone on with has the mode of what is sent now."""
@@ -842,14 +847,14 @@ class ResumeTests(DepositTestCase):
             deposit = self.inbox("a", "d")
             deposit.prepare()
             deposit.take(file_of("a", b"x", start=MIB, executable=now))
-            (part,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/2/a")
+            (part,) = self.directory.glob(f"{DIRECTORY}/*/2/a")
             self.assertEqual(stat.S_IMODE(part.stat().st_mode), 0o700 if now else 0o600)
             deposit.discard()
 
     def test_more_than_was_told(self) -> None:
         """Behind what was told of a part there may be more, of others: it is not gone on with."""
         self.assertTrue(self.cut(*file_of("a", bytes(MIB))[:-1]))
-        (part,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/1/a")
+        (part,) = self.directory.glob(f"{DIRECTORY}/*/1/a")
         with part.open("ab") as file:
             file.write(b"of others")
         deposit = self.inbox("a", "d")
@@ -866,7 +871,7 @@ class ResumeTests(DepositTestCase):
         for arrival in file_of("a", *pieces):
             deposit.take([arrival])
         deposit.show()
-        (receipts,) = self.directory.glob(f"{partials_module.DIRECTORY}/*/*.received")
+        (receipts,) = self.directory.glob(f"{DIRECTORY}/*/*.received")
         lines = receipts.read_bytes().splitlines(keepends=True)
         self.assertGreater(len(lines), 1)
         for kept, noted in ((lines, True), (lines[:-1], False)):
@@ -877,33 +882,33 @@ class ResumeTests(DepositTestCase):
 
     def test_root_removed(self) -> None:
         """Another transfer that was the last one removes the root while we open it."""
-        real = partials_module._open_root
+        real = parts_module.open_root
         calls: list[int] = []
 
         def removed(inbox: int) -> int:
             root = real(inbox)
             if not calls:
-                os.rmdir(partials_module.DIRECTORY, dir_fd=inbox)
+                os.rmdir(DIRECTORY, dir_fd=inbox)
             calls.append(root)
             return root
 
-        self.patch(partials_module, "_open_root", removed)
+        self.patch(partials_module, "open_root", removed)
         self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a"])
         self.assertEqual((len(calls), os.listdir(self.directory)), (2, ["a"]))
 
     def test_place_removed(self) -> None:
         """Or our place, between our opening and locking it."""
-        real = partials_module._lock
+        real = parts_module.lock
         calls: list[int] = []
 
         def removed(fd: int) -> bool:
             if not calls:
-                (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/*")
+                (place,) = self.directory.glob(f"{DIRECTORY}/*")
                 place.rmdir()
             calls.append(fd)
             return real(fd)
 
-        self.patch(partials_module, "_lock", removed)
+        self.patch(partials_module, "lock", removed)
         self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a"])
         self.assertEqual(os.listdir(self.directory), ["a"])
 
@@ -914,7 +919,7 @@ class ResumeTests(DepositTestCase):
         deposit = InboxDeposit(self.directory, "alice", Offer(("a",), size=1), process="x")
         deposit.prepare()
         deposit.take(file_of("a", b"1"))
-        (place,) = self.directory.glob(f"{partials_module.DIRECTORY}/*")
+        (place,) = self.directory.glob(f"{DIRECTORY}/*")
         (place / "showing").symlink_to(outside.absolute())
         self.assertRaises(LocalIOError, deposit.show)
         deposit.discard()
@@ -943,8 +948,8 @@ class DurableTests(DepositTestCase):
 
         self.patch(tree_module, "_LIBC", Watched())
         self.stored(self.inbox("d"), *self.many())
-        # The first was to see whether it can be, with nothing in it.
-        self.assertEqual(seen, ["rename", "syncfs", "rename"])
+        # Two were to see whether it can be, with nothing in them.
+        self.assertEqual(seen, [*["rename"] * 2, "syncfs", "rename"])
 
     def synced(self) -> list[int]:
         """The numbers of the inodes that were made durable, from now on."""
@@ -1084,6 +1089,83 @@ class DurableTests(DepositTestCase):
 
         self.patch(os, "rename", failing)
         self.assertRaises(LocalIOError, deposit.show)
+        deposit.discard()
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def imposed(self, mode: int) -> None:
+        """The file system has one mode for all directories."""
+        mkdir = os.mkdir
+
+        def imposing(path: Any, _: int = 0o777, *, dir_fd: int | None = None) -> None:
+            mkdir(path, dir_fd=dir_fd)
+            os.chmod(path, mode, dir_fd=dir_fd)
+
+        self.patch(os, "mkdir", imposing)
+
+    def test_no_modes_either(self) -> None:
+        """As on a memory stick, where all may read: things arrive, and are gone on with."""
+        self.no_links()
+        self.imposed(0o755)
+
+        def refuse(*_: Any) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        self.patch(os, "fchmod", refuse)
+        content = os.urandom(2 * MIB)
+        item = Item(Kind.FILE, "a", len(content), mode=0o444)
+        deposit = self.inbox()
+        deposit.prepare()
+        deposit.take([item, Content(content[:MIB])])
+        self.assertTrue(deposit.discard(keep=True))
+        deposit = self.inbox()
+        (held,) = deposit.prepare()
+        self.assertEqual(held.size, MIB)
+        deposit.take(file_of("a", content[MIB:], start=MIB, mode=0o444))
+        deposit.show()
+        self.assertEqual(self.listing(), {"a": content})
+
+    def test_modes_with_which_anybody_may_write(self) -> None:
+        """But not where others could put things into what arrives; and that leaves nothing."""
+        self.imposed(0o777)
+        self.assertRaises(LocalIOError, self.inbox().prepare)
+        self.assertEqual(os.listdir(self.directory), [])
+
+    def test_directories_that_replace_none(self) -> None:
+        """Where a directory cannot be renamed over an empty one it arrives all the same."""
+        self.no_links()
+        rename = os.rename
+
+        def strict(source: Any, target: Any, **named: Any) -> None:
+            if (self.directory / target).is_dir():
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+            rename(source, target, **named)
+
+        self.patch(os, "rename", strict)
+        (self.directory / "d").mkdir()
+        arrivals = [*directory("d"), *file_of("d/x", b"2")]
+        self.assertEqual(self.stored(self.inbox("d"), *arrivals), ["d (1)"])
+        self.assertEqual(self.listing(), {"d (1)/x": b"2"})
+        self.assertEqual(sorted(os.listdir(self.directory)), ["d", "d (1)"])
+
+    def test_directories_that_get_no_name(self) -> None:
+        """If it cannot get its name at all, there is no empty directory of that name."""
+        self.no_links()
+        rename = os.rename
+        failing: list[bool] = []
+
+        def fail(source: Any, target: Any, **named: Any) -> None:
+            if failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            rename(source, target, **named)
+
+        self.patch(os, "rename", fail)
+        deposit = self.inbox("d")
+        deposit.prepare()
+        deposit.take([*directory("d"), *file_of("d/x", b"2")])
+        failing.append(True)
+        self.assertRaises(LocalIOError, deposit.show)
+        self.assertEqual(os.listdir(self.directory), [DIRECTORY])
+        failing.clear()
         deposit.discard()
         self.assertEqual(os.listdir(self.directory), [])
 

@@ -20,6 +20,7 @@ from kdc.transfer import _partials as partials_module
 from kdc.transfer import receiver as receiver_module
 from kdc.transfer import sender as sender_module
 from kdc.transfer._framing import Content, Finished
+from kdc.transfer._parts import DIRECTORY
 from kdc.transfer.deposit import Anew, Stored
 from kdc.transfer.messages import Item, Kind, Offer, Omitted, Why
 from kdc.transfer.redelivery import OnceDeposit
@@ -72,7 +73,7 @@ class OnceTestCase(TransferTestCase):
         self.assertLess(len(wire.sent), 3000)
         self.assertEqual(self.arrived().keys(), before)
         self.assertEqual(self.received[-1][1].again, again)
-        self.assertFalse((self.there / partials_module.DIRECTORY).exists())
+        self.assertFalse((self.there / DIRECTORY).exists())
         self.assert_quiet()
         return self.received[-1][1]
 
@@ -80,7 +81,7 @@ class OnceTestCase(TransferTestCase):
         """It is stored as something new, and nothing is left but what is shown."""
         self.delivered(*things)
         self.assertFalse(self.received[-1][1].again)
-        self.assertFalse((self.there / partials_module.DIRECTORY).exists())
+        self.assertFalse((self.there / DIRECTORY).exists())
 
     def assert_anew(self, *things: Thing) -> None:
         """It is not what was sent before: the sender has to begin anew, and then it is stored."""
@@ -470,7 +471,7 @@ class WhileTests(OnceTestCase):
         ghost.abortConnection()
         self.network.settle()
         self.failed(Unconfirmed, first)
-        self.assertFalse((self.there / partials_module.DIRECTORY).exists())
+        self.assertFalse((self.there / DIRECTORY).exists())
 
     def test_farewell(self) -> None:
         """A sender that has the acknowledgement tells of it soon, though the rest never comes."""

@@ -27,16 +27,8 @@ from kdc.transfer._framing import Content, ItemReader
 from kdc.transfer.exclusion import exclusion
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark, Why
 from kdc.transfer.source import CHUNK_BYTES, Outgoing
-from kdc.transfer.survey import (
-    Choice,
-    Problem,
-    Survey,
-    Thing,
-    Unsendable,
-    lines_of,
-    survey,
-    things_of,
-)
+from kdc.transfer.survey import Survey, Thing, Unsendable, lines_of, survey, things_of
+from kdc.transfer.walk import Choice, Problem
 from tests.support.core import PROPERTY
 
 

@@ -31,6 +31,7 @@ from kdc.errors import (
 from kdc.net import batching as batching_module
 from kdc.net.pace import Pace
 from kdc.protocol.records import AckStatus
+from kdc.transfer import _arriving as arriving
 from kdc.transfer import receiver as receiver_module
 from kdc.transfer import sender as sender_module
 from kdc.transfer import source as source_module
@@ -583,10 +584,10 @@ class ReceiverTableTests(TransferTestCase):
 
     def test_every_pair(self) -> None:
         """What is not in the table is malformed, and leads nowhere."""
-        for phase, step in itertools.product(receiver_module.Phase, receiver_module.Step):
+        for phase, step in itertools.product(arriving.Phase, arriving.Step):
             protocol = self.receiver()
             protocol.phase = phase
-            expected = receiver_module.TRANSITIONS.get((phase, step))
+            expected = arriving.TRANSITIONS.get((phase, step))
             if expected is None:
                 self.assertRaises(RemoteProtocolError, protocol._step, step)
             else:
@@ -595,12 +596,12 @@ class ReceiverTableTests(TransferTestCase):
 
     def test_every_transfer_ends(self) -> None:
         """From each state there is a way to an end, and from an end none back."""
-        ends = {receiver_module.Phase.STORED, receiver_module.Phase.OVER}
-        ways: dict[Any, set[Any]] = {phase: {phase} for phase in receiver_module.Phase}
+        ends = {arriving.Phase.STORED, arriving.Phase.OVER}
+        ways: dict[Any, set[Any]] = {phase: {phase} for phase in arriving.Phase}
         for _ in ways:
-            for (phase, _), after in receiver_module.TRANSITIONS.items():
+            for (phase, _), after in arriving.TRANSITIONS.items():
                 ways[phase] |= ways[after]
-        self.assertEqual(ways[receiver_module.Phase.AWAITING_OFFER], set(receiver_module.Phase))
+        self.assertEqual(ways[arriving.Phase.AWAITING_OFFER], set(arriving.Phase))
         for phase, reached in ways.items():
             self.assertTrue(reached & ends, phase)
             if phase in ends:
@@ -609,7 +610,7 @@ class ReceiverTableTests(TransferTestCase):
     def test_what_a_sender_can_do(self) -> None:
         """In each state a sender says, ends and breaks off: the table holds, and all ends."""
         offer, item = Offer(("a",), size=2), Item(Kind.FILE, "a", 2)
-        phases = receiver_module.Phase
+        phases = arriving.Phase
         before: dict[Any, tuple[bytes, ...]] = {
             phases.AWAITING_OFFER: (),
             phases.DECIDING: (offer.encode(),),

@@ -23,7 +23,8 @@ from kdc.files.private import read_small, utf8
 from kdc.terminal import has_terminal, shown
 from kdc.transfer.exclusion import exclusion
 from kdc.transfer.names import safe_name
-from kdc.transfer.survey import STDIN, Choice, Thing, things_of
+from kdc.transfer.survey import STDIN, Thing, things_of
+from kdc.transfer.walk import Choice
 
 if TYPE_CHECKING:
     from kdc.transfer.sending import SendSettings

@@ -262,7 +262,7 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
-        "kdc/transfer/receiver.py",
+        "kdc/transfer/_arriving.py",
         "tests.transfer.test_transfer",
         (
             "6.4",
@@ -270,6 +270,10 @@ MUTANTS: list[Mutant] = [
             "    (Phase.DECIDING, Step.READY): Phase.TAKING,\n",
             "    (Phase.DECIDING, Step.READY): Phase.TAKING,\n    (Phase.DECIDING, Step.CONTENT): Phase.DECIDING,\n",
         ),
+    ),
+    *of(
+        "kdc/transfer/receiver.py",
+        "tests.transfer.test_transfer",
         (
             "6.4",
             "consent",
@@ -362,6 +366,40 @@ MUTANTS: list[Mutant] = [
         "tests.transfer.test_deposit tests.transfer.test_redelivery",
         (
             "6.4",
+            "what is told is what has come",
+            "return sha256_of(fd, receipt.size) == receipt.sha256",
+            "return True",
+        ),
+        (
+            "6.4",
+            "a note holds for an hour",
+            "if abs(time.time() - os.fstat(file.fileno()).st_mtime) > NOTE_SECONDS:",
+            "if False:",
+        ),
+        (
+            "6.4",
+            "only what was whole is noted",
+            "            not all(receipt.whole for receipt in entries.values())\n            or not",
+            "            not",
+        ),
+        (
+            "6.4",
+            "what is gone on with is its owner's",
+            "                os.fchmod(fd, before & mode | 0o600 | mode & 0o100)\n",
+            "                pass\n",
+        ),
+        (
+            "6.4",
+            "what is behind the part is cut off",
+            "            os.ftruncate(fd, size)\n",
+            "",
+        ),
+    ),
+    *of(
+        "kdc/transfer/_parts.py",
+        "tests.transfer.test_deposit tests.transfer.test_redelivery",
+        (
+            "6.4",
             "where parts are kept is nobody else's",
             "if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:",
             "if status.st_uid != os.geteuid():",
@@ -380,22 +418,20 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "6.4",
-            "what is told is what has come",
-            "return sha256_of(fd, receipt.size) == receipt.sha256",
-            "return True",
+            "modes of a file system's own let nobody plant anything",
+            "    if mode & 0o022:\n        return False\n",
+            "",
         ),
         (
             "6.4",
-            "a note holds for an hour",
-            "if abs(time.time() - os.fstat(file.fileno()).st_mtime) > NOTE_SECONDS:",
-            "if False:",
+            "modes that somebody has given are not a file system's own",
+            "follow_symlinks=False).st_mode) == mode",
+            "follow_symlinks=False).st_mode) >= 0",
         ),
-        (
-            "6.4",
-            "only what was whole is noted",
-            "            not all(receipt.whole for receipt in entries.values())\n            or not",
-            "            not",
-        ),
+    ),
+    *of(
+        "kdc/transfer/_room.py",
+        "tests.transfer.test_deposit tests.transfer.test_redelivery",
         (
             "6.4",
             "old parts go",
@@ -423,7 +459,7 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "no part goes that is being gone on with",
-            "    try:\n        if _lock(fd):\n            with contextlib.suppress(OSError):\n                remove_tree(name, root)",
+            "    try:\n        if lock(fd):\n            with contextlib.suppress(OSError):\n                remove_tree(name, root)",
             "    try:\n        if True:\n            with contextlib.suppress(OSError):\n                remove_tree(name, root)",
         ),
         (
@@ -431,18 +467,6 @@ MUTANTS: list[Mutant] = [
             "a disk is not filled to the last byte",
             "return max(status.f_bavail * status.f_frsize - reserve, 0)",
             "return status.f_bavail * status.f_frsize",
-        ),
-        (
-            "6.4",
-            "what is gone on with is its owner's",
-            "            os.fchmod(fd, before & mode | 0o600 | mode & 0o100)\n",
-            "",
-        ),
-        (
-            "6.4",
-            "what is behind the part is cut off",
-            "            os.ftruncate(fd, size)\n",
-            "",
         ),
     ),
     *of(

@@ -18,6 +18,7 @@ from kdc.commands.admin.subcommands import AdminOptions
 from kdc.commands.client.subcommands import Options as ClientOptions
 from kdc.commands.option_table import CommandTable, Flag, table_of
 from kdc.commands.quick import QuickOptions
+from kdc.commands.realm import RealmOptions
 from kdc.commands.relay import Options as RelayOptions
 from kdc.commands.tap import Options as KDCOptions
 from kdc.errors import ExitStatus
@@ -30,6 +31,7 @@ PAGES: dict[str, tuple[Any, str, str]] = {
         "kdc-admin(1), kdc-quick(1), kdcclient(1), twistd(1)",
     ),
     "kdc-quick": (QuickOptions, "a key distribution centre for oneself", "kdc(1), kdcclient(1)"),
+    "kdc-realm": (RealmOptions, "a Kerberos realm for one command", "kdc(1), kinit(1)"),
     "kdc-admin": (AdminOptions, "look after a key distribution centre", "kdc(1), kdcclient(1)"),
     "kdc-relay": (RelayOptions, "carry for those who cannot be reached", "kdc(1), kdcclient(1)"),
     "kdcclient": (

@@ -127,13 +127,27 @@ def _completion(argv: list[str]) -> int:
     return options.run()
 
 
+def _realm(argv: list[str]) -> int:
+    from kdc.commands.realm import RealmOptions
+
+    options = RealmOptions()
+    options.parseOptions(argv)  # type: ignore[no-untyped-call]
+    return options.run()
+
+
 def _relay(argv: list[str]) -> int:
     from kdc.commands.relay import Options
 
     return _obey(Options(), argv)
 
 
-_WORDS = {"admin": _admin, "completion": _completion, "quick": _quick, "relay": _relay}
+_WORDS = {
+    "admin": _admin,
+    "completion": _completion,
+    "quick": _quick,
+    "realm": _realm,
+    "relay": _relay,
+}
 
 
 def kdc_table() -> CommandTable:
@@ -144,6 +158,7 @@ def kdc_table() -> CommandTable:
     from kdc.commands.completion import CompletionOptions
     from kdc.commands.option_table import table_of
     from kdc.commands.quick import QuickOptions
+    from kdc.commands.realm import RealmOptions
     from kdc.commands.relay import Options as Relay
     from kdc.commands.tap import Options
 
@@ -152,7 +167,9 @@ def kdc_table() -> CommandTable:
     shells = "completion for bash, zsh or fish"
     completion = ("completion", shells, table_of(lambda: CompletionOptions("kdc", kdc_table)))
     quick = ("quick", "a KDC of one's own on this machine", table_of(QuickOptions))
-    return attrs.evolve(table_of(Options), commands=(admin, relay, completion, quick))
+    realm = ("realm", "a Kerberos realm for one command", table_of(RealmOptions))
+    commands = (admin, relay, completion, quick, realm)
+    return attrs.evolve(table_of(Options), commands=commands)
 
 
 def _kdc(argv: list[str]) -> int:

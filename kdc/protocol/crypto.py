@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from kdc.constant_time import same as same
 from kdc.protocol.codec import enc
 from kdc.protocol.names import check_name, check_realm
 
@@ -72,11 +73,6 @@ SessionKey = NewType("SessionKey", bytes)
 def hkdf(salt: bytes, key_material: bytes, purpose: bytes, length: int = KEY_BYTES) -> bytes:
     """HKDF-SHA256 (RFC 5869)."""
     return HKDF(hashes.SHA256(), length, salt, purpose).derive(key_material)
-
-
-def same(one: bytes, other: bytes) -> bool:
-    """Whether two secrets are equal, in time that tells nothing but their length."""
-    return hmac.compare_digest(one, other)
 
 
 def digest_of_passphrase(passphrase: bytes, realm: str, name: str) -> Digest:

@@ -14,6 +14,7 @@ from kdc.commands.admin.subcommands import AdminOptions
 from kdc.commands.client.subcommands import Options as ClientOptions
 from kdc.commands.client.tap import Options as ClientTapOptions
 from kdc.commands.quick import QuickOptions
+from kdc.commands.realm import RealmOptions
 from kdc.commands.relay import Options as RelayOptions
 from kdc.commands.tap import Options as KDCOptions
 
@@ -55,6 +56,8 @@ def parse(words: list[str]) -> Any:
         arguments, options = arguments[1:], AdminOptions()
     elif arguments[:1] == ["quick"]:
         arguments, options = arguments[1:], QuickOptions()
+    elif arguments[:1] == ["realm"]:
+        arguments, options = arguments[1:], RealmOptions()
     elif arguments[:1] == ["relay"]:
         arguments, options = arguments[1:], RelayOptions()
     else:
@@ -76,7 +79,7 @@ def _tables(table: Any) -> Iterator[Any]:
 
 def long_options() -> set[str]:
     """Return every long option of every command of ours, and of twistd itself."""
-    ours = (KDCOptions, QuickOptions, ClientOptions, ClientTapOptions, AdminOptions)
+    ours = (KDCOptions, QuickOptions, RealmOptions, ClientOptions, ClientTapOptions, AdminOptions)
     tops: tuple[type[Any], ...] = ours
     tables = [_made(ServerOptions), *(table for top in tops for table in _tables(top))]
     return {f"--{name.rstrip('=')}" for options in tables for name in options.longOpt}

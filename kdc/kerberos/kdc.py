@@ -1,0 +1,150 @@
+"""The KDC: bytes of a request in, bytes of the answer and what was decided out."""
+
+from __future__ import annotations
+
+import attrs
+
+from kdc.kerberos.as_exchange import authenticate
+from kdc.kerberos.der import DERError, Layout
+from kdc.kerberos.errors import Code, KerberosError
+from kdc.kerberos.fast import armoured_error, armoured_outcome, unwrapped
+from kdc.kerberos.messages import (
+    AS_REP,
+    AS_REQ,
+    ENC_AS_REP_PART,
+    ENC_TGS_REP_PART,
+    KRB_ERROR,
+    METHOD_DATA,
+    PVNO,
+    TGS_REP,
+    TGS_REQ,
+    KDCReq,
+    KDCReqBody,
+    KRBError,
+    PAData,
+    PrincipalName,
+)
+from kdc.kerberos.names import NameType
+from kdc.kerberos.realm import Realm
+from kdc.kerberos.replay import Authenticators, LookAside
+from kdc.kerberos.replies import encrypted_padata
+from kdc.kerberos.request import Request, read_body
+from kdc.kerberos.tgs_exchange import grant, header_of
+
+__all__ = ["KDC", "MAX_DATAGRAM", "MAX_REQUEST", "Answer"]
+
+# 7.2.1: more than this goes by TCP.
+MAX_DATAGRAM = 4096
+MAX_REQUEST = 65_535
+_AS_REQ_TYPE = 10
+_TGS_REQ_TYPE = 12
+_AS_TAG = 0x60 | _AS_REQ_TYPE
+_TGS_TAG = 0x60 | _TGS_REQ_TYPE
+_KRB_ERROR_TYPE = 30
+
+
+@attrs.frozen
+class Answer:
+    """``code`` is None if a ticket was issued; ``text`` is for a log, and holds no secret."""
+
+    reply: bytes = attrs.field(repr=False)
+    code: Code | None = None
+    text: str = ""
+
+
+@attrs.define
+class _Exchange:
+    """What is known of a request so far, for the error that may end it."""
+
+    request: Request | None = None
+
+
+@attrs.define
+class KDC:
+    """One realm's KDC.  It remembers what it answered, and nothing else."""
+
+    realm: Realm
+    _replies: LookAside = attrs.field(factory=LookAside, init=False, repr=False)
+    _used: Authenticators = attrs.field(factory=Authenticators, init=False, repr=False)
+
+    def answer(self, request: bytes, now: float, *, datagram: bool = False) -> Answer:
+        """Return the answer to ``request``, whatever that is; ``datagram`` bounds its size."""
+        if len(request) > MAX_REQUEST:
+            error = KerberosError(Code.FIELD_TOO_LONG, "the request is too long")
+            return self.refusal(error, now)
+        # 3.1.2, 3.3.2: who asks again with the same bytes has not got the answer.
+        reply = self._replies.get(request, now)
+        if reply is not None:
+            answer = Answer(reply, None, "asked again")
+        else:
+            answer = self._decided(request, now)
+            self._replies.put(request, answer.reply, now)
+        if datagram and len(answer.reply) > MAX_DATAGRAM:
+            too_big = KerberosError(Code.TOO_BIG, "the answer does not fit into a datagram")
+            return self.refusal(too_big, now)
+        return answer
+
+    def _decided(self, data: bytes, now: float) -> Answer:
+        exchange = _Exchange()
+        try:
+            if data[:1] == bytes((_AS_TAG,)):
+                request = exchange.request = self._read(AS_REQ, _AS_REQ_TYPE, data, now)
+                request = exchange.request = unwrapped(self.realm, request, None)
+                outcome = authenticate(self.realm, request)
+                layout, part = AS_REP, ENC_AS_REP_PART
+            elif data[:1] == bytes((_TGS_TAG,)):
+                request = exchange.request = self._read(TGS_REQ, _TGS_REQ_TYPE, data, now)
+                header = header_of(self.realm, request, self._used)
+                request = exchange.request = unwrapped(self.realm, request, header)
+                outcome = grant(self.realm, request, header)
+                layout, part = TGS_REP, ENC_TGS_REP_PART
+            else:
+                raise KerberosError(Code.GENERIC, "this is neither an AS nor a TGS request")
+            outcome = armoured_outcome(self.realm, request, outcome)
+            # RFC 6806 section 11: under the key that FAST has made of the reply's.
+            proof = encrypted_padata(self.realm, request, outcome.key)
+            encoded = part.encode(attrs.evolve(outcome.part, padata=proof))
+            reply = outcome.sealed(self.realm, encoded)
+            return Answer(layout.encode(reply), None, "issued")
+        except KerberosError as error:
+            return self.refusal(error, now, exchange.request)
+
+    def _read(self, layout: Layout[KDCReq], kind: int, data: bytes, now: float) -> Request:
+        try:
+            message = layout.decode(data)
+        except DERError as error:
+            raise KerberosError(Code.GENERIC, f"malformed request: {error}") from None
+        body = read_body(self.realm, message, kind)
+        return Request(body, message.padata or (), now, data, message.body)
+
+    def refusal(self, error: KerberosError, now: float, request: Request | None = None) -> Answer:
+        """Return the KRB-ERROR; inside of FAST if the request was (RFC 6113 section 5.4.4)."""
+        body = request.body if request else None
+        armour = request.armour if request else None
+        details = error.details
+        if armour is not None:
+            hints: tuple[PAData, ...] = METHOD_DATA.decode(details) if details else ()
+            bare = self._error(error, now, body, None)
+            details = armoured_error(self.realm, armour, bare, hints)
+        return Answer(self._error(error, now, body, details), error.code, str(error))
+
+    def _error(
+        self, error: KerberosError, now: float, body: KDCReqBody | None, details: bytes | None
+    ) -> bytes:
+        server = body.server if body and body.server else None
+        message = KRBError(
+            version=PVNO,
+            message_type=_KRB_ERROR_TYPE,
+            client_moment=None,
+            client_microseconds=None,
+            moment=int(now),
+            microseconds=int(now % 1 * 1_000_000),
+            code=error.code,
+            client_realm=self.realm.name if body and body.client else None,
+            client=body.client if body else None,
+            realm=self.realm.name,
+            server=server or PrincipalName(NameType.SERVICE, self.realm.tgs.components),
+            text=error.whole_text,
+            details=details,
+        )
+        return KRB_ERROR.encode(message)

@@ -1,0 +1,227 @@
+"""Encryption types 17 to 20, and nothing weaker: RFC 3961 with RFC 3962, and RFC 8009.
+
+Both are AES in CBC mode with ciphertext stealing (CTS) and an HMAC.  They differ in what
+the HMAC is over, and in how keys are derived.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+from collections.abc import Callable
+
+import attrs
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
+
+from kdc.constant_time import same
+from kdc.kerberos.nfold import nfold
+
+__all__ = [
+    "BY_CHECKSUM",
+    "PROFILES",
+    "IntegrityFailure",
+    "Key",
+    "Profile",
+    "combined",
+    "random_key",
+]
+
+_BLOCK = 16
+_NO_IV = bytes(_BLOCK)
+# What a stranger may make us compute: twice the most that RFC 8009 names.
+_MOST_ITERATIONS = 1 << 17
+
+
+class IntegrityFailure(ValueError):
+    """It was sealed under another key or for another use, or has been changed."""
+
+
+def _cbc(key: bytes, data: bytes) -> bytes:
+    return Cipher(AES(key), CBC(_NO_IV)).encryptor().update(data)
+
+
+def _blocks(key: bytes) -> Cipher[ECB]:
+    """AES of single blocks: what CTS and the derivations of RFC 3961 are made of."""
+    return Cipher(AES(key), ECB())  # noqa: S305 - never for more than one block of a message
+
+
+def cts_encrypt(key: bytes, plaintext: bytes) -> bytes:
+    """AES-CBC-CTS of RFC 3962 section 5: the last two blocks are swapped, the last is cut."""
+    length = len(plaintext)
+    if length <= _BLOCK:
+        return _cbc(key, plaintext.ljust(_BLOCK, b"\0"))
+    blocks = _cbc(key, plaintext + bytes(-length % _BLOCK))
+    last = (length - 1) % _BLOCK + 1
+    return blocks[: -2 * _BLOCK] + blocks[-_BLOCK:] + blocks[-2 * _BLOCK : -_BLOCK][:last]
+
+
+def cts_decrypt(key: bytes, ciphertext: bytes) -> bytes:
+    """The inverse of `cts_encrypt`, for at least one block."""
+    length = len(ciphertext)
+    if length == _BLOCK:
+        return _blocks(key).decryptor().update(ciphertext)
+    last = (length - 1) % _BLOCK + 1
+    cut = length - last - _BLOCK  # where the block that was swapped to the front begins
+    # Its plaintext, before it is XORed, says what had been cut off the block before it.
+    swapped = ciphertext[cut : cut + _BLOCK]
+    stolen = _blocks(key).decryptor().update(swapped)
+    before = ciphertext[cut + _BLOCK :] + stolen[last:]
+    head = ciphertext[:cut] + before
+    plain = Cipher(AES(key), CBC(_NO_IV)).decryptor().update(head)
+    tail = bytes(a ^ b for a, b in zip(stolen[:last], before, strict=False))
+    return plain + tail
+
+
+@attrs.frozen
+class Profile:
+    """One encryption type: its numbers, and its functions of keys that are bytes."""
+
+    etype: int
+    name: str
+    key_size: int
+    mac_size: int
+    hash_name: str
+    checksum_type: int
+    iterations: int
+    sha2: bool
+
+    def string_to_key(self, password: str, salt: str, iterations: int | None = None) -> bytes:
+        """RFC 3962 section 4, RFC 8009 section 4."""
+        count = self.iterations if iterations is None else iterations
+        if not 0 < count <= _MOST_ITERATIONS:
+            raise ValueError(f"{count} iterations where there may be 1 to {_MOST_ITERATIONS}")
+        salted = salt.encode("utf-8", "surrogateescape")
+        if self.sha2:
+            salted = self.name.encode() + b"\0" + salted
+        drawn = hashlib.pbkdf2_hmac(self.hash_name, password.encode(), salted, count, self.key_size)
+        if self.sha2:
+            return self._kdf(drawn, b"kerberos", self.key_size)
+        return self._dk(drawn, b"kerberos")
+
+    def _dk(self, key: bytes, constant: bytes) -> bytes:
+        """DR and DK of RFC 3961 section 5.1: the constant, encrypted again and again."""
+        encryptor = _blocks(key).encryptor()
+        block = constant if len(constant) == _BLOCK else nfold(constant, _BLOCK)
+        drawn = b""
+        while len(drawn) < self.key_size:
+            block = encryptor.update(block)
+            drawn += block
+        return drawn[: self.key_size]
+
+    def _kdf(self, key: bytes, label: bytes, size: int, context: bytes = b"") -> bytes:
+        """KDF-HMAC-SHA2 of RFC 8009 section 3; one block of it is always enough."""
+        message = b"\0\0\0\1" + label + b"\0" + context + (8 * size).to_bytes(4, "big")
+        return hmac.digest(key, message, self.hash_name)[:size]
+
+    def derived(self, key: bytes, usage: int, purpose: int) -> bytes:
+        """Ke (0xAA), Ki (0x55) or Kc (0x99) for one use of a key."""
+        label = usage.to_bytes(4, "big") + bytes((purpose,))
+        if not self.sha2:
+            return self._dk(key, _folded(label))
+        return self._kdf(key, label, self.key_size if purpose == 0xAA else self.mac_size)
+
+    def prf(self, key: bytes, octets: bytes) -> bytes:
+        """RFC 3962 section 6 (by RFC 3961 section 5.3), RFC 8009 section 5."""
+        if self.sha2:
+            size = hashlib.new(self.hash_name).digest_size
+            return self._kdf(key, b"prf", size, octets)
+        block = hashlib.new(self.hash_name, octets).digest()[:_BLOCK]
+        return _blocks(self._dk(key, b"prf")).encryptor().update(block)
+
+
+@functools.lru_cache(maxsize=256)
+def _folded(label: bytes) -> bytes:
+    return nfold(label, _BLOCK)
+
+
+PROFILES = {
+    profile.etype: profile
+    for profile in (
+        Profile(18, "aes256-cts-hmac-sha1-96", 32, 12, "sha1", 16, 4096, sha2=False),
+        Profile(17, "aes128-cts-hmac-sha1-96", 16, 12, "sha1", 15, 4096, sha2=False),
+        Profile(20, "aes256-cts-hmac-sha384-192", 32, 24, "sha384", 20, 32768, sha2=True),
+        Profile(19, "aes128-cts-hmac-sha256-128", 16, 16, "sha256", 19, 32768, sha2=True),
+    )
+}
+BY_CHECKSUM = {profile.checksum_type: profile for profile in PROFILES.values()}
+
+
+@attrs.frozen
+class Key:
+    """A key of one encryption type.  Every use of it has a number (RFC 4120 section 7.5.1)."""
+
+    etype: int
+    content: bytes = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if self.etype not in PROFILES:
+            raise ValueError(f"encryption type {self.etype} is not one of {sorted(PROFILES)}")
+        if len(self.content) != self.profile.key_size:
+            raise ValueError(f"a key of {len(self.content)} bytes for {self.profile.name}")
+
+    @property
+    def profile(self) -> Profile:
+        return PROFILES[self.etype]
+
+    def seal(self, usage: int, plaintext: bytes, confounder: bytes) -> bytes:
+        """Return ``plaintext`` sealed; ``confounder`` is 16 random bytes."""
+        profile = self.profile
+        cipher_key, mac_key = _pair(self, usage)
+        whole = confounder + plaintext
+        ciphertext = cts_encrypt(cipher_key, whole)
+        covered = _NO_IV + ciphertext if profile.sha2 else whole
+        return ciphertext + hmac.digest(mac_key, covered, profile.hash_name)[: profile.mac_size]
+
+    def open(self, usage: int, sealed: bytes) -> bytes:
+        """Return what was sealed; raises `IntegrityFailure`."""
+        profile = self.profile
+        if len(sealed) < _BLOCK + profile.mac_size:
+            raise IntegrityFailure("too short to have been sealed")
+        cipher_key, mac_key = _pair(self, usage)
+        ciphertext, mac = sealed[: -profile.mac_size], sealed[-profile.mac_size :]
+        if profile.sha2:  # encrypt, then MAC
+            covered, whole = _NO_IV + ciphertext, b""
+        else:
+            covered = whole = cts_decrypt(cipher_key, ciphertext)
+        if not same(hmac.digest(mac_key, covered, profile.hash_name)[: profile.mac_size], mac):
+            raise IntegrityFailure("it does not open under this key for this use")
+        return (whole or cts_decrypt(cipher_key, ciphertext))[_BLOCK:]
+
+    def checksum(self, usage: int, covered: bytes) -> bytes:
+        profile = self.profile
+        key = profile.derived(self.content, usage, 0x99)
+        return hmac.digest(key, covered, profile.hash_name)[: profile.mac_size]
+
+    def prf(self, octets: bytes) -> bytes:
+        return self.profile.prf(self.content, octets)
+
+
+# A long-term key is used again and again; a session key not for long.  Both are bounded.
+@functools.lru_cache(maxsize=1024)
+def _pair(key: Key, usage: int) -> tuple[bytes, bytes]:
+    """Ke and Ki."""
+    profile = key.profile
+    return profile.derived(key.content, usage, 0xAA), profile.derived(key.content, usage, 0x55)
+
+
+def random_key(etype: int, random: Callable[[int], bytes]) -> Key:
+    return Key(etype, random(PROFILES[etype].key_size))
+
+
+def combined(one: Key, other: Key, pepper: bytes, other_pepper: bytes) -> Key:
+    """KRB-FX-CF2 of RFC 6113 section 5.1: a key of the first one's type, made of both."""
+    size = one.profile.key_size
+    left, right = _prf_plus(one, pepper, size), _prf_plus(other, other_pepper, size)
+    return Key(one.etype, bytes(a ^ b for a, b in zip(left, right, strict=True)))
+
+
+def _prf_plus(key: Key, pepper: bytes, size: int) -> bytes:
+    drawn = b""
+    count = 0
+    while len(drawn) < size:
+        count += 1
+        drawn += key.prf(bytes((count,)) + pepper)
+    return drawn[:size]

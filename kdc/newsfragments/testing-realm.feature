@@ -1,0 +1,1 @@
+`kdc.testing` is a Kerberos realm for other people's tests, from pip: `Realm`, fixtures for pytest, and `kdc realm -- COMMAND` for programs in any language; it needs no root, no system package, no fixed port, and leaves nothing behind.

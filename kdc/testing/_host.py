@@ -6,6 +6,7 @@ same whether the realm runs in a thread or in another process.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import threading
 import time
@@ -18,6 +19,8 @@ from kdc.errors import ConfigurationError
 from kdc.kerberos.errors import Code, KerberosError
 from kdc.kerberos.kdc import KDC
 from kdc.kerberos.keys import DEFAULT_ETYPES, Entry
+from kdc.kerberos.kpasswd import Change, PasswordService, Result
+from kdc.kerberos.messages import HostAddress
 from kdc.kerberos.names import check_realm
 from kdc.kerberos.realm import Policy, Realm
 from kdc.testing._database import Database, PasswordPolicy
@@ -27,6 +30,8 @@ __all__ = ["Host", "HostSettings"]
 
 # How many of the latest decisions can be looked at.
 _REMEMBERED = 1000
+# RFC 4120 section 7.5.3.
+_IPV4, _IPV6 = 2, 24
 
 
 @attrs.frozen
@@ -36,6 +41,7 @@ class HostSettings:
     realm: str
     host: str = "127.0.0.1"
     port: int = 0
+    kpasswd_port: int = 0
     etypes: tuple[int, ...] = DEFAULT_ETYPES
     max_life: int = 24 * 3600
     max_renewable_life: int = 7 * 24 * 3600
@@ -69,12 +75,15 @@ class Host:
         self._kdc = KDC(realm)
         self._loop: Loop | None = None
         self._port = settings.port
+        self._kpasswd_port = settings.kpasswd_port
+        address = HostAddress(_IPV6 if ":" in settings.host else _IPV4, _packed(settings.host))
+        self._passwords = PasswordService(realm, self._change, address)
         self._paused = False
 
     def call(self, name: str, values: dict[str, Any]) -> Any:
         """Do what is called ``name``; raises `ConfigurationError` if it cannot be done."""
-        if name == "stop":  # waits for the other thread, which may be waiting for the lock
-            return self.close()
+        if name in ("stop", "pause"):  # wait for the other thread, which may wait for the lock
+            return getattr(self, f"do_{name}")(**values)
         with self._lock:
             return getattr(self, f"do_{name}")(**values)
 
@@ -108,23 +117,48 @@ class Host:
         if self._loop is None:
             loop = Loop()
             try:
-                self._port = loop.bind(
-                    self._settings.host, self._port, Service(self._answer, self._too_long)
-                )
+                self._bind(loop)
             except OSError as error:
                 loop.close()
-                text = f"cannot listen on {self._settings.host} port {self._port}: {error.strerror}"
+                where = f"{self._settings.host} port {self._port} or {self._kpasswd_port}"
+                text = f"cannot listen on {where}: {error.strerror}"
                 hint = "port 0 is any that is free"
                 raise ConfigurationError(text, hint=hint) from None
             loop.pause(self._paused)
             loop.start()
             self._loop = loop
-        return {"port": self._port}
+        return {"port": self._port, "kpasswd_port": self._kpasswd_port}
+
+    def _bind(self, loop: Loop) -> None:
+        host = self._settings.host
+        self._port = loop.bind(host, self._port, Service(self._answer, self._too_long))
+        service = Service(self._changed, lambda: None)
+        self._kpasswd_port = loop.bind(host, self._kpasswd_port, service)
+
+    def _changed(self, request: bytes, datagram: bool) -> bytes | None:
+        with self._lock:
+            return self._passwords.answer(request, self._now())
+
+    def _change(self, change: Change) -> tuple[Result, str]:
+        """RFC 3244: everybody his own, an administrator anybody's."""
+        if change.client != change.target and change.client.components[1:] != ("admin",):
+            return Result.ACCESS_DENIED, f"{change.client} may change its own password only"
+        entry = self._database.entries.get(change.target)
+        if entry is None:
+            return Result.HARD_ERROR, f"there is no principal {change.target}"
+        fault = self._database.fault(entry, change.password)
+        if fault:
+            return Result.SOFT_ERROR, fault
+        self._database.change(str(change.target), change.password)
+        return Result.SUCCESS, "the password has been changed"
 
     def do_pause(self, paused: bool) -> None:
         self._paused = paused
         if self._loop is not None:
             self._loop.pause(paused)
+
+    def do_stop(self) -> None:
+        self.close()
 
     def do_clock(self, offset: float) -> None:
         self._offset = offset
@@ -175,6 +209,13 @@ class Host:
             for kvno, keys in sorted(entry.keys.items())
             for etype in keys.etypes
         ]
+
+
+def _packed(host: str) -> bytes:
+    try:
+        return ipaddress.ip_address(host).packed
+    except ValueError:
+        raise ConfigurationError(f"{host!r} is no address", hint="take 127.0.0.1") from None
 
 
 def _numbers(etypes: list[int] | None) -> tuple[int, ...] | None:

@@ -55,6 +55,7 @@ class Loop:
         self._selector.register(self._wakes, selectors.EVENT_READ)
         self._runs = True
         self._paused = False
+        self._settled = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kdc.testing", daemon=True)
 
     def bind(self, host: str, port: int, service: Service) -> int:
@@ -81,9 +82,12 @@ class Loop:
         self._thread.start()
 
     def pause(self, paused: bool) -> None:
-        """Leave what comes unread, or go on with it."""
+        """Leave what comes unread, or go on with it; it is so when this returns."""
+        self._settled.clear()
         self._paused = paused
-        self._wake()
+        if self._thread.is_alive():
+            self._wake()
+            self._settled.wait()
 
     def close(self) -> None:
         """Free the ports; nothing is answered any more when this returns."""
@@ -105,6 +109,7 @@ class Loop:
             if waiting != self._paused:
                 waiting = self._paused
                 self._listen(not waiting)
+            self._settled.set()
             for key, events in self._selector.select(_IDLE_SECONDS if self._connections else None):
                 self._ready(key.fileobj, events)  # type: ignore[arg-type]
             self._drop_idle()

@@ -45,6 +45,7 @@ class Realm:
         directory: Path | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        kpasswd_port: int = 0,
         etypes: tuple[int, ...] = DEFAULT_ETYPES,
         max_life: int = 24 * 3600,
         max_renewable_life: int = 7 * 24 * 3600,
@@ -60,6 +61,7 @@ class Realm:
             name,
             host,
             port,
+            kpasswd_port,
             etypes,
             max_life,
             max_renewable_life,
@@ -75,7 +77,6 @@ class Realm:
         atexit.register(self.close)
         try:
             self.clock = Clock(self._backend)
-            self.port = port
             self.start()
         except BaseException:
             self.close()
@@ -101,7 +102,8 @@ class Realm:
 
     def start(self) -> None:
         """Answer again after `stop`, on the same port."""
-        self.port = self._call("start")["port"]
+        ports = self._call("start")
+        self.port, self.kpasswd_port = ports["port"], ports["kpasswd_port"]
         self._write("krb5.conf", self.krb5_conf().encode())
         self._write("krb5.keytab", keytab(self._keytab))
 
@@ -229,6 +231,7 @@ class Realm:
             ClientConfiguration(
                 realm=self.name,
                 kdc=f"{self.host}:{self.port}",
+                kpasswd=f"{self.host}:{self.kpasswd_port}",
                 etypes=self.etypes,
                 settings=self._libdefaults,
                 hosts=("localhost", ".localhost"),

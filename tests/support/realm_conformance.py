@@ -171,7 +171,7 @@ class RealmConformance(SynchronousTestCase):
         error = self.assertRaises(
             ConfigurationError, Realm, in_process=self.in_process, port=self.realm.port
         )
-        self.assertIn(f"port {self.realm.port}", str(error))
+        self.assertIn(f"port {self.realm.port} ", str(error))
 
     def test_bad_name(self) -> None:
         self.assertRaises(ConfigurationError, Realm, "no realm", in_process=self.in_process)

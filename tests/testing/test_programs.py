@@ -143,6 +143,20 @@ class MITTests(ProgramTestCase):
         said = self.run_program("kinit alice", "pw\n", 1)
         self.assertIn("Generic error", said)
 
+    def test_kpasswd(self) -> None:
+        """A password is changed, one that has to be is by kinit itself, a bad one is refused."""
+        self.realm.policy("strict", min_length=6, history=3)
+        self.realm.modify("alice", policy="strict")
+        said = self.run_program("kpasswd alice", "pw\nshort\nshort\n", 2)
+        self.assertIn("the password is shorter than 6 characters", said)
+        self.run_program("kpasswd alice", "pw\nlonger1\nlonger1\n")
+        self.run_program("kinit alice", "longer1\n")
+        said = self.run_program("kpasswd alice", "longer1\nlonger1\nlonger1\n", 2)
+        self.assertIn("one of those before", said)
+        self.realm.modify("alice", needs_change=True)
+        self.run_program("kinit alice", "longer1\nlonger2\nlonger2\n")
+        self.run_program("kinit alice", "longer2\n")
+
     def test_other_clock(self) -> None:
         """MIT takes the KDC's time from error 25: what is hours off gets a ticket all the same."""
         self.realm.clock.advance(hours=-3)

@@ -1,0 +1,1 @@
+The realm of `kdc.testing` changes passwords by kpasswd, with policies for them.

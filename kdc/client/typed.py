@@ -23,7 +23,7 @@ def whole_number(text: str, low: int, high: int, what: str) -> int:
     raise ValueError(f"{what} is a number from {low} to {high}, not {shown(text)}")
 
 
-def host_and_port(typed: str) -> tuple[str, int | None]:
+def host_and_port(typed: str, lowest: int = 1) -> tuple[str, int | None]:
     """Read HOST, HOST:PORT, [IPV6]:PORT, [IPV6] or an IPv6 address; raises `ValueError`."""
     if _is_ipv6(typed):
         return typed, None
@@ -36,7 +36,7 @@ def host_and_port(typed: str) -> tuple[str, int | None]:
         raise ValueError(f"not a host, HOST:PORT or [IPV6]:PORT: {shown(typed)}")
     if colon and not port.isdigit():
         raise ValueError(f"not a host, HOST:PORT or [IPV6]:PORT: {shown(typed)}")
-    return host, whole_number(port, 1, 65535, "a port") if colon else None
+    return host, whole_number(port, lowest, 65535, "a port") if colon else None
 
 
 def advertised(typed: str | None) -> str:

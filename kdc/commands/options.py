@@ -14,6 +14,7 @@ from twisted.python.reflect import namedAny
 
 from kdc import __version__
 from kdc.client import typed
+from kdc.net.tls import is_address
 from kdc.protocol.names import check_realm, fold_name
 
 __all__ = [
@@ -199,10 +200,34 @@ def seconds_of(text: str) -> int | None:
 
 
 def server_endpoints(text: str) -> str:
-    """A Twisted endpoint string for ``text``: itself, or a port number on loopback."""
-    if ":" in text:
+    """A Twisted endpoint string for ``text``: itself, ADDRESS:PORT, or a port on loopback."""
+    if ":" not in text:
+        return f"tcp:{whole_number(text, 0, 65535, 'a port')}:interface=127.0.0.1"
+    host, port = _address_and_port(text)
+    if port is None:
         return text
-    return f"tcp:{whole_number(text, 0, 65535, 'a port')}:interface=127.0.0.1"
+    kind, escaped = "tcp6" if ":" in host else "tcp", host.replace(":", "\\:")
+    return f"{kind}:{port}:interface={escaped}"
+
+
+def service_endpoint(text: str) -> str:
+    """A Twisted endpoint string of what is to be connected to: itself, HOST:PORT, or a port."""
+    if ":" not in text:
+        return f"tcp:127.0.0.1:{whole_number(text, 1, 65535, 'a port')}"
+    host, port = _address_and_port(text, names=True)
+    return text if port is None else f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
+
+
+def _address_and_port(text: str, *, names: bool = False) -> tuple[str, int | None]:
+    """Empty and None for what is an endpoint string, such as ``tcp:80``."""
+    try:
+        host, port = typed.host_and_port(text, 0)
+    except ValueError:
+        return "", None
+    named = host == "localhost" or ("." in host and not host.endswith("."))
+    if is_address(host) or (names and named):
+        return host, port
+    return "", None
 
 
 def status_endpoint(text: str) -> str:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import socket
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import HostnameEndpoint, clientFromString, serverFromString
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from kdc.errors import ConfigurationError, ErrorKind, LocalIOError
 
-__all__ = ["host_of", "is_local_endpoint", "listen_at", "notice_dead_peers", "read_at_once"]
+__all__ = [
+    "connect_to",
+    "endpoint_words",
+    "host_of",
+    "is_local_endpoint",
+    "listen_at",
+    "notice_dead_peers",
+    "read_at_once",
+]
 
 # Not TCP_USER_TIMEOUT: Linux then also drops a peer that is well but does not
 # read for so long, as one that waits for a person.
@@ -78,6 +88,64 @@ async def listen_at(
         if listening is not None:  # not of every reactor
             listening.listen(_BACKLOG)
     return port
+
+
+def connect_to(reactor: Any, description: str) -> IStreamClientEndpoint:
+    """Return what connects to a Twisted client endpoint string, as a person has typed it.
+
+    A host's name may lead to IPv4 and IPv6 addresses, which are tried as they come.  Raises
+    `ConfigurationError` for what is no endpoint; nothing is looked up or connected yet.
+    """
+    kind, *words = endpoint_words(description)
+    try:
+        if kind == "tcp":
+            return _tcp_endpoint(reactor, *words)
+        if not any(words):
+            raise ValueError("it wants to know where")
+        return cast(IStreamClientEndpoint, clientFromString(reactor, description))
+    except (ValueError, TypeError, LookupError, AttributeError, OSError) as error:
+        raise _no_endpoint(description, error) from None
+
+
+def _tcp_endpoint(reactor: Any, *words: str) -> IStreamClientEndpoint:
+    """Raises `ValueError` unless ``words`` are those of ``tcp:``."""
+    named = dict(word.split("=", 1) for word in words if "=" in word)
+    rest = [word for word in words if "=" not in word]
+    for key in ("host", "port"):
+        if key not in named and rest:
+            named[key] = rest.pop(0)
+    if rest or named.keys() - {"host", "port", "timeout", "bindAddress"}:
+        raise ValueError("it takes a host, a port, timeout and bindAddress")
+    host, port, timeout = named.get("host", ""), named.get("port", ""), named.get("timeout", "30")
+    if not _HOST.fullmatch(host) or not host.encode("idna"):
+        raise ValueError("it wants a host")
+    if not (_NUMBER.fullmatch(port) and 1 <= int(port) <= 65_535):
+        raise ValueError("it wants a port from 1 to 65535")
+    if not _NUMBER.fullmatch(timeout):
+        raise ValueError("its timeout is a number of seconds")
+    bound = named.get("bindAddress")
+    endpoint = HostnameEndpoint(
+        reactor, host, int(port), int(timeout), None if bound is None else (bound, 0)
+    )
+    return cast(IStreamClientEndpoint, endpoint)
+
+
+_NUMBER = re.compile("[0-9]{1,5}")
+_HOST = re.compile(r"[^\s/@?#\[\]\\-][^\s/@?#\[\]\\]*")
+# One word: what is quoted by a backslash, an IPv6 address in brackets, and anything but a colon.
+_WORD = re.compile(r"((?:\\.|\[[0-9A-Fa-f:.]*\]|[^:\\])*)(?::|\Z)", re.DOTALL)
+
+
+def endpoint_words(description: str) -> list[str]:
+    """What stands between the colons of an endpoint string, without brackets and backslashes."""
+    words, at = [], 0
+    while (found := _WORD.match(description, at)) is not None:
+        word = re.sub(r"\[([0-9A-Fa-f:.]*)\]", r"\1", found[1])
+        words.append(re.sub(r"\\(.)", r"\1", word))
+        if not found[0].endswith(":") or found.end() == at:
+            break
+        at = found.end()
+    return words
 
 
 def _no_endpoint(description: str, error: Exception) -> ConfigurationError:

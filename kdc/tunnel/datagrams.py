@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from kdc.channel.transport import PrincipalAddress
 from kdc.errors import ConfigurationError, IntegrityError, KDCError, LocalIOError
 from kdc.net.background import background
+from kdc.net.sockets import endpoint_words
 from kdc.net.waiting import Deadline
 
 __all__ = [
@@ -305,7 +306,7 @@ def is_udp(endpoint: str) -> bool:
 
 def place_of(endpoint: str) -> Place:
     """Where ``udp:ADDRESS:PORT`` leads; raises `ConfigurationError`."""
-    words = _words(endpoint)
+    words = endpoint_words(endpoint)[1:]
     if len(words) != 2:
         raise _no_place(endpoint, "udp:ADDRESS:PORT")
     return _checked(endpoint, words[0], words[1], lowest=1)
@@ -313,18 +314,13 @@ def place_of(endpoint: str) -> Place:
 
 def near_place(endpoint: str) -> Place:
     """Where ``udp:PORT`` listens, on this machine unless an ``interface`` is named."""
-    number, *more = _words(endpoint)
+    number, *more = endpoint_words(endpoint)[1:] or [""]
     host = "127.0.0.1"
     if more:
         name, _, host = more[0].partition("=")
         if name != "interface" or len(more) > 1:
             raise _no_place(endpoint, "udp:PORT or udp:PORT:interface=ADDRESS")
     return _checked(endpoint, host, number, lowest=0)
-
-
-def _words(endpoint: str) -> list[str]:
-    parts = endpoint.replace("\\:", "\0").split(":")[1:]
-    return [part.replace("\0", ":") for part in parts]
 
 
 def _checked(endpoint: str, host: str, number: str, *, lowest: int) -> Place:

@@ -8,7 +8,6 @@ from typing import Any, cast
 import attrs
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.stdio import StandardIO
@@ -20,9 +19,8 @@ from kdc.channel.services import DEFAULT_SERVICE, Service
 from kdc.client.client import KDCClient
 from kdc.client.membership import enter
 from kdc.client.settings import ClientSettings
-from kdc.errors import ConfigurationError
 from kdc.net.exit_status import say
-from kdc.net.sockets import listen_at
+from kdc.net.sockets import connect_to, listen_at
 from kdc.net.splice import SpliceEnd
 from kdc.tunnel.datagrams import (
     ExposedDatagrams,
@@ -34,7 +32,7 @@ from kdc.tunnel.datagrams import (
 )
 from kdc.tunnel.splice import expose_factory, forward_factory, join_to
 
-__all__ = ["Exposed", "Forwarded", "TunnelSettings", "Tunnels", "pipe"]
+__all__ = ["Exposed", "Forwarded", "TunnelSettings", "Tunnels", "check_exposed", "pipe"]
 
 
 @attrs.frozen
@@ -64,6 +62,14 @@ class TunnelSettings:
     allow: frozenset[str] = frozenset()
     listen: str = ""
     advertise: str = ""
+
+
+def check_exposed(reactor: Any, endpoint: str) -> None:
+    """Raises `ConfigurationError` for what no service can be at; it connects to nothing."""
+    if is_udp(endpoint):
+        place_of(endpoint)
+    else:
+        connect_to(reactor, endpoint)
 
 
 class Tunnels:
@@ -128,11 +134,7 @@ class Tunnels:
         reactor = self._client.reactor
         if is_udp(exposed.endpoint):
             return ExposedDatagrams(reactor, place_of(exposed.endpoint), name, self._say)
-        try:
-            target = clientFromString(reactor, exposed.endpoint)
-        except (ValueError, TypeError, KeyError) as error:
-            raise ConfigurationError(f"not an endpoint: {exposed.endpoint!r}: {error}") from None
-        return expose_factory(target, name, self._say)
+        return expose_factory(connect_to(reactor, exposed.endpoint), name, self._say)
 
     def _say(self, line: str) -> None:
         say(f"{self._client.keys.name}: {line}")

@@ -9,16 +9,17 @@ import socket
 import struct
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from twisted.internet.address import IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Connection
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactor, MemoryReactorClock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdc.errors import ConfigurationError, ErrorKind, LocalIOError
-from kdc.net.sockets import listen_at, notice_dead_peers
+from kdc.net.sockets import connect_to, listen_at, notice_dead_peers
 from tests.support.processes import (
     KDC,
     PATIENCE_SECONDS,
@@ -40,6 +41,53 @@ ACTIVATE = (
         "os.execve(sys.argv[2], sys.argv[2:], {**os.environ, **own})"
     ),
 )
+
+
+class OnlyIPv6:
+    """Each name is this address, and nothing else."""
+
+    address = "2001:db8::5"
+
+    def resolveHostName(
+        self, receiver: Any, hostName: str, portNumber: int = 0, *_: object, **__: object
+    ) -> None:
+        receiver.resolutionBegan(None)
+        receiver.addressResolved(IPv6Address("TCP", self.address, portNumber))
+        receiver.resolutionComplete()
+
+
+class ConnectToTests(SynchronousTestCase):
+    def connected(self, description: str) -> list[tuple[str, int]]:
+        reactor = MemoryReactorClock()
+        reactor.nameResolver = cast(Any, OnlyIPv6())
+        connecting = connect_to(reactor, description).connect(Factory.forProtocol(Protocol))
+        self.assertNoResult(connecting)
+        return [(host, port) for host, port, *_ in reactor.tcpClients]
+
+    def test_names(self) -> None:
+        """A service's host may have an IPv6 address only."""
+        for description in ("tcp:db.example:5432", "tcp:host=db.example:port=5432:timeout=3"):
+            self.assertEqual(self.connected(description), [(OnlyIPv6.address, 5432)])
+
+    def test_addresses(self) -> None:
+        """IPv6 addresses in brackets, as people write them, or with backslashes, as Twisted has."""
+        for description, host in (
+            ("tcp:[::1]:80", "::1"),
+            ("tcp:\\:\\:1:80", "::1"),
+            ("tcp:host=[::1]:port=80", "::1"),
+            ("tcp:127.0.0.1:80:bindAddress=127.0.0.1", "127.0.0.1"),
+        ):
+            self.assertEqual(self.connected(description), [(host, 80)], description)
+
+    def test_refused(self) -> None:
+        """What is no endpoint is refused before anything is connected."""
+        for description in (
+            *("", "tcp", "tcp:", "tcp:h", "tcp:h:x", "tcp:h:0", "tcp:h:65536", "tcp:h:80:90"),
+            *("tcp:a b:80", "tcp:::1:80", "tcp:[::1:80", "tcp:h:80:what=1", "tcp:h:80:timeout=x"),
+            *("tcp:http://h:80", "h:80", "unix:", "tcp:-h:80", "tcp:h:80:", "nonsense:1"),
+        ):
+            error = self.assertRaises(ConfigurationError, connect_to, MemoryReactor(), description)
+            self.assertIn("not an endpoint", str(error))
 
 
 class KeepaliveTests(SynchronousTestCase):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from kdc.commands.hints import complain
-from kdc.commands.options import Command, whole_number
+from kdc.commands.options import Command, server_endpoints, whole_number
 from kdc.terminal import answer as answer_line
 from kdc.terminal import harmless
 
@@ -104,7 +104,7 @@ class AskingOptions(ClientOptions):
 def listen_endpoint(text: str | None, loopback: bool, ipv6: bool) -> str:
     """The endpoint that was given, or its port on the interface that suits the KDC's address."""
     if text is not None and ":" in text:
-        return text
+        return server_endpoints(text)
     port = DEFAULT_LISTEN_PORT if text is None else whole_number(text, 0, 65535, "a port")
     kind = "tcp6" if ipv6 else "tcp"
     if not loopback:

@@ -11,8 +11,14 @@ from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
 from kdc.client.typed import advertised
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
-from kdc.commands.options import local_endpoint, name_of
-from kdc.tunnel.tunnels import Exposed, Forwarded, Tunnels, TunnelSettings
+from kdc.commands.options import local_endpoint, name_of, service_endpoint
+from kdc.tunnel.tunnels import (
+    Exposed,
+    Forwarded,
+    Tunnels,
+    TunnelSettings,
+    check_exposed,
+)
 
 __all__ = [
     "TunnelCommand",
@@ -72,7 +78,7 @@ def exposed_of(text: str) -> Exposed:
     name, _, endpoint = text.partition("=")
     if not endpoint:
         raise usage.UsageError(f"what to expose is SERVICE=ENDPOINT, not {text[:80]!r}")
-    return Exposed(service_of(name), endpoint)
+    return Exposed(service_of(name), service_endpoint(endpoint))
 
 
 def service_of(typed: str) -> str:
@@ -82,6 +88,8 @@ def service_of(typed: str) -> str:
 
 def tunnel_settings(options: Any) -> TunnelSettings:
     """Raises `usage.UsageError` or `KDCError`."""
+    from twisted.internet import reactor
+
     client = client_settings(options)
     settings = TunnelSettings(
         client,
@@ -93,6 +101,8 @@ def tunnel_settings(options: Any) -> TunnelSettings:
     )
     if not settings.exposed and not settings.forwarded:
         raise usage.UsageError("say what to expose or to forward")
+    for exposed in settings.exposed:
+        check_exposed(reactor, exposed.endpoint)
     return settings
 
 

@@ -63,6 +63,10 @@ class Command(usage.Options):
             super().parseOptions(given)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
             raise usage.UsageError(self._explained(str(error))) from None
+        if self.parent is not None and not isinstance(self.parent, Command):
+            from kdc.commands.pid_file import see_to_pid_file
+
+            see_to_pid_file(self.parent)
 
     def _explained(self, error: str) -> str:
         """Name what was meant, where a slip of the fingers is likely."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 
 from tests.support.processes import Program, ProgramTestCase, RunningKDC
@@ -122,6 +123,28 @@ class DaemonTests(TwistdTestCase):
 
 class ForegroundTests(TwistdTestCase):
     """``twistd -n``, as under systemd."""
+
+    def test_in_one_directory(self) -> None:
+        """The KDC and a receiver do not mind each other, nor a pid file that is left of one."""
+        left = self.file("twistd.pid", b"1")
+        kdc = RunningKDC(self.twistd("-n", "kdc", "-p", "0", "-f", "pwd.txt", "-o", "out.txt"))
+        receiver = self.twistd(
+            *("-n", "kdcclient", "receiver", "-n", "bob", *kdc.options, *self.key("bob")),
+            *("--output", "outfile", "--listen", "0"),
+        )
+        receiver.expect("receiving on")
+        self.assertEqual(left.read_text(), "1")
+
+    def test_left_over(self) -> None:
+        """A daemon starts though its pid file names a process, which is another program."""
+        stranger = subprocess.Popen(["sleep", "1000"])
+        self.addCleanup(stranger.wait)
+        self.addCleanup(stranger.kill)
+        self.file("twistd.pid", str(stranger.pid).encode())
+        self.assert_ends(self.twistd("kdc", "-p", "0", "-f", "pwd.txt", "-o", "out.txt"), 0)
+        daemon = self.daemon(self.directory)
+        self.assertNotEqual(daemon.pid, stranger.pid)
+        daemon.stop()
 
     def test_restart_of_the_kdc(self) -> None:
         """The receiver serves many, comes back by itself, and ends when it is told to."""

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any, cast
 
-from twisted.internet.address import IPv6Address
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.tcp import Connection
@@ -44,7 +45,7 @@ ACTIVATE = (
 
 
 class OnlyIPv6:
-    """Each name is this address, and nothing else."""
+    """Each name is this address, and nothing else; an address is itself."""
 
     address = "2001:db8::5"
 
@@ -52,7 +53,12 @@ class OnlyIPv6:
         self, receiver: Any, hostName: str, portNumber: int = 0, *_: object, **__: object
     ) -> None:
         receiver.resolutionBegan(None)
-        receiver.addressResolved(IPv6Address("TCP", self.address, portNumber))
+        address: Any = IPv6Address("TCP", self.address, portNumber)
+        if isIPAddress(hostName):
+            address = IPv4Address("TCP", hostName, portNumber)
+        elif isIPv6Address(hostName):
+            address = IPv6Address("TCP", hostName, portNumber)
+        receiver.addressResolved(address)
         receiver.resolutionComplete()
 
 

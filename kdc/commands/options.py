@@ -6,6 +6,7 @@ import getopt
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import attrs
@@ -14,6 +15,7 @@ from twisted.python.reflect import namedAny
 
 from kdc import __version__
 from kdc.client import typed
+from kdc.client.settings import absolute
 from kdc.net.tls import is_address
 from kdc.protocol.names import check_realm, fold_name
 
@@ -128,6 +130,11 @@ class _Loaded:
 
     def __call__(self) -> Any:
         return namedAny(self.name)()
+
+
+def log_file(text: str | None) -> Path | None:
+    """Where the activity log goes; ``-`` is standard output."""
+    return Path("/dev/stdout") if text == "-" else absolute(text)
 
 
 def realm_of(options: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.application.service import IService
@@ -13,13 +14,14 @@ from kdc.commands.hints import complain
 from kdc.commands.options import (
     Command,
     host_of,
+    log_file,
     realm_of,
     server_endpoints,
     status_endpoint,
     whole_number,
 )
 from kdc.commands.process_limits import set_limits
-from kdc.commands.twistd import ends_twistd, leave_twistd
+from kdc.commands.twistd import Shell, ends_twistd, leave_twistd, say_in_log
 from kdc.errors import KDCError
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.realm import everybody
@@ -30,6 +32,7 @@ from kdc.net.sockets import is_local_endpoint
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
 from kdc.relay.limits import RelayLimits
+from kdc.server.audit_log import is_standard_stream
 from kdc.server.policy import LIMITS, Policy, read_policy
 from kdc.server.service import KDCService, KDCSettings
 from kdc.watch.settings import StatusSettings
@@ -66,7 +69,7 @@ class Options(Command):
     optRepeated = ("port", "host", "limit")
     optParameters = [
         ["file", "f", "pwd.txt", "the principal database; made if it is missing or empty"],
-        ["output", "o", None, "the activity log, e.g. out.txt; nothing secret in it"],
+        ["output", "o", None, "the activity log, e.g. out.txt, or - for standard output"],
         [
             "config",
             "c",
@@ -204,7 +207,7 @@ def settings_of(options: Options) -> KDCSettings:
     return KDCSettings(
         store=store,
         endpoints=endpoints,
-        output=absolute(options["output"]),
+        output=_log(options),
         realm=realm_of(options),
         enrolment=policy.enrolment or (Enrolment.OPEN if local else Enrolment.INVITE),
         lifetime_seconds=policy.lifetime_seconds or DEFAULT_LIFETIME_SECONDS,
@@ -232,6 +235,14 @@ def _status(options: Options, policy: Policy) -> StatusSettings | None:
             raise usage.UsageError("a token for the status port, but no port: give --status")
         return None
     return StatusSettings(status_endpoint(endpoint), absolute(token_file), tuple(options["host"]))
+
+
+def _log(options: Options) -> Path | None:
+    path = log_file(options["output"])
+    twistd = options.parent
+    if twistd is not None and not twistd["nodaemon"] and path and is_standard_stream(path):
+        raise usage.UsageError("a daemon has no standard streams: use twistd -n, or name a file")
+    return path
 
 
 def _name(typed: str) -> str:
@@ -276,11 +287,14 @@ def for_clients(host: str, port: int, fingerprint: str) -> list[str]:
 class _Twistd(KDCService):
     """Under twistd an error at the start must end it with its status, not with a traceback."""
 
-    twistd: Any = None
+    shell: Shell | None = None
 
     def privilegedStartService(self) -> None:
-        with ends_twistd("kdc", self.twistd):
+        say_in_log("kdc")
+        with ends_twistd("kdc", self.shell):
             super().privilegedStartService()
+        if self.shell is not None:
+            self.shell.started()
 
 
 def makeService(options: Any) -> IService:
@@ -292,5 +306,6 @@ def makeService(options: Any) -> IService:
         service = service_of(
             _Twistd, options, reactor, lambda error: leave_twistd(reactor, complain("kdc", error))
         )
-    service.twistd = options.parent
+    if options.parent is not None:
+        service.shell = Shell(options.parent)
     return service

@@ -2,6 +2,8 @@
 
     2026-11-23T05:12:15.123Z issued client=alice address=127.0.0.1 bob
 
+To systemd's journal, which notes the time by itself, it goes without the first word.
+
 Lines are gathered and written in batches by a worker thread: formatting and
 writing each by itself would cost more than issuing the key it tells of.
 """
@@ -10,8 +12,9 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -24,7 +27,7 @@ from kdc.limits import Rate, TokenBuckets
 from kdc.net.background import background
 from kdc.net.waiting import Deadline
 
-__all__ = ["AuditLog", "format_line", "open_log"]
+__all__ = ["AuditLog", "format_line", "is_standard_stream", "open_log"]
 
 _FLUSH_SECONDS = 0.2
 _MAX_WAITING = 200_000
@@ -37,13 +40,15 @@ _AT_WILL = frozenset(("authenticated", "epoch-begun", "epoch-ended", "refused", 
 _PROVEN = Rate(50, 1, 500)
 
 
-def format_line(audit: Audit, unix_time: float) -> str:
+_STANDARD_STREAM = re.compile("/dev/std(out|err)|/dev/fd/([0-9]{1,4})|/proc/self/fd/([0-9]{1,4})")
+
+
+def format_line(audit: Audit, unix_time: float, *, stamped: bool = True) -> str:
     """Return the line; every part is printable ASCII without line breaks."""
-    whole = int(unix_time)
-    line = (
-        f"{_stamp(whole)}.{int((unix_time - whole) * 1000):03d}Z {audit.event}"
-        f" client={audit.principal or '-'} address={audit.address or '-'}"
-    )
+    line = f"{audit.event} client={audit.principal or '-'} address={audit.address or '-'}"
+    if stamped:
+        whole = int(unix_time)
+        line = f"{_stamp(whole)}.{int((unix_time - whole) * 1000):03d}Z {line}"
     if audit.detail:
         line = f"{line} {audit.detail[:200]}"
     return line if line.isascii() and line.isprintable() else ascii(line)
@@ -54,9 +59,27 @@ def _stamp(whole: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
+def is_standard_stream(path: Path) -> bool:
+    """Whether it is something that was opened for us, such as /dev/stdout."""
+    return _STANDARD_STREAM.fullmatch(str(path)) is not None
+
+
 def open_log(path: Path) -> int:
-    """Return a descriptor to append lines to, of a file of its owner's; raises `OSError`."""
-    return open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    """Return a descriptor to append lines to, of a file of its owner's; raises `OSError`.
+
+    What was opened for us is used as it is, whatever it is.
+    """
+    found = _STANDARD_STREAM.fullmatch(str(path))
+    if found is None:
+        return open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    number = {"out": 1, "err": 2}.get(found[1] or "") or int(found[2] or found[3])
+    return os.dup(number)
+
+
+def _is_journal(fd: int, environ: Mapping[str, str]) -> bool:
+    """Whether it is systemd's journal, which has told which file that is."""
+    status = os.fstat(fd)
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
 class AuditLog:
@@ -73,8 +96,11 @@ class AuditLog:
             [Callable[[list[tuple[Audit, float]]], None], list[tuple[Audit, float]]], Deferred[None]
         ],
         now: Callable[[], float] = time.time,
+        environ: Mapping[str, str] = os.environ,
     ) -> None:
         self._path = path
+        self._environ = environ
+        self._stamped = True
         self._clock = clock
         self._run = run
         self._now = now
@@ -102,6 +128,7 @@ class AuditLog:
         """Open the file, made readable by its owner only; raises `OSError`."""
         if self._path is not None:
             self._file = open_log(self._path)
+            self._stamped = not _is_journal(self._file, self._environ)
 
     def reopen(self) -> None:
         """Begin a new file if the old one was moved away; raises `OSError`.
@@ -182,6 +209,9 @@ class AuditLog:
     def _write(self, lines: list[tuple[Audit, float]]) -> None:
         if self._file is None:
             return
-        text = "".join([format_line(audit, at) + "\n" for audit, at in lines]).encode()
+        stamped = self._stamped
+        text = "".join(
+            [format_line(audit, at, stamped=stamped) + "\n" for audit, at in lines]
+        ).encode()
         while text:
             text = text[os.write(self._file, text) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -40,7 +41,7 @@ from kdc.server._operators import AdminFactory, Operators
 from kdc.server._residents import at_once
 from kdc.server._status import Parts, checks_of, sampled
 from kdc.server._store_writer import StoreWatch, StoreWriter
-from kdc.server.audit_log import AuditLog
+from kdc.server.audit_log import AuditLog, is_standard_stream
 from kdc.server.certificate import TLSFiles
 from kdc.store import StoreLost
 from kdc.store.opened import open_store
@@ -146,6 +147,7 @@ class KDCService(Service):
             accept_rollback=settings.accept_rollback,
             synced=None if self._measured is None else self._synced,
         )
+        self._makes = self._to_be_made()
         try:
             self.tls = settings.tls.load_or_make()
             self._build()
@@ -157,6 +159,16 @@ class KDCService(Service):
         except BaseException:
             self._abandon()
             raise
+
+    def _to_be_made(self) -> list[Path]:
+        """The files beside the store that a start will make: who fails removes them again."""
+        settings = self.settings
+        # The keys of those who live here are as old as their names are in the store.
+        ends = (".tls", ".directory", ".relay") if self.store.made else (".tls",)
+        paths = [settings.store.with_name(f"{settings.store.name}{end}") for end in ends]
+        if settings.output is not None and not is_standard_stream(settings.output):
+            paths.append(settings.output)
+        return [path for path in paths if not os.path.lexists(path)]
 
     def startService(self) -> None:
         if not self._ports:
@@ -432,7 +444,10 @@ class KDCService(Service):
         return self._pool, self._reading_pool, self._log_pool
 
     def _abandon(self) -> None:
-        """Give back what a start that failed has taken."""
+        """Give back what a start that failed has taken, and remove what it has made.
+
+        Nobody can have come to the ports yet: nothing was promised, no fingerprint was told.
+        """
         if self._directory is not None:
             background(self._directory.stop(), "giving up the directory's port")
         if self._relay is not None:
@@ -444,7 +459,10 @@ class KDCService(Service):
         self._admin.close()
         if hasattr(self, "audit"):
             self.audit.close()
-        self.store.close()
+        for path in self._makes:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        self.store.discard()
 
     async def _stop(self) -> None:
         """Stop listening, let what was begun come to its end, then close everything.

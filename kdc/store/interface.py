@@ -205,11 +205,13 @@ class Store(Protocol):
 
     ``notes``: what was found out while opening that an operator should read.
     ``most_changes``: how many changes a batch may have.
+    ``made``: there was none before it was opened.
     """
 
     realm: str
     notes: Sequence[str]
     most_changes: int
+    made: bool
 
     @property
     def generation(self) -> int:
@@ -283,6 +285,12 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Release files and locks.  The store is not usable afterwards."""
+
+    def discard(self) -> None:
+        """As `close`; and files that were made when it was opened are removed again.
+
+        For whoever opened it and has told nobody of anything that is in it.
+        """
 
 
 def no_such_principal(name: str) -> PeerUnavailable:

@@ -17,6 +17,7 @@ class MemoryStore:
     """See `kdc.store.Store`."""
 
     notes: Sequence[str] = ()
+    made = True
     trouble = ""
     confirmed_milliseconds = None
     figures: Mapping[str, float] = {}
@@ -58,6 +59,9 @@ class MemoryStore:
 
     def close(self) -> None:
         self._watchers.clear()
+
+    def discard(self) -> None:
+        self.close()
 
     def _apply(self, change: Change) -> Result:
         if isinstance(change, Create):

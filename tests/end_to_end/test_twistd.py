@@ -115,10 +115,34 @@ class DaemonTests(TwistdTestCase):
         """The shell is told at once, by the exit status too, and no pid file is left."""
         kdc = self.shared_kdc()
         start = self.twistd("kdc", "-p", str(kdc.port))
-        self.assert_ends(start, 1, "cannot listen on")
-        self.assertFalse((self.directory / "twistd.pid").exists())
+        self.assert_ends(
+            start, 7, r"\Akdc: cannot listen on .*\n  is another program, or another KDC, "
+        )
+        self.assertNotIn("An error has occurred", start.said)
         log = (self.directory / "twistd.log").read_text()
         self.assertIn("is another program, or another KDC, using that port?", log)
+        # Nothing is left that was made for it; the lock is never removed.
+        left = sorted(path.name for path in self.directory.iterdir())
+        self.assertEqual(left, ["home", "pwd.txt.lock", "twistd.log"])
+
+    def test_a_second_one(self) -> None:
+        """Who starts a KDC where one runs is told which, at the terminal."""
+        self.assert_ends(self.twistd("kdc", "-p", "0", "-f", "pwd.txt"), 0)
+        daemon = self.daemon(self.directory)
+        before = sorted(path.name for path in self.directory.iterdir())
+        second = self.twistd("--pidfile=", "--logfile", "2.log", "kdc", "-p", "0", "-f", "pwd.txt")
+        self.assert_ends(
+            second, 7, rf"\Akdc: \S+pwd.txt is in use by process {daemon.pid}\n  one process"
+        )
+        after = sorted(path.name for path in self.directory.iterdir() if path.name != "2.log")
+        self.assertEqual(after, before)
+        daemon.stop()
+
+    def test_a_daemon_has_no_stdout(self) -> None:
+        """What a daemon cannot do is refused before it is one."""
+        start = self.twistd("kdc", "-p", "0", "-f", "pwd.txt", "-o", "-")
+        self.assert_ends(start, 1, "a daemon has no standard streams")
+        self.assertEqual(list(self.directory.glob("pwd*")), [])
 
 
 class ForegroundTests(TwistdTestCase):
@@ -134,6 +158,19 @@ class ForegroundTests(TwistdTestCase):
         )
         receiver.expect("receiving on")
         self.assertEqual(left.read_text(), "1")
+
+    def test_logged_as_what_it_is(self) -> None:
+        """What is said in the ordinary course is no error in the log; the activity log is there."""
+        kdc = RunningKDC(self.twistd("-n", "kdc", "-p", "0", "-f", "pwd.txt", "-o", "-"))
+        receiver = self.twistd(
+            *("-n", "kdcclient", "receiver", "-n", "bob", *kdc.options, *self.key("bob")),
+            *("--output", "outfile", "--listen", "0"),
+        )
+        receiver.expect(r"\[kdcclient#info\] bob: receiving on")
+        kdc.program.expect(r"(?m)^\d{4}-\S+Z epoch-begun client=bob ")
+        self.assertIn("[kdc#info] kdc: fingerprint ", kdc.program.said)
+        for program in (kdc.program, receiver):
+            self.assertNotIn("#error]", program.said)
 
     def test_left_over(self) -> None:
         """A daemon starts though its pid file names a process, which is another program."""

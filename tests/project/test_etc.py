@@ -92,6 +92,18 @@ class UnitTests(SynchronousTestCase):
         """There is one for the KDC and one for a receiver."""
         self.assertEqual([unit.stem for unit in UNITS], ["kdc", "kdcclient-receiver"])
 
+    def test_documentation(self) -> None:
+        """What a unit says is its documentation is where installing into /opt/kdc puts it."""
+        installed = (TOP / "setup.py").read_text(encoding="utf-8")
+        self.assertIn('"share/man/man1"', installed)
+        for unit in (*UNITS, KDC_SOCKET):
+            (link,) = directives(unit)["Documentation"]
+            found = re.fullmatch(r"file:///opt/kdc/share/man/man1/(\S+)", link)
+            if found is None:
+                self.fail(link)
+            self.assertIn(f'"docs/man/{found[1]}"', installed)
+            self.assertTrue((TOP / "docs" / "man" / found[1]).exists())
+
     def test_start_lines(self) -> None:
         """Each starts a command that takes its options, with values it can use."""
         settings: dict[str, Any] = {}

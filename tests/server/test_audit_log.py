@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.issuing.decisions import Audit
-from kdc.server.audit_log import AuditLog, format_line
+from kdc.server.audit_log import AuditLog, format_line, is_standard_stream
 from tests.support.core import PROPERTY
 
 LINE = Audit("issued", "alice", "192.0.2.1", "bob")
@@ -69,6 +70,51 @@ class AuditLogTests(SynchronousTestCase):
 
     def lines(self) -> list[str]:
         return self.path.read_text().splitlines()
+
+    def printed(self, path: str, environ: Mapping[str, str], fd: int) -> str:
+        """What two lines come to on descriptor ``fd``, which a file stands for."""
+        with self.path.open("wb") as file:
+            before = os.dup(fd)
+            os.dup2(file.fileno(), fd)
+            try:
+                log = AuditLog(
+                    Path(path),
+                    clock=self.clock,
+                    run=self.run_now,
+                    now=lambda: self.time,
+                    environ=environ,
+                )
+                log.open()
+                log.reopen()
+                log.add(LINE)
+                log.add(Audit("stopped", "", ""))
+                self.successResultOf(Deferred.fromCoroutine(log.flush()))
+                log.close()
+            finally:
+                os.dup2(before, fd)
+                os.close(before)
+        return self.path.read_text()
+
+    def test_standard_streams(self) -> None:
+        """What was opened for us is written to as it is, and is no file to be made."""
+        spare = os.open(os.devnull, os.O_WRONLY)
+        self.addCleanup(os.close, spare)
+        for path, fd in (("/dev/stdout", 1), ("/dev/stderr", 2), (f"/dev/fd/{spare}", spare)):
+            self.assertTrue(is_standard_stream(Path(path)))
+            self.assertRegex(
+                self.printed(path, {}, fd), r"\A2023-\S+Z issued .*\n2023-\S+Z stopped "
+            )
+        self.assertFalse(is_standard_stream(self.path))
+
+    def test_journal(self) -> None:
+        """systemd's journal, of which it tells the number, notes the time itself."""
+        status = self.path.stat()
+        mine = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        other = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino + 1}"}
+        self.assertRegex(
+            self.printed("/dev/stdout", mine, 1), r"\Aissued client=.*\nstopped client="
+        )
+        self.assertRegex(self.printed("/dev/stdout", other, 1), r"\A2023-\S+Z issued ")
 
     def test_batches(self) -> None:
         """Lines are written a moment later, together, in order."""

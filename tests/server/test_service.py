@@ -51,6 +51,7 @@ from kdc.server.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError, StoreLost
 from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._store import FlatFileStore
+from kdc.store.opened import open_store
 from tests.support.core import keys_of
 from tests.support.processes import PATIENCE_SECONDS, reserved_port
 
@@ -289,6 +290,13 @@ class StartTests(ServiceTestCase):
         unix = f"unix:{self.directory.relative_to(Path.cwd())}/socket"
         self.refused(ConfigurationError, "need a TCP port", directory=LOOPBACK, endpoints=(unix,))
         (self.directory / "pwd.txt.admin").mkdir()
+        self.refused(LocalIOError, "cannot listen on .*pwd.txt.admin", directory=LOOPBACK)
+        self.assertEqual(
+            sorted(path.name for path in self.directory.glob("pwd*")),
+            ["pwd.txt.admin", "pwd.txt.lock"],
+        )
+        # In a store that was there its name has been taken, and its key stays with it.
+        open_store(self.directory / "pwd.txt", realm="LOCAL").close()
         self.refused(LocalIOError, "cannot listen on .*pwd.txt.admin", directory=LOOPBACK)
         (self.directory / "pwd.txt.directory").unlink()
         self.refused(ConfigurationError, "is not the directory's", directory=LOOPBACK)

@@ -82,6 +82,61 @@ class MountTests(FlatFileCase):
         self.open(files=Secret())
 
 
+class DiscardTests(FlatFileCase):
+    """A start that fails gives back what it has made."""
+
+    def test_made_now(self) -> None:
+        """What was made is gone, but for the lock; a store can be made there again."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(0))])
+        store.discard()
+        self.assertEqual(os.listdir(self.directory), ["pwd.txt.lock"])
+        self.assertEqual(len(self.open()), 0)
+
+    def test_there_before(self) -> None:
+        """A store that was there stays as it is, and so do a key and an empty file."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(0))])
+        store.close()
+        self.open().discard()
+        self.assertIsNotNone(self.open().get("alice"))
+        second = os.path.join(os.path.abspath(self.mktemp()), "pwd.txt")
+        os.mkdir(os.path.dirname(second))
+        self.open(second, key_path=self.path + ".key").discard()
+        self.assertTrue(os.path.exists(self.path + ".key"))
+        self.assertEqual(os.listdir(os.path.dirname(second)), ["pwd.txt.lock"])
+        open(second, "w").close()
+        self.open(second).discard()
+        self.open(second)
+
+    def test_another_ones(self) -> None:
+        """What has been put in the place of ours by somebody else is not ours to remove."""
+        store = self.open()
+        os.rename(self.path, self.path + ".elsewhere")
+        with open(self.path, "w") as file:
+            file.write("somebody else's")
+        store.discard()
+        self.assertEqual(self.read(), "somebody else's")
+
+    def test_cut_short(self) -> None:
+        """Whichever file could not be removed any more: what is left can be opened."""
+        for removed in range(4):
+
+            class Full(Files):
+                left = removed
+
+                def unlink(self, path: str) -> None:
+                    if path.endswith((".new", ".fold")):
+                        return super().unlink(path)
+                    self.left -= 1
+                    if self.left < 0:
+                        raise OSError(errno.EIO, "Input/output error")
+                    return super().unlink(path)
+
+            self.open(files=Full()).discard()
+            self.open().discard()
+
+
 class OldAddressTests(FlatFileCase):
     def test_an_ipv4_address_in_an_ipv6_one(self) -> None:
         """A line that an older version wrote is read, and says what can be sent to others."""

@@ -10,7 +10,7 @@ from twisted.python import usage
 
 from kdc.client.settings import absolute
 from kdc.commands.admin.database import AdminStore
-from kdc.commands.options import Command, name_of, place_of, realm_of
+from kdc.commands.options import Command, log_file, name_of, place_of, realm_of
 from kdc.terminal import answer as tell
 from kdc.terminal import harmless
 
@@ -69,7 +69,7 @@ class AdminCommand(StoreOptions):
         return AdminStore(
             path,
             realm_of({"realm": _or(self.given("realm"), "LOCAL")}),
-            absolute(self.given("output")),
+            log_file(self.given("output")),
             absolute(self.given("master-key")),
             absolute(self.given("generation-file")),
         )

@@ -54,6 +54,7 @@ class FlatFileStore:
     """
 
     most_changes = 1000
+    made = False
     confirmed_milliseconds = None  # its lock keeps others from changing it
 
     def __init__(
@@ -126,11 +127,20 @@ class FlatFileStore:
             files.close(lock)
             raise
         disk = StoreFiles(
-            paths, files, found.header, found.master, found.journal, found.kept, lock, ours
+            paths,
+            files,
+            found.header,
+            found.master,
+            found.journal,
+            found.kept,
+            lock,
+            ours,
+            found.made,
         )
         folding = folding or Folding()
         store = cls(disk, found.table, found.master, found.generation, random, run, folding)
         store.notes = found.notes
+        store.made = bool(found.made)
         store._unfolded_bytes = found.unfolded_bytes
         return store
 
@@ -200,11 +210,18 @@ class FlatFileStore:
         # A large store's last few changes can wait in the journal.
         if self._unfolded_bytes > self._content.table.total_bytes // 64 - self._folding.least_bytes:
             self._fold_now()
+        self._end(self._disk.close)
+
+    def discard(self) -> None:
+        if not self._closed:
+            self._end(self._disk.discard)
+
+    def _end(self, end: Callable[[], None]) -> None:
         with self._writing:
             self._wait_for_fold()
             self._closed = True
             self._watchers.clear()
-            self._disk.close()
+            end()
 
     def rotate_master_key(self) -> None:
         """Seal everything under a new master key; the old one then opens nothing here.

@@ -40,6 +40,7 @@ class StoreFiles:
         kept: KeptGeneration,
         lock: int,
         ours: Ours,
+        made: tuple[str, ...] = (),
     ) -> None:
         self.paths = paths
         self.header = header
@@ -49,6 +50,7 @@ class StoreFiles:
         self._journal = journal
         self._kept = kept
         self._lock = lock
+        self._made = made
 
     def check_ours(self) -> None:
         """Raise `OSError` if any file is no longer ours; then none ever is again."""
@@ -147,6 +149,15 @@ class StoreFiles:
         self._kept.close()
         self._journal.close()
         self._files.close(self._lock)
+
+    def discard(self) -> None:
+        """As `close`; what was made when it was opened is removed, while the lock is held."""
+        with contextlib.suppress(OSError):
+            if self._made:
+                self.ours.check()
+            for path in self._made:
+                self._files.remove_if_there(path)
+        self.close()
 
     def _renew_journal(self, table: Table, generation: int) -> None:
         journal = self._new_journal(".new", self.header, generation)

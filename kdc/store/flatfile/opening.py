@@ -30,7 +30,11 @@ __all__ = ["Found", "hold_files", "open_files", "take_lock"]
 
 @attrs.frozen
 class Found:
-    """An opened store; what `kdc.store.flatfile._store.store` goes on with."""
+    """An opened store; what `kdc.store.flatfile._store.store` goes on with.
+
+    ``made``: its files if there was none of them before, but for a key, in the order in
+    which they can be removed: what is left is a store at any time, or none.
+    """
 
     header: Header
     master: bytes = attrs.field(repr=False)
@@ -40,6 +44,7 @@ class Found:
     generation: int
     unfolded_bytes: int
     notes: list[str]
+    made: tuple[str, ...] = ()
 
 
 def take_lock(files: Files, paths: Paths) -> int:
@@ -101,15 +106,19 @@ def open_files(
     try:
         with reported("look at", paths.base):
             new = fd < 0 or files.fstat(fd).st_size == 0
+        made: tuple[str, ...] = ()
         if new:
             _check_never_used(files, paths, create)
+            key = () if files.exists(paths.key) else (paths.key,)
+            made = () if fd >= 0 else (paths.generation, paths.journal, paths.base, *key)
             header, master, table = _make(files, paths, realm, random)
         else:
             header, master, table = _read(files, paths, fd, realm)
     finally:
         if fd >= 0:
             files.close(fd)
-    return _replay(files, paths, header, master, table, accept_rollback)
+    found = _replay(files, paths, header, master, table, accept_rollback)
+    return attrs.evolve(found, made=made)
 
 
 def hold_files(files: Files, paths: Paths, lock: int) -> Ours:

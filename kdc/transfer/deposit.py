@@ -8,15 +8,15 @@ from __future__ import annotations
 import abc
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import attrs
 
 from kdc.errors import IntegrityError, LocalIOError, Refusal, RemoteProtocolError, local_error
-from kdc.files.atomic import PartialFile, write_pieces
-from kdc.files.opening import open_stream
+from kdc.files.atomic import PartialFile
+from kdc.files.streams import open_stream, own_stream, write_stream
 from kdc.hostile_text import shown
 from kdc.transfer._framing import Content, ItemEvent
 from kdc.transfer._room import free_bytes
@@ -198,45 +198,55 @@ class FileDeposit(ItemDeposit):
 class StreamDeposit(ItemDeposit):
     """One item, as it comes, into a descriptor such as standard output, or a device or FIFO.
 
-    Nothing can be taken back there: whether it was whole, only the end tells.
+    Nothing can be taken back there: whether it was whole, only the end tells.  Whoever reads
+    a pipe is waited for, until that is ``given_up``.
     """
 
     remarks = (Remark.PASSES_ON,)
 
-    def __init__(self, where: int | Path, offer: Offer) -> None:
-        self._path = where if isinstance(where, Path) else None
-        self._fd = where if isinstance(where, int) else -1
+    def __init__(
+        self,
+        where: int | Path,
+        offer: Offer,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._where = where
+        self._path = where if isinstance(where, Path) else Path("-")
+        self._fd = -1
+        self._given_up = given_up
         self._offer = offer
         self._item: Item | None = None
         self._written = 0
 
     def prepare(self) -> list[Held]:
         _only_one(self._offer)
-        if self._path is not None:
-            try:
-                self._fd = open_stream(self._path)
-            except OSError as error:
-                if error.errno == errno.ENXIO and self._path.is_fifo():
-                    raise LocalIOError(
-                        f"nobody reads from {shown(str(self._path), 4096)}",
-                        hint="start what reads from it first",
-                    ) from None
-                raise local_error(self._path, error) from None
+        try:
+            if isinstance(self._where, int):
+                self._fd = own_stream(self._where)
+            else:
+                self._fd = open_stream(self._where)
+        except OSError as error:
+            if error.errno == errno.ENXIO and self._path.is_fifo():
+                raise LocalIOError(
+                    f"nobody reads from {shown(str(self._path), 4096)}",
+                    hint="start what reads from it first",
+                ) from None
+            raise self._error(error) from None
         return []
 
     def show(self) -> list[Stored]:
         if self._item is None:
             raise RemoteProtocolError(Refusal.MALFORMED, "the sender sent nothing")
         self._close()
-        path = self._path or Path("-")
-        return [Stored(self._item.kind, self._item.name, path, self._written, passed_on=True)]
+        item = self._item
+        return [Stored(item.kind, item.name, self._path, self._written, passed_on=True)]
 
     def discard(self, *, keep: bool = False) -> bool:
         self._close()
         return False
 
     def _close(self) -> None:
-        if self._path is not None and self._fd >= 0:
+        if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
@@ -246,9 +256,13 @@ class StreamDeposit(ItemDeposit):
 
     def _write(self, pieces: list[bytes]) -> None:
         try:
-            self._written += write_pieces(self._fd, pieces)
+            self._written += write_stream(self._fd, pieces, self._given_up)
         except OSError as error:
-            raise local_error(self._path or Path("standard output"), error) from None
+            raise self._error(error) from None
+
+    def _error(self, error: OSError) -> LocalIOError:
+        name = self._path if isinstance(self._where, Path) else Path("standard output")
+        return local_error(name, error)
 
     def _finish(self) -> None:
         """It has left already."""

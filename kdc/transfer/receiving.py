@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from kdc.errors import (
     RefusedByPolicy,
     local_error,
 )
-from kdc.files.opening import is_stream, open_regular
+from kdc.files.opening import open_regular
+from kdc.files.streams import is_stream
 from kdc.net.background import background
 from kdc.net.exit_status import complain
 from kdc.net.pace import Pace
@@ -150,6 +152,7 @@ class Receiver:
         self._done: Deferred[None] = Deferred()
         self._taken = False
         self._screen = Screen()
+        self._closing = threading.Event()
         self._process = secrets.token_hex(8)
         self._run = in_thread(client.reactor)
         self._hook = Hook(client.reactor, settings.hook, self._status)
@@ -200,6 +203,7 @@ class Receiver:
 
     async def close(self) -> None:
         """Take no more senders."""
+        self._closing.set()
         self._consent.close()
         self._screen.close()
         await self._listening.close()
@@ -274,7 +278,7 @@ class Receiver:
                 raise RefusedByPolicy("it is taking something else at the moment")
             self._taken = True
             where = 1 if settings.output == STDOUT else settings.output
-            deposit: Deposit = StreamDeposit(where, offer)
+            deposit: Deposit = StreamDeposit(where, offer, self._closing.is_set)
         elif settings.output is not None:
             deposit = FileDeposit(settings.output, offer)
         elif settings.inbox is not None:

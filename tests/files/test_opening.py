@@ -17,7 +17,7 @@ from kdc.client.secret import write_key_file
 from kdc.commands.admin.database import AdminStore
 from kdc.commands.admin.load import _lines_of
 from kdc.errors import KDCError, LocalIOError
-from kdc.files.opening import is_stream, open_regular
+from kdc.files.opening import open_regular
 from kdc.files.private import read_private, read_small
 from kdc.server.policy import read_policy
 from kdc.store.flatfile._files import Files
@@ -45,53 +45,6 @@ class OpeningTestCase(SynchronousTestCase):
         link.unlink(missing_ok=True)
         link.symlink_to(to)
         return link
-
-
-class StreamTests(OpeningTestCase):
-    """What passes on what is written to it."""
-
-    def refused(self, path: Path) -> int:
-        with self.assertRaises(OSError) as caught:
-            is_stream(path)
-        return caught.exception.errno or 0
-
-    def test_kinds(self) -> None:
-        """FIFOs and devices do, files and what is not there do not, and the rest is refused."""
-        self.assertTrue(is_stream(self.fifo))
-        self.assertTrue(is_stream(self.link(Path("/dev/null"))))
-        self.assertFalse(is_stream(self.file()))
-        self.assertFalse(is_stream(self.link(self.file())))
-        self.assertFalse(is_stream(self.link(self.directory / "nowhere")))
-        with socket.socket(socket.AF_UNIX) as listening:
-            here = os.getcwd()
-            self.addCleanup(os.chdir, here)
-            os.chdir(self.directory)
-            listening.bind("socket")
-            self.assertEqual(self.refused(Path("socket")), errno.ENXIO)
-
-    def test_what_we_were_started_with(self) -> None:
-        """A descriptor is one by whatever name, though it may be of a regular file."""
-        fd = os.open(self.file(), os.O_WRONLY)
-        self.addCleanup(os.close, fd)
-        for place in (
-            "/dev/fd",
-            "/proc/self/fd",
-            "/proc/thread-self/fd",
-            f"/proc/{os.getpid()}/fd",
-        ):
-            self.assertTrue(is_stream(Path(place, str(fd))), place)
-            self.assertTrue(is_stream(self.link(Path(place, str(fd)))), place)
-        above = self.directory / "above"
-        above.symlink_to("/dev/fd")
-        self.assertTrue(is_stream(above / str(fd)))
-
-    def test_what_is_not_for_us_to_write_to(self) -> None:
-        """Not one that is only read, nor that is closed, nor another process's."""
-        fd = os.open(self.file(), os.O_RDONLY)
-        self.assertEqual(self.refused(Path(f"/dev/fd/{fd}")), errno.EBADF)
-        os.close(fd)
-        self.assertEqual(self.refused(Path(f"/dev/fd/{fd}")), errno.EBADF)
-        self.assertEqual(self.refused(Path(f"/proc/{os.getppid()}/fd/1")), errno.ENXIO)
 
 
 class OpenRegularTests(OpeningTestCase):

@@ -15,7 +15,7 @@ from kdc.client.typed import advertised
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
 from kdc.commands.hints import complain
 from kdc.commands.options import LIMIT_OPTION, bytes_of, name_of, rate_of
-from kdc.files.opening import is_stream
+from kdc.files.streams import is_stream
 from kdc.terminal import has_terminal
 
 if TYPE_CHECKING:

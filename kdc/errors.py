@@ -93,6 +93,7 @@ class ErrorKind(enum.Enum):
     NO_SUCH_LIMIT = enum.auto()
     NO_SUCH_PRINCIPAL = enum.auto()
     NOTHING_SENDABLE = enum.auto()
+    NOT_REMEMBERED = enum.auto()
     NOT_AN_INVITATION = enum.auto()
     NOT_A_KEY_FILE = enum.auto()
     NOT_REGISTERED = enum.auto()  # name
@@ -103,6 +104,7 @@ class ErrorKind(enum.Enum):
     PRINCIPAL_ACTIVE = enum.auto()
     PRINCIPAL_AS_WANTED = enum.auto()
     PRINCIPAL_DISABLED = enum.auto()
+    PRINCIPAL_EXPIRED = enum.auto()
     RECEIVER_PORT_IN_USE = enum.auto()
     SETTINGS_THERE = enum.auto()
     SETTING_MISSING = enum.auto()  # key, path

@@ -80,7 +80,14 @@ def reset(store: Store, request: Request, context: Context) -> Iterator[AdminAns
     def replace(now: Record) -> Change:
         if now.status is Status.DELETED:
             raise _conflict(now)
-        return Replace(attrs.evolve(record, address=now.address, port=now.port), now.generation)
+        new = attrs.evolve(
+            record,
+            address=now.address,
+            port=now.port,
+            expiry_time=now.expiry_time,
+            renewal_seconds=now.renewal_seconds,
+        )
+        return Replace(new, now.generation)
 
     change_record(store, record.name, replace)
     context.audit("admin-reset", record.name, "")

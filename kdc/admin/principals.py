@@ -21,6 +21,7 @@ from kdc.admin._request import (
     nothing,
     place_in,
 )
+from kdc.admin.ending import expire
 from kdc.admin.enrolment import add, invite, load, reset
 from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
 from kdc.store import (
@@ -68,6 +69,10 @@ def describe(record: Record) -> AdminAnswer:
     }
     if record.status is Status.INVITED:
         answer["invitation_end"] = record.invitation_end_time
+    if record.expiry_time:
+        answer["expiry"] = record.expiry_time
+    if record.renewal_seconds:
+        answer["renewal_seconds"] = record.renewal_seconds
     return answer
 
 
@@ -228,6 +233,7 @@ _COMMANDS: dict[str, Callable[[Store, Request, Context], Iterator[AdminAnswer]]]
     "delete": _delete,
     "purge": _purge,
     "set-address": _set_address,
+    "expire": expire,
     "rename": _rename,
     "rotate-master-key": _rotate_master_key,
     "rotate-tls": _rotate_tls,

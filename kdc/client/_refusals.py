@@ -16,7 +16,7 @@ from kdc.errors import (
 )
 from kdc.protocol.messages import Refused
 
-__all__ = ["error_of"]
+__all__ = ["error_of", "error_of_proof"]
 
 _REFUSALS: dict[Refusal, tuple[type[KDCError], str, str]] = {
     Refusal.VERSION: (KDCUnreachable, "the KDC speaks another version", "update this program"),
@@ -58,6 +58,17 @@ _REFUSALS: dict[Refusal, tuple[type[KDCError], str, str]] = {
 }
 
 _KINDS = {Refusal.INVITATION: ErrorKind.INVITATION_NEEDED}
+
+
+def error_of_proof(refused: Refused, what: str) -> KDCError:
+    """The same of the answer to our proof that we are who we say."""
+    if refused.code is Refusal.NOT_ALLOWED:  # our proof was good
+        return RefusedByPolicy(
+            f"{what}: our time at this KDC is over",
+            hint="only its operator can renew it now",
+            kind=ErrorKind.PRINCIPAL_EXPIRED,
+        )
+    return error_of(refused, what)
 
 
 def error_of(refused: Refused, what: str) -> KDCError:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kdc.client import configuration
 from kdc.client.identity import Pin
-from kdc.errors import ConfigurationError, KDCUnreachable, local_error
+from kdc.errors import ConfigurationError, ErrorKind, KDCUnreachable, LocalIOError, local_error
 from kdc.files.opening import open_regular
 from kdc.files.private import read_small
 from kdc.net.tls import ALPN, fingerprint_shown, parse_fingerprint
@@ -36,6 +36,8 @@ def find(path: Path, host: str, port: int) -> Pin | None:
     """Return the pin for that KDC; raises `ConfigurationError` naming a line that is wrong."""
     try:
         lines = read_small(path, _MAX_BYTES, missing=b"").decode("ascii").splitlines()
+    except LocalIOError as error:
+        raise _no_place(error) from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not a known-KDCs file") from None
     key = _key(host, port)
@@ -72,7 +74,17 @@ def add(path: Path, host: str, port: int, fingerprint: str) -> None:
             begin = "" if file.read()[-1:] in ("", "\n") else "\n"
             file.write(f"{begin}{line_for(host, port, fingerprint)}\n")
     except OSError as error:
-        raise local_error(path, error) from None
+        raise _no_place(local_error(path, error)) from None
+
+
+def _no_place(error: LocalIOError) -> LocalIOError:
+    """No home, one that cannot be read or written, or a file that was named."""
+    return LocalIOError(
+        f"no KDC can be remembered: {error}",
+        hint="name another file for the KDCs that were met, or give the KDC's fingerprint: then"
+        " nothing has to be remembered",
+        kind=ErrorKind.NOT_REMEMBERED,
+    )
 
 
 def look(host: str, port: int) -> str:

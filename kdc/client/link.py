@@ -12,7 +12,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.client._refusals import error_of
+from kdc.client._refusals import error_of, error_of_proof
 from kdc.client.identity import ClientTLS
 from kdc.errors import (
     ErrorKind,
@@ -124,7 +124,8 @@ class KDCLink(Protocol):
     async def authenticate(self) -> int:
         """Prove who we are; return the generation of our record."""
         sent = self._speaking.authenticate()
-        answer = await self._ask(sent, Authenticated, "authentication refused")
+        what = "authentication refused"
+        answer = await self._ask(sent, Authenticated, what, error_of_proof)
         self.generation = answer.generation
         return answer.generation
 
@@ -182,7 +183,13 @@ class KDCLink(Protocol):
             raise RuntimeError("use() comes first")
         return self._exchange
 
-    async def _ask(self, sent: Sent, expected: type[R], what: str) -> R:
+    async def _ask(
+        self,
+        sent: Sent,
+        expected: type[R],
+        what: str,
+        worded: Callable[[Refused, str], KDCError] = error_of,
+    ) -> R:
         answer: Deferred[Reply] = Deferred()
         self._waiting[sent.nonce] = answer
         cast(Any, self.transport).write(sent.data)
@@ -197,7 +204,7 @@ class KDCLink(Protocol):
         finally:
             self._waiting.pop(sent.nonce, None)
         if isinstance(reply, Refused):
-            raise error_of(reply, what)
+            raise worded(reply, what)
         if not isinstance(reply, expected):
             raise TypeError(f"{type(reply).__name__} is no answer to this")
         return reply

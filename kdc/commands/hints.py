@@ -38,6 +38,10 @@ HINTS = {
     ErrorKind.NOTHING_SENDABLE: (
         "nothing was sent: check the path, or send it under another name with --as"
     ),
+    ErrorKind.NOT_REMEMBERED: (
+        "name another file with --known-kdcs, or give --kdc-fingerprint, which the KDC prints when"
+        " it starts: then nothing has to be remembered"
+    ),
     ErrorKind.NOT_AN_INVITATION: (
         "it is one word that begins with kdc2- and was made by kdc admin invite"
     ),
@@ -59,6 +63,10 @@ HINTS = {
     ),
     ErrorKind.PRINCIPAL_AS_WANTED: "--if-absent makes that no error",
     ErrorKind.PRINCIPAL_DISABLED: "kdc admin enable lets it in again",
+    ErrorKind.PRINCIPAL_EXPIRED: (
+        "ask its operator: kdc admin expire NAME --in 90d; before its end, kdcclient renew does it"
+        " for a key file if the operator allows that"
+    ),
     ErrorKind.RECEIVER_PORT_IN_USE: (
         "is another receiver using that port? choose one with --listen"
     ),

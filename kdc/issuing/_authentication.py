@@ -39,6 +39,9 @@ def authenticate(session: Session, request: Authenticate, now: Now) -> Output:
         realm.guesses.failed(request.name, session.prefix, now)
         return session.refuse(Refusal.NOT_AUTHENTIC, request.nonce, request.name)
     realm.guesses.succeeded(request.name, session.prefix)
+    if record.expired(now.unix_seconds):  # told to nobody but its owner
+        refused = session.refuse(Refusal.NOT_ALLOWED, request.nonce, f"{request.name}: expired")
+        return attrs.evolve(refused, close=True)
     if len(realm.connections_of(record.name)) >= realm.connections_per_principal:
         return _too_many(session, request, _RETRY_SECONDS)
     owed_seconds = realm.work_rate.owed(record.name, now.milliseconds) // 1000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import attrs
+
 from kdc.errors import Refusal
 from kdc.issuing.decisions import Audit, Now, Others, Output
 from kdc.issuing.realm import Epoch
@@ -19,6 +21,10 @@ def issue(session: Session, request: KeyRequest, now: Now) -> Output:
     if request.peer == session.name or not realm.permits(session.name, request.peer):
         return session.refuse(Refusal.NOT_ALLOWED, request.nonce, request.peer)
     epoch = realm.epoch_of(request.peer)
+    if epoch is not None and epoch.connection.expired(now.unix_seconds):
+        ended = realm.drop(request.peer, realm.connections_of(request.peer), "expired")
+        refused = session.refuse(Refusal.NOT_RECEIVING, request.nonce, request.peer)
+        return attrs.evolve(refused, others=ended)
     if epoch is None:
         record = realm.find(request.peer)
         known = record is not None and record.status is Status.ACTIVE

@@ -49,6 +49,9 @@ def register(session: Session, request: Register, now: Now) -> Output:
         verify_key=request.verify_key,
         reply_key=request.reply_key,
         changed_time=now.unix_seconds,
+        # What the operator has said of a name that was invited anew.
+        expiry_time=0 if record is None else record.expiry_time,
+        renewal_seconds=0 if record is None else record.renewal_seconds,
     )
     if record is None:
         token = hashlib.sha256(enc(b"kdp/1 token", session.binding, request.nonce)).digest()[:16]
@@ -128,6 +131,11 @@ def change(session: Session, request: ChangeKeys, now: Now) -> Output:
             verify_key=request.new_verify_key,
             reply_key=request.new_reply_key,
             changed_time=now.unix_seconds,
+            expiry_time=(
+                now.unix_seconds + record.renewal_seconds
+                if record.renewal_seconds
+                else record.expiry_time
+            ),
         )
         wanted = Replace(new, record.generation)
     return session.write(wanted, lambda result: _changed(session, request, result))

@@ -53,6 +53,9 @@ class Connection(Protocol):
     name: str  # its principal, once it is known
     address: str
 
+    def expired(self, unix_seconds: int) -> bool:
+        """Whether this client's time is over."""
+
     def outdated_by(self, record: Record) -> bool:
         """Whether this client would not be accepted any more with its record like this."""
 

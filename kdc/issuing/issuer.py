@@ -47,6 +47,15 @@ EXCHANGES: dict[tuple[State, type[Request]], Callable[[Session, Any, Now], Outpu
 CHARGES: dict[type[Request], int] = {Authenticate: 5, KeyRequest: 1, Receive: 4, ChangeKeys: 20}
 
 
+def _expired(session: Session, request: Request) -> Output:
+    """The client's time has ended since it came; what it began ends with its connections."""
+    refused = session.refuse(Refusal.NOT_ALLOWED, request.nonce, "expired")
+    realm = session.realm
+    every = realm.drop(session.name, realm.connections_of(session.name), "expired")
+    others = tuple((other, output) for other, output in every if other is not session)
+    return attrs.evolve(refused, close=True, others=others)
+
+
 class Issuer:
     """One realm's KDC, for all its connections."""
 
@@ -68,6 +77,8 @@ class Issuer:
                 )
         except RemoteProtocolError as error:
             return self.broken_frame(session, error)
+        if session.expired(now.unix_seconds):
+            return _expired(session, request)
         output = exchange(session, request, now)
         if not session.name:
             return output

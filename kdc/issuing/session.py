@@ -57,6 +57,7 @@ class Session:
         self.name = ""
         self.verify_key = VerifyKey(b"")
         self.reply_key = ReplyKey(b"")
+        self.expiry_time = 0
         self._cipher: ReplyCipher | None = None
 
     @property
@@ -70,6 +71,7 @@ class Session:
         self.name = record.name
         self.verify_key = VerifyKey(record.verify_key)
         self.reply_key = ReplyKey(record.reply_key)
+        self.expiry_time = record.expiry_time
         self._cipher = reply_cipher(self.reply_key, self.binding)
         self.realm.join(self.name, self)
 
@@ -79,8 +81,14 @@ class Session:
         Not while its own change is on the way: that decides for itself when it is back.
         """
         return self.state is not State.WRITING and (
-            record.status is not Status.ACTIVE or record.verify_key != self.verify_key
+            record.status is not Status.ACTIVE
+            or record.verify_key != self.verify_key
+            or record.expiry_time != self.expiry_time
         )
+
+    def expired(self, unix_seconds: int) -> bool:
+        """Whether this client's time is over: what it begins from now on is refused."""
+        return self.expiry_time != 0 and unix_seconds > self.expiry_time
 
     def spend(self) -> None:
         """Answer nothing from now on."""

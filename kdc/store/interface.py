@@ -125,7 +125,10 @@ class Record:
     The store numbers its changes; a record bears the number of the change that
     wrote it, so a name's generation only grows, across deletion too.  Times are
     whole seconds of Unix time, for people: no decision of the protocol rests on
-    them except the end of an invitation.
+    them except the end of an invitation and that of a principal.
+
+    ``expiry_time``: when the principal ends, 0 for never; whoever then gives it other
+    keys makes that ``renewal_seconds`` from there, unless these are 0.
     """
 
     name: str = attrs.field(converter=check_name)
@@ -138,7 +141,16 @@ class Record:
     invitation: bytes = attrs.field(default=b"", repr=False, validator=_bytes_of(0, *range(16, 33)))
     invitation_end_time: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
     changed_time: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
+    expiry_time: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
+    renewal_seconds: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
     generation: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
+
+    def __attrs_post_init__(self) -> None:
+        if self.renewal_seconds and not self.expiry_time:
+            raise ValueError("what has no end is not renewed")
+
+    def expired(self, unix_seconds: int) -> bool:
+        return self.expiry_time != 0 and unix_seconds > self.expiry_time
 
 
 @attrs.frozen

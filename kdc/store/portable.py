@@ -39,7 +39,8 @@ _TEXTBOOK = re.compile(
 # What else there is in files of ours.
 _FRAME = ("kdc-principals:", "kdc-journal:", "end:", "commit:")
 _SECRETS = ("verify_key", "reply_key", "invitation")
-_NUMBERS = ("port", "invitation_end_time", "changed_time", "generation")
+_ENDS = ("expiry_time", "renewal_seconds")
+_NUMBERS = ("port", "invitation_end_time", "changed_time", "generation", *_ENDS)
 
 
 @attrs.frozen
@@ -76,6 +77,9 @@ def fields_of(record: Record, *, secrets: bool) -> dict[str, Any]:
     """Return what JSON can hold of ``record``: all of it, or all but its secrets."""
     fields: dict[str, Any] = attrs.asdict(record)
     fields["status"] = record.status.value
+    for name in _ENDS:  # few have one, and older versions know none
+        if not record.expiry_time:
+            del fields[name]
     for name in _SECRETS:
         value = fields.pop(name)
         if secrets:

@@ -345,6 +345,50 @@ class AdministrationTests(SynchronousTestCase):
         self.operator.audit.clear()
         self.refused(RefusedByPolicy, "is deleted", "set-address", "bob", address="192.0.2.7")
 
+    def test_expire(self) -> None:
+        """A principal ends at a time, so long from now, or never; an invitation has an end."""
+        self.existing(Status.ACTIVE)
+        now = self.operator.now
+        for asked, end, renewal in (
+            ({"at": now + 7}, now + 7, 0),
+            ({"in_seconds": 90}, now + 90, 90),
+            ({}, 0, 0),
+        ):
+            answer = self.one("expire", "bob", **asked)
+            record = self.store.get("bob")
+            self.assertEqual(
+                record and (record.expiry_time, record.renewal_seconds), (end, renewal)
+            )
+            self.assertEqual(answer.get("expiry", 0), end)
+            shown = self.one("show", "bob")
+            self.assertEqual(
+                (shown.get("expiry", 0), shown.get("renewal_seconds", 0)), (end, renewal)
+            )
+            self.noted(("admin-expires", "bob", str(end or "never")))
+            self.operator.audit.clear()
+        self.assertIs(self.one("expire", "bob")["done"], False)
+        self.existing(Status.INVITED, "carol")
+        self.operator.audit.clear()
+        self.one("expire", "carol", at=now + 8)
+        self.assertEqual(self.one("show", "carol")["invitation_end"], now + 8)
+        self.noted(("admin-expires", "carol", str(now + 8)))
+        self.operator.audit.clear()
+        self.refused(RefusedByPolicy, "always has an end", "expire", "carol")
+        self.existing(Status.DELETED, "dave")
+        self.operator.audit.clear()
+        self.refused(RefusedByPolicy, "is deleted", "expire", "dave", at=now)
+        bad: tuple[dict[str, Any], ...] = ({"at": 0}, {"at": "x"}, {"in_seconds": -1})
+        for asked in (*bad, {"at": 7, "in_seconds": 7}):
+            self.refused(ConfigurationError, "at|in seconds", "expire", "bob", **asked)
+
+    def test_reset_keeps_the_end(self) -> None:
+        """Whoever is invited anew has the end that the operator has set."""
+        self.existing(Status.ACTIVE)
+        self.one("expire", "bob", in_seconds=90)
+        self.one("reset", "bob")
+        record = self.store.get("bob")
+        self.assertEqual(record and record.renewal_seconds, 90)
+
     def test_bad_addresses(self) -> None:
         """What is no address of use to others is refused, wherever it is given."""
         self.existing(Status.ACTIVE)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
 from kdc.channel.services import Service
-from kdc.client.client import CONNECT_SECONDS
+from kdc.client.client import CONNECT_SECONDS, KDCClient
 from kdc.client.link import REQUEST_SECONDS
 from kdc.errors import (
     AuthenticationRefused,
+    ErrorKind,
     ExitStatus,
     KDCUnreachable,
     PeerUnavailable,
@@ -40,6 +42,7 @@ from kdc.protocol.messages import (
     type_of,
 )
 from kdc.server._connections import KDCProtocol
+from kdc.store import Replace
 from tests.support.core import keys_of
 from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, factory_of
 
@@ -212,6 +215,17 @@ class RefusalTests(EdgeTestCase):
             texts.add(f"{error} {error.hint}")
         self.assertEqual(len(texts), 1, "the one is not told from the other")
         self.assertEqual(self.network.wires, [])
+
+    def test_time_is_over(self) -> None:
+        """Told to the owner with its reason; and nobody is registered again for it."""
+        record = self.kdc.add("alice")
+        new = attrs.evolve(record, expiry_time=1)
+        self.kdc.store.apply([Replace(new, record.generation)])
+        for ask in (KDCClient.login, KDCClient.link, lambda client: client.grant("bob")):
+            error = self.failure(RefusedByPolicy, ask(self.client("alice")))
+            self.assertIn("our time at this KDC is over", str(error))
+            self.assertIs(error.kind, ErrorKind.PRINCIPAL_EXPIRED)
+            self.assertIs(error.exit_status, ExitStatus.REFUSED)
 
     def test_peers(self) -> None:
         """Unknown and not receiving: exit status 5; oneself: 8."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.client import known_kdcs as known_kdcs_module
-from kdc.errors import ConfigurationError, KDCUnreachable, LocalIOError, WrongIdentity
+from kdc.commands.hints import hint_of
+from kdc.errors import ConfigurationError, ErrorKind, KDCUnreachable, LocalIOError, WrongIdentity
 from kdc.net.tls import ALPN
 from kdc.server.certificate import ServerTLS
 from tests.support.edge import certificate, strange_certificate
@@ -92,6 +93,22 @@ class FileTests(SynchronousTestCase):
         known_kdcs_module.add(self.path, "kdc.example", 88, ONE)
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode) & 0o077, 0)
         self.assertEqual(stat.S_IMODE(self.path.parent.stat().st_mode) & 0o077, 0)
+
+    def test_nowhere_to_remember(self) -> None:
+        """No home, or one that is none: the file is named, and what does without it."""
+        self.path.parent.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.write_bytes(b"not a directory")
+        for path in (self.path, Path("/proc/nonexistent/.config/kdc/known_kdcs")):
+            error = self.assertRaises(
+                LocalIOError, known_kdcs_module.add, path, "kdc.example", 88, ONE
+            )
+            self.assertIs(error.kind, ErrorKind.NOT_REMEMBERED)
+            self.assertIn(f"no KDC can be remembered: {path}", str(error).replace(".config: ", ""))
+        error = self.assertRaises(LocalIOError, known_kdcs_module.find, self.path, "kdc", 88)
+        self.assertIs(error.kind, ErrorKind.NOT_REMEMBERED)
+        hint = hint_of(error)
+        self.assertIn("--known-kdcs", hint)
+        self.assertIn("--kdc-fingerprint", hint)
 
     def test_the_first_counts(self) -> None:
         """A second line for the same KDC does not replace the first."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.admin import principals as principals_module
@@ -240,6 +241,54 @@ class CommandTests(AdminTestCase):
             self.assertEqual(self.record(name, "EXAMPLE.ORG").verify_key, expected.verify_key)
         invitation = Invitation.parse(self.admin("invite", "dave", *WHERE))
         self.assertEqual((invitation.realm, invitation.name), ("EXAMPLE.ORG", "dave"))
+
+    def test_expire(self) -> None:
+        """A date, a time, so long from now, or never; it is shown, dumped and loaded again."""
+        self.admin("add", "bob", "--key-file", str(self.key()))
+        for argv, end in (
+            (("--at", "2100-01-31"), 4_105_036_800),
+            (("--at", "2100-01-31T18:00Z"), 4_105_101_600),
+            (("--at", "2100-01-31T18:00:01Z"), 4_105_101_601),
+        ):
+            self.assertIn("bob: ends 2100-01-31T", self.admin("expire", "bob", *argv))
+            self.assertEqual(self.record("bob").expiry_time, end)
+        self.assertIn("expiry: 2100-01-31T18:00Z", self.admin("show", "bob"))
+        self.admin("expire", "bob", "--in", "90d")
+        record = self.record("bob")
+        left = record.expiry_time - time.time()
+        self.assertTrue(89 * 86_400 < left <= 90 * 86_400, left)
+        self.assertEqual(record.renewal_seconds, 90 * 86_400)
+        dumped = self.directory / "dumped"
+        dumped.write_text(self.admin("dump", "--secrets"))
+        other = str(self.directory / "other.txt")
+        self.admin("-f", other, "load", str(dumped))
+        self.assertIn(
+            f'"expiry": {record.expiry_time}', self.admin("-f", other, "show", "bob", "--json")
+        )
+        self.assertNotIn("expired", self.admin("list"))
+        self.admin("expire", "bob", "--at", "1999-12-31")
+        self.assertRegex(self.admin("list"), "bob +expired ")
+        self.admin("expire", "bob", "--never")
+        self.assertNotIn("expiry", self.admin("show", "bob"))
+        self.assertIn("nothing to do, it has no end", self.admin("expire", "bob", "--never"))
+
+    def test_expire_what(self) -> None:
+        """One end, and one that there is."""
+        self.admin("add", "bob", "--key-file", str(self.key()))
+        for argv, told in (
+            (("bob",), "give one of --at, --in and --never"),
+            (("bob", "--at", "2027-01-31", "--never"), "give one of"),
+            (("bob", "--at", "tomorrow"), "--at is a date such as"),
+            (("bob", "--at", "2027-02-30"), "--at is a date such as"),
+            (("bob", "--at", "1969-01-01"), "--at is a date such as"),
+            (("bob", "--in", "90"), "--in is a time such as"),
+            (("bob", "--in", "0d"), "--in is a time such as"),
+            (("--in", "90d"), "whom"),
+            (("nobody", "--never"), "there is no nobody"),
+        ):
+            status, _ = self.run_admin("expire", *argv)
+            self.assertNotEqual(status, 0)
+            self.assertIn(told, self.said)
 
     def test_mistyped_path(self) -> None:
         """Nothing is begun where a path was mistyped."""
@@ -504,7 +553,11 @@ class FilesTests(AdminTestCase):
     def test_the_store_is_opened_once(self) -> None:
         """However many requests a file takes; and each fits what the KDC reads."""
         place = ("2001:db8:1111:2222:3333:4444:5555:6666", 65535)
-        longest = Record("x" * 60, Status.ACTIVE, *place, b"k" * 32, b"k" * 32)
+        longest = attrs.evolve(
+            Record("x" * 60, Status.ACTIVE, *place, b"k" * 32, b"k" * 32),
+            expiry_time=10**18 - 1,
+            renewal_seconds=10**18 - 1,
+        )
         lines = [json.dumps({"format": "kdc-dump", "version": 1, "realm": "LOCAL", "secrets": 1})]
         lines += [
             json.dumps({**fields_of(longest, secrets=True), "name": f"{longest.name}{n:04}"})
@@ -529,7 +582,7 @@ class FilesTests(AdminTestCase):
 
         self.patch(AdminStore, "opened", note_opened)
         self.patch(principals_module, "administer", note_size(principals_module.administer))
-        self.admin("load", str(file), "--kdc-address", "x" * 253)
+        self.admin("load", str(file), "--kdc-address", ".".join(["x" * 63] * 3 + ["x" * 61]))
         self.assertEqual(opened, [True])
         self.assertGreater(len(sizes), 5)
         self.assertLess(max(sizes), MAX_REQUEST)

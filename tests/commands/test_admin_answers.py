@@ -23,7 +23,12 @@ _COMMANDS = (
     ("reset", "bob"),
     *(("list",), ("show", "bob"), ("add", "bob", "--key-file", "bob.key"), ("invite", "bob")),
     *(("disable", "bob"), ("enable", "bob"), ("delete", "bob"), ("purge", "bob")),
-    *(("set-address", "bob", "192.0.2.1", "1"), ("rename", "a", "b"), ("rotate-master-key",)),
+    *(
+        ("set-address", "bob", "192.0.2.1", "1"),
+        ("rename", "a", "b"),
+        ("expire", "bob", "--never"),
+        ("rotate-master-key",),
+    ),
     *(("rotate-tls",), ("dump",), ("load", "dump.txt"), ("import", "old.txt"), ("stats",)),
 )
 

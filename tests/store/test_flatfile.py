@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import itertools
 import os
@@ -18,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from kdc.protocol.codec import ADDRESS
+from kdc.protocol.codec import ADDRESS, enc
 from kdc.store import (
     Create,
     Outcome,
@@ -29,7 +30,7 @@ from kdc.store import (
     StoreUnavailable,
 )
 from kdc.store.flatfile._files import Files
-from kdc.store.flatfile._lines import BadLine, Entry, Sealer
+from kdc.store.flatfile._lines import BadLine, Entry, Sealer, _split
 from kdc.store.flatfile._store import FlatFileStore, Folding
 from kdc.store.flatfile._table import CHUNK_BYTES, Table, lines_of
 from kdc.store.flatfile.backup import backup
@@ -264,6 +265,26 @@ class FilesTests(FlatFileCase):
         self.assertRegex(alice, r"^:alice:10\.4\.5\.11:35678:[\w+/]+=*:active:1:1700000000:0:$")
         self.assertRegex(bob, r"^:bob:\[2001:db8::1\]:35678:[\w+/]+=*:active:2:1700000000:0:$")
         self.assertRegex(end, r"^end:[\w+/]{43}=:$")
+
+    def test_an_end_is_a_field_only_if_there_is_one(self) -> None:
+        """A store without ends is as before; with one its line is no line to who knows none."""
+        sealer = Sealer(b"k" * 32, "LOCAL", "0" * 16, os.urandom)
+        plain = Entry(active("alice"), token(1))
+        record = active("alice", expiry_time=1_900_000_000, renewal_seconds=7)
+        lengths = []
+        for entry in (plain, Entry(record, token(1))):
+            (line,) = sealer.lines([entry])
+            self.assertEqual(sealer.entry(line), entry)
+            lengths.append(len(base64.b64decode(line.split(b":")[4])))
+        secrets = 4 * 4 + 32 + 32 + 0 + 16
+        self.assertEqual(lengths, [12 + secrets + 16, 12 + secrets + 4 + 16 + 16])
+
+    def test_ends_that_no_version_writes(self) -> None:
+        """An end that is none, has another length, or comes twice, is refused."""
+        four = (b"v" * 32, b"r" * 32, b"", b"t" * 16)
+        for more in ((bytes(16),), (b"e" * 15,), (b"e" * 17,), (b"\0" * 7 + b"e" * 9,) * 2, (b"",)):
+            self.assertRaises(BadLine, _split, enc(*four, *more))
+        self.assertEqual(_split(enc(*four, bytes(7) + b"\2" + bytes(8)))[4:], (2, 0))
 
     def test_the_same_record_is_sealed_differently_each_time(self) -> None:
         """Nobody sees in pwd.txt that two records hold one key."""

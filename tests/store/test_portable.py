@@ -123,6 +123,20 @@ class DumpTests(SynchronousTestCase):
         else:
             self.assertEqual(record_of(fields_of(record, secrets=True)), record)
 
+    def test_ends(self) -> None:
+        """An end is written down; a principal without one is as it always was."""
+        plain = fields_of(active("alice"), secrets=True)
+        self.assertEqual(plain.keys() & {"expiry_time", "renewal_seconds"}, set())
+        record = active("alice", expiry_time=7, renewal_seconds=8)
+        self.assertEqual(record_of(json.loads(json.dumps(fields_of(record, secrets=True)))), record)
+        for bad in (
+            {"renewal_seconds": 8},
+            {"expiry_time": -1},
+            {"expiry_time": "7"},
+            {"expiry_time": 10**18},
+        ):
+            self.assertRaises(ValueError, record_of, {**plain, **bad})
+
     def test_names(self) -> None:
         """What is no name is refused, however it looks."""
         good = fields_of(active("alice"), secrets=True)

@@ -115,6 +115,9 @@ class StoreConformance(SynchronousTestCase):
             active("b", address="::", port=0),
             active("c", address="", status=Status.DISABLED),
             invited("d"),
+            active("e", expiry_time=1_900_000_000),
+            active("f", expiry_time=1_900_000_000, renewal_seconds=90 * 86_400),
+            attrs.evolve(invited("g"), expiry_time=10**18 - 1, renewal_seconds=10**18 - 1),
             active("0", changed_time=0),
             active("a" * 64),
             # Names that are also words of a file format.

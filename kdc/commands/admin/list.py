@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 from kdc.commands.admin.command import RequestCommand, date
@@ -47,4 +48,6 @@ class ListCommand(RequestCommand):
         place = answer["address"] or "-"
         if answer["address"] and answer["port"]:
             place = f"[{place}]:{answer['port']}" if ":" in place else f"{place}:{answer['port']}"
-        return harmless(_ROW.format(answer["name"], answer["status"], seen, place))
+        over = 0 < answer.get("expiry", 0) < time.time()
+        status = "expired" if over and answer["status"] == "active" else answer["status"]
+        return harmless(_ROW.format(answer["name"], status, seen, place))

@@ -17,6 +17,6 @@ class ShowCommand(NamedCommand):
 
     def line(self, answer: dict[str, Any]) -> str:
         shown = dict(answer)
-        for key in answer.keys() & {"changed", "invitation_end", "last_seen"}:
+        for key in answer.keys() & {"changed", "expiry", "invitation_end", "last_seen"}:
             shown[key] = "" if answer[key] is None else date(answer[key])
         return lines(shown)

@@ -32,6 +32,7 @@ class AdminOptions(StoreOptions):
         ("delete", "standing.DeleteCommand", "delete a principal"),
         ("purge", "standing.PurgeCommand", "free the name of a deleted principal"),
         ("set-address", "set_address.SetAddressCommand", "note another address"),
+        ("expire", "expire.ExpireCommand", "let a principal or an invitation end"),
         ("rename", "rename.RenameCommand", "refused"),
         ("rotate-master-key", "rotate.RotateMasterKeyCommand", "seal the database under a new key"),
         ("rotate-tls", "rotate.RotateTLSCommand", "give the KDC a new identity"),

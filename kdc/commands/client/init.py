@@ -13,7 +13,12 @@ from kdc.client.secret import ensure_key_file, read_invitation
 from kdc.client.settings import absolute, client_settings
 from kdc.commands.client.options import DEFAULT_LISTEN_PORT, run_client
 from kdc.commands.options import Command
-from kdc.errors import AuthenticationRefused, ConfigurationError, local_error
+from kdc.errors import (
+    AuthenticationRefused,
+    ConfigurationError,
+    LocalIOError,
+    local_error,
+)
 from kdc.net.exit_status import say
 from kdc.protocol.invitation import Invitation, is_incomplete
 from kdc.terminal import ask_pasted, has_terminal
@@ -118,7 +123,10 @@ def _make_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise local_error(path, error) from None
+        raise LocalIOError(
+            f"settings cannot be kept: {local_error(path, error)}",
+            hint="name another file with --config; the key file is made beside it",
+        ) from None
 
 
 def _values_of(invitation: Invitation, path: Path, key_file: Path | None) -> dict[str, str | int]:

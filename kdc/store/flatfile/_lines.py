@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+import struct
 from collections.abc import Callable, Sequence
 
 import attrs
@@ -26,6 +27,7 @@ __all__ = [
 PURGED = "purged"  # in a journal only: from here on the name has no record
 
 _NONCE_BYTES = 12
+_END = struct.Struct(">QQ")  # expiry_time, renewal_seconds
 _NUMBER = rb"(0|[1-9][0-9]{0,18})"
 _LINE = re.compile(
     rb":([a-z0-9][a-z0-9._-]{0,63})"
@@ -97,7 +99,11 @@ class Sealer:
     def _line(self, entry: Entry, nonce: bytes) -> bytes:
         record = entry.record
         plain = _plain_fields(record, PURGED if entry.purged else record.status.value)
-        secrets = enc(record.verify_key, record.reply_key, record.invitation, entry.token)
+        # The end is a field only if there is one: who does not know it refuses the line then.
+        ends = (
+            (_END.pack(record.expiry_time, record.renewal_seconds),) if record.expiry_time else ()
+        )
+        secrets = enc(record.verify_key, record.reply_key, record.invitation, entry.token, *ends)
         sealed = nonce + self._aead.encrypt(nonce, secrets, self._associated(plain))
         name, address, port, *rest = plain
         digest = binascii.b2a_base64(sealed, newline=False)
@@ -126,7 +132,7 @@ class Sealer:
             raise BadLine(
                 "is not authentic: changed by hand, damaged, or of another store"
             ) from None
-        verify_key, reply_key, invitation, token = _split(secrets)
+        verify_key, reply_key, invitation, token, expiry_time, renewal_seconds = _split(secrets)
         status, generation, changed_time, invitation_end_time = rest
         purged = status == PURGED.encode()
         try:
@@ -140,6 +146,8 @@ class Sealer:
                 invitation=invitation,
                 invitation_end_time=int(invitation_end_time),
                 changed_time=int(changed_time),
+                expiry_time=expiry_time,
+                renewal_seconds=renewal_seconds,
                 generation=int(generation),
             )
         except ValueError as error:
@@ -179,13 +187,20 @@ def _plain_fields(record: Record, status: str) -> tuple[bytes, ...]:
     )
 
 
-def _split(secrets: bytes) -> tuple[bytes, bytes, bytes, bytes]:
+def _split(secrets: bytes) -> tuple[bytes, bytes, bytes, bytes, int, int]:
     fields = []
     at = 0
     while at < len(secrets):
         end = at + 4 + int.from_bytes(secrets[at : at + 4], "big")
         fields.append(secrets[at + 4 : end])
         at = end
-    if len(fields) != 4 or at != len(secrets):
+    ends = [_END.unpack(field) for field in fields[4:] if len(field) == _END.size]
+    expiry_time, renewal_seconds = ends[0] if ends else (0, 0)
+    if (
+        len(ends) > 1
+        or len(fields) != 4 + len(ends)
+        or at != len(secrets)
+        or (ends and not expiry_time)
+    ):
         raise BadLine("holds something else than this version writes")
-    return fields[0], fields[1], fields[2], fields[3]
+    return fields[0], fields[1], fields[2], fields[3], expiry_time, renewal_seconds

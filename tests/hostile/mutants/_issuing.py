@@ -60,6 +60,46 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
+        "kdc/issuing/_authentication.py",
+        "tests.issuing",
+        (
+            "4.1",
+            "a principal ends",
+            "    if record.expired(now.unix_seconds):",
+            "    if False:",
+        ),
+    ),
+    *of(
+        "kdc/issuing/issuer.py",
+        "tests.issuing",
+        (
+            "4.1",
+            "it ends while it is connected",
+            "        if session.expired(now.unix_seconds):\n            return",
+            "        if False:\n            return",
+        ),
+    ),
+    *of(
+        "kdc/issuing/_keys.py",
+        "tests.issuing",
+        (
+            "4.1",
+            "no key for whose time is over",
+            "if epoch is not None and epoch.connection.expired(now.unix_seconds):",
+            "if False:",
+        ),
+    ),
+    *of(
+        "kdc/issuing/session.py",
+        "tests.issuing",
+        (
+            "4.1",
+            "another end is for connections too",
+            "            or record.expiry_time != self.expiry_time\n",
+            "",
+        ),
+    ),
+    *of(
         "kdc/issuing/_registration.py",
         "tests.issuing",
         (
@@ -85,6 +125,12 @@ MUTANTS: list[Mutant] = [
             "a closed realm",
             '    if realm.enrolment is Enrolment.CLOSED:\n        return "enrolment is closed"\n',
             "",
+        ),
+        (
+            "4.1",
+            "other keys move an end only so far as the operator has said",
+            "                if record.renewal_seconds\n",
+            "                if True\n",
         ),
         ("4.1", "an empty code invites nobody", ' and record.invitation != b""', ""),
         (
@@ -389,14 +435,14 @@ MUTANTS: list[Mutant] = [
         (
             "4.3",
             "a disabled principal's connections end",
-            "            record.status is not Status.ACTIVE or record.verify_key != self.verify_key",
-            "            record.verify_key != self.verify_key",
+            "            record.status is not Status.ACTIVE\n            or record.verify_key",
+            "            record.verify_key",
         ),
         (
             "4.3",
             "an older key's connections end",
-            "            record.status is not Status.ACTIVE or record.verify_key != self.verify_key",
-            "            record.status is not Status.ACTIVE",
+            "            or record.verify_key != self.verify_key\n",
+            "",
         ),
         (
             "4.1",

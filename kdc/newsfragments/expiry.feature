@@ -1,0 +1,1 @@
+A principal can have an end: `kdc admin expire NAME --at 2027-01-31`, or `--in 90d`, which begins anew whenever its key is changed. Afterwards the KDC refuses it and says why. For an invitation the same command moves its end. A store without ends is written as before.

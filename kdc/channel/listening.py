@@ -15,7 +15,7 @@ from kdc.channel.reception import Reception
 from kdc.channel.relayed import Relayed
 from kdc.channel.services import Service
 from kdc.client.client import KDCClient
-from kdc.errors import ErrorKind, KDCError
+from kdc.errors import ErrorKind, KDCError, LocalIOError
 from kdc.net import clock
 from kdc.net.sockets import listen_at
 from kdc.net.waiting import Waiters
@@ -28,7 +28,8 @@ __all__ = ["Listening"]
 class Listening:
     """Offers ``services`` under the client's name at the endpoint ``listen``.
 
-    ``listen`` is a Twisted endpoint string.  Each service has its rule, and who
+    ``listen`` is a Twisted endpoint string, ``otherwise`` another one for when that port
+    is in use.  Each service has its rule, and who
     may use none gets no answer to the handshake.  ``advertise`` is
     the address that senders are told, empty for the one the KDC sees.
     ``status`` is given one line for people whenever something changes;
@@ -43,6 +44,7 @@ class Listening:
         services: dict[str, Service],
         listen: str,
         *,
+        otherwise: str = "",
         advertise: str = "",
         status: Callable[[str], None] = lambda line: None,
         reach: Reach | None = None,
@@ -54,6 +56,7 @@ class Listening:
         self._waiting = Waiters()
         self._client = client
         self._listen = listen
+        self._otherwise = otherwise
         self._advertise = advertise
         self._status = status
         self._reach = reach or client.reach
@@ -87,9 +90,18 @@ class Listening:
 
     async def bind(self) -> None:
         """Take the port; raises `LocalIOError` or `ConfigurationError`."""
-        self._port = await listen_at(
+        try:
+            self._port = await self._at(self._listen)
+        except LocalIOError as error:
+            if error.kind is not ErrorKind.RECEIVER_PORT_IN_USE or not self._otherwise:
+                raise
+            self._port = await self._at(self._otherwise)
+            self._status(f"{error}: taking another port, {self.port_number}")
+
+    async def _at(self, description: str) -> Any:
+        return await listen_at(
             self._client.reactor,
-            self._listen,
+            description,
             self._front,
             hint="is another receiver using that port?",
             kind=ErrorKind.RECEIVER_PORT_IN_USE,

@@ -60,6 +60,7 @@ _WHY = {
 class ReceiveSettings:
     """Where to listen, and where things go.
 
+    ``otherwise``: where to listen if that port is in use.
     ``output``: a file, or `STDOUT`; it ``passes_on`` what it gets if it is that, or a FIFO
     or device: then nothing can be taken back, and ``once`` has to be true.
     ``allow``: only these senders may open a channel, ``accept_from``: only from these is
@@ -70,6 +71,7 @@ class ReceiveSettings:
 
     client: ClientSettings
     listen: str
+    otherwise: str = ""
     output: Path | None = None
     passes_on: bool = False
     inbox: Path | None = None
@@ -179,6 +181,7 @@ class Receiver:
             client,
             {DEFAULT_SERVICE: service, SERVICE: service},
             settings.listen,
+            otherwise=settings.otherwise,
             advertise=settings.advertise,
             status=self._status,
         )

@@ -54,13 +54,17 @@ class Forwarded:
 
 @attrs.frozen
 class TunnelSettings:
-    """``allow``: who may use what is exposed, everybody if empty."""
+    """``allow``: who may use what is exposed, everybody if empty.
+
+    ``otherwise``: where to listen if the port of ``listen`` is in use.
+    """
 
     client: ClientSettings
     exposed: tuple[Exposed, ...] = ()
     forwarded: tuple[Forwarded, ...] = ()
     allow: frozenset[str] = frozenset()
     listen: str = ""
+    otherwise: str = ""
     advertise: str = ""
 
 
@@ -125,6 +129,7 @@ class Tunnels:
             self._client,
             services,
             settings.listen,
+            otherwise=settings.otherwise,
             advertise=settings.advertise,
             status=self._say,
         )

@@ -39,13 +39,13 @@ class ReceiverTests(SynchronousTestCase):
 
         # Nothing listens on its port, so the checks in between end at once.
         found = examine(ClientSettings("bob", "127.0.0.1", 1), 60_000, connect)
-        return next(each for each in found if each.what == "receiver")
+        return next(each for each in found if each.what == "port to receive on")
 
     def test_reachable(self) -> None:
         """It answers where the KDC sees us."""
         finding = self.finding([HERE, "127.0.0.1"])
         self.assertIsNone(finding.error)
-        self.assertEqual(finding.found, f"something listens on port 60000 of {HERE}")
+        self.assertEqual(finding.found, f"something, ours or not, listens on port 60000 of {HERE}")
 
     def test_loopback_only(self) -> None:
         """It answers this machine, and nobody else: that is a fault, and it is said what to do."""
@@ -60,7 +60,7 @@ class ReceiverTests(SynchronousTestCase):
         """None at all is no fault: not everybody receives."""
         finding = self.finding([])
         self.assertIsNone(finding.error)
-        self.assertIn("no receiver of ours", finding.found)
+        self.assertIn("nothing listens on port 60000", finding.found)
 
     def test_no_kdc(self) -> None:
         """Without a KDC nobody says where we are: then what this machine says has to do."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.commands.client.options import listen_endpoint
+from kdc.commands.client.options import listen_endpoint, listen_endpoints
 from kdc.commands.client.tunnel import TunnelOptions, tunnel_settings
 from kdc.commands.options import local_endpoint, server_endpoints, service_endpoint
 from kdc.errors import ConfigurationError
@@ -25,6 +25,17 @@ class EndpointTests(SynchronousTestCase):
         self.assertEqual(local_endpoint("127.0.0.1:5"), "tcp:5:interface=127.0.0.1")
         self.assertEqual(listen_endpoint("192.0.2.1:5", True, False), "tcp:5:interface=192.0.2.1")
         self.assertRaises(usage.UsageError, server_endpoints, "65536")
+
+    def test_a_free_port(self) -> None:
+        """Where none was asked for another port will do, on the same interface."""
+        for ipv6, loopback, expected in (
+            (False, True, "tcp:0:interface=127.0.0.1"),
+            (True, True, "tcp6:0:interface=\\:\\:1"),
+            (False, False, "tcp:0"),
+        ):
+            given = listen_endpoints(None, loopback, ipv6)
+            self.assertEqual(given, (expected.replace(":0", ":60000", 1), expected))
+        self.assertEqual(listen_endpoints("60000", True, False)[1], "")
 
     def test_services(self) -> None:
         """What is connected to may have a name; a port alone is one of this machine."""

@@ -78,7 +78,7 @@ class AskingTests(ProgramTestCase):
         bob = self.receiver(kdc, "bob", "-o", "outfile")
         program = self.ask(kdc, "bob", "doctor")
         self.assert_ends(program, 0)
-        self.assertRegex(program.printed, r"ok .*the KDC sends others to 127.0.0.1 port \d+, which")
+        self.assertRegex(program.printed, r"ok .*the KDC holds it and sends others to 127")
         bob.stop()
         program = self.ask(kdc, "bob", "doctor")
         self.assert_ends(program, 0)
@@ -88,8 +88,21 @@ class AskingTests(ProgramTestCase):
         self.assertEqual(program.wait(), 5)
         self.assertRegex(
             program.printed,
-            r"FAIL our receiver as others see it: .*127.0.0.9 port \d+, where nothing.*\n.*--adver",
+            r"FAIL our receiver: .*127.0.0.9 port \d+, where nothing.*\n.*--adver",
         )
+
+    def test_two_receivers(self) -> None:
+        """The second on this machine takes a port that is free, unless it was told which."""
+        kdc, ports = self.shared_kdc(), []
+        for _ in range(2):
+            name = self.name("bob")
+            options = ("-n", name, *kdc.options, *self.key(name), "-o", f"{name}.out")
+            receiver = self.client("receive", *options)
+            ports.append(receiver.expect(r"receiving on 127\.0\.0\.1 port (\d+)\n")[1])
+        self.assertEqual(len(set(ports)), 2, ports)
+        self.assertIn("in use: taking another port, ", receiver.said)
+        options = ("-n", self.name("carol"), *kdc.options, "-o", "carol.out", "--listen", ports[0])
+        self.assert_brief(self.client("receive", *options, *self.key("carol")), 7, "in use\n")
 
     def test_whoami(self) -> None:
         """Name, realm, KDC, its fingerprint, and which version of our secret it has."""
@@ -121,7 +134,7 @@ class AskingTests(ProgramTestCase):
         for what in ("who we are", "secret", "name of the KDC", "port of", "identity of", "clock"):
             self.assertIn(what, program.printed)
         self.assertRegex(program.printed, r"our registration: version \d+")
-        self.assertRegex(program.printed, f"something listens on port {kdc.port} of {kdc.host}")
+        self.assertRegex(program.printed, f"something, ours or not, listens on port {kdc.port} of")
 
     def test_doctor_finds(self) -> None:
         """What is wrong is named with what to do, and the status is that of the first of it."""

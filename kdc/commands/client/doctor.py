@@ -45,7 +45,7 @@ from kdc.protocol.relay import Reach
 from kdc.terminal import answer as answer_line
 from kdc.terminal import harmless, has_terminal
 
-__all__ = ["DoctorCommand", "Finding", "examine", "relay_check", "seen_by_others"]
+__all__ = ["DoctorCommand", "Finding", "examine", "receiver_check", "relay_check"]
 
 _SECONDS = 5.0
 _DIRECTLY = "others come directly, or not at all"
@@ -100,20 +100,9 @@ class DoctorCommand(AskingOptions):
             findings.append(Finding(what, str(error), error))
         else:
             findings.append(Finding(what, f"version {found['generation']} of our record"))
-            await self._receiver_check(client, findings)
+            findings.append(await receiver_check(client))
             findings.append(await relay_check(client, port))
         return 0
-
-    async def _receiver_check(self, client: Any, findings: list[Finding]) -> None:
-        """Where the KDC sends others, if it has a directory that tells us."""
-        try:
-            found, _ = await everybody(client, DIRECTORY)
-        except KDCError:
-            return
-        for own in found:
-            if own.name == client.keys.name and own.address:
-                run = in_thread(client.reactor)
-                findings.append(await run(seen_by_others, own.address, own.port))
 
     def _tell(self, finding: Finding) -> None:
         hint = "" if finding.error is None else hint_of(finding.error)
@@ -150,16 +139,16 @@ def examine(
                 break
     yield Finding("clock", _clock(settings))
     try:
-        yield Finding("receiver", _receiver(settings, receiver_port, connect))
+        yield Finding("port to receive on", _receiver_port(settings, receiver_port, connect))
     except KDCError as error:
-        yield Finding("receiver", str(error), error)
+        yield Finding("port to receive on", str(error), error)
 
 
-def seen_by_others(address: str, port: int) -> Finding:
-    """Whether our receiver is where the KDC sends others.  Blocking."""
-    what, where = "our receiver as others see it", f"{address} port {port}"
+def seen_by_others(address: str, port: int, connect: Connect) -> Finding:
+    """Whether anything is where the KDC sends others.  Blocking."""
+    what, where = "our receiver", f"{address} port {port}"
     try:
-        socket.create_connection((address, port), _SECONDS).close()
+        connect((address, port), _SECONDS).close()
     except OSError as error:
         unreachable = PeerUnavailable(
             f"the KDC sends others to {where}, where nothing answers: {error.strerror or error}",
@@ -167,7 +156,28 @@ def seen_by_others(address: str, port: int) -> Finding:
             " --advertise",
         )
         return Finding(what, str(unreachable), unreachable)
-    return Finding(what, f"the KDC sends others to {where}, which answers")
+    return Finding(what, f"the KDC holds it and sends others to {where}, where something listens")
+
+
+async def receiver_check(client: KDCClient, connect: Connect = socket.create_connection) -> Finding:
+    """Whether the KDC holds a receiver of ours, and where it sends others something answers.
+
+    That it is ours cannot be tried: nobody has a key for a channel to himself.
+    """
+    what = "our receiver"
+    try:
+        found, _ = await everybody(client, DIRECTORY)
+    except KDCError as error:
+        return Finding(what, f"not known, as there is no directory to ask: {error}")
+    for own in found:
+        if own.name == client.keys.name and own.state == "receiving":
+            run = in_thread(client.reactor)
+            finding: Finding = await run(seen_by_others, own.address, own.port, connect)
+            return finding
+    return Finding(
+        what,
+        "the KDC knows of none that runs now; to receive, start one: kdcclient receive --inbox .",
+    )
 
 
 async def relay_check(client: KDCClient, port: int) -> Finding:
@@ -267,8 +277,11 @@ def _clock(settings: ClientSettings) -> str:
     return f"{now}; nothing here depends on it"
 
 
-def _receiver(settings: ClientSettings, port: int, connect: Connect) -> str:
-    """Whether it can be reached where the KDC sees us; that it does not run is no fault."""
+def _receiver_port(settings: ClientSettings, port: int, connect: Connect) -> str:
+    """Whether what has it can be reached where the KDC sees us; that nothing has is no fault.
+
+    Whether that is ours cannot be told from here: see `receiver_check`.
+    """
     here = _our_address(settings, connect)
     for host in filter(None, (here, "127.0.0.1", "::1")):
         try:
@@ -276,16 +289,13 @@ def _receiver(settings: ClientSettings, port: int, connect: Connect) -> str:
         except OSError:
             continue
         if host == here or here is None:
-            return f"something listens on port {port} of {host}"
+            return f"something, ours or not, listens on port {port} of {host}"
         raise LocalIOError(
             f"port {port} answers at {host}, but not at {here}, from where we reach the KDC",
             hint=f"nobody else can send to it: start the receiver with --listen tcp:{port},"
             " and look at the firewall",
         )
-    return (
-        f"no receiver of ours: nothing listens on port {port} of this machine;"
-        " to receive, start one: kdcclient receive --inbox ."
-    )
+    return f"nothing listens on port {port} of this machine"
 
 
 def _our_address(settings: ClientSettings, connect: Connect) -> str | None:

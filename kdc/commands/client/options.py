@@ -18,6 +18,7 @@ __all__ = [
     "AskingOptions",
     "ClientOptions",
     "listen_endpoint",
+    "listen_endpoints",
     "run_client",
 ]
 
@@ -29,7 +30,7 @@ LISTEN_OPTIONS = [
         None,
         None,
         (
-            "port or Twisted endpoint to listen on; by default port 60000,"
+            "port or Twisted endpoint to listen on; by default port 60000, or one that is free,"
             " on this machine only if the KDC is on it too"
         ),
     ],
@@ -99,6 +100,12 @@ class AskingOptions(ClientOptions):
         else:
             for key, value in answer.items():
                 answer_line(f"{key}: {harmless(str(value))}")
+
+
+def listen_endpoints(text: str | None, loopback: bool, ipv6: bool) -> tuple[str, str]:
+    """Where to listen; and where, if no port was given and that one is in use."""
+    free = "" if text is not None else listen_endpoint("0", loopback, ipv6)
+    return listen_endpoint(text, loopback, ipv6), free
 
 
 def listen_endpoint(text: str | None, loopback: bool, ipv6: bool) -> str:

@@ -12,7 +12,7 @@ from twisted.python import usage
 
 from kdc.client.settings import absolute, client_settings
 from kdc.client.typed import advertised
-from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
+from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoints, run_client
 from kdc.commands.hints import complain
 from kdc.commands.options import LIMIT_OPTION, bytes_of, name_of, rate_of
 from kdc.files.streams import is_stream
@@ -94,9 +94,11 @@ def receive_settings(options: Any) -> ReceiveSettings:
     client = client_settings(options)
     output = STDOUT if options["output"] in _STDOUT_NAMES else absolute(options["output"])
     passes_on = output == STDOUT or _passes_on(output)
+    listen, otherwise = listen_endpoints(options["listen"], client.on_loopback, ":" in client.host)
     return ReceiveSettings(
         client=client,
-        listen=listen_endpoint(options["listen"], client.on_loopback, ":" in client.host),
+        listen=listen,
+        otherwise=otherwise,
         output=output,
         passes_on=passes_on,
         inbox=absolute(options["inbox"]),

@@ -10,7 +10,7 @@ from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
 from kdc.client.typed import advertised
-from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoint, run_client
+from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoints, run_client
 from kdc.commands.options import local_endpoint, name_of, service_endpoint
 from kdc.tunnel.tunnels import (
     Exposed,
@@ -96,8 +96,8 @@ def tunnel_settings(options: Any) -> TunnelSettings:
         tuple(options.get("expose", ())),
         tuple(options.get("forward", ())),
         options.get("allow", frozenset()),
-        listen_endpoint(options.get("listen"), client.on_loopback, ":" in client.host),
-        advertised(options.get("advertise")),
+        *listen_endpoints(options.get("listen"), client.on_loopback, ":" in client.host),
+        advertise=advertised(options.get("advertise")),
     )
     if not settings.exposed and not settings.forwarded:
         raise usage.UsageError("say what to expose or to forward")

@@ -17,6 +17,7 @@ from kdc.hostile_text import harmless as harmless
 from kdc.hostile_text import shown as shown
 
 __all__ = [
+    "AnswerLost",
     "amount",
     "answer",
     "ask",
@@ -49,9 +50,19 @@ def say(line: str) -> None:
         print("\n".join(map(harmless, line.split("\n"))), file=sys.stderr, flush=True)
 
 
+class AnswerLost(OSError):
+    """Standard output does not take what was asked for: it is full, closed, or nobody reads it."""
+
+
 def answer(line: str) -> None:
-    """What was asked for, on standard output; as in `say` only its line breaks count."""
-    print("\n".join(map(harmless, line.split("\n"))))
+    """What was asked for, on standard output; as in `say` only its line breaks count.
+
+    Raises `AnswerLost`, out of the middle of whatever has the answer.
+    """
+    try:
+        print("\n".join(map(harmless, line.split("\n"))))
+    except OSError as error:
+        raise AnswerLost(error.errno, error.strerror) from None
 
 
 def complain(program: str, error: KDCError, hint: str | None = None) -> int:

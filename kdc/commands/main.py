@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -14,7 +15,7 @@ from kdc.commands.hints import complain
 from kdc.commands.process_limits import set_limits
 from kdc.commands.streams import open_standard_streams
 from kdc.errors import ExitStatus, KDCError, LocalIOError
-from kdc.terminal import say
+from kdc.terminal import AnswerLost, say
 
 if TYPE_CHECKING:
     from kdc.commands.option_table import CommandTable
@@ -68,16 +69,22 @@ def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str])
         return complain(program, error)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # as head does when it has seen enough
-        _give_up_output()
-        return 128 + signal.SIGPIPE
     except OSError as error:
-        _give_up_output()
-        return complain(program, LocalIOError(f"cannot write the answer: {error.strerror}"))
+        return _lost(program, error)
     except Exception as error:  # noqa: BLE001 - a person is told, and what
+        if isinstance(error.__cause__, AnswerLost):  # out of the reactor
+            return _lost(program, error.__cause__)
         from kdc.commands.defect import tell_defect
 
         return tell_defect(program, error, verbose=_VERBOSE in _flags(argv))
+
+
+def _lost(program: str, error: OSError) -> int:
+    """The answer, or some of it, could not be written."""
+    _give_up_output()
+    if error.errno == errno.EPIPE:  # as head does when it has seen enough
+        return 128 + signal.SIGPIPE
+    return complain(program, LocalIOError(f"cannot write the answer: {error.strerror}"))
 
 
 _VERBOSE = "--verbose"

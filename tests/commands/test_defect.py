@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -9,6 +11,7 @@ from kdc import terminal
 from kdc.commands import defect, main
 from kdc.commands.client.send import things_to_send
 from kdc.net.exit_status import Defect
+from kdc.terminal import AnswerLost
 
 SECRET = "correct horse battery staple"
 
@@ -46,6 +49,20 @@ class DefectTests(SynchronousTestCase):
             said = self.told(wrapped)
         self.assertIn("a defect of this program: PermissionError in ", said)
         self.assertNotIn(SECRET, said)
+
+    def test_a_lost_answer(self) -> None:
+        """An answer that nobody takes is no defect, where the reactor had it neither."""
+        self.patch(main, "_give_up_output", lambda: None)
+        for number, status in ((errno.ENOSPC, 7), (errno.EPIPE, 141)):
+            lost = AnswerLost(number, "gone")
+
+            def command(argv: list[str], lost: AnswerLost = lost) -> int:
+                raise Defect from lost
+
+            self.said.clear()
+            self.assertEqual(main._guarded("kdcclient", command, []), status)
+            told = ["kdcclient: cannot write the answer: gone"] if status == 7 else []
+            self.assertEqual(self.said, told)
 
     def test_verbose(self) -> None:
         """How it came there is shown if that is asked for, and no value of it."""

@@ -102,7 +102,7 @@ class _FromFile(AdminCommand):
 
     def _tell(self, line: int, answer: dict[str, Any], counts: Counter[str]) -> None:
         if self.given("json"):
-            print(json.dumps({"line": line, **answer}))
+            tell(json.dumps({"line": line, **answer}))
         elif not answer["done"]:
             whose = f"{answer['name']}: " if "name" in answer else ""
             say(f"line {line} left out: {harmless(whose + answer['why'])}")

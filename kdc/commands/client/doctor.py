@@ -108,7 +108,7 @@ class DoctorCommand(AskingOptions):
         hint = "" if finding.error is None else hint_of(finding.error)
         if self["json"]:
             row = {"what": finding.what, "found": finding.found, "ok": finding.error is None}
-            print(json.dumps({**row, "hint": hint}))
+            answer_line(json.dumps({**row, "hint": hint}))
             return
         good = "ok  " if finding.error is None else "FAIL"
         answer_line(f"{good} {finding.what}: {harmless(finding.found)}")

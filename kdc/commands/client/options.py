@@ -96,7 +96,7 @@ class AskingOptions(ClientOptions):
 
     def print(self, answer: dict[str, Any]) -> None:
         if self["json"]:
-            print(json.dumps(answer))
+            answer_line(json.dumps(answer))
         else:
             for key, value in answer.items():
                 answer_line(f"{key}: {harmless(str(value))}")

@@ -106,7 +106,7 @@ setup(
         "kdc.watch",
         "twisted.plugins",
     ],
-    package_data={"kdc": ["py.typed"]},
+    package_data={"kdc": ["py.typed"], "kdc.watch": ["static/*"]},
     # Where man(1) looks for what belongs to a command that it finds in a bin beside it.
     data_files=[
         (

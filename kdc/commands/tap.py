@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ from kdc.issuing.realm import everybody
 from kdc.limits import Limits
 from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import say
+from kdc.net.notify import Notify
 from kdc.net.sockets import is_local_endpoint
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
@@ -273,7 +275,13 @@ def service_of(
 ) -> S:
     """The KDC that was asked for, not yet started.  Raises `usage.UsageError` or `KDCError`."""
     return kind(
-        settings_of(options), reactor, tell, lambda: settings_of(options), give_up, for_clients
+        settings_of(options),
+        reactor,
+        tell,
+        lambda: settings_of(options),
+        give_up,
+        for_clients,
+        Notify.from_environment(os.environ, reactor),
     )
 
 

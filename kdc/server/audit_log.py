@@ -27,7 +27,7 @@ from kdc.limits import Rate, TokenBuckets
 from kdc.net.background import background
 from kdc.net.waiting import Deadline
 
-__all__ = ["AuditLog", "format_line", "is_standard_stream", "open_log"]
+__all__ = ["AuditLog", "format_line", "is_standard_stream", "open_log", "stamp"]
 
 _FLUSH_SECONDS = 0.2
 _MAX_WAITING = 200_000
@@ -48,14 +48,15 @@ def format_line(audit: Audit, unix_time: float, *, stamped: bool = True) -> str:
     line = f"{audit.event} client={audit.principal or '-'} address={audit.address or '-'}"
     if stamped:
         whole = int(unix_time)
-        line = f"{_stamp(whole)}.{int((unix_time - whole) * 1000):03d}Z {line}"
+        line = f"{stamp(whole)}.{int((unix_time - whole) * 1000):03d}Z {line}"
     if audit.detail:
         line = f"{line} {audit.detail[:200]}"
     return line if line.isascii() and line.isprintable() else ascii(line)
 
 
 @functools.lru_cache(maxsize=4)
-def _stamp(whole: int) -> str:
+def stamp(whole: int) -> str:
+    """A time in whole seconds, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 

@@ -27,6 +27,7 @@ from kdc.issuing.issuer import Issuer
 from kdc.issuing.realm import Realm, everybody
 from kdc.limits import Limits
 from kdc.net.background import background
+from kdc.net.notify import Notify
 from kdc.net.sockets import listen_at
 from kdc.net.threads import in_thread
 from kdc.net.tls import is_address
@@ -102,7 +103,8 @@ class KDCService(Service):
 
     ``give_up`` is called, once at most, with what keeps it from going on; it ends the
     process.  It comes in a turn of the reactor of its own.  ``for_clients`` makes of host,
-    port and fingerprint what is said at the start for people with clients.
+    port and fingerprint what is said at the start for people with clients.  ``notify`` tells
+    systemd how we are.
     """
 
     log = Logger()
@@ -115,6 +117,7 @@ class KDCService(Service):
         read_again: Callable[[], KDCSettings] | None = None,
         give_up: Callable[[KDCError], None] = lambda error: None,
         for_clients: Callable[[str, int, str], list[str]] = lambda *where: [],
+        notify: Notify | None = None,
     ) -> None:
         self.settings = settings
         self._reactor = reactor
@@ -122,6 +125,7 @@ class KDCService(Service):
         self._read_again = read_again or (lambda: settings)
         self._give_up = give_up
         self._for_clients = for_clients
+        self._notify = notify
         self._lost = False
         self._ports: list[Any] = []
         self._pool = ThreadPool(minthreads=0, maxthreads=1, name="kdc-store")
@@ -193,8 +197,13 @@ class KDCService(Service):
             self._relay.start()
         if self._status is not None:
             self._status.start()
+        if self._notify is not None:
+            # Once the reactor turns.
+            self._reactor.callLater(0, self._notify.ready, f"{len(self.store)} principals")
 
     def stopService(self) -> Deferred[None]:
+        if self._notify is not None:
+            self._notify.stopping()
         super().stopService()  # type: ignore[no-untyped-call]
         return Deferred.fromCoroutine(self._stop())
 
@@ -204,6 +213,13 @@ class KDCService(Service):
         What cannot be used leaves everything as it was.  Ports, realm and files
         stay as they were at the start.
         """
+        if self._notify is not None:
+            self._notify.reloading()
+        self._reload()
+        if self._notify is not None:
+            self._notify.ready()
+
+    def _reload(self) -> None:
         try:
             settings = self._read_again()
             tls = self.settings.tls.load()
@@ -385,6 +401,8 @@ class KDCService(Service):
         settings, measured = self.settings.status, self._measured
         if settings is None or measured is None:
             return None
+        from kdc.server._page import KDCView
+        from kdc.watch.page import StatusPage
         from kdc.watch.port import StatusPort  # with HTTP and all
 
         parts = Parts(
@@ -402,6 +420,7 @@ class KDCService(Service):
             self._reactor,
             figures=measured.figures,
             checks=checks_of(parts),
+            page=StatusPage(KDCView(parts, self.settings.realm, self._in_reading_thread)),
             tls=self.tls,
             say=lambda line: self._say(f"kdc: {line}"),
         )

@@ -261,6 +261,9 @@ class Store(Protocol):
     def __iter__(self) -> Iterator[Record]:
         """Every record, tombstones too, in the order of names; a snapshot."""
 
+    def names_from(self, name: str) -> Iterator[Record]:
+        """As iteration, but from ``name`` on, which need not be there; it begins at once."""
+
     def __len__(self) -> int:
         """How many records there are, tombstones included."""
 

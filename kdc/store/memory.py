@@ -41,6 +41,9 @@ class MemoryStore:
     def __iter__(self) -> Iterator[Record]:
         return iter([self._records[name] for name in sorted(self._records)])
 
+    def names_from(self, name: str) -> Iterator[Record]:
+        return iter([self._records[each] for each in sorted(self._records) if each >= name])
+
     def __len__(self) -> int:
         return len(self._records)
 

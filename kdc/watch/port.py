@@ -27,7 +27,9 @@ __all__ = ["Page", "StatusPort"]
 class Page(Protocol):
     """What people look at, beside what machines read."""
 
-    paths: Iterable[str]
+    @property
+    def paths(self) -> Iterable[str]:
+        """What is his to answer."""
 
     def answer(self, query: Query) -> Awaitable[Answer | Subscribe]:
         """Answer what is asked below one of ``paths``."""

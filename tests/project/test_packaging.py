@@ -208,7 +208,15 @@ def _parse_logrotate(text: str) -> None:
         raise ValueError("no end")
 
 
+def yaml_lines(text: str) -> None:
+    """Keys and lists, as far as that can be said without a parser; promtool says the rest."""
+    for line in text.splitlines():
+        if re.fullmatch(r"|#.*|(  )*(- )?[A-Za-z_]+:( .+)?", line.rstrip()) is None:
+            raise ValueError(f"neither key nor list: {line!r}")
+
+
 PARSERS: dict[str, Callable[[str], object]] = {
+    ".yml": yaml_lines,
     ".conf": _parse_unit,
     ".logrotate": _parse_logrotate,
     ".py": ast.parse,
@@ -237,6 +245,7 @@ class EtcTests(SynchronousTestCase):
             (".toml", "= 1"),
             (".service", "A=1"),
             (".socket", ""),
+            (".yml", "\ta: b"),
         ):
             self.assertRaises((SyntaxError, ValueError, configparser.Error), PARSERS[suffix], text)
 

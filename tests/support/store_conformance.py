@@ -329,6 +329,21 @@ class StoreConformance(SynchronousTestCase):
         self.store.apply([Create(active(name), token(1)) for name in names])
         self.assertEqual([record.name for record in self.store], sorted(names))
 
+    def test_records_from_a_name_on(self) -> None:
+        """From one that is there, from one that is not, from the first, and behind the last."""
+        for name in ("dora", "alice", "eve", "bob"):
+            self.create(name)
+        for start, names in (
+            ("", ["alice", "bob", "dora", "eve"]),
+            ("alice", ["alice", "bob", "dora", "eve"]),
+            ("bob", ["bob", "dora", "eve"]),
+            ("carol", ["dora", "eve"]),
+            ("zoe", []),
+            ("\u0430lice", []),
+            ("a:b", ["alice", "bob", "dora", "eve"]),
+        ):
+            self.assertEqual([r.name for r in self.store.names_from(start)], names, start)
+
     def test_iteration_is_a_snapshot(self) -> None:
         """Changes made while one iterates do not show."""
         first = self.create("alice")

@@ -39,6 +39,11 @@ class Content:
         chunks = self.table.snapshot()
         return (self._read(line) for line in lines_of(chunks))
 
+    def entries_from(self, name: str) -> Iterator[Entry]:
+        first = name.encode("utf-8", "replace")
+        chunks = self.table.snapshot(first)
+        return (self._read(line) for line in lines_of(chunks) if name_of(line) >= first)
+
     def resealed(self, sealer: Sealer) -> Content:
         """Return the same entries under another key."""
         table = Table()

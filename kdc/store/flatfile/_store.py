@@ -168,6 +168,9 @@ class FlatFileStore:
     def __iter__(self) -> Iterator[Record]:
         return (entry.record for entry in self.entries())
 
+    def names_from(self, name: str) -> Iterator[Record]:
+        return (entry.record for entry in self._content.entries_from(name))
+
     def entries(self) -> Iterator[Entry]:
         """Every record with its token; a snapshot, as iteration."""
         return self._content.entries()

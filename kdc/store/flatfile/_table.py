@@ -82,10 +82,13 @@ class Table:
             self._bytes -= end - start
             self._replace(index, chunk[:start] + chunk[end:])
 
-    def snapshot(self) -> list[bytes]:
-        """Return all chunks as they are now; later changes do not show in them."""
+    def snapshot(self, first: bytes = b"") -> list[bytes]:
+        """Return the chunks as they are now, from the one with ``first``.
+
+        Later changes do not show in them.
+        """
         with self._lock:
-            return list(self._chunks)
+            return self._chunks[self._index(first) if first else 0 :]
 
     def __len__(self) -> int:
         return self._count

@@ -168,7 +168,10 @@ def _can_be_sent(thing: Thing, notes: Notes) -> bool:
             raise UnsafeName("file name", "", "it has no name of its own")
         safe_name(thing.name)
         if thing.path is not None:
-            require_readable(str(thing.path), thing.path.stat())
+            status = thing.path.stat()
+            if stat.S_ISSOCK(status.st_mode):
+                raise UnsafeName("file", thing.name, "it is a socket, which is no file to be read")
+            require_readable(str(thing.path), status)
     except (OSError, UnsafeName) as error:
         notes.add(thing.name if thing.path is None else str(thing.path), error)
         return False

@@ -114,6 +114,12 @@ class ThingsTests(OutgoingTestCase):
         for name in (".hidden", "-rf", "a\nb", "a\\b"):
             self.assertIn("another name", self.refused(Unsendable, self.file(name)))
         self.assertIn("no name of its own", self.refused(Unsendable, Path("/")))
+        with socket.socket(socket.AF_UNIX) as listening:
+            here = os.getcwd()
+            self.addCleanup(os.chdir, here)
+            os.chdir(self.directory)
+            listening.bind("socket")
+            self.assertIn("is a socket", self.refused(Unsendable, self.directory / "socket"))
 
     def test_all_of_them(self) -> None:
         """Each name that cannot be sent is told, with the rule it breaks; the rest can be."""

@@ -35,6 +35,7 @@ __all__ = [
     "join",
     "make_client",
     "register",
+    "renew",
     "whoami",
 ]
 
@@ -228,6 +229,24 @@ async def change_secret(client: KDCClient, new: LongTermKeys) -> int:
         f"{name}: the KDC has the new secret; a running receiver goes on if the new one is in the"
         f" file that it reads within {NEW_SECRET_SECONDS:.0f} s, any other has to be restarted"
     )
+    return 0
+
+
+async def renew(client: KDCClient, new: LongTermKeys) -> int:
+    """Give our name the keys ``new``, or find that it has them already.
+
+    So it is if a renewal was cut short behind the KDC's decision.
+    """
+    try:
+        link = await client.login()
+    except AuthenticationRefused:
+        client.keys = new
+        (await client.login()).close()
+        return 0
+    try:
+        await link.change(new)
+    finally:
+        link.close()
     return 0
 
 

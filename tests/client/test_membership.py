@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from kdc.client import membership as membership_module
-from kdc.client.membership import NOT_REGISTERED, enter, join
+from kdc.client.membership import NOT_REGISTERED, enter, join, renew
 from kdc.client.secret import SecretSource
 from kdc.client.settings import ClientSettings
 from kdc.errors import AuthenticationRefused, ConfigurationError, ErrorKind, TooBusy
 from kdc.issuing.decisions import Enrolment
 from kdc.store import Create, Record, Status
+from tests.support.core import keys_of
 from tests.support.edge import KDC, EdgeTestCase
 
 CODE = b"an invitation code"
@@ -136,3 +137,21 @@ class JoinTests(MembershipTestCase):
             self.failure(AuthenticationRefused, join(client, 0, CODE, self.remember))
         error = self.failure(TooBusy, join(client, 0, CODE, self.remember))
         self.assertNotIn(error.kind, NOT_REGISTERED)
+
+
+class RenewTests(MembershipTestCase):
+    def test_cut_short_at_any_point(self) -> None:
+        """Before the KDC had the new key, or behind that: the same again completes it."""
+        self.kdc.add("alice")
+        new = keys_of("alice", "second")
+        for _ in range(2):  # the second time the KDC has it already
+            self.do(renew(self.client("alice"), new))
+            record = self.kdc.store.get("alice")
+            self.assertEqual(record and record.verify_key, new.verify_key)
+
+    def test_neither(self) -> None:
+        """If the KDC knows neither key, that is said."""
+        self.kdc.add("alice")
+        client = self.client("alice", secret="other")
+        error = self.failure(AuthenticationRefused, renew(client, keys_of("alice", "third")))
+        self.assertIn("wrong passphrase or key", str(error))

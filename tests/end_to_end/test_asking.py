@@ -104,6 +104,32 @@ class AskingTests(ProgramTestCase):
         options = ("-n", self.name("carol"), *kdc.options, "-o", "carol.out", "--listen", ports[0])
         self.assert_brief(self.client("receive", *options, *self.key("carol")), 7, "in use\n")
 
+    def test_renew(self) -> None:
+        """A new key in the same file, which the KDC has; the old one is good for nothing."""
+        kdc, alice = self.shared_kdc(), self.name("alice")
+        self.register(kdc, alice)
+        key = Path(self.key(alice)[1])
+        old = self.directory / "old.key"
+        old.write_bytes(key.read_bytes())
+        old.chmod(0o600)
+        self.secrets[old] = [old.read_text().strip().rpartition(":")[2]]
+        self.assert_ends(self.ask(kdc, alice, "renew"), 0, f"the key of {alice} is a new one")
+        self.assertNotEqual(old.read_bytes(), key.read_bytes())
+        self.secrets[key] = [key.read_text().strip().rpartition(":")[2]]
+        self.assertFalse(key.with_name(f"{key.name}.new").exists())
+        self.assert_ends(self.ask(kdc, alice, "whoami"), 0)
+        stale = self.client("whoami", "-n", alice, *kdc.options, "--key-file", str(old))
+        self.assert_brief(stale, 4, "wrong passphrase or key")
+        # As if it had been cut short when the KDC had decided: the new key is beside the old one.
+        key.rename(key.with_name(f"{key.name}.new"))
+        key.write_bytes(old.read_bytes())
+        key.chmod(0o600)
+        self.assert_ends(self.ask(kdc, alice, "renew"), 0)
+        self.secrets[key] = [key.read_text().strip().rpartition(":")[2]]
+        self.assert_ends(self.ask(kdc, alice, "whoami"), 0)
+        typed = self.client("renew", "-n", alice, *kdc.options)
+        self.assert_brief(typed, 1, "a passphrase is changed by passwd")
+
     def test_whoami(self) -> None:
         """Name, realm, KDC, its fingerprint, and which version of our secret it has."""
         kdc, alice = self.shared_kdc(), self.name("alice")

@@ -32,7 +32,8 @@ from tests.support.command_lines import OURS, logical_lines, long_options, optio
 from tests.support.processes import ProgramTestCase
 
 ETC = TOP / "etc"
-UNITS = sorted(ETC.glob("*.service"))
+UNITS = [ETC / "kdc.service", ETC / "kdcclient-receiver.service"]
+RENEW_UNIT, RENEW_TIMER = ETC / "kdcclient-renew.service", ETC / "kdcclient-renew.timer"
 CONTAINERFILE = ETC / "Containerfile"
 KDC_UNIT, KDC_SOCKET = ETC / "kdc.service", ETC / "kdc.socket"
 SOCKET_CONF = ETC / "kdc.service.d" / "socket.conf"
@@ -89,8 +90,25 @@ class UnitTests(SynchronousTestCase):
         self.patch(os, "environ", {**os.environ, "XDG_CONFIG_HOME": "/nonexistent"})
 
     def test_units(self) -> None:
-        """There is one for the KDC and one for a receiver."""
-        self.assertEqual([unit.stem for unit in UNITS], ["kdc", "kdcclient-receiver"])
+        """There is one for the KDC and one for a receiver, and one that renews its key."""
+        self.assertEqual(sorted(ETC.glob("*.service")), [*UNITS, RENEW_UNIT])
+
+    def test_renewal(self) -> None:
+        """It renews the key that the receiver's unit loads, and may write nothing else."""
+        receiver, own = directives(UNITS[1]), directives(RENEW_UNIT)
+        options = parse(start_line(RENEW_UNIT))
+        self.assertEqual(options.subCommand, "renew")
+        settings = client_settings(options.subOptions)
+        key = settings.secret.key_file
+        self.assertEqual(receiver["LoadCredential"], [f"key:{key}"])
+        self.assertEqual(own["ReadWritePaths"], [str(key and key.parent)])
+        self.assertEqual(own["ProtectSystem"], ["strict"])
+        self.assertEqual(own["ExecStartPost"][0].split()[-1], UNITS[1].name)
+        for key_, value in (("LimitCORE", "0"), ("UMask", "0077"), ("CapabilityBoundingSet", "")):
+            self.assertEqual(own[key_], [value])
+        (command,) = commented_commands(RENEW_UNIT)
+        parse(command)
+        self.assertEqual(directives(RENEW_TIMER)["OnCalendar"], ["weekly"])
 
     def test_documentation(self) -> None:
         """What a unit says is its documentation is where installing into /opt/kdc puts it."""

@@ -56,6 +56,7 @@ class Options(ReceiverOptions):
         ("init", "init.InitCommand", "take the name of an invitation, and remember who we are"),
         ("register", "register.RegisterCommand", "take a name at the KDC"),
         ("passwd", "passwd.PasswdCommand", "change passphrase or key"),
+        ("renew", "renew.RenewCommand", "put a new key into our key file"),
         ("whoami", "whoami.WhoamiCommand", "what we are to the KDC"),
         ("who", "who.WhoCommand", "who can be reached now"),
         ("doctor", "doctor.DoctorCommand", "find out what is wrong"),

@@ -7,6 +7,7 @@ does not matter which is taken; what has been sent on one is never sent again.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
@@ -33,7 +34,16 @@ _REFUSED = (ConnectError, ConnectionClosed, TimeoutError, OSError)
 class Ways:
     """Makes the TCP connections of one sender, each for a key of its own, to ``peer``."""
 
-    def __init__(self, client: KDCClient, peer: str, reach: Reach, relay: str) -> None:
+    def __init__(
+        self,
+        client: KDCClient,
+        peer: str,
+        reach: Reach,
+        relay: str,
+        *,
+        dial: Callable[[Any, str, int, IProtocolFactory], Deferred[Any]] | None = None,
+    ) -> None:
+        self._connect_to = dial or _connect_to
         self._client = client
         self._peer = peer
         self._reach = reach
@@ -109,9 +119,7 @@ class Ways:
         address, port = place
         if not address or not port:
             raise PeerUnavailable(f"{self._peer} gave no address to be reached at")
-        kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-        connecting: Deferred[Any] = kind(self._client.reactor, address, port).connect(factory)
-        return connecting
+        return self._connect_to(self._client.reactor, address, port, factory)
 
     def _unreachable(self, place: Place, failed: Exception | None) -> PeerUnavailable:
         address, port = place
@@ -127,6 +135,12 @@ class Ways:
     @staticmethod
     def _reset(error: Exception) -> bool:
         return getattr(error, "osError", None) == errno.ECONNRESET
+
+
+def _connect_to(reactor: Any, address: str, port: int, factory: IProtocolFactory) -> Deferred[Any]:
+    kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
+    connecting: Deferred[Any] = kind(reactor, address, port).connect(factory)
+    return connecting
 
 
 class _Connecting:

@@ -7,7 +7,6 @@ through a link: whatever somebody plants there meanwhile, a path stays inside.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import secrets
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 from kdc.files.numbering import numbered
 from kdc.files.opening import open_regular
+from kdc.files.system import EXCHANGE, NOREPLACE, SYSTEM, UNSUPPORTED, System
 
 __all__ = [
     "Tree",
@@ -28,9 +28,6 @@ __all__ = [
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
-_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_UNSUPPORTED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 _MAX_NUMBER = 10_000
 
 
@@ -151,10 +148,9 @@ def _is_directory(name: str, fd: int) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
 
 
-def sync_all(tree: Tree) -> None:
+def sync_all(tree: Tree, system: System = SYSTEM) -> None:
     """Make everything in ``tree`` durable: for many files at once, as that is much faster."""
-    syncfs = getattr(_LIBC, "syncfs", None)
-    if syncfs is not None and syncfs(tree.fd) == 0:
+    if system.sync(tree.fd):
         return
     for _, directory, names in tree.walk():
         for name in names:
@@ -166,7 +162,7 @@ def sync_all(tree: Tree) -> None:
         os.fsync(directory)
 
 
-def move_to_free_name(source_fd: int, name: str, target_fd: int) -> str:
+def move_to_free_name(source_fd: int, name: str, target_fd: int, system: System = SYSTEM) -> str:
     """Move a file or directory, under its own name or the next free one; return which.
 
     Nothing that is there is touched, and the name appears with all of it.
@@ -175,19 +171,19 @@ def move_to_free_name(source_fd: int, name: str, target_fd: int) -> str:
     for number in range(_MAX_NUMBER):
         free = numbered(name, number, directory=is_directory)
         with contextlib.suppress(FileExistsError):
-            if not _renameat2(source_fd, name, target_fd, free, _RENAME_NOREPLACE):
+            if not system.rename(source_fd, name, target_fd, free, NOREPLACE):
                 _move_the_old_way(source_fd, name, target_fd, free)
             return free
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 
-def exchange(source_fd: int, name: str, target_fd: int) -> bool:
+def exchange(source_fd: int, name: str, target_fd: int, system: System = SYSTEM) -> bool:
     """Put a file or directory where another of that name was; what was there comes back here.
 
     False if there was nothing, and the name is simply taken.
     """
     try:
-        if _renameat2(source_fd, name, target_fd, name, _RENAME_EXCHANGE):
+        if system.rename(source_fd, name, target_fd, name, EXCHANGE):
             return True
         # Not here: good for files, and an error that says so for directories.
         os.rename(name, name, src_dir_fd=source_fd, dst_dir_fd=target_fd)
@@ -204,7 +200,7 @@ def _move_the_old_way(source_fd: int, name: str, target_fd: int, free: str) -> N
     try:
         os.link(name, free, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in _UNSUPPORTED:
+        if error.errno not in UNSUPPORTED:
             raise
         _move_over_our_own(source_fd, name, target_fd, free)
     else:
@@ -237,7 +233,7 @@ def _move_over_our_own(source_fd: int, name: str, target_fd: int, free: str) -> 
         raise
 
 
-def require_movable(source_fd: int, target_fd: int) -> None:
+def require_movable(source_fd: int, target_fd: int, system: System = SYSTEM) -> None:
     """Raises `OSError` if what is put together in one directory gets no name in the other.
 
     It is tried with an empty file and an empty directory: permissions, mounts and file systems
@@ -245,27 +241,16 @@ def require_movable(source_fd: int, target_fd: int) -> None:
     """
     name = f".kdc-{secrets.token_hex(8)}"
     os.close(os.open(name, _NEW, 0o600, dir_fd=source_fd))
-    _try_to_move(source_fd, name, target_fd, os.unlink)
+    _try_to_move(source_fd, name, target_fd, os.unlink, system)
     os.mkdir(name, 0o700, dir_fd=source_fd)
-    _try_to_move(source_fd, name, target_fd, os.rmdir)
+    _try_to_move(source_fd, name, target_fd, os.rmdir, system)
 
 
-def _try_to_move(source_fd: int, name: str, target_fd: int, remove: Callable[..., None]) -> None:
+def _try_to_move(
+    source_fd: int, name: str, target_fd: int, remove: Callable[..., None], system: System
+) -> None:
     place = source_fd
     try:
-        name, place = move_to_free_name(source_fd, name, target_fd), target_fd
+        name, place = move_to_free_name(source_fd, name, target_fd, system), target_fd
     finally:
         remove(name, dir_fd=place)
-
-
-def _renameat2(source_fd: int, source: str, target_fd: int, target: str, flags: int) -> bool:
-    """False if the system or the file system has no such thing."""
-    call = getattr(_LIBC, "renameat2", None)
-    if call is None:
-        return False
-    if call(source_fd, os.fsencode(source), target_fd, os.fsencode(target), flags) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in _UNSUPPORTED:
-        return False
-    raise OSError(number, os.strerror(number), target)

@@ -13,6 +13,7 @@ import attrs
 
 from kdc.errors import LocalIOError, NoRoom, Refusal, RemoteProtocolError, local_error
 from kdc.files.atomic import end_here, write_pieces, write_with_holes
+from kdc.files.system import SYSTEM, System
 from kdc.files.tree import Tree, exchange, move_to_free_name, require_movable, sync_all
 from kdc.transfer._partials import Place
 from kdc.transfer._parts import key_of
@@ -42,6 +43,7 @@ class InboxDeposit(ItemDeposit):
     noted what was shown, see `kdc.transfer.redelivery`; without one it is not.
     ``free`` says how many bytes may be stored in a directory, of a descriptor.
     ``preserve``: files keep their times, and of their modes what is safe.
+    ``system`` has the calls that not every file system understands.
     """
 
     remarks = (Remark.OMISSIONS, Remark.DETAILS)
@@ -56,6 +58,7 @@ class InboxDeposit(ItemDeposit):
         force: bool = False,
         free: Callable[[int], int] = free_bytes,
         preserve: bool = True,
+        system: System = SYSTEM,
     ) -> None:
         self.key = key_of(sender, offer)
         self._inbox = inbox
@@ -65,6 +68,7 @@ class InboxDeposit(ItemDeposit):
         self._force = force
         self._free = free
         self._preserve = preserve
+        self._system = system
         self._later: list[Item] = []
         self._inbox_fd = -1
         self._place: Place | None = None
@@ -90,7 +94,7 @@ class InboxDeposit(ItemDeposit):
         try:
             self._inbox_fd = os.open(self._inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._place = Place(self._inbox_fd, self.key)
-            require_movable(self._tree.fd, self._inbox_fd)
+            require_movable(self._tree.fd, self._inbox_fd, self._system)
             tidy(self._inbox_fd, self._sender)  # and not what is gone on with now
         except OSError as error:
             raise local_error(self._inbox, error) from None
@@ -115,7 +119,7 @@ class InboxDeposit(ItemDeposit):
             self._close_off()
             # What was written before is as durable as what is named now.
             if self._files > _FEW:
-                sync_all(self._tree)
+                sync_all(self._tree, self._system)
             else:
                 self._tree.sync_directories()
             shown = self._show_noted()
@@ -337,9 +341,9 @@ class InboxDeposit(ItemDeposit):
             for top in self._top:
                 name = top.name
                 if self._force:
-                    exchange(source, name, self._inbox_fd)
+                    exchange(source, name, self._inbox_fd, self._system)
                 else:
-                    name = move_to_free_name(source, name, self._inbox_fd)
+                    name = move_to_free_name(source, name, self._inbox_fd, self._system)
                 shown.append(attrs.evolve(top, path=self._inbox / name))
             os.fsync(self._inbox_fd)
         except OSError:

@@ -37,8 +37,10 @@ from tests.support.edge import KDC, EdgeTestCase, Recorder, certificate, factory
 
 
 class EndpointTestCase(EdgeTestCase):
+    closed = False  # to everybody
+
     def serve(self, *protocols: Recorder, name: str = "bob") -> tuple[Any, ...]:
-        return self.receive(name, Service(factory_of(*protocols)))
+        return self.receive(name, Service(factory_of(*protocols), lambda sender: not self.closed))
 
     def opened(self, sender: str = "alice", receiver: str = "bob") -> Recorder:
         recorder = Recorder()
@@ -105,12 +107,12 @@ class ConnectTests(EndpointTestCase):
 
     def test_a_busy_receiver(self) -> None:
         """A receiver that drops the connection is tried again, each time with a new key."""
-        _, listener, _ = self.serve(other := Recorder())
-        refusing = self.patch(listener, "_allowed", lambda name: False)
+        self.serve(other := Recorder())
+        self.closed = True
         recorder = Recorder()
         connecting = self.connect("alice", "bob", recorder)
         self.assertNoResult(connecting)
-        refusing.restore()
+        self.closed = False
         self.network.advance(4)
         self.assertIs(self.successResultOf(connecting), recorder)
         self.assertEqual(other.made, 1)
@@ -118,8 +120,8 @@ class ConnectTests(EndpointTestCase):
 
     def test_not_for_ever(self) -> None:
         """After ten seconds of silence the receiver is given up."""
-        listener = self.serve(Recorder())[1]
-        self.patch(listener, "_allowed", lambda name: False)
+        self.serve(Recorder())
+        self.closed = True
         connecting = self.connect("alice", "bob", Recorder())
         self.assertNoResult(connecting)
         self.network.advance(11)

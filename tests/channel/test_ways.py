@@ -55,11 +55,11 @@ class WaysTests(SynchronousTestCase):
         return await self.asked
 
     def begin(self, reach: Reach) -> None:
-        ways = Ways(cast(Any, self), "bob", reach, "relay")
-        self.patch(ways, "_dial", self._dial)
+        ways = Ways(cast(Any, self), "bob", reach, "relay", dial=self._dial)
         self.connecting = Deferred.fromCoroutine(ways.connect(cast(Any, None), PLACE))
 
-    def _dial(self, place: Any, factory: object) -> Deferred[Any]:
+    def _dial(self, reactor: object, host: str, port: int, factory: object) -> Deferred[Any]:
+        place = host, port
         self.dialled[place] = Deferred()
         return self.dialled[place]
 

@@ -22,7 +22,6 @@ from kdc.admin import principals as principals_module
 from kdc.admin.wire import MAX_REQUEST, SocketPath, answer_line, end_line
 from kdc.client.secret import SecretSource, write_key_file
 from kdc.commands import main as main_module
-from kdc.commands.admin import list as list_module
 from kdc.commands.admin.database import AdminStore
 from kdc.commands.admin.invite import qr_code
 from kdc.protocol.crypto import LongTermKeys
@@ -46,6 +45,13 @@ garbage
 """
 
 
+class Terminal(io.StringIO):
+    """Standard output of somebody who looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 class AdminTestCase(SynchronousTestCase):
     """The tool in this process, without a running KDC."""
 
@@ -54,10 +60,11 @@ class AdminTestCase(SynchronousTestCase):
         self.directory.mkdir()
         self.path = self.directory / "pwd.txt"
         self.said = ""
+        self.out: type[io.StringIO] = io.StringIO
 
     def run_admin(self, *argv: str) -> tuple[int, str]:
         """Return exit status and standard output; what it said on stderr is in ``said``."""
-        out, err = io.StringIO(), io.StringIO()
+        out, err = self.out(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 status = main_module._guarded(
@@ -179,7 +186,7 @@ class CommandTests(AdminTestCase):
         self.admin("set-address", "a-principal.of.22.chars", "192.168.200.100", "60000")
         plain = self.admin("list")
         self.assertNotIn("NAME", plain)
-        self.patch(list_module, "_at_a_terminal", lambda: True)
+        self.out = Terminal
         heading, line = self.admin("list").splitlines()
         self.assertRegex(heading, "^NAME +STATUS +SEEN +ADDRESS$")
         self.assertTrue(line.endswith(" 192.168.200.100:60000"), line)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.files import tree
+from kdc.files.system import System
 from kdc.files.tree import Tree, sync_all
 
 
@@ -43,17 +43,15 @@ class SyncAllTests(SynchronousTestCase):
             called.append((fd, real(fd)))
             return called[-1][1]
 
-        self.patch(tree, "_LIBC", SimpleNamespace(syncfs=syncfs))
-        sync_all(self.tree)
+        sync_all(self.tree, System(SimpleNamespace(syncfs=syncfs)))
         self.assertEqual(called, [(self.tree.fd, 0)])
         self.assertEqual(self.synced, [])
 
     def test_one_by_one(self) -> None:
         """Where it fails, or there is no such call, each file and each directory is synced."""
         for libc in (SimpleNamespace(syncfs=lambda fd: -1), SimpleNamespace()):
-            self.patch(tree, "_LIBC", libc)
             self.synced.clear()
-            sync_all(self.tree)
+            sync_all(self.tree, System(libc))
             self.assertEqual(sorted(self.synced), self.everything())
 
     def test_directories(self) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
+import re
 import sys
 import unittest
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -59,12 +62,29 @@ def silent(trees: Iterable[ast.AST]) -> list[str]:
     ]
 
 
+def patched(tree: ast.AST) -> list[str]:
+    """Return the private names that are patched in something that is not the system's."""
+    return [
+        name.value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and "patch" in ast.unparse(call.func).split(".")
+        if len(call.args) > 1 and ast.unparse(call.args[0]) != "os"
+        for name in [call.args[1]]
+        if isinstance(name, ast.Constant)
+        and isinstance(name.value, str)
+        and re.match("_[^_]", name.value)
+    ]
+
+
+@functools.cache
+def all_tests() -> dict[Path, ast.Module]:
+    paths = sorted((TOP / "tests").rglob("*.py"))
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+
+
 class TruthTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.trees = {
-            path: ast.parse(path.read_text(encoding="utf-8"))
-            for path in (TOP / "tests").rglob("*.py")
-        }
+        self.trees = all_tests()
 
     def test_every_test_asserts(self) -> None:
         """Nobody can write a test that only runs."""
@@ -87,6 +107,20 @@ class TruthTests(SynchronousTestCase):
                 names = called(function)
                 if {"bind", "getsockname", "close"} <= names:
                     self.fail(f"{path}: {function.name} may hand out another program's port")
+
+    def test_nothing_private_is_patched(self) -> None:
+        """What a test has to change is an argument of ours: it must not depend on our inside."""
+        for path, tree in self.trees.items():
+            self.assertEqual(patched(tree), [], str(path))
+
+    def test_patches_are_found(self) -> None:
+        """One of a private name is, of whatever it is; the system's are not ours."""
+        source = (
+            "self.patch(module, '_LIMIT', 1)\nself.patch(thing.own, '_f', g)\n"
+            "patch.object(thing, '_f')\n"
+            "self.patch(os, '_exit', f)\nself.patch(C, '__iter__', f)\nself.patch(a, 'b', '_c')\n"
+        )
+        self.assertEqual(patched(ast.parse(source)), ["_LIMIT", "_f", "_f"])
 
     def test_silence_is_found(self) -> None:
         """A test that reaches an assertion through others is no silent one."""

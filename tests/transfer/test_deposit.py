@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import hashlib
 import os
 import resource
@@ -22,9 +23,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc.errors import LocalIOError, Refusal, RemoteProtocolError
 from kdc.files import atomic as atomic_module
 from kdc.files import tree as tree_module
+from kdc.files.system import SYSTEM, System
 from kdc.transfer import _inbox as inbox_module
 from kdc.transfer import _partials as partials_module
-from kdc.transfer import _parts as parts_module
 from kdc.transfer import _room as room_module
 from kdc.transfer._framing import Content, Finished
 from kdc.transfer._inbox import InboxDeposit
@@ -50,6 +51,7 @@ class DepositTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
+        self.system = SYSTEM
 
     def listing(self) -> dict[str, bytes]:
         return {
@@ -61,7 +63,7 @@ class DepositTestCase(SynchronousTestCase):
     def inbox(self, *names: str, sender: str = "alice", **fields: Any) -> InboxDeposit:
         how = {name: fields.pop(name) for name in ("force", "free", "process") if name in fields}
         offer = Offer(names or ("a",), **fields)
-        deposit = InboxDeposit(self.directory, sender, offer, **how)
+        deposit = InboxDeposit(self.directory, sender, offer, system=self.system, **how)
         self.addCleanup(deposit.discard)
         return deposit
 
@@ -299,7 +301,7 @@ class InboxTests(DepositTestCase):
         """A name that is taken, by whatever it may be, is left alone; the next free one is used."""
         for with_system_call in (True, False):
             if not with_system_call:
-                self.patch(tree_module, "_renameat2", lambda *_: False)
+                self.system = System(object())
                 self.directory = self.directory / "again"
                 self.directory.mkdir()
             (self.directory / "a").write_bytes(b"mine")
@@ -342,25 +344,33 @@ class InboxTests(DepositTestCase):
 
             self.patch(where, name, call)
 
+        class Watched(System):
+            def rename(self, *args: Any) -> bool:
+                seen.append("rename")
+                return SYSTEM.rename(*args)
+
+        self.system = Watched(object())
         deposit = self.inbox("a", "b")
         deposit.prepare()
+        seen.clear()  # of what was tried
         watch(os, "fsync")
-        watch(tree_module, "_renameat2")
         deposit.take(file_of("a", b"1") + file_of("b", b"2"))
         self.assertEqual(seen, ["fsync"] * 2)
         deposit.show()
-        self.assertEqual(seen[2:], ["fsync", "_renameat2", "_renameat2", "fsync"])
+        self.assertEqual(seen[2:], ["fsync", "rename", "rename", "fsync"])
 
     def test_many_durable_at_once(self) -> None:
         """Any number of files takes no descriptors with it, and one call makes them durable."""
         for has_syncfs in (True, False):
             if not has_syncfs:
-                self.patch(tree_module, "_LIBC", object())
+                self.system = System(object())
             seen: list[tree_module.Tree] = []
 
-            def watched(tree: tree_module.Tree, seen: list[tree_module.Tree] = seen) -> None:
+            def watched(
+                tree: tree_module.Tree, system: System, seen: list[tree_module.Tree] = seen
+            ) -> None:
                 seen.append(tree)
-                tree_module.sync_all(tree)
+                tree_module.sync_all(tree, system)
 
             self.patch(inbox_module, "sync_all", watched)
             deposit = self.inbox("d")
@@ -376,15 +386,16 @@ class InboxTests(DepositTestCase):
 
     def test_all_or_nothing(self) -> None:
         """If the last thing cannot be given its name, the ones before it disappear again."""
-        rename, given = tree_module._renameat2, []
+        given = []
 
-        def full(source_fd: int, source: str, *rest: Any) -> bool:
-            if source == "c":
-                raise OSError(errno.ENOSPC, "no space")
-            given.append(source)
-            return rename(source_fd, source, *rest)
+        class Full(System):
+            def rename(self, source_fd: int, source: str, *rest: Any) -> bool:
+                if source == "c":
+                    raise OSError(errno.ENOSPC, "no space")
+                given.append(source)
+                return SYSTEM.rename(source_fd, source, *rest)
 
-        self.patch(tree_module, "_renameat2", full)
+        self.system = Full(object())
         (self.directory / "a").write_bytes(b"mine")
         deposit = self.inbox("a", "b", "c")
         deposit.prepare()
@@ -882,33 +893,34 @@ class ResumeTests(DepositTestCase):
 
     def test_root_removed(self) -> None:
         """Another transfer that was the last one removes the root while we open it."""
-        real = parts_module.open_root
+        real = os.open
         calls: list[int] = []
 
-        def removed(inbox: int) -> int:
-            root = real(inbox)
-            if not calls:
-                os.rmdir(DIRECTORY, dir_fd=inbox)
-            calls.append(root)
-            return root
+        def removed(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+            fd = real(path, flags, mode, dir_fd=dir_fd)
+            if path == DIRECTORY and len(calls) < 2:
+                if not calls:
+                    os.rmdir(path, dir_fd=dir_fd)
+                calls.append(fd)
+            return fd
 
-        self.patch(partials_module, "open_root", removed)
+        self.patch(os, "open", removed)
         self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a"])
         self.assertEqual((len(calls), os.listdir(self.directory)), (2, ["a"]))
 
     def test_place_removed(self) -> None:
         """Or our place, between our opening and locking it."""
-        real = parts_module.lock
+        real = fcntl.flock
         calls: list[int] = []
 
-        def removed(fd: int) -> bool:
+        def removed(fd: int, operation: int) -> None:
             if not calls:
                 (place,) = self.directory.glob(f"{DIRECTORY}/*")
                 place.rmdir()
             calls.append(fd)
-            return real(fd)
+            real(fd, operation)
 
-        self.patch(partials_module, "lock", removed)
+        self.patch(fcntl, "flock", removed)
         self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a"])
         self.assertEqual(os.listdir(self.directory), ["a"])
 
@@ -935,18 +947,18 @@ class DurableTests(DepositTestCase):
     def test_many_at_once(self) -> None:
         """Many files are made durable by one call of the system, before the first gets its name."""
         seen: list[str] = []
-        libc, inbox_device = tree_module._LIBC, self.directory.stat().st_dev
+        inbox_device = self.directory.stat().st_dev
 
-        class Watched:
-            def syncfs(self, fd: int) -> int:
+        class Watched(System):
+            def sync(self, fd: int) -> bool:
                 seen.append("syncfs" if os.fstat(fd).st_dev == inbox_device else "elsewhere")
-                return int(libc.syncfs(fd))
+                return SYSTEM.sync(fd)
 
-            def renameat2(self, *args: Any) -> int:
+            def rename(self, *args: Any) -> bool:
                 seen.append("rename")
-                return int(libc.renameat2(*args))
+                return SYSTEM.rename(*args)
 
-        self.patch(tree_module, "_LIBC", Watched())
+        self.system = Watched(object())
         self.stored(self.inbox("d"), *self.many())
         # Two were to see whether it can be, with nothing in them.
         self.assertEqual(seen, [*["rename"] * 2, "syncfs", "rename"])
@@ -971,7 +983,7 @@ class DurableTests(DepositTestCase):
                 return -1
 
         for libc in (object(), Failing()):
-            self.patch(tree_module, "_LIBC", libc)
+            self.system = System(libc)
             synced = self.synced()
             (name,) = self.stored(self.inbox("d"), *self.many())
             top = self.directory / name
@@ -987,18 +999,17 @@ class DurableTests(DepositTestCase):
 
     def test_neither_few_nor_many(self) -> None:
         """However many they are: each by itself, or all at once, and none is forgotten."""
-        libc = tree_module._LIBC
         for number in range(28, 38):
             at_once: list[int] = []
 
-            class Watched:
-                def syncfs(self, fd: int, at_once: list[int] = at_once) -> int:
+            class Watched(System):
+                rename = SYSTEM.rename
+
+                def sync(self, fd: int, at_once: list[int] = at_once) -> bool:
                     at_once.append(fd)
-                    return int(libc.syncfs(fd))
+                    return SYSTEM.sync(fd)
 
-                renameat2 = libc.renameat2
-
-            self.patch(tree_module, "_LIBC", Watched())
+            self.system = Watched(object())
             synced = self.synced()
             files = [x for n in range(number) for x in file_of(f"d/{n}", b"x")]
             (name,) = self.stored(self.inbox("d"), *directory("d"), *files)
@@ -1020,7 +1031,7 @@ class DurableTests(DepositTestCase):
                     real(fd)
 
                 self.patch(os, "fsync", failing)
-                self.patch(tree_module, "_LIBC", object())
+                self.system = System(object())
                 deposit = self.inbox("a", "d")
                 try:
                     self.stored(deposit, *arrivals)
@@ -1042,7 +1053,7 @@ class DurableTests(DepositTestCase):
                 return -1
 
         for libc in (object(), Old()):
-            self.patch(tree_module, "_LIBC", libc)
+            self.system = System(libc)
             (self.directory / "a").write_bytes(b"mine")
             (self.directory / "d").mkdir()
             arrivals = [*file_of("a", b"1"), *directory("d"), *file_of("d/x", b"2")]
@@ -1055,7 +1066,7 @@ class DurableTests(DepositTestCase):
 
     def no_links(self) -> None:
         """The file system knows neither hard links nor renaming without replacing."""
-        self.patch(tree_module, "_LIBC", object())
+        self.system = System(object())
 
         def refuse(*args: Any, **named: Any) -> None:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
@@ -1172,10 +1183,11 @@ class DurableTests(DepositTestCase):
     def test_known_before_it_is_accepted(self) -> None:
         """Where nothing would get its name, nothing is accepted; and the try leaves nothing."""
 
-        def elsewhere(*args: Any) -> bool:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        class Elsewhere(System):
+            def rename(self, *args: Any) -> bool:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
-        self.patch(tree_module, "_renameat2", elsewhere)
+        self.system = Elsewhere(object())
         deposit = self.inbox()
         self.assertRaises(LocalIOError, deposit.prepare)
         deposit.discard()

@@ -15,10 +15,6 @@ __all__ = ["ListCommand"]
 _ROW = "{:<24} {:<8} {:<17} {}"
 
 
-def _at_a_terminal() -> bool:
-    return sys.stdout.isatty()
-
-
 class ListCommand(RequestCommand):
     """``list``"""
 
@@ -38,7 +34,7 @@ class ListCommand(RequestCommand):
         return {"status": self["status"], "prefix": self["prefix"]}
 
     def run(self) -> int:
-        if _at_a_terminal() and not self.given("json"):  # a script has no use for it
+        if sys.stdout.isatty() and not self.given("json"):  # a script has no use for it
             tell(_ROW.format("NAME", "STATUS", "SEEN", "ADDRESS"))
         return super().run()
 

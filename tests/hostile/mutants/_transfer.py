@@ -481,7 +481,7 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "many received files are durable",
-            "                sync_all(self._tree)\n",
+            "                sync_all(self._tree, self._system)\n",
             "                self._tree.sync_directories()\n",
         ),
         (
@@ -499,8 +499,8 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "nothing is overwritten",
-            "                    name = move_to_free_name(source, name, self._inbox_fd)",
-            "                    exchange(source, name, self._inbox_fd)",
+            "                    name = move_to_free_name(source, name, self._inbox_fd, self._system)",
+            "                    exchange(source, name, self._inbox_fd, self._system)",
         ),
         (
             "6.4",
@@ -610,7 +610,7 @@ MUTANTS: list[Mutant] = [
             "6.4",
             "a name that is taken is left alone, the old way too",
             (
-                "        if error.errno not in _UNSUPPORTED:\n"
+                "        if error.errno not in UNSUPPORTED:\n"
                 "            raise\n"
                 "        _move_over_our_own(source_fd, name, target_fd, free)\n"
             ),

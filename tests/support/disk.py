@@ -145,6 +145,9 @@ class Disk(Files):
         was, inode.locked = inode.locked, True
         return not was
 
+    def mounted_alone(self, path: str) -> bool:
+        return False
+
     def exists(self, path: str) -> bool:
         return path in self.names
 

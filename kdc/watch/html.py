@@ -40,7 +40,7 @@ def _table(caption: str, heads: Sequence[str], rows: Sequence[str]) -> str:
         return f"<p>{escape(caption)}: none.</p>"
     # What is wider than a phone is scrolled, by keyboard too.
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}"><table>'
+        f'<div class="wide" tabindex="0" role="group" aria-label="{escape(caption)}"><table>'
         f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>"
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
@@ -111,7 +111,7 @@ def _log(shown_lines: Sequence[LogLine], wanted: Filter) -> str:
         ' <label for="event">Event</label>'
         f' <input id="event" name="event" value="{escape(wanted.event)}" maxlength="32">'
         " <button>Show</button></form>"
-        '<div class="wide" tabindex="0" role="region" aria-label="The last lines">'
+        '<div class="wide" tabindex="0" role="group" aria-label="The last lines">'
         f'<ol id="log">{rows}</ol></div>'
     )
 

@@ -34,6 +34,7 @@ help:
 	@echo 'make store-faults fail each system call of the store, and damage each byte of its files'
 	@echo 'make store-scale  the store with a million principals'
 	@echo 'make test-oldest  all tests, with the oldest versions that are good enough'
+	@echo 'make kerberos-suites  python-gssapi and pykrb5 test themselves with our realm'
 	@echo 'make wheel-check  build the distribution, install it elsewhere, find both plugins'
 	@echo 'make container-check  build the image of etc/Containerfile, use it, start it again'
 	@echo 'make docs         the API reference, build/docs/index.html'
@@ -99,6 +100,10 @@ wheel-check: $(READY)
 .PHONY: container-check
 container-check: $(READY)
 	@$(BIN)/python .ci/container_check.py $(BIN)/kdcclient
+
+.PHONY: kerberos-suites
+kerberos-suites: $(READY)
+	@.ci/kerberos $(BIN)/python
 
 .PHONY: test-oldest
 test-oldest: $(READY)

@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
 
-from kdc.errors import ConfigurationError
+from kdc.errors import ConfigurationError, local_error
 from kdc.kerberos.names import check_realm
 from kdc.testing.realm import Realm
 
@@ -32,6 +33,15 @@ class RealmOptions(usage.Options):
     optParameters = [
         ["realm", None, "KRBTEST.COM", "name of the realm"],
         ["port", None, "0", "port of the KDC, UDP and TCP; 0 takes one that is free"],
+        [
+            "shims",
+            None,
+            None,
+            (
+                "only write MIT's programs kdb5_util, kadmin.local, krb5kdc and"
+                " kadmind into this directory, for suites that start them"
+            ),
+        ],
     ]
 
     optRepeated = ("user", "service")
@@ -54,7 +64,7 @@ class RealmOptions(usage.Options):
         self["command"] = command
 
     def postOptions(self) -> None:
-        if not self["command"]:
+        if not self["command"] and self["shims"] is None:
             raise usage.UsageError("no command to run: give it behind --")
         try:
             check_realm(self["realm"])
@@ -66,11 +76,24 @@ class RealmOptions(usage.Options):
     def run(self) -> int:
         """Return the command's status; 128 and its number if a signal ended it."""
         command = self["command"]
+        if self["shims"] is not None:
+            return _write_shims(Path(self["shims"]))
         if shutil.which(command[0]) is None:
             text = f"there is no command {command[0]}"
             raise ConfigurationError(text, hint="check the path")
         with Realm(self["realm"], port=int(self["port"])) as realm:
             return _run(list(command), {**os.environ, **_prepared(realm, self)})
+
+
+def _write_shims(directory: Path) -> int:
+    from kdc.testing.shims import write_shims
+
+    try:
+        directory.mkdir(exist_ok=True)
+        write_shims(directory)
+    except OSError as error:
+        raise local_error(directory, error) from None
+    return 0
 
 
 def _prepared(realm: Realm, options: Any) -> dict[str, str]:

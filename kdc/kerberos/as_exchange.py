@@ -127,7 +127,7 @@ def _sealed(
     realm: Realm, request: Request, ticket: EncTicketPart, server: Entry, proven: Key | None
 ) -> Ticket:
     """5.3: under the best key of the service, with how the client preauthenticated."""
-    how = () if proven is None else ("challenge" if request.armour else "timestamp",)
+    how = ("challenge" if request.armour else "timestamp",) if proven else ("unproven",)
     key = server.current.key(server.current.etypes[0])
     tgs = realm.entry(realm.tgs.components)
     ticket = with_indicators(ticket, how, key, tgs)

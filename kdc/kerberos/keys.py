@@ -63,7 +63,7 @@ class RandomKeys(StoredKeys):
 class PasswordKeys:
     """Keys of a password, each derived when it is first wanted: that takes milliseconds."""
 
-    _password: str = attrs.field(repr=False)
+    password: str = attrs.field(repr=False)
     salt: str | None
     etypes: tuple[int, ...]
     _keys: dict[int, Key] = attrs.field(factory=dict, init=False, repr=False)
@@ -71,7 +71,7 @@ class PasswordKeys:
     def key(self, etype: int) -> Key:
         found = self._keys.get(etype)
         if found is None:
-            content = PROFILES[etype].string_to_key(self._password, self.salt or "")
+            content = PROFILES[etype].string_to_key(self.password, self.salt or "")
             found = self._keys[etype] = Key(etype, content)
         return found
 

@@ -70,14 +70,16 @@ def granted_life(
     """
     flags = 0
     start = now
-    if body.start_time is not None and body.start_time > now + realm.policy.skew_seconds:
-        # 3.1.3: in the future only if a postdated ticket was asked for.
-        if not body.options & Flag.POSTDATED:
-            text = f"a ticket beginning {body.start_time - now} s from now is a postdated one"
-            raise KerberosError(Code.CANNOT_POSTDATE, text)
+    later = 0 if body.start_time is None else body.start_time - now
+    # 3.1.3: in the future only if a postdated ticket was asked for, which it may be for any
+    # moment; otherwise what is within the skew is now.
+    if later > realm.policy.skew_seconds and not body.options & Flag.POSTDATED:
+        text = f"a ticket beginning {later} s from now is a postdated one"
+        raise KerberosError(Code.CANNOT_POSTDATE, text)
+    if later > 0 and body.options & Flag.POSTDATED:
         if not all(entry.postdatable for entry in parties):
             raise KerberosError(Code.CANNOT_POSTDATE, "postdated tickets are not allowed")
-        start = body.start_time
+        start = now + later
         flags |= Flag.POSTDATED | Flag.INVALID
     end = start + min(
         [realm.policy.max_life, *(e.max_life for e in parties if e.max_life is not None)]
@@ -105,7 +107,7 @@ def _renewable(realm: Realm, body: KDCReqBody, parties: tuple[Entry, ...], life:
     renew_till = life.start + min([realm.policy.max_renewable_life, *allowed])
     if wanted is not None:
         renew_till = min(renew_till, wanted)
-    if renew_till <= life.end:
+    if renew_till < life.end:
         return life
     return attrs.evolve(life, renew_till=renew_till, flags=life.flags | Flag.RENEWABLE)
 

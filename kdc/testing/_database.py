@@ -39,7 +39,7 @@ class PasswordPolicy:
     def fault(self, password: str) -> str:
         """Return what is wrong with ``password``, or nothing."""
         if len(password) < self.min_length:
-            return f"the password is shorter than {self.min_length} characters"
+            return f"the password is too short: it needs {self.min_length} characters"
         if _classes(password) < self.min_classes:
             return f"the password has fewer than {self.min_classes} kinds of characters"
         return ""

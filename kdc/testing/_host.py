@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -23,6 +24,7 @@ from kdc.kerberos.kpasswd import Change, PasswordService, Result
 from kdc.kerberos.messages import HostAddress
 from kdc.kerberos.names import check_realm
 from kdc.kerberos.realm import Policy, Realm
+from kdc.testing import _statefile
 from kdc.testing._database import Database, PasswordPolicy
 from kdc.testing.loop import Loop, Service
 
@@ -47,6 +49,8 @@ class HostSettings:
     max_renewable_life: int = 7 * 24 * 3600
     skew_seconds: int = 300
     advertise_fast: bool = False
+    # A file that other processes change as well; without one the principals are in memory.
+    state: str | None = None
 
 
 class Host:
@@ -63,7 +67,12 @@ class Host:
         self._failures: deque[int] = deque()
         self._decided: deque[str] = deque(maxlen=_REMEMBERED)
         self._database = Database(settings.realm, tuple(settings.etypes), clock=self._now)
-        self._database.create()
+        self._state = None if settings.state is None else Path(settings.state)
+        self._seen: tuple[int, int] | None = None
+        if self._state is None:
+            self._database.create()
+        else:
+            self._reload()
         policy = Policy(
             max_life=settings.max_life,
             max_renewable_life=settings.max_renewable_life,
@@ -98,6 +107,7 @@ class Host:
 
     def _answer(self, request: bytes, datagram: bool) -> bytes:
         with self._lock:
+            self._reload()
             if self._failures:
                 code = Code(self._failures.popleft())
                 error = KerberosError(code, "this answer was ordered by the test")
@@ -137,7 +147,22 @@ class Host:
 
     def _changed(self, request: bytes, datagram: bool) -> bytes | None:
         with self._lock:
-            return self._passwords.answer(request, self._now())
+            if self._state is None:
+                return self._passwords.answer(request, self._now())
+            with _statefile.locked(self._state):
+                self._reload()
+                answer = self._passwords.answer(request, self._now())
+                _statefile.save(self._database, self._state)
+            return answer
+
+    def _reload(self) -> None:
+        """Have what others have changed in the file."""
+        if self._state is not None:
+            found = self._state.stat() if self._state.exists() else None
+            mark = None if found is None else (found.st_ino, found.st_mtime_ns)
+            if mark is None or mark != self._seen:
+                self._seen = mark
+                _statefile.load(self._database, self._state)
 
     def _change(self, change: Change) -> tuple[Result, str]:
         """RFC 3244: everybody his own, an administrator anybody's."""

@@ -24,6 +24,7 @@ from kdc.kerberos.profile import Key
 from kdc.kerberos.tickets import Flag
 from kdc.testing._backends import Backend, Child, Thread
 from kdc.testing._host import HostSettings
+from kdc.testing._private_files import write_private
 from kdc.testing.client import Client, Wanted, over_tcp
 
 __all__ = ["Clock", "Realm", "Service", "User"]
@@ -248,7 +249,7 @@ class Realm:
 
     def write_keytab(self, path: Path, *names: str) -> Path:
         """Write the keys of these principals where only the owner can read them."""
-        _write_private(path, keytab(e for name in names for e in self.keytab_entries(name)))
+        write_private(path, keytab(e for name in names for e in self.keytab_entries(name)))
         return path
 
     def write_passwords(self, users: Iterable[User]) -> Path:
@@ -262,7 +263,7 @@ class Realm:
         return Client(self.name, over_tcp(self.host, self.port), self.clock.now)
 
     def _write(self, name: str, content: bytes) -> None:
-        _write_private(self.directory / name, content)
+        write_private(self.directory / name, content)
 
     def _call(self, command: str, /, **values: Any) -> Any:
         return self._backend.call(command, values)
@@ -348,17 +349,5 @@ class User:
     def write_ccache(self, *credentials: Credential, path: Path | None = None) -> Path:
         """Write a credential cache with these tickets."""
         target = self.realm.ccache if path is None else path
-        _write_private(target, ccache(self.principal, credentials))
+        write_private(target, ccache(self.principal, credentials))
         return target
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    """Make ``content`` the whole of ``path``, readable by its owner only, in one step."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise

@@ -131,7 +131,7 @@ class PreauthenticationTests(ASTestCase):
         self.assertEqual(len(self.kdc.requests), 1)
         self.assertFalse(credential.flags & Flag.PRE_AUTHENTICATED)
         tgs = self.kdc.database.get(f"krbtgt/{REALM}")
-        self.assertEqual(indicators_in(self.opened(credential.ticket), tgs), ())
+        self.assertEqual(indicators_in(self.opened(credential.ticket), tgs), ("unproven",))
 
 
 class TicketTests(ASTestCase):

@@ -31,6 +31,17 @@ OTHERS = {
     ("commands/streams.py", "_open_null"): "/dev/null",
     ("commands/streams.py", "open_standard_streams"): "descriptors that are open already",
 }
+_TEST = "a test's own files, named by the test"
+OTHERS |= dict.fromkeys(
+    (
+        ("testing/_kadmin.py", "_export"),
+        ("testing/_statefile.py", "load"),
+        ("testing/_statefile.py", "locked"),
+        ("testing/shims.py", "_text"),
+        ("testing/shims.py", "write_shims"),
+    ),
+    _TEST,
+)
 _METHODS = ("read_text", "read_bytes", "write_text", "write_bytes", "touch")
 
 

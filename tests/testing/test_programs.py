@@ -148,7 +148,7 @@ class MITTests(ProgramTestCase):
         self.realm.policy("strict", min_length=6, history=3)
         self.realm.modify("alice", policy="strict")
         said = self.run_program("kpasswd alice", "pw\nshort\nshort\n", 2)
-        self.assertIn("the password is shorter than 6 characters", said)
+        self.assertIn("the password is too short: it needs 6 characters", said)
         self.run_program("kpasswd alice", "pw\nlonger1\nlonger1\n")
         self.run_program("kinit alice", "longer1\n")
         said = self.run_program("kpasswd alice", "longer1\nlonger1\nlonger1\n", 2)

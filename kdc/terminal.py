@@ -139,7 +139,10 @@ def confirm(
         os.write(fd, question(columns_of(fd)).encode())
         while not given_up():
             if select.select([fd], [], [], _LOOK_SECONDS)[0]:
-                return os.read(fd, _MAX_ANSWER).strip().lower() in (b"y", b"yes")
+                typed = os.read(fd, _MAX_ANSWER)
+                if not typed.endswith(b"\n"):
+                    os.write(fd, b"\n")
+                return typed.strip().lower() in (b"y", b"yes")
         os.write(fd, f"\n{taken_back}\n".encode())
     except (OSError, termios.error):
         return False

@@ -149,7 +149,13 @@ def endpoint_words(description: str) -> list[str]:
 
 
 def _no_endpoint(description: str, error: Exception) -> ConfigurationError:
-    return ConfigurationError(f"not an endpoint: {description!r}: {error}")
+    # What Python says of a wrong call is nothing to whoever has typed a string.
+    why = str(error)
+    if isinstance(error, TypeError):
+        why = "it has parts that it does not take"
+    elif "()" in why:
+        why = "a number is wanted in it"
+    return ConfigurationError(f"not an endpoint: {description!r}: {why}")
 
 
 def notice_dead_peers(transport: Any) -> None:

@@ -33,7 +33,7 @@ from kdc.net.exit_status import complain, say
 from kdc.net.pace import Pace
 from kdc.net.retry import backoff
 from kdc.net.threads import in_thread
-from kdc.terminal import amount, confirm, shown
+from kdc.terminal import amount, confirm, counted, shown
 from kdc.transfer.messages import SERVICE, Held, Remark
 from kdc.transfer.progress import Progress
 from kdc.transfer.sender import Delivery, Interrupted, SendProtocol, Unconfirmed, send_factory
@@ -305,9 +305,8 @@ class _Sending:
         names = ", ".join(_names(self._surveyed.things))
         spared = "" if self._stream is None else _spared(self._stream.spared)
         where = "who has passed it on" if delivery.passed_on else "who has it on disk"
-        self._say(
-            f"sent {names} ({delivery.total_bytes} bytes{spared}) to {delivery.receiver}, {where}"
-        )
+        size = counted(delivery.total_bytes, "byte")
+        self._say(f"sent {names} ({size}{spared}) to {delivery.receiver}, {where}")
         left_out = [] if self._stream is None else list(self._stream.left_out.values())
         for line in lines_of("not sent as it was", left_out):
             say(line)

@@ -22,6 +22,7 @@ from kdc.errors import LocalIOError
 from kdc.files.atomic import hashed, sha256_of
 from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
+from kdc.terminal import counted
 from kdc.transfer._framing import MAX_REPEATS
 from kdc.transfer.messages import Held, Item, Kind, Omitted, Remark, Why
 from kdc.transfer.survey import STDIN, Survey, Unsendable, has_more
@@ -202,7 +203,7 @@ class Outgoing:
         if why is None and not _is_as_it_was(file, status, size, digest):
             why = Why.CHANGED
         if why is None and size < status.st_size:
-            told = f"it has become longer; its first {size} bytes were sent"
+            told = f"it has become longer; its first {counted(size, 'byte')} were sent"
             self.left_out[name] = Problem(name, told)
         elif why is None and has_more(file.fileno(), status):
             told = "it is made when it is read; as it says that it is empty, so it was sent"

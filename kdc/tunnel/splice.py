@@ -18,6 +18,7 @@ from kdc.channel.transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.background import background
 from kdc.net.splice import SpliceEnd, error_of
+from kdc.terminal import counted
 
 __all__ = ["expose_factory", "forward_factory", "join_to"]
 
@@ -73,7 +74,7 @@ class _ForwardFactory(_SpliceFactory):
 
 
 def _farewell(end: SpliceEnd, reason: Failure) -> str:
-    amounts = f"{end.received} bytes in, {end.sent} bytes out"
+    amounts = f"{counted(end.received, 'byte')} in, {counted(end.sent, 'byte')} out"
     if reason.check(ConnectionDone):
         return f"closed after {amounts}"
     return f"broken after {amounts}: {end.broken or error_of(reason)}"

@@ -240,7 +240,7 @@ class RulesTests(SendTestCase):
         receiver.answer(
             rf"{self.alice} wants to send \"x \(1 B\) [^\r\n]*\" \(1 B\)\r?\nAccept\? \[y/N\] ", "y"
         )
-        self.assert_ends(sender, 0, r'sent "x \(1 B\) .*\.\.\..*\\u2044N\] n" \(1 bytes\)')
+        self.assert_ends(sender, 0, r'sent "x \(1 B\) .*\.\.\..*\\u2044N\] n" \(1 byte\)')
         self.assertEqual(self.arrived(), {forged: b"1"})
         self.assertNotIn("\u2044", receiver.said)
         wrong = self.send_to(self.bob, str(self.file("b\x1b[2Jb", b"")))
@@ -257,6 +257,11 @@ class RulesTests(SendTestCase):
             sender = self.send_to(self.bob, path)
             receiver.answer(question, answer)
             self.assert_ends(sender, 8, "did not accept it, saying .somebody there said no.")
+        sender = self.send_to(self.bob, path)
+        receiver.expect(question)
+        receiver.type("\x04")  # no answer either; and what is said next stands on its own line
+        self.assert_ends(sender, 8, "did not accept it")
+        receiver.expect(rf"\n{self.bob}: nothing was kept")
         sender = self.send_to(self.bob, path)
         receiver.expect(question)
         sender.kill()

@@ -12,7 +12,7 @@ from kdc.client.settings import absolute
 from kdc.commands.admin.command import AdminCommand
 from kdc.errors import ExitStatus, LocalIOError
 from kdc.files.directory import check_directory
-from kdc.terminal import say
+from kdc.terminal import counted, say
 
 __all__ = ["BackupCommand", "CheckCommand", "RepairCommand"]
 
@@ -67,7 +67,8 @@ class RepairCommand(AdminCommand):
         self.store.audit("admin-repaired", "", f"{done.kept} kept, {done.quarantined} aside")
         self.show(
             attrs.asdict(done),
-            f"kept {done.kept} principals; {done.quarantined} lines are in {done.quarantine}",
+            f"kept {counted(done.kept, 'principal')};"
+            f" {counted(done.quarantined, 'line is', 'lines are')} in {done.quarantine}",
         )
         for name in done.reserved:
             say(f"{name}: no line of it was authentic; the name is reserved by a tombstone")

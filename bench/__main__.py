@@ -19,7 +19,7 @@ from typing import Any
 
 import attrs
 
-from bench import exchanges, idle_channels, plots, profiles, report, scale, transfers
+from bench import exchanges, idle_channels, plots, profiles, relay, report, scale, transfers
 from bench.figures import Results, number, table
 from bench.machine import facts, install_peers
 from bench.plan import FULL, QUICK, Plan
@@ -31,6 +31,7 @@ _SECTIONS: dict[str, Callable[[Scratch, Plan, Results], None]] = {
     "transfers": transfers.measure,
     "scale": scale.measure,
     "idle": idle_channels.measure,
+    "relay": relay.measure,
     "profiles": profiles.measure,
 }
 
@@ -101,6 +102,8 @@ _GUARDED = {
     (transfers.SMALL, "CPU s"): ("message", 1e6),
     (scale.SCALE, "issue us"): ("key", 1.0),
     (idle_channels.IDLE, "CPU us to open"): ("channel", 1.0),
+    (relay.CARRIED, "CPU s/GiB"): ("MiB", 1e6 / 1024),
+    (relay.LINKS, "CPU us to link"): ("link", 1.0),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import attrs
 
@@ -19,6 +20,7 @@ from bench.exchanges import (
     label,
 )
 from bench.figures import Results, number
+from bench.relay import ALONE, BESIDE, CARRIED, FLOOR, ISSUING, OURS, TRANSIT
 from bench.transfers import FILES, MEMORY, SMALL, TUNNEL
 from bench.ways import CHANNEL, COPY, IMPORTS, INTERPRETER, PLAIN_TLS, SEND, THROUGH, is_rival
 
@@ -49,7 +51,40 @@ def goals(results: Results, principals: tuple[int, ...]) -> list[Goal]:
         *_cost(results),
         *_small(results),
         *_start(results, principals),
+        *_relay(results),
     ]
+
+
+def _relay(results: Results) -> list[Goal]:
+    cost = results.median(CARRIED, OURS, "CPU s/GiB")
+    rate = results.ratio(CARRIED, OURS, TRANSIT, "MiB/s")
+    late = results.ratio(ISSUING, BESIDE, ALONE, "p99_ms")
+    floor = results.median(CARRIED, FLOOR, "CPU s/GiB")
+    beside = "" if floor is None else f"socat takes {number(floor)} s"
+    return [
+        _bounded("relay: at most 1.0 CPU s per GiB", cost, "s", lambda value: value <= 1, beside),
+        _bounded(
+            "relay: at least twice the throughput of magic-wormhole's",
+            rate,
+            "times",
+            lambda value: value >= 2,
+        ),
+        _bounded(
+            "issue: 99 % at most twice as late while the KDC's own relay carries what it can",
+            late,
+            "times",
+            lambda value: value <= 2,
+            "a relay in a process of its own is there for that",
+        ),
+    ]
+
+
+def _bounded(
+    text: str, value: float | None, unit: str, good: Callable[[float], bool], why: str = ""
+) -> Goal:
+    if value is None:
+        return Goal(text, "-", None)
+    return Goal(text, f"{number(value)} {unit}", good(value), why)
 
 
 def _known(*values: float | None) -> list[float] | None:

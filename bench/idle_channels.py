@@ -11,13 +11,11 @@ from __future__ import annotations
 import gc
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -33,7 +31,7 @@ from bench.load import Settings, at_once, client_of
 from bench.ours import KDC
 from bench.plan import Plan
 from bench.population import able, name_of
-from bench.processes import Failed, Scratch, cpu_of, free_port, said
+from bench.processes import Failed, Scratch, cpu_of, free_port, go_on, own_memory_of, said
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.listening import Listening
 from kdc.channel.services import DEFAULT_SERVICE, Service
@@ -72,18 +70,18 @@ def _measure(scratch: Scratch, kdc: KDC, plan: Plan, what: str) -> dict[str, flo
         for child in (receiver, sender):
             said(child, _REUSING_SECONDS)
         ends = (receiver.pid, sender.pid)
-        empty = [_own(pid) for pid in ends]
+        empty = [own_memory_of(pid) for pid in ends]
         cpu = cpu_of(receiver.pid)
-        _go_on(sender)
+        go_on(sender)
         said(sender, _OPENING_SECONDS)
         opening = cpu_of(receiver.pid) - cpu
         time.sleep(plan.idle_seconds)
         # What was needed for opening alone is over, and pings have passed.
-        full = [_own(pid) for pid in ends]
+        full = [own_memory_of(pid) for pid in ends]
         cpu = cpu_of(receiver.pid)
         time.sleep(plan.idle_seconds)
         idle = cpu_of(receiver.pid) - cpu
-        _go_on(sender)
+        go_on(sender)
         said(sender, _REUSING_SECONDS)
     finally:
         for child in (sender, receiver):
@@ -100,21 +98,6 @@ def _measure(scratch: Scratch, kdc: KDC, plan: Plan, what: str) -> dict[str, flo
 def _start(scratch: Scratch, role: str, settings: Settings) -> subprocess.Popen[bytes]:
     argv = [sys.executable, "-m", "bench.idle_channels", role, json.dumps(settings)]
     return scratch.start(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
-def _go_on(child: subprocess.Popen[bytes]) -> None:
-    assert child.stdin is not None
-    child.stdin.write(b"\n")
-    child.stdin.flush()
-
-
-def _own(pid: int) -> int:
-    """Bytes that no other process shares, of whatever kind; the kernel's are not among them."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except ProcessLookupError:
-        raise Failed("a process has ended") from None
-    return sum(int(kib) for kib in re.findall(r"^Private_\w+: +(\d+) kB", text, re.MULTILINE)) << 10
 
 
 # The two processes.

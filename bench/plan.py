@@ -29,6 +29,9 @@ class Plan:
     tunnel_mib: int
     receivers: tuple[int, ...] = attrs.field(converter=_numbers)
     idle_channels: int
+    relay_mib: int
+    linked: int
+    joined: int  # transfers through a relay at once
     idle_seconds: int  # twice
     file_sizes: tuple[int, ...] = attrs.field(converter=_numbers)  # of the growth plot, in bytes
     profile_seconds: int  # about so long for each, or 0
@@ -52,6 +55,9 @@ FULL = Plan(
     tunnel_mib=1024,
     receivers=(100, 1000, 10_000),
     idle_channels=10_000,
+    relay_mib=1024,
+    linked=1000,
+    joined=200,
     idle_seconds=70,
     file_sizes=(1, 1 << 10, 1 << 20, 1 << 26, 1 << 30),
     profile_seconds=8,
@@ -69,6 +75,9 @@ QUICK = Plan(
     tunnel_mib=64,
     receivers=(100,),
     idle_channels=500,
+    relay_mib=256,
+    linked=50,
+    joined=20,
     idle_seconds=2,
     file_sizes=(1, 1 << 20, 1 << 24),
     profile_seconds=0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import resource
 import select
 import shutil
@@ -27,7 +28,9 @@ __all__ = [
     "Scratch",
     "cpu_of",
     "free_port",
+    "go_on",
     "memory_of",
+    "own_memory_of",
     "run",
     "said",
     "until",
@@ -71,6 +74,22 @@ def said(child: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
         raise Failed("a process has ended")
     words: dict[str, Any] = json.loads(line)
     return words
+
+
+def go_on(child: subprocess.Popen[bytes]) -> None:
+    """Send it a line, for which it waits."""
+    assert child.stdin is not None
+    child.stdin.write(b"\n")
+    child.stdin.flush()
+
+
+def own_memory_of(pid: int) -> int:
+    """Bytes that no other process shares, of whatever kind; the kernel's are not among them."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except ProcessLookupError:
+        raise Failed("a process has ended") from None
+    return sum(int(kib) for kib in re.findall(r"^Private_\w+: +(\d+) kB", text, re.MULTILINE)) << 10
 
 
 def free_port() -> int:

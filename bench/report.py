@@ -13,6 +13,7 @@ from bench.idle_channels import IDLE
 from bench.paths import paths, shown
 from bench.plan import Plan
 from bench.profiles import PROFILE
+from bench.relay import ALONE, CARRIED, ISSUING, LINKS, OURS
 from bench.scale import SCALE
 from bench.transfers import FILES, MEMORY, SMALL, TUNNEL
 from bench.ways import CHANNEL, SEND, THROUGH
@@ -150,6 +151,50 @@ def _sections(results: Results, plan: Plan, plots: bool) -> list[str]:
                 "CPU us to open": "receiver's CPU to open one, us",
                 "CPU % idle": "receiver's CPU while idle, % of one processor",
             },
+        ),
+        *_relay(results, plan),
+    ]
+
+
+def _relay(results: Results, plan: Plan) -> list[str]:
+    return [
+        f"## Through a relay\n\n{plan.relay_mib} MiB from one TCP connection to another, as they"
+        " are, and the CPU of the process in the middle alone. The ends make and drop the"
+        " bytes.\n\n"
+        + _of(
+            results,
+            CARRIED,
+            {"MiB/s": "MiB/s", "CPU s/GiB": "CPU s per GiB, in the middle"},
+            {
+                "rate, of ours": ("MiB/s", _always(OURS)),
+                "CPU, of ours": ("CPU s/GiB", _always(OURS)),
+            },
+        )
+        + f"\nReceivers that are linked to it and wait; then {plan.joined} transfers of a MiB at"
+        " once, each to another of them, and how many came whole.\n\n"
+        + _of(
+            results,
+            LINKS,
+            {
+                "KiB each": "KiB for each, in the relay",
+                "CPU us to link": "its CPU to link one, us",
+                "whole": "whole",
+                "s": "s",
+            },
+        )
+        + "\nHow long a key takes meanwhile, one in flight on each of four connections, when the"
+        " relay carries as much as it can: in the KDC's process, where the CPU counts both, and in"
+        " one of its own, which shares the machine's processors with it all the same.\n\n"
+        + _of(
+            results,
+            ISSUING,
+            {
+                "median_ms": "median, ms",
+                "p99_ms": "99 %, ms",
+                "us": "KDC's CPU for each, us",
+                "MiB/s": "carried, MiB/s",
+            },
+            {"99 %, of alone": ("p99_ms", _always(ALONE))},
         ),
     ]
 

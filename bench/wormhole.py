@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.peers import Command, Sent, synced
 from bench.processes import HERE, Failed, Scratch, cpu_of, free_port, run
 
-__all__ = ["Wormhole", "install", "version"]
+__all__ = ["Wormhole", "install", "transit_relay", "version"]
 
 _PLACE = HERE / ".venv" / "wormhole"
 _READY = _PLACE / "ready"
@@ -47,6 +47,22 @@ def version() -> str:
         return "does not start"  # its rows will say why; everything else can be measured
 
 
+def transit_relay(scratch: Scratch, port: int) -> subprocess.Popen[bytes]:
+    """The relay alone, at that port."""
+    if not _READY.exists():
+        raise Failed("magic-wormhole is not installed")
+    return _serve(scratch, scratch.room("wormhole"), "transitrelay", port)
+
+
+def _serve(
+    scratch: Scratch, room: Path, name: str, port: int, *more: str
+) -> subprocess.Popen[bytes]:
+    twistd = str(_PLACE / "bin" / "twistd")
+    where = f"--port=tcp:{port}:interface=127.0.0.1"
+    argv = [twistd, "--nodaemon", "--pidfile=", name, *more, where]
+    return scratch.start(argv, cwd=room, port=port)
+
+
 class Wormhole:
     """Both servers run until the scratch directory is left; the CPU time is that of all four."""
 
@@ -59,19 +75,13 @@ class Wormhole:
         mailbox, relay = free_port(), free_port()
         database = f"--channel-db={self._room}/mailbox.sqlite"
         self._servers = [
-            self._serve("wormhole-mailbox", mailbox, database),
-            self._serve("transitrelay", relay),
+            _serve(scratch, self._room, "wormhole-mailbox", mailbox, database).pid,
+            _serve(scratch, self._room, "transitrelay", relay).pid,
         ]
         self._common: Command = [
             *(_PLACE / "bin" / "wormhole", "--relay-url", f"ws://127.0.0.1:{mailbox}/v1"),
             *("--transit-helper", f"tcp:127.0.0.1:{relay}"),
         ]
-
-    def _serve(self, name: str, port: int, *more: str) -> int:
-        twistd = str(_PLACE / "bin" / "twistd")
-        where = f"--port=tcp:{port}:interface=127.0.0.1"
-        argv = [twistd, "--nodaemon", "--pidfile=", name, *more, where]
-        return self._scratch.start(argv, cwd=self._room, port=port).pid
 
     def file(self, source: Path, target: Path) -> Sent:
         return self._both(["--hide-progress", source], ["--accept-file", "-o", target], target)

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import goals, paths, plan, profiles, report, transfers
+from bench import goals, paths, plan, profiles, relay, report, transfers
 from bench.exchanges import BARE, CONNECT, EXCHANGES, ISSUE, OPENED, REGISTER, label
 from bench.figures import Results, number, table
 from bench.load import together
@@ -74,6 +74,20 @@ class GoalsTests(SynchronousTestCase):
     def test_nothing_measured(self) -> None:
         """Without figures nothing is met, and nothing missed."""
         self.assertEqual(set(met(Results()).values()), {None})
+
+    def test_relay(self) -> None:
+        """What a relay costs, beside the one of magic-wormhole, and what issuing beside it does."""
+
+        def goals_of(cost: float, ours: float, p99: float) -> list[bool | None]:
+            results = Results()
+            results.add(relay.CARRIED, relay.OURS, {"CPU s/GiB": cost, "MiB/s": ours})
+            results.add(relay.CARRIED, relay.TRANSIT, {"MiB/s": 200.0})
+            results.add(relay.ISSUING, relay.ALONE, {"p99_ms": 4.0})
+            results.add(relay.ISSUING, relay.BESIDE, {"p99_ms": p99})
+            return list(met(results).values())[-3:]
+
+        self.assertEqual(goals_of(0.5, 450, 7), [True, True, True])
+        self.assertEqual(goals_of(1.2, 390, 9), [False, False, False])
 
     def test_missing_size(self) -> None:
         """A size that was not measured may be the one that misses the goal."""

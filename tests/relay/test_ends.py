@@ -184,6 +184,23 @@ class EndTests(TestCase):
 
         return Deferred.fromCoroutine(work())
 
+    def test_many_at_once(self) -> Deferred[None]:
+        """Each of many gets what is for it, whole, while all the others are carried."""
+
+        async def work() -> None:
+            pairs = [await self.joined() for _ in range(40)]
+            contents = [random.Random(n).randbytes(300_000 + n) for n in range(len(pairs))]
+            for (sender, _), content in zip(pairs, contents, strict=True):
+                sender.out.write(content)
+                sender.out.loseWriteConnection()
+            for (_, receiver), content in zip(pairs, contents, strict=True):
+                await self.read_end(receiver)
+                self.assertTrue(bytes(receiver.received) == content)
+                receiver.out.loseConnection()
+            await self.assert_nothing_is_left(*(end for pair in pairs for end in pair))
+
+        return Deferred.fromCoroutine(work())
+
     def test_cut_with_something_left(self) -> Deferred[None]:
         """What was still on its way when one is cut is not followed by an end."""
 

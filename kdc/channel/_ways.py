@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
@@ -21,6 +20,7 @@ from kdc.channel.reach import Place, place_of_relay
 from kdc.client.client import KDCClient
 from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.retry import reason_of
+from kdc.net.sockets import tcp_endpoint
 from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.relay import Reach
 
@@ -138,8 +138,7 @@ class Ways:
 
 
 def _connect_to(reactor: Any, address: str, port: int, factory: IProtocolFactory) -> Deferred[Any]:
-    kind = TCP6ClientEndpoint if ":" in address else TCP4ClientEndpoint
-    connecting: Deferred[Any] = kind(reactor, address, port).connect(factory)
+    connecting: Deferred[Any] = tcp_endpoint(reactor, address, port).connect(factory)
     return connecting
 
 

@@ -16,7 +16,6 @@ from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -35,6 +34,7 @@ from kdc.errors import (
 )
 from kdc.net.background import background
 from kdc.net.retry import backoff
+from kdc.net.sockets import tcp_endpoint
 from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.relay import (
     Call,
@@ -299,15 +299,14 @@ class Relayed:
         if self._found is None:
             return
         host, port = self._found
-        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         source = (IPv6Address if ":" in call.address else IPv4Address)(
             "TCP", call.address, call.port
         )
         factory = _Coming(self._listener, source)
         self._coming += 1
         try:
-            channel: Any = await kind(
-                self._client.reactor, host, port, timeout=_COME_SECONDS
+            channel: Any = await tcp_endpoint(
+                self._client.reactor, host, port, _COME_SECONDS
             ).connect(factory)
         except (ConnectError, ConnectionClosed, TimeoutError, OSError) as error:
             self.log.info("a call of the relay came to nothing: {error}", error=error)

@@ -22,6 +22,7 @@ from kdc.protocol.names import check_realm, fold_name
 __all__ = [
     "LIMIT_OPTION",
     "Command",
+    "Limited",
     "bytes_of",
     "local_endpoint",
     "name_of",
@@ -108,6 +109,35 @@ class Command(usage.Options):
     def opt_version(self) -> None:
         """show the version, and end"""
         print(f"kdc {__version__}")
+        raise SystemExit(0)
+
+
+class Limited(Command):
+    """A command with limits, each an attrs field under the name that is typed."""
+
+    limits: ClassVar[Mapping[str, Any]]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self["limit"] = {}
+
+    @staticmethod
+    def lowest(name: str) -> int:
+        """The least that one can be."""
+        return 1
+
+    def opt_limit(self, value: str) -> None:
+        """NAME=NUMBER sets one of the limits: see --help-limits; may be repeated"""
+        name, _, number = value.partition("=")
+        field = self.limits.get(name)
+        if field is None:
+            raise usage.UsageError(f"no limit is called {name[:40]!r}: see --help-limits")
+        self["limit"][name] = whole_number(number, self.lowest(name), 10**9, name)
+
+    def opt_help_limits(self) -> None:
+        """list the limits with their defaults"""
+        for name, field in self.limits.items():
+            print(f"{name}={field.default:g}")
         raise SystemExit(0)
 
 

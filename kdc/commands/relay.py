@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.python import usage
 
 from kdc.client.client import KDCClient
 from kdc.client.membership import enter, make_client
@@ -13,7 +12,7 @@ from kdc.client.settings import ClientSettings, client_settings
 from kdc.client.typed import advertised
 from kdc.commands.client.options import ClientOptions
 from kdc.commands.hints import complain
-from kdc.commands.options import server_endpoints, whole_number
+from kdc.commands.options import Limited, server_endpoints, whole_number
 from kdc.commands.process_limits import set_limits
 from kdc.commands.twistd import WorkService, ends_twistd
 from kdc.net.clock import use_monotonic_timers
@@ -29,7 +28,7 @@ PROGRAM = "kdc relay"
 DEFAULT_PORT = 60_600
 
 
-class Options(ClientOptions):
+class Options(Limited, ClientOptions):
     """Options of a relay of its own."""
 
     synopsis = "kdc relay -a HOST -p PORT --key-file FILE [--listen ENDPOINT] [options]"
@@ -49,23 +48,8 @@ class Options(ClientOptions):
         ["advertise", None, "", "the address to tell others, if it is not the one the KDC sees"],
     ]
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self["limit"] = {}
-
-    def opt_limit(self, value: str) -> None:
-        """NAME=NUMBER sets one of the limits: see --help-limits; may be repeated"""
-        name, _, number = value.partition("=")
-        field = LIMITS.get(name)
-        if field is None:
-            raise usage.UsageError(f"no limit is called {name[:40]!r}: see --help-limits")
-        self["limit"][field.name] = whole_number(number, lowest(name), 10**9, name)
-
-    def opt_help_limits(self) -> None:
-        """list the limits with their defaults"""
-        for name, field in LIMITS.items():
-            print(f"{name}={field.default:g}")
-        raise SystemExit(0)
+    limits = LIMITS
+    lowest = staticmethod(lowest)
 
     def run(self) -> int:
         from twisted.internet import reactor
@@ -88,7 +72,7 @@ class _Running:
         settings = RelaySettings(
             server_endpoints(listen),
             advertised(options["advertise"]),
-            RelayLimits(**options["limit"]),
+            RelayLimits(**{LIMITS[name].name: n for name, n in options["limit"].items()}),
         )
         self._client: KDCClient = make_client(reactor, self._settings)
         self._relay = Relay(self._client, settings, status=self._say)

@@ -13,7 +13,7 @@ from twisted.python import usage
 from kdc.client.settings import absolute
 from kdc.commands.hints import complain
 from kdc.commands.options import (
-    Command,
+    Limited,
     host_of,
     log_file,
     realm_of,
@@ -46,7 +46,7 @@ S = TypeVar("S", bound=KDCService)
 DEFAULT_LIFETIME_SECONDS = 300
 
 
-class Options(Command):
+class Options(Limited):
     """Options of the KDC."""
 
     synopsis = (
@@ -157,11 +157,12 @@ class Options(Command):
         ["accept-rollback", None, "start with a database that is older than the last one seen"],
     ]
 
+    limits = LIMITS
+
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self["port"] = []
         self["host"] = []
-        self["limit"] = {}
 
     def opt_port(self, value: str) -> None:
         """port on 127.0.0.1, or a Twisted endpoint such as tcp:12345; may be repeated"""
@@ -172,19 +173,6 @@ class Options(Command):
     def opt_host(self, value: str) -> None:
         """a name or address that a certificate made here is for; may be repeated"""
         self["host"].append(host_of(value))
-
-    def opt_limit(self, value: str) -> None:
-        """NAME=NUMBER sets one of the limits: see --help-limits; may be repeated"""
-        name, _, number = value.partition("=")
-        if name not in LIMITS:
-            raise usage.UsageError(f"no limit is called {name[:40]!r}: see --help-limits")
-        self["limit"][name] = whole_number(number, 1, 10**9, name)
-
-    def opt_help_limits(self) -> None:
-        """list the limits with their defaults"""
-        for name, field in LIMITS.items():
-            print(f"{name}={field.default:g}")
-        raise SystemExit(0)
 
     def parseArgs(self, *words: str) -> None:
         if words:

@@ -8,7 +8,13 @@ import re
 import socket
 from typing import Any, cast
 
-from twisted.internet.endpoints import HostnameEndpoint, clientFromString, serverFromString
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    clientFromString,
+    serverFromString,
+)
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IStreamClientEndpoint
 
@@ -22,6 +28,7 @@ __all__ = [
     "listen_at",
     "notice_dead_peers",
     "read_at_once",
+    "tcp_endpoint",
 ]
 
 # Not TCP_USER_TIMEOUT: Linux then also drops a peer that is well but does not
@@ -156,6 +163,14 @@ def _no_endpoint(description: str, error: Exception) -> ConfigurationError:
     elif "()" in why:
         why = "a number is wanted in it"
     return ConfigurationError(f"not an endpoint: {description!r}: {why}")
+
+
+def tcp_endpoint(
+    reactor: Any, host: str, port: int, seconds: float = 30
+) -> TCP4ClientEndpoint | TCP6ClientEndpoint:
+    """Connects to that IP address, of either family."""
+    kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+    return kind(reactor, host, port, timeout=seconds)
 
 
 def notice_dead_peers(transport: Any) -> None:

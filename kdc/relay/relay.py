@@ -14,7 +14,6 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.protocol import Factory, Protocol
 from twisted.logger import Logger
@@ -25,6 +24,7 @@ from kdc.channel.services import Service
 from kdc.client.client import KDCClient
 from kdc.limits import Rate, TokenBuckets
 from kdc.net import clock
+from kdc.net.sockets import tcp_endpoint
 from kdc.protocol.relay import SERVICE, Reach, dial_back
 from kdc.relay._links import LinkEnd, Links
 from kdc.relay._port import Joined, Port
@@ -130,11 +130,10 @@ class Relay:
 
     async def _dial(self, host: str, port: int, nonce: bytes) -> bool:
         """Show ``nonce`` at a receiver's own port; say whether there was anybody."""
-        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         factory = Factory.forProtocol(lambda: _Showing(nonce))
         factory.noisy = False
         try:
-            await kind(self._client.reactor, host, port, timeout=DIAL_SECONDS).connect(factory)
+            await tcp_endpoint(self._client.reactor, host, port, DIAL_SECONDS).connect(factory)
         except (ConnectError, ConnectionClosed, TimeoutError, OSError):
             return False
         return True

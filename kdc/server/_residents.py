@@ -14,7 +14,6 @@ from typing import Any
 import attrs
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.python.failure import Failure
 
 from kdc.client.client import KDCClient
@@ -23,6 +22,7 @@ from kdc.client.secret import SecretSource, write_key_file
 from kdc.errors import ConfigurationError, ErrorKind
 from kdc.issuing.decisions import Audit
 from kdc.issuing.realm import Realm
+from kdc.net.sockets import tcp_endpoint
 from kdc.protocol.crypto import LongTermKeys, same
 from kdc.store import Create, Outcome, Record, Status, Store
 
@@ -72,10 +72,9 @@ class Resident:
         keys = self._keys(realm.name)
         self._register(keys, realm, store, unix_seconds)
         host, port = place
-        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
         return KDCClient(
             reactor=reactor,
-            endpoint=kind(reactor, host, port),
+            endpoint=tcp_endpoint(reactor, host, port),
             tls=ClientTLS(_OurOwn(fingerprint), host),
             keys=keys,
             where=f"{host} port {port}",

@@ -22,6 +22,8 @@ from packaging.utils import canonicalize_name
 from twisted.application.service import ServiceMaker
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from tests.support.command_lines import logical_lines
+
 TOP = Path(__file__).parent.parent.parent
 PLUGINS = TOP / "twisted" / "plugins" / "kdc_plugins.py"
 
@@ -215,13 +217,35 @@ def yaml_lines(text: str) -> None:
             raise ValueError(f"neither key nor list: {line!r}")
 
 
+def _parse_containerfile(text: str) -> None:
+    """Instructions, of which the first says what to begin with."""
+    lines = logical_lines(re.sub(r"^#.*\n", "", text, flags=re.MULTILINE))
+    words = [line.split(" ", 1)[0] for line in lines if line.strip()]
+    known = {
+        "FROM",
+        "RUN",
+        "COPY",
+        "ENV",
+        "USER",
+        "WORKDIR",
+        "VOLUME",
+        "EXPOSE",
+        "ENTRYPOINT",
+        "CMD",
+    }
+    if words[0] != "FROM" or not set(words) <= known:
+        raise ValueError(f"no instructions: {set(words) - known}")
+
+
 PARSERS: dict[str, Callable[[str], object]] = {
+    "": _parse_containerfile,
     ".yml": yaml_lines,
     ".conf": _parse_unit,
     ".logrotate": _parse_logrotate,
     ".py": ast.parse,
     ".service": _parse_unit,
     ".socket": _parse_unit,
+    ".timer": _parse_unit,
     ".toml": _parse_toml,
 }
 
@@ -246,6 +270,8 @@ class EtcTests(SynchronousTestCase):
             (".service", "A=1"),
             (".socket", ""),
             (".yml", "\ta: b"),
+            ("", "RUN true\nFROM nothing"),
+            ("", "FROM nothing\nPAINT it black"),
         ):
             self.assertRaises((SyntaxError, ValueError, configparser.Error), PARSERS[suffix], text)
 

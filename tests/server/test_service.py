@@ -823,9 +823,10 @@ class OperatorTests(ServiceTestCase):
         """An invitation leads to the port that is open, by the name that clients know."""
         service = self.start(self.settings(hosts=("kdc.example",), endpoints=("tcp:0",)))
         (answer,) = await self.admin("invite", "bob")
-        digits = service.tls.fingerprint.removeprefix("sha256:")
-        place = f":LOCAL:bob:kdc.example:{self.port(service)}:{digits}:"
-        self.assertIn(place, answer["invitation"])
+        invitation = Invitation.parse(answer["invitation"])
+        self.assertEqual((invitation.realm, invitation.name), ("LOCAL", "bob"))
+        self.assertEqual((invitation.host, invitation.port), ("kdc.example", self.port(service)))
+        self.assertEqual(invitation.fingerprint, service.tls.fingerprint)
         await self.stop(service)
         self.start(self.settings(endpoints=("tcp:0",)))
         with self.assertRaises(KDCError) as caught:

@@ -32,7 +32,7 @@ from kdc.hostile_text import shown
 from kdc.net.background import background
 from kdc.net.pace import Pace
 from kdc.net.waiting import Deadline
-from kdc.protocol.records import EVEN_DATA, AckStatus
+from kdc.protocol.records import AckStatus
 from kdc.transfer._framing import AnswerReader
 from kdc.transfer._held import HeldByReceiver
 from kdc.transfer.messages import Accept, Answer, Held, Offer, Refuse, Remark
@@ -55,8 +55,6 @@ ANSWER_SECONDS = 3600.0
 ACK_SECONDS = 3600.0
 _REASON_COLUMNS = 200
 FAREWELL_SECONDS = 3.0
-# Sealed and sent at a time: larger pieces miss the cache, and cost more.
-_PIECE_BYTES = 4 * EVEN_DATA
 Run = Callable[..., "Deferred[Any]"]
 
 
@@ -273,8 +271,10 @@ class SendProtocol(TwistedProtocol):
         while (chunk := await reading) and self.phase is Phase.SENDING:
             # The next one is read while this is sealed and sent.
             reading = self._run(stream.read)
-            for at in range(0, len(chunk), self._piece_bytes):
-                piece = chunk[at : at + self._piece_bytes]
+            # In one piece: records are what it is cut into.  With a limit, so that it flows.
+            size = len(chunk) if self._pace is None else self._pace.piece
+            for at in range(0, len(chunk), size):
+                piece = chunk[at : at + size]
                 self._channel.write(piece)
                 self._progress(stream.done)
                 if self._resumed is not None:
@@ -288,10 +288,6 @@ class SendProtocol(TwistedProtocol):
         self._channel.unregisterProducer()
         self._channel.loseWriteConnection()
         self._within(ACK_SECONDS, "was sent everything, but did not confirm it")
-
-    @property
-    def _piece_bytes(self) -> int:
-        return _PIECE_BYTES if self._pace is None else min(_PIECE_BYTES, self._pace.piece)
 
     async def _keep_pace(self, count: int) -> None:
         """Behind so many bytes, return when more may go, or nothing has to go any more."""

@@ -30,8 +30,9 @@ from kdc.transfer.walk import Entry, Notes, Problem, walk
 
 __all__ = ["CHUNK_BYTES", "Outgoing"]
 
-# A multiple, so that no small records are left over; many, as each chunk is a change of threads.
-CHUNK_BYTES = 16 * EVEN_DATA
+# A multiple, so that no small records are left over; several, as each chunk is a change of
+# threads; no more, as what is sealed and sent at a time has to fit the cache.
+CHUNK_BYTES = 8 * EVEN_DATA
 _LOOK_SECONDS = 0.2
 _WORDS = {
     Why.CHANGED: "it changed while it was read",

@@ -199,13 +199,11 @@ def _rotate_tls(store: Store, request: Request, context: Context) -> Iterator[Ad
 
 
 def _stats(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
-    counts = dict.fromkeys((status.value for status in Status), 0)
-    for record in store:
-        counts[record.status.value] += 1
+    counts = store.counts()
     yield {
         "realm": store.realm,
-        "records": len(store),
-        **counts,
+        "records": sum(counts.values()),
+        **{status.value: count for status, count in counts.items()},
         "generation": store.generation,
         "trouble": store.trouble,
         **context.more_stats,

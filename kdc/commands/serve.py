@@ -36,11 +36,13 @@ def serve(
     from kdc.commands.tap import Options, service_of
     from kdc.net.clock import use_monotonic_timers
     from kdc.net.exit_status import run_to_end, show_warnings
+    from kdc.net.threads import take_short_turns
     from kdc.server.service import KDCService
 
     options = Options()
     options.parseOptions(argv)
     use_monotonic_timers(reactor)
+    take_short_turns()
     failed: Deferred[NoReturn] = Deferred()
     service = service_of(KDCService, options, reactor, failed.errback, tell)
     show_warnings("kdc")

@@ -31,6 +31,7 @@ from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import say
 from kdc.net.notify import Notify
 from kdc.net.sockets import is_local_endpoint
+from kdc.net.threads import take_short_turns
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
 from kdc.relay.limits import RelayLimits
@@ -298,6 +299,7 @@ def makeService(options: Any) -> IService:
 
     set_limits()
     use_monotonic_timers(reactor)
+    take_short_turns()
     with ends_twistd("kdc"):
         service = service_of(
             _Twistd, options, reactor, lambda error: leave_twistd(reactor, complain("kdc", error))

@@ -7,6 +7,7 @@ wait for the disk.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,8 +19,10 @@ from kdc.store import Change, Record, Result, Store, StoreLost
 
 __all__ = ["StoreWatch", "StoreWriter"]
 
-# A pwd.txt of this many principals is written in a few milliseconds.
+# A pwd.txt of this many principals is written in a few milliseconds; in a second of many changes,
+# no more than so many lines of it are.
 _FOLD_RECORDS = 10_000
+_LINES_PER_SECOND = 1000
 
 
 class StoreWriter:
@@ -81,7 +84,8 @@ class StoreWatch:
     ``run`` runs a call in the thread of the store's writer, and sees to what a
     `StoreLost` means; ``told`` is called in the reactor's.  A fold is for those
     who read the store's file; it comes ``fold_seconds`` after the first change
-    that it is for, so that many changes cost one.
+    that it is for, so that many changes cost one, and not so soon after the one
+    before that writing it costs more than the changes.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class StoreWatch:
         self._folding = Deadline(reactor)
         self._looking = Deadline(reactor)
         self._watching = False
+        self._folded_time = -math.inf
         self._unwatch: Callable[[], None] = lambda: None
 
     def start(self) -> None:
@@ -121,10 +126,16 @@ class StoreWatch:
     def _changed(self, record: Record) -> None:
         # First, so that a defect in what follows from a change does not keep it from readers.
         if not self._folding.running and len(self._store) <= _FOLD_RECORDS:
-            self._folding.within(self._fold_seconds, self._fold)
+            self._folding.within(self._until_fold(), self._fold)
         self._told(record)
 
+    def _until_fold(self) -> float:
+        rested = self._folded_time + len(self._store) / _LINES_PER_SECOND
+        now: float = self._reactor.seconds()
+        return max(self._fold_seconds, rested - now)
+
     def _fold(self) -> None:
+        self._folded_time = self._reactor.seconds()
         background(self._folded(), "folding the journal")
 
     async def _folded(self) -> None:

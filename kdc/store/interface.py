@@ -267,6 +267,9 @@ class Store(Protocol):
     def __len__(self) -> int:
         """How many records there are, tombstones included."""
 
+    def counts(self) -> dict[Status, int]:
+        """How many records have each status: cheap, though there are a million."""
+
     def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
         """Call ``changed`` with each record that a change, by anyone, has made durable.
 

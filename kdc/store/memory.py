@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
@@ -46,6 +47,10 @@ class MemoryStore:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def counts(self) -> dict[Status, int]:
+        found = Counter(record.status for record in self._records.values())
+        return {status: found[status] for status in Status}
 
     def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
         self._watchers.append(changed)

@@ -238,7 +238,7 @@ class Place:
 
     def _attempts(self) -> list[int]:
         names = {name.removesuffix(_RECEIPTS) for name in os.listdir(self._fd)}
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def _received(self, number: int) -> dict[str, Receipt]:
         try:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.server._store_writer import StoreWriter
+from kdc.server._store_writer import StoreWatch, StoreWriter
 from kdc.store import Change, Create, Outcome, Record, Result, Status, StoreUnavailable
 from kdc.store.memory import MemoryStore
 
@@ -110,3 +111,62 @@ class StoreWriterTests(SynchronousTestCase):
         self.work()
         self.work()
         self.assertIs(self.successResultOf(second[0]).outcome, Outcome.DONE)
+
+
+class Folded(MemoryStore):
+    """Of so many records, whatever is in it; remembers when it was folded."""
+
+    def __init__(self, count: int, clock: Clock) -> None:
+        super().__init__()
+        self.count = count
+        self.clock = clock
+        self.folds: list[float] = []
+
+    def __len__(self) -> int:
+        return self.count
+
+    def fold(self) -> bool:
+        self.folds.append(self.clock.seconds())
+        return True
+
+
+class StoreWatchTests(SynchronousTestCase):
+    def watched(self, count: int) -> Folded:
+        self.clock = Clock()
+        self.clock.callFromThread = lambda call, *args: call(*args)  # type: ignore[attr-defined]
+        store = Folded(count, self.clock)
+        watch = StoreWatch(
+            store, lambda call: succeed(call()), self.clock, lambda record: None, 1.0, 5.0
+        )
+        watch.start()
+        self.addCleanup(watch.stop)
+        return store
+
+    def busy(self, store: Folded, seconds: int) -> list[float]:
+        """Two changes a second; return when it was folded."""
+        for number in range(2 * seconds):
+            store.apply([create(f"{len(store.folds)}-{store.generation}-{number}")])
+            self.clock.advance(0.5)
+        return store.folds
+
+    def test_a_small_store(self) -> None:
+        """A second after a change people can read it, however many follow."""
+        self.assertEqual(self.busy(self.watched(10), 10), [float(n) for n in range(1, 11)])
+
+    def test_the_pause_grows(self) -> None:
+        """A larger one is not written anew each second while changes go on."""
+        folds = self.busy(self.watched(10_000), 60)
+        self.assertEqual(folds, [1.0, 11.0, 21.0, 31.0, 41.0, 51.0])
+
+    def test_after_a_rest(self) -> None:
+        """Then the first change of a larger one shows after a second, too."""
+        store = self.watched(10_000)
+        self.busy(store, 1)
+        self.clock.pump([5.0] * 12)
+        store.apply([create("alice")])
+        self.clock.advance(1.0)
+        self.assertEqual(store.folds, [1.0, 62.0])
+
+    def test_a_large_store(self) -> None:
+        """It is folded for people when the KDC stops, and otherwise when it is worth it."""
+        self.assertEqual(self.busy(self.watched(10_001), 60), [])

@@ -7,6 +7,7 @@ generations are numbered, only that they grow.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import attrs
@@ -322,6 +323,26 @@ class StoreConformance(SynchronousTestCase):
     def test_an_empty_batch(self) -> None:
         """Nothing to do is done."""
         self.assertEqual(self.store.apply([]), [])
+
+    def test_each_status_is_counted(self) -> None:
+        """Records are counted by their status, whatever they are called."""
+        self.assertEqual(self.store.counts(), dict.fromkeys(Status, 0))
+        names = ("active", "alice", "bob", "deleted", "disabled", "invited", "purged", "xactive")
+        for number, name in enumerate(names):
+            self.one(Create(active(name, address=""), token(number)))
+        for number, name in enumerate(("carol", "dave"), len(names)):
+            self.one(Create(invited(name), token(number)))
+        for name in ("bob", "disabled"):
+            now = self.store.get(name)
+            assert now is not None
+            self.one(Replace(attrs.evolve(now, status=Status.DISABLED), now.generation))
+        for name in ("alice", "dave"):
+            now = self.store.get(name)
+            assert now is not None
+            self.one(Delete(name, now.generation, 1))
+        found = Counter(record.status for record in self.store)
+        self.assertEqual(self.store.counts(), found)
+        self.assertEqual(sorted(found.values()), [1, 2, 2, 5])
 
     def test_records_come_in_the_order_of_names(self) -> None:
         """Iteration is sorted by name, by bytes."""

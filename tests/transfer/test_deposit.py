@@ -455,6 +455,35 @@ class PlantedTests(DepositTestCase):
         (found,) = self.directory.glob(f"{DIRECTORY}/*/1")
         return found
 
+    def test_link_for_the_receipts(self) -> None:
+        """A link in the place of what is written down of a transfer leads nowhere."""
+        victim = self.outside / "victim"
+        make = os.mkdir
+
+        def planting(path: Any, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+            make(path, mode, dir_fd=dir_fd)
+            if path == "1":
+                os.symlink(victim.absolute(), "1.received", dir_fd=dir_fd)
+
+        self.patch(os, "mkdir", planting)
+        deposit = self.inbox("a")
+        error = self.assertRaises(LocalIOError, deposit.prepare)
+        self.assertIn("File exists", str(error))
+        deposit.discard()
+        self.assertFalse(victim.exists())
+
+    def test_names_that_are_no_numbers(self) -> None:
+        """What is no attempt of ours where transfers are put together is passed over."""
+        deposit = self.inbox("a")
+        deposit.prepare()
+        for name in ("\u00b2", "\u00b2.received", "x", "-1", "1x"):
+            (self.attempt().parent / name).touch()
+        deposit.take(file_of("a", b"1"))
+        deposit.discard()
+        again = self.inbox("a")
+        again.prepare()
+        again.discard()
+
     def test_link_during_the_transfer(self) -> None:
         """A link in the place of a directory leads nowhere: nothing is written outside."""
         for warm in (True, False):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kdc.errors import ErrorKind
 from kdc.protocol.names import check_name
-from kdc.store import StoreError
+from kdc.store import Status, StoreError
 from kdc.store.flatfile._lines import BadLine, Entry, Sealer, name_of
 from kdc.store.flatfile._table import Table, lines_of
 
@@ -43,6 +43,17 @@ class Content:
         first = name.encode("utf-8", "replace")
         chunks = self.table.snapshot(first)
         return (self._read(line) for line in lines_of(chunks) if name_of(line) >= first)
+
+    def counts(self) -> dict[Status, int]:
+        """How many lines have each status; no line is opened for it."""
+        chunks = self.table.snapshot()
+        counts = {}
+        for status in Status:
+            field = b":%s:" % status.value.encode()
+            # Nothing else in a line can be that, but for the name it begins with.
+            called_so = sum(chunk.startswith(field) or b"\n" + field in chunk for chunk in chunks)
+            counts[status] = sum(chunk.count(field) for chunk in chunks) - called_so
+        return counts
 
     def resealed(self, sealer: Sealer) -> Content:
         """Return the same entries under another key."""

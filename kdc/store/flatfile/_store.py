@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import attrs
 
 from kdc.protocol.names import check_realm
-from kdc.store import Change, Record, Result, StoreLost, StoreUnavailable
+from kdc.store import Change, Record, Result, Status, StoreLost, StoreUnavailable
 from kdc.store.flatfile._batch import Batch
 from kdc.store.flatfile._content import Content
 from kdc.store.flatfile._files import Files
@@ -174,6 +174,9 @@ class FlatFileStore:
     def entries(self) -> Iterator[Entry]:
         """Every record with its token; a snapshot, as iteration."""
         return self._content.entries()
+
+    def counts(self) -> dict[Status, int]:
+        return self._content.counts()
 
     def __len__(self) -> int:
         return len(self._content.table)

@@ -159,6 +159,30 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "10",
+            "who does not read is not read from",
+            "        if self._choked or self._waits or self._rest.running:",
+            "        if self._waits or self._rest.running:",
+        ),
+        (
+            "4.1",
+            "nothing is read while a change is written",
+            "        if self._choked or self._waits or self._rest.running:",
+            "        if self._choked or self._rest.running:",
+        ),
+        (
+            "10",
+            "who reads again is answered",
+            "        self._choked = False\n        self._pace()\n        self._work()\n",
+            "        self._choked = False\n        self._pace()\n",
+        ),
+        (
+            "10",
+            "a KDC that closes keeps nothing of what still comes",
+            "        if self._closing:\n            return\n        self._frames.feed(data)\n",
+            "        self._frames.feed(data)\n",
+        ),
+        (
+            "10",
             "a few frames in a turn",
             "        for _ in range(_FRAMES_AT_ONCE):",
             "        for _ in range(1 << 30):",

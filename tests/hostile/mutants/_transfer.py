@@ -556,6 +556,32 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
+        "kdc/transfer/_partials.py",
+        "tests.transfer.test_deposit.PlantedTests",
+        (
+            "6.4",
+            "what is written down of a transfer is never somebody else's file",
+            "_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC",
+            "_NEW = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC",
+        ),
+    ),
+    *of(
+        "kdc/transfer/sending.py",
+        "tests.transfer.test_sending",
+        (
+            "10",
+            "a sender that waits, waits as long as the KDC asks for",
+            "            return self._wait(error, float(error.retry_after))",
+            "            return self._wait(error, 0.0)",
+        ),
+        (
+            "10",
+            "a sender that goes on waits as long as the KDC asks for",
+            "            return float(error.retry_after)\n",
+            "            return 0.0\n",
+        ),
+    ),
+    *of(
         "kdc/files/tree.py",
         "tests.files tests.transfer.test_deposit",
         (

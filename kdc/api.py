@@ -34,7 +34,6 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -50,6 +49,7 @@ from kdc.errors import ConfigurationError
 from kdc.net import clock
 from kdc.net.background import background
 from kdc.net.exit_status import run_to_end, show_warnings
+from kdc.net.log import Logger
 from kdc.net.reactor import Reactor
 from kdc.net.threads import in_thread
 from kdc.net.waiting import Waiters

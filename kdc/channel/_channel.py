@@ -20,7 +20,6 @@ from typing import Any, cast
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdc.channel._ending import LINGERS, LOST, UNREAD, WRITABLE, Ending, Step, after
@@ -28,6 +27,7 @@ from kdc.channel._liveness import Expected, Liveness
 from kdc.channel.transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.errors import IntegrityError, KDCError, PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.net.background import background
+from kdc.net.log import Logger
 from kdc.net.sockets import notice_dead_peers, read_at_once
 from kdc.net.waiting import Timers
 from kdc.protocol.codec import FrameBuffer

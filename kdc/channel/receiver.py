@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from twisted.internet.interfaces import IProtocol, IReactorTime
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdc.channel._channel import Channel, Phase
@@ -17,6 +16,7 @@ from kdc.channel.transport import PrincipalAddress
 from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
 from kdc.limits import ConnectionLimiter, Rate, TokenBuckets
 from kdc.net import clock
+from kdc.net.log import Logger
 from kdc.net.newcomers import DISPLACED_SECONDS, Newcomers
 from kdc.net.sockets import host_of
 from kdc.net.waiting import Waiters
@@ -79,7 +79,7 @@ class _ReceiverChannel(Channel):
 
     def _refuse(self, status: ServiceStatus, service: bytes) -> None:
         self._listener.tell(
-            "{sender} from {address}: {status} {service!r}",
+            "{sender} from {address}: {status} {service}",
             sender=self._sender,
             address=self._address,
             status=status.name.lower(),

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from twisted.logger import Logger
 
 from kdc.channel.reach import Direct, Way
 from kdc.channel.receiver import ChannelListener
@@ -23,6 +22,7 @@ from kdc.errors import (
     WrongIdentity,
 )
 from kdc.net import clock
+from kdc.net.log import Logger
 from kdc.net.retry import backoff
 from kdc.net.waiting import Timers, Waiters
 from kdc.protocol.handshake import Epoch

@@ -11,13 +11,13 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.reach import Place, place_of_relay
 from kdc.client.client import KDCClient
 from kdc.errors import RemoteProtocolError
+from kdc.net.log import Logger
 from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.relay import (

@@ -18,7 +18,6 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.protocol import Factory
-from twisted.logger import Logger
 
 from kdc.channel.reach import Place, is_loopback, place_of_relay
 from kdc.channel.receiver import ChannelListener
@@ -33,6 +32,7 @@ from kdc.errors import (
     malformed,
 )
 from kdc.net.background import background
+from kdc.net.log import Logger
 from kdc.net.retry import backoff
 from kdc.net.sockets import tcp_endpoint
 from kdc.net.waiting import Deadline, Waiters

@@ -6,8 +6,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
+
+from kdc.net.log import Logger
 
 __all__ = ["background"]
 

@@ -16,7 +16,6 @@ import attrs
 from twisted.internet.defer import TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.protocol import Factory, Protocol
-from twisted.logger import Logger
 
 from kdc.channel.listening import Listening
 from kdc.channel.receiver import ChannelListener
@@ -24,6 +23,7 @@ from kdc.channel.services import Service
 from kdc.client.client import KDCClient
 from kdc.limits import Rate, TokenBuckets
 from kdc.net import clock
+from kdc.net.log import Logger
 from kdc.net.sockets import tcp_endpoint
 from kdc.protocol.relay import SERVICE, Reach, dial_back
 from kdc.relay._links import LinkEnd, Links

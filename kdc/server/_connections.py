@@ -16,7 +16,6 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -27,6 +26,7 @@ from kdc.issuing.session import Session, State
 from kdc.limits import Arrivals, ConnectionLimiter, Limits
 from kdc.net import clock
 from kdc.net.background import background
+from kdc.net.log import Logger
 from kdc.net.sockets import host_of, notice_dead_peers
 from kdc.net.tls import ALPN, channel_binding
 from kdc.net.waiting import Timers
@@ -39,6 +39,9 @@ __all__ = ["KDCFactory", "KDCProtocol", "system_now"]
 _CLOSE_SECONDS = 5.0
 # Of one connection in one turn of the reactor: others have their turn, too.
 _FRAMES_AT_ONCE = 16
+# A frame in more TLS records than that is an attack: each record costs us, and only frames are
+# charged.  A client writes each frame at once.
+_MOST_PIECES = 16
 
 
 def system_now() -> Now:
@@ -67,6 +70,7 @@ class KDCProtocol(Protocol):
         self._choked = False
         self._closing = False
         self._last_frame = 0.0
+        self._pieces = 0  # since the last whole frame
 
     def connectionMade(self) -> None:
         self.factory.connected += 1
@@ -188,8 +192,12 @@ class KDCProtocol(Protocol):
                 self.perform(self.factory.issuer.broken_frame(session, error))
                 return
             if body is None:
+                self._pieces += 1
+                if self._pieces > _MOST_PIECES:
+                    self.abort()
                 break
             self._last_frame = seconds
+            self._pieces = 0
             output = self.factory.issuer.receive(session, body, now)
             self.perform(output)
             # Not after each: to be woken for one request costs us as much as several of them.

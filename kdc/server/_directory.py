@@ -18,7 +18,6 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -29,6 +28,7 @@ from kdc.errors import ErrorKind, KDCError
 from kdc.issuing.realm import Realm
 from kdc.net import clock
 from kdc.net.background import background
+from kdc.net.log import Logger
 from kdc.net.waiting import Deadline
 from kdc.protocol.directory import (
     DIRECTORY,

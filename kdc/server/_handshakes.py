@@ -30,11 +30,14 @@ class Turns:
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        self._waiting: dict[str, deque[Callable[[], bool]]] = {}
         self._taken = False
 
-    def take(self, prefix: str, begin: Callable[[], None]) -> bool:
-        """Return whether ``prefix`` has its turn now; if not, ``begin`` is called when it has."""
+    def take(self, prefix: str, begin: Callable[[], bool]) -> bool:
+        """Return whether ``prefix`` has its turn now; if not, ``begin`` is called when it has.
+
+        ``begin`` returns whether it has taken it: whoever has gone meanwhile costs nobody one.
+        """
         if not self._taken:
             self._taken = True
             self._clock.callLater(0, self._next)
@@ -47,12 +50,14 @@ class Turns:
             self._taken = False
             return
         self._clock.callLater(0, self._next)
-        prefix = next(iter(self._waiting))
-        crowd = self._waiting.pop(prefix)
-        begin = crowd.popleft()
-        if crowd:
-            self._waiting[prefix] = crowd  # behind all others
-        begin()
+        while self._waiting:
+            prefix = next(iter(self._waiting))
+            crowd = self._waiting.pop(prefix)
+            begin = crowd.popleft()
+            if crowd:
+                self._waiting[prefix] = crowd  # behind all others
+            if begin():
+                break
 
 
 class _Waiting(Protocol):
@@ -69,13 +74,14 @@ class _Waiting(Protocol):
         # Should it have to go before its turn comes.
         self._inner.transport = self.transport
 
-    def begin(self) -> None:
+    def begin(self) -> bool:
         if self._gone:
-            return
+            return False
         transport: Any = self.transport
         transport.protocol = tls_protocol(self._factory, self._inner)
         transport.protocol.makeConnection(transport)
         transport.resumeProducing()
+        return True
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._gone = True

@@ -17,7 +17,6 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.protocols.policies import TimeoutMixin
 from twisted.python.failure import Failure
@@ -28,6 +27,7 @@ from kdc.admin.wire import MAX_REQUEST, answer_line, end_line, peer_uid
 from kdc.errors import ConfigurationError, KDCError
 from kdc.issuing.decisions import Audit
 from kdc.net.background import background
+from kdc.net.log import Logger
 from kdc.server._connections import KDCFactory
 from kdc.server._last_seen import LastSeen
 from kdc.server.audit_log import AuditLog

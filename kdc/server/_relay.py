@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from kdc.client.client import KDCClient
 from kdc.errors import KDCError
 from kdc.issuing.realm import Realm
+from kdc.net.log import Logger
 from kdc.relay.limits import RelayLimits, RelaySettings
 from kdc.relay.relay import Figures, Relay
 from kdc.server._residents import at_once

@@ -19,12 +19,12 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 
 from kdc.files.opening import open_regular
 from kdc.issuing.decisions import Audit
 from kdc.limits import Rate, TokenBuckets
 from kdc.net.background import background
+from kdc.net.log import Logger
 from kdc.net.waiting import Deadline
 
 __all__ = ["AuditLog", "format_line", "is_standard_stream", "open_log", "stamp"]

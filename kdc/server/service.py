@@ -16,7 +16,6 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -27,6 +26,7 @@ from kdc.issuing.issuer import Issuer
 from kdc.issuing.realm import Realm, everybody
 from kdc.limits import Limits
 from kdc.net.background import background
+from kdc.net.log import Logger
 from kdc.net.notify import Notify
 from kdc.net.sockets import listen_at
 from kdc.net.threads import in_thread

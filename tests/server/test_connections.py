@@ -74,10 +74,29 @@ class RequestTests(ServerTestCase):
         """How the bytes of a request are cut on their way makes no difference."""
         self.kdc.add("alice")
         client = self.secured()
-        for byte in self.exchange(client, "alice").authenticate().data:
-            self.assertEqual(client.received, b"")
+        exchange = self.exchange(client, "alice")
+        data = exchange.authenticate().data
+        for byte in data[:14]:
             self.say(client, bytes([byte]))
+        self.say(client, data[14:-1])
+        self.assertEqual(client.received, b"")
+        self.say(client, data[-1:])
         self.assertEqual(self.numbers(client), [312])
+        self.say(client, b"".join(exchange.request_key("bob")[0].data for _ in range(3)))
+        self.assertEqual(self.numbers(client), [312, 399, 399, 399])
+
+    def test_a_frame_in_very_many_records(self) -> None:
+        """Each record costs the KDC, and only frames are charged: who sends crumbs is ended."""
+        self.kdc.add("alice")
+        before, after = self.secured(), self.secured("198.51.100.67")
+        self.say(after, self.exchange(after, "alice").authenticate().data)
+        for client in (before, after):
+            for number, byte in enumerate(b"\1\0" + bytes(15)):  # of a frame of 256
+                if number < 15:
+                    self.assertIsNone(client.lost)
+                self.say(client, bytes([byte]))
+            self.assertIsNotNone(client.lost)
+        self.assert_well()
 
     def test_pipelined(self) -> None:
         """Requests may follow the 311 at once; each is answered, those beyond the rate later."""

@@ -26,8 +26,12 @@ class TurnsTests(SynchronousTestCase):
         self.begun: list[str] = []
 
     def take(self, prefix: str) -> None:
-        if self.turns.take(prefix, lambda: self.begun.append(prefix)):
-            self.begun.append(prefix)
+        if self.turns.take(prefix, lambda: self.begin(prefix)):
+            self.begin(prefix)
+
+    def begin(self, prefix: str) -> bool:
+        self.begun.append(prefix)
+        return True
 
     def turn(self) -> list[str]:
         """What began in the next turn of the reactor."""
@@ -60,8 +64,22 @@ class TurnsTests(SynchronousTestCase):
     def test_what_comes_of_a_turn(self) -> None:
         """One that begins in a turn and makes another wait keeps the order."""
         self.take("a")
-        self.turns.take("b", lambda: self.take("c"))
+
+        def again() -> bool:
+            self.take("c")
+            return True
+
+        self.turns.take("b", again)
         self.assertEqual([self.turn(), self.turn()], [[], ["c"]])
+
+    def test_who_has_gone(self) -> None:
+        """Whoever does not want his turn any more costs nobody else one."""
+        self.take("a")
+        for _ in range(100):
+            self.turns.take("a", lambda: False)
+        self.take("a")
+        self.take("b")
+        self.assertEqual([self.turn(), self.turn(), self.turn()], [["b"], ["a"], []])
 
 
 class HandshakeTests(EdgeTestCase):

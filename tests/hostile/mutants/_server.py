@@ -35,6 +35,16 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
+        "kdc/net/log.py",
+        "tests.project.test_logs",
+        (
+            "operators",
+            "what others have chosen forges no line of a log",
+            "harmless(str(value)) if isinstance(value, str | BaseException) else value",
+            "value",
+        ),
+    ),
+    *of(
         "kdc/server/_handshakes.py",
         "tests.server.test_handshakes",
         (
@@ -61,7 +71,18 @@ MUTANTS: list[Mutant] = [
             "        self._inner.transport = self.transport\n",
             "",
         ),
-        ("10", "who has gone has no turn", "        if self._gone:\n            return\n", ""),
+        (
+            "10",
+            "who has gone costs nobody a turn",
+            "            if begin():\n                break\n",
+            "            begin()\n            break\n",
+        ),
+        (
+            "10",
+            "who has gone has no turn",
+            "        if self._gone:\n            return False\n",
+            "",
+        ),
     ),
     *of(
         "kdc/limits.py",
@@ -156,6 +177,18 @@ MUTANTS: list[Mutant] = [
             "nothing is taken behind what closes",
             "            if self._waits or self._choked or self._closing:\n                break",
             "            if self._waits or self._choked:\n                break",
+        ),
+        (
+            "10",
+            "who sends crumbs is ended",
+            "                if self._pieces > _MOST_PIECES:\n                    self.abort()\n",
+            "",
+        ),
+        (
+            "10",
+            "crumbs are counted from one frame to the next",
+            "            self._pieces = 0\n            output",
+            "            output",
         ),
         (
             "10",

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from kdc.errors import ConfigurationError, KDCUnreachable
+from kdc.errors import ConfigurationError, KDCError, KDCUnreachable
 from kdc.testing import _child
 from kdc.testing._host import Host, HostSettings
 
@@ -34,14 +34,21 @@ class Thread:
     """The realm in this process.  A process that is killed leaves ``directory`` behind."""
 
     def __init__(self, settings: HostSettings, directory: Path | None) -> None:
-        self._host = Host(settings)
         self._directory = directory
+        try:
+            self._host = Host(settings)
+        except KDCError:
+            self._remove()
+            raise
 
     def call(self, name: str, values: dict[str, Any]) -> Any:
         return self._host.call(name, values)
 
     def close(self) -> None:
         self._host.close()
+        self._remove()
+
+    def _remove(self) -> None:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import tempfile
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -174,4 +176,9 @@ class RealmConformance(SynchronousTestCase):
         self.assertIn(f"port {self.realm.port} ", str(error))
 
     def test_bad_name(self) -> None:
+        """It is refused before anything is there, and no directory stays."""
+        directory = Path(self.mktemp()).absolute()
+        directory.mkdir()
+        self.patch(tempfile, "tempdir", str(directory))
         self.assertRaises(ConfigurationError, Realm, "no realm", in_process=self.in_process)
+        self.assertEqual(list(directory.iterdir()), [])

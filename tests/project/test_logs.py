@@ -23,8 +23,10 @@ PRINTING = {
     ("terminal.py", "answer"): "the one place for what was asked for",
     ("commands/options.py", "opt_version"): "our own version",
     ("commands/completion.py", "run"): "a script of our own words",
-    ("commands/relay.py", "opt_help_limits"): "names and numbers of ours",
-    ("commands/tap.py", "opt_help_limits"): "names and numbers of ours",
+    ("commands/options.py", "opt_help_limits"): "names and numbers of ours",
+    ("testing/shims.py", "main"): "another program's answers, of a realm for tests",
+    ("testing/shims.py", "_query"): "another program's answers, of a realm for tests",
+    ("testing/shims.py", "_wait"): "another program's answers, of a realm for tests",
 }
 LOGGERS = {
     "net/log.py": "the one place",

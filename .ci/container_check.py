@@ -194,6 +194,10 @@ class ChrootContainer:
         )
         return done.returncode, done.stdout + done.stderr
 
+    def remove(self) -> None:
+        if self.process is not None:
+            self.process.kill()  # nothing, if it has ended
+
 
 class EngineContainer:
     """The same by podman or docker."""
@@ -282,6 +286,8 @@ def check(container: Container, kdcclient: Path, scratch: Path) -> None:
     run(kdcclient, *register, environment=environment)
     if status := container.stop():
         fail(f"it ended with {status}:\n{container.logs()}")
+    if " registered " not in container.logs():
+        fail(f"its log is not the container's own:\n{container.logs()}")
     container.start()
     until_it_runs(container)
     bob[5] = str(container.port)  # another one after a restart, perhaps
@@ -330,7 +336,11 @@ def in_copies(kdcclient: Path, scratch: Path) -> None:
         # Its port is the image's: that of another program on this machine must not matter.
         own(_NETWORK)
         run("ip", "link", "set", "lo", "up")
-        check(ChrootContainer(stage, scratch / "volume"), kdcclient, scratch)
+        container = ChrootContainer(stage, scratch / "volume")
+        try:
+            check(container, kdcclient, scratch)
+        finally:
+            container.remove()
     finally:
         subprocess.run(["umount", "--lazy", scratch], check=False)
     print("container-check: built in a copy of this machine's root, used, restarted")

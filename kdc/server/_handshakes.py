@@ -13,13 +13,13 @@ from typing import Any, cast
 
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from kdc.limits import address_prefix
-from kdc.net.lean_tls import tls_protocol
 from kdc.net.sockets import host_of
-from kdc.server._connections import KDCFactory, KDCProtocol
+from kdc.net.tls_listening import ListeningTLSFactory
+from kdc.server._connections import KDCFactory
 from kdc.server.certificate import ServerTLS
 
 __all__ = ["Turns", "tls_factory"]
@@ -65,9 +65,9 @@ class _Waiting(Protocol):
 
     _gone = False
 
-    def __init__(self, factory: _InTurnFactory, inner: KDCProtocol) -> None:
-        self._factory = factory
-        self._inner = inner
+    def __init__(self, secured: TLSMemoryBIOProtocol) -> None:
+        self._secured = secured
+        self._inner: Any = secured.wrappedProtocol
 
     def connectionMade(self) -> None:
         cast(Any, self.transport).pauseProducing()
@@ -78,7 +78,7 @@ class _Waiting(Protocol):
         if self._gone:
             return False
         transport: Any = self.transport
-        transport.protocol = tls_protocol(self._factory, self._inner)
+        transport.protocol = self._secured
         transport.protocol.makeConnection(transport)
         transport.resumeProducing()
         return True
@@ -88,25 +88,21 @@ class _Waiting(Protocol):
         self._inner.connectionLost(reason)
 
 
-class _InTurnFactory(TLSMemoryBIOFactory):
-    noisy = False
-    # Twisted's default gathers small writes, a turn of the reactor each; ours are gathered.
-    protocol = tls_protocol
-
+class _InTurnFactory(ListeningTLSFactory):
     def __init__(self, factory: KDCFactory, tls: ServerTLS, clock: IReactorTime) -> None:
-        super().__init__(tls, False, factory, clock)
+        super().__init__(factory, tls, clock)
         self._turns = Turns(clock)
 
-    def buildProtocol(  # type: ignore[override] # None is a factory's way to refuse
+    def buildProtocol(  # type: ignore[override] # who has to wait has no TLS yet
         self, addr: Any
     ) -> Protocol | None:
-        """Refuse before there is any TLS."""
-        inner: Any = self.wrappedFactory.buildProtocol(addr)
-        if inner is None:
+        """Have who is taken wait for a turn."""
+        secured: Any = super().buildProtocol(addr)
+        if secured is None:
             return None
-        waiting = _Waiting(self, inner)
+        waiting = _Waiting(secured)
         if self._turns.take(address_prefix(host_of(addr)), waiting.begin):
-            return tls_protocol(self, inner)
+            return cast(Protocol, secured)
         return waiting
 
 

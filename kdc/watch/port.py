@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IProtoc
 from kdc.errors import ConfigurationError
 from kdc.net import clock
 from kdc.net.sockets import listen_at
-from kdc.net.tls_listening import tls_factory
+from kdc.net.tls_listening import ListeningTLSFactory
 from kdc.watch import health
 from kdc.watch._http import HTTPLimits, StatusFactory, Subscribe
 from kdc.watch.answers import Answer, Query, text_answer
@@ -88,7 +88,7 @@ class StatusPort:
         """Take the port; raises `LocalIOError` or `ConfigurationError`."""
         factory: IProtocolFactory = self._http
         if self._tls is not None:
-            factory = tls_factory(self._http, self._tls, self._reactor)
+            factory = ListeningTLSFactory(self._http, self._tls, self._reactor)
         hint = "is another program using that port?"
         self._port = await listen_at(self._reactor, self._settings.endpoint, factory, hint=hint)
 

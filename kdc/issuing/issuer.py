@@ -16,6 +16,7 @@ from kdc.errors import Refusal, RemoteProtocolError
 from kdc.issuing._authentication import authenticate
 from kdc.issuing._keys import begin_epoch, issue
 from kdc.issuing._registration import change, register
+from kdc.issuing.current import always_current
 from kdc.issuing.decisions import Now, Others, Output
 from kdc.issuing.realm import Realm
 from kdc.issuing.session import Session, State
@@ -46,6 +47,8 @@ EXCHANGES: dict[tuple[State, type[Request]], Callable[[Session, Any, Now], Outpu
 # a TLS handshake.
 CHARGES: dict[type[Request], int] = {Authenticate: 5, KeyRequest: 1, Receive: 4, ChangeKeys: 20}
 
+_SOON_SECONDS = 1  # until another machine answers, or this one has caught up
+
 
 def _expired(session: Session, request: Request) -> Output:
     """The client's time has ended since it came; what it began ends with its connections."""
@@ -57,10 +60,15 @@ def _expired(session: Session, request: Request) -> Output:
 
 
 class Issuer:
-    """One realm's KDC, for all its connections."""
+    """One realm's KDC, for all its connections.
 
-    def __init__(self, realm: Realm) -> None:
+    ``current`` tells whether what the realm finds is new enough to decide by; see
+    `kdc.issuing.current`.
+    """
+
+    def __init__(self, realm: Realm, current: Callable[[Now], bool] = always_current) -> None:
         self.realm = realm
+        self._current = current
 
     def connect(self, address: str, binding: ChannelBinding) -> Session:
         """Begin with a client at ``address`` on the TLS connection of ``binding``."""
@@ -77,6 +85,9 @@ class Issuer:
                 )
         except RemoteProtocolError as error:
             return self.broken_frame(session, error)
+        # Before any decision: whoever was disabled may be active in what we know.
+        if not self._current(now):
+            return session.refuse(Refusal.INTERNAL, request.nonce, "not confirmed", _SOON_SECONDS)
         if session.expired(now.unix_seconds):
             return _expired(session, request)
         output = exchange(session, request, now)

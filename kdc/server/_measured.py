@@ -103,8 +103,8 @@ class Measured:
             if code == "not_authentic":
                 self.failures.add()
 
-    def issuer(self, realm: Realm) -> Issuer:
-        return _MeasuredIssuer(realm, self)
+    def issuer(self, realm: Realm, current: Callable[[Now], bool]) -> Issuer:
+        return _MeasuredIssuer(realm, current, self)
 
     def done(self, kind: str, began: float, refused_before: int) -> None:
         outcome = "done" if self._refused == refused_before else "refused"
@@ -137,8 +137,8 @@ class Measured:
 
 
 class _MeasuredIssuer(Issuer):
-    def __init__(self, realm: Realm, measured: Measured) -> None:
-        super().__init__(realm)
+    def __init__(self, realm: Realm, current: Callable[[Now], bool], measured: Measured) -> None:
+        super().__init__(realm, current)
         self._measured = measured
 
     def receive(self, session: Session, body: bytes, now: Now) -> Output:

@@ -21,6 +21,7 @@ from twisted.python.threadpool import ThreadPool
 
 from kdc.admin.wire import SocketPath
 from kdc.errors import ConfigurationError, ErrorKind, KDCError, LocalIOError, local_error
+from kdc.issuing.current import confirmed_within
 from kdc.issuing.decisions import Audit, Enrolment, Permit
 from kdc.issuing.issuer import Issuer
 from kdc.issuing.realm import Realm, everybody
@@ -68,6 +69,8 @@ class KDCSettings:
     ``directory``, ``relay`` and ``status``: where they listen, if they are to be there.
     ``fold_seconds``: so long after a change people can read it in a small store.
     ``look_seconds``: so often, without a change, it is made sure that the store is ours.
+    ``confirm_seconds``: nothing is decided on what was confirmed longer ago, where others
+    can change the store, too.
     """
 
     store: Path
@@ -91,6 +94,7 @@ class KDCSettings:
     status: StatusSettings | None = None
     fold_seconds: float = 1.0
     look_seconds: float = 5.0
+    confirm_seconds: float = 10.0
 
     @property
     def tls(self) -> TLSFiles:
@@ -286,7 +290,9 @@ class KDCService(Service):
         self._in_reading_thread = in_thread(reactor, self._reading_pool)
         run = self._in_store_thread
         self.writer = StoreWriter(self.store, run if measured is None else measured.write_run(run))
-        issuer = Issuer(realm) if measured is None else measured.issuer(realm)
+        current = confirmed_within(self.store, int(1000 * settings.confirm_seconds))
+        make = Issuer if measured is None else measured.issuer
+        issuer = make(realm, current)
         self.factory = KDCFactory(issuer, self.writer, clock=reactor, limits=settings.limits)
         self._watch = StoreWatch(
             self.store,

@@ -15,6 +15,7 @@ from hypothesis import settings
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import Refusal, RemoteProtocolError
+from kdc.issuing.current import always_current
 from kdc.issuing.decisions import Audit, Enrolment, Now, Output
 from kdc.issuing.decisions import Connection as Connected
 from kdc.issuing.issuer import Issuer
@@ -175,6 +176,7 @@ class Realm:
         limits: Limits | None = None,
         permits: Callable[[str, str], bool] = lambda client, receiver: True,
         store: MemoryStore | None = None,
+        current: Callable[[Now], bool] = always_current,
     ) -> None:
         self.now = Now(5_000, 1_700_000_000)
         self.random = SeededRandom("KDC")
@@ -192,7 +194,7 @@ class Realm:
             limits=limits,
             permits=permits,
         )
-        self.issuer = Issuer(realm)
+        self.issuer = Issuer(realm, current)
         self.store.watch(self._record_changed)
 
     def connect(self, keys: LongTermKeys, address: str = "192.0.2.1") -> Connection:

@@ -74,9 +74,25 @@ MUTANTS: list[Mutant] = [
         "tests.issuing",
         (
             "4.1",
+            "nothing is decided on what was not confirmed",
+            "        if not self._current(now):\n",
+            "        if False:\n",
+        ),
+        (
+            "4.1",
             "it ends while it is connected",
             "        if session.expired(now.unix_seconds):\n            return",
             "        if False:\n            return",
+        ),
+    ),
+    *of(
+        "kdc/issuing/current.py",
+        "tests.issuing",
+        (
+            "4.1",
+            "what was confirmed too long ago is old",
+            "confirmed is None or now.milliseconds - confirmed <= milliseconds",
+            "True",
         ),
     ),
     *of(

@@ -100,6 +100,7 @@ setup(
         "kdc.server",
         "kdc.store",
         "kdc.store.flatfile",
+        "kdc.store.sealed",
         "kdc.testing",
         "kdc.transfer",
         "kdc.tunnel",

@@ -34,8 +34,8 @@ from twisted.python.threadpool import ThreadPool
 
 from kdc.server._store_writer import StoreWriter
 from kdc.store import Create, Outcome, Record, Status
-from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._store import FlatFileStore
+from kdc.store.sealed.files import Files
 
 _BATCH = 100
 _SYNCS_PER_SECOND = 500

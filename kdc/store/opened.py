@@ -35,7 +35,8 @@ def open_store(
     for each in (path, key_path, generation_path):
         if each is not None:
             check_directory(each)
-    from kdc.store.flatfile import FlatFileStore, TimedFiles  # who asks the KDC needs none
+    from kdc.store.flatfile import FlatFileStore  # who asks the KDC needs none
+    from kdc.store.sealed.files import TimedFiles
 
     return FlatFileStore.open(
         path,

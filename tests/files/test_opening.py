@@ -20,7 +20,7 @@ from kdc.errors import KDCError, LocalIOError
 from kdc.files.opening import open_regular
 from kdc.files.private import read_private, read_small
 from kdc.server.policy import read_policy
-from kdc.store.flatfile._files import Files
+from kdc.store.sealed.files import Files
 from kdc.transfer.receiving import _beginning
 
 READING = os.O_RDONLY

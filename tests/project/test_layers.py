@@ -64,7 +64,7 @@ RULES = (
     ),
     (
         ("kdc.issuing", "kdc.admin"),
-        ("kdc.store.flatfile",),
+        ("kdc.store.flatfile", "kdc.store.sealed"),
         "what the KDC decides does not depend on which store there is",
     ),
     (

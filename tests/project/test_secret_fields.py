@@ -18,7 +18,7 @@ import kdc
 from kdc.issuing.decisions import Output
 from kdc.server.certificate import make_certificate
 from kdc.store import Record
-from kdc.store.flatfile._masterkey import MasterKeys
+from kdc.store.sealed.masterkey import MasterKeys
 from tests.support.disk import Disk
 from tests.support.processes import KEY_FILES, key_lines
 

@@ -49,9 +49,9 @@ from kdc.protocol.invitation import Invitation
 from kdc.server.certificate import make_certificate
 from kdc.server.service import KDCService, KDCSettings
 from kdc.store import Status, StoreError, StoreLost
-from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.opened import open_store
+from kdc.store.sealed.files import Files
 from tests.support.core import keys_of
 from tests.support.processes import PATIENCE_SECONDS, reserved_port
 

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import attrs
 
 from kdc.store import Create, Record, Status, StoreError
-from kdc.store.flatfile._masterkey import MasterKeys
 from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile.opening import open_files
 from kdc.store.flatfile.paths import Paths
 from kdc.store.flatfile.repair import repair
 from kdc.store.portable import dump, fields_of, read_dump, record_of
+from kdc.store.sealed.masterkey import MasterKeys
 from tests.store.test_damage import GENERATION, JOURNAL, KEY, DamageCase, open_on
 from tests.store.test_faults import PATH, Fault, inline
 from tests.support.canaries import shown_in, told

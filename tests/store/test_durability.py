@@ -16,10 +16,10 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.store import Create, StoreError
-from kdc.store.flatfile._files import Files, read_all, replace
 from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.repair import repair
+from kdc.store.sealed.files import Files, read_all, replace
 from tests.support.disk import abandon
 from tests.support.store_conformance import active, token
 

@@ -29,12 +29,12 @@ from kdc.store import (
     StoreLost,
     StoreUnavailable,
 )
-from kdc.store.flatfile._files import Files
-from kdc.store.flatfile._lines import BadLine, Entry, Sealer, _split
 from kdc.store.flatfile._store import FlatFileStore, Folding
-from kdc.store.flatfile._table import CHUNK_BYTES, Table, lines_of
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.check import check
+from kdc.store.sealed.files import Files
+from kdc.store.sealed.lines import BadLine, Entry, Sealer, _split
+from kdc.store.sealed.table import CHUNK_BYTES, Table, lines_of
 from tests.support.disk import abandon
 from tests.support.processes import PATIENCE_SECONDS
 from tests.support.store_conformance import active, invited, token

@@ -1,6 +1,6 @@
 """A disk in memory that fails on command and loses power.
 
-It stands for `kdc.store.flatfile._files.Files`.  What was written is there for every
+It stands for `kdc.store.sealed.files.Files`.  What was written is there for every
 reader at once, as in a page cache; what survives a power cut is only what an
 fsync has covered, and perhaps more.  After a failed fsync the page is clean but
 not on the disk, and a later fsync that succeeds does not bring it there: that
@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterable
 
 from kdc.store.flatfile import FlatFileStore
-from kdc.store.flatfile._files import Files
+from kdc.store.sealed.files import Files
 
 __all__ = ["Disk", "PowerCut", "abandon"]
 

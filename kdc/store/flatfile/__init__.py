@@ -6,12 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kdc.store.flatfile._files import TimedFiles
     from kdc.store.flatfile._store import FlatFileStore
 
-__all__ = ["FlatFileStore", "TimedFiles"]
+__all__ = ["FlatFileStore"]
 
-_MODULES = {"FlatFileStore": "_store", "TimedFiles": "_files"}
+_MODULES = {"FlatFileStore": "_store"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,9 +20,9 @@ import attrs
 
 from kdc.protocol.crypto import same
 from kdc.protocol.names import check_realm
-from kdc.store.flatfile._files import Files, write_all
-from kdc.store.flatfile._lines import generation_of
-from kdc.store.flatfile.base import mac_key
+from kdc.store.sealed.files import Files, write_all
+from kdc.store.sealed.lines import generation_of
+from kdc.store.sealed.masterkey import mac_key
 
 __all__ = ["COMMIT", "Chain", "Journal", "JournalHeader", "Scan", "scan"]
 

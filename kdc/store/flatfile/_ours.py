@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 import attrs
 
-from kdc.store.flatfile._files import Files
+from kdc.store.sealed.files import Files
 
 __all__ = ["Ours"]
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 
 from kdc.errors import ErrorKind
 from kdc.store import StoreError
-from kdc.store.flatfile._files import Files
 from kdc.store.flatfile._journal import Journal, JournalHeader, Scan, scan
-from kdc.store.flatfile._lines import PURGED, generation_of, name_of, status_of
-from kdc.store.flatfile._masterkey import MasterKeys
-from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import Header, first_line
 from kdc.store.flatfile.paths import Paths
+from kdc.store.sealed.files import Files
+from kdc.store.sealed.lines import PURGED, generation_of, name_of, status_of
+from kdc.store.sealed.masterkey import MasterKeys
+from kdc.store.sealed.table import Table
 
 __all__ = ["copy_history", "damaged", "put_line", "read_journal", "reported"]
 

@@ -17,16 +17,16 @@ import attrs
 
 from kdc.protocol.names import check_realm
 from kdc.store import Change, Record, Result, Status, StoreLost, StoreUnavailable
-from kdc.store.flatfile._batch import Batch
-from kdc.store.flatfile._content import Content
-from kdc.store.flatfile._files import Files
-from kdc.store.flatfile._lines import Entry, Sealer
-from kdc.store.flatfile._masterkey import MasterKeys
 from kdc.store.flatfile._store_files import StoreFiles
-from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import Header
 from kdc.store.flatfile.opening import hold_files, open_files, take_lock
 from kdc.store.flatfile.paths import Paths
+from kdc.store.sealed.batch import Batch
+from kdc.store.sealed.content import Content
+from kdc.store.sealed.files import Files
+from kdc.store.sealed.lines import Entry, Sealer
+from kdc.store.sealed.masterkey import MasterKeys
+from kdc.store.sealed.table import Table
 
 __all__ = ["FlatFileStore", "Folding"]
 

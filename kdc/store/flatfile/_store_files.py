@@ -10,15 +10,15 @@ import contextlib
 
 import attrs
 
-from kdc.store.flatfile._files import Files
-from kdc.store.flatfile._generation import KeptGeneration
 from kdc.store.flatfile._journal import Journal, JournalHeader
-from kdc.store.flatfile._masterkey import MasterKeys
 from kdc.store.flatfile._ours import Ours
 from kdc.store.flatfile._replay import copy_history
-from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import Header, write_base
 from kdc.store.flatfile.paths import Paths
+from kdc.store.sealed.files import Files
+from kdc.store.sealed.generation import KeptGeneration
+from kdc.store.sealed.masterkey import MasterKeys
+from kdc.store.sealed.table import Table
 
 __all__ = ["StoreFiles"]
 

@@ -6,9 +6,9 @@ import os
 
 from kdc.errors import ErrorKind
 from kdc.store import StoreError
-from kdc.store.flatfile._files import Files, read_whole, replace
 from kdc.store.flatfile.check import check
 from kdc.store.flatfile.paths import Paths
+from kdc.store.sealed.files import Files, read_whole, replace
 
 __all__ = ["backup"]
 

@@ -12,18 +12,17 @@ from collections.abc import Iterable
 
 import attrs
 
-from kdc.protocol.codec import enc
-from kdc.protocol.crypto import hkdf, same
+from kdc.protocol.crypto import same
 from kdc.protocol.names import check_realm
-from kdc.store.flatfile._files import Files, write_all
-from kdc.store.flatfile._table import Table
+from kdc.store.sealed.files import Files, write_all
+from kdc.store.sealed.masterkey import mac_key
+from kdc.store.sealed.table import Table
 
 __all__ = [
     "DamagedBase",
     "Header",
     "end_line",
     "first_line",
-    "mac_key",
     "read_base",
     "write_base",
 ]
@@ -67,10 +66,6 @@ class Header:
             return None
         realm, store_id, key_id = (match[number].decode() for number in (1, 2, 3))
         return cls(check_realm(realm), store_id, key_id, int(match[4]), int(match[5]))
-
-
-def mac_key(master: bytes, store_id: str, purpose: str) -> bytes:
-    return hkdf(b"", master, enc(b"kdp/1 store mac", purpose.encode(), store_id.encode()))
 
 
 def end_line(mac: bytes) -> bytes:

@@ -15,13 +15,13 @@ import attrs
 
 from kdc.protocol.crypto import same
 from kdc.store import StoreError
-from kdc.store.flatfile._files import Files, read_all
-from kdc.store.flatfile._generation import KeptGeneration
 from kdc.store.flatfile._journal import COMMIT, Chain, JournalHeader
-from kdc.store.flatfile._lines import BadLine, Entry, Sealer, foreign_digest
-from kdc.store.flatfile._masterkey import MasterKeys
-from kdc.store.flatfile.base import Header, end_line, mac_key
+from kdc.store.flatfile.base import Header, end_line
 from kdc.store.flatfile.paths import Paths
+from kdc.store.sealed.files import Files, read_all
+from kdc.store.sealed.generation import KeptGeneration
+from kdc.store.sealed.lines import BadLine, Entry, Sealer, foreign_digest
+from kdc.store.sealed.masterkey import MasterKeys, mac_key
 
 __all__ = ["Examination", "Line", "Problem", "check", "examine"]
 

@@ -9,13 +9,9 @@ import attrs
 
 from kdc.errors import ErrorKind
 from kdc.store import StoreError, StoreInUse
-from kdc.store.flatfile._files import Files
-from kdc.store.flatfile._generation import KeptGeneration
 from kdc.store.flatfile._journal import Journal, Scan
-from kdc.store.flatfile._masterkey import MasterKeys
 from kdc.store.flatfile._ours import Ours
 from kdc.store.flatfile._replay import damaged, put_line, read_journal, reported
-from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import (
     DamagedBase,
     Header,
@@ -24,6 +20,10 @@ from kdc.store.flatfile.base import (
     write_base,
 )
 from kdc.store.flatfile.paths import Paths
+from kdc.store.sealed.files import Files
+from kdc.store.sealed.generation import KeptGeneration
+from kdc.store.sealed.masterkey import MasterKeys
+from kdc.store.sealed.table import Table
 
 __all__ = ["Found", "hold_files", "open_files", "take_lock"]
 

@@ -8,15 +8,15 @@ from collections.abc import Callable
 import attrs
 
 from kdc.store import Record, Status, StoreError
-from kdc.store.flatfile._files import Files, read_whole, replace
-from kdc.store.flatfile._generation import KeptGeneration
 from kdc.store.flatfile._journal import Journal, JournalHeader
-from kdc.store.flatfile._lines import Entry, Sealer
-from kdc.store.flatfile._table import Table
 from kdc.store.flatfile.base import Header, write_base
 from kdc.store.flatfile.check import Examination, Line, examine
 from kdc.store.flatfile.opening import take_lock
 from kdc.store.flatfile.paths import Paths
+from kdc.store.sealed.files import Files, read_whole, replace
+from kdc.store.sealed.generation import KeptGeneration
+from kdc.store.sealed.lines import Entry, Sealer
+from kdc.store.sealed.table import Table
 
 __all__ = ["Repaired", "repair"]
 

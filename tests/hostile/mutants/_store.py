@@ -8,7 +8,7 @@ __all__ = ["MUTANTS"]
 
 MUTANTS: list[Mutant] = [
     *of(
-        "kdc/store/flatfile/_lines.py",
+        "kdc/store/sealed/lines.py",
         "tests.store.test_flatfile tests.store.test_damage",
         (
             "store 2",
@@ -66,7 +66,7 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
-        "kdc/store/flatfile/_files.py",
+        "kdc/store/sealed/files.py",
         "tests.store.test_durability tests.store.test_memory tests.store.test_flatfile tests.store.test_faults",
         (
             "store 3",
@@ -304,7 +304,7 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
-        "kdc/store/flatfile/_masterkey.py",
+        "kdc/store/sealed/masterkey.py",
         "tests.store.test_flatfile tests.store.test_damage",
         (
             "store 1",
@@ -326,7 +326,7 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
-        "kdc/store/flatfile/_generation.py",
+        "kdc/store/sealed/generation.py",
         "tests.store.test_flatfile tests.store.test_damage",
         (
             "store 2",
@@ -342,7 +342,7 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
-        "kdc/store/flatfile/_files.py",
+        "kdc/store/sealed/files.py",
         "tests.store.test_durability tests.store.test_flatfile tests.store.test_damage",
         (
             "store 1",

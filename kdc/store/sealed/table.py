@@ -11,7 +11,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
-from kdc.store.flatfile._lines import name_of
+from kdc.store.sealed.lines import name_of
 
 __all__ = ["CHUNK_BYTES", "Table", "lines_of"]
 

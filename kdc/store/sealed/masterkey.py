@@ -11,11 +11,12 @@ from pathlib import PurePath
 import attrs
 
 from kdc.files.private import others_can_read
+from kdc.protocol.codec import enc
 from kdc.protocol.crypto import KEY_BYTES, hkdf
 from kdc.store import StoreError
-from kdc.store.flatfile._files import Files, read_all, replace
+from kdc.store.sealed.files import Files, read_all, replace
 
-__all__ = ["MasterKeys", "key_id_of"]
+__all__ = ["MasterKeys", "key_id_of", "mac_key"]
 
 _FORMAT = "kdc-master-key:1"
 _LINE = re.compile(_FORMAT + r":([0-9a-f]{16}):([A-Za-z0-9+/]{43}=):")
@@ -24,6 +25,11 @@ _LINE = re.compile(_FORMAT + r":([0-9a-f]{16}):([A-Za-z0-9+/]{43}=):")
 def key_id_of(master: bytes) -> str:
     """Return what the store's files call this key; tells nothing of it."""
     return hkdf(b"", master, b"kdp/1 store key id", 8).hex()
+
+
+def mac_key(master: bytes, store_id: str, purpose: str) -> bytes:
+    """Return the key that authenticates one kind of thing of one store."""
+    return hkdf(b"", master, enc(b"kdp/1 store mac", purpose.encode(), store_id.encode()))
 
 
 @attrs.frozen
@@ -84,6 +90,6 @@ class MasterKeys:
             raise StoreError(
                 f"{path} is sealed under master key {key_id}, and the key file has "
                 + " and ".join(self.by_id),
-                hint="put the master key file that belongs to this pwd.txt beside it",
+                hint="put the master key file that belongs to it in its place",
             )
         return self.by_id[key_id]

@@ -1,4 +1,4 @@
-"""The system calls of the flat-file store, in one place so that a test can fail each.
+"""The system calls of a store's files, in one place so that a test can fail each.
 
 Nothing here follows a symbolic link in the last component of a path: whoever can
 write the directory must not be able to point the store at another file.

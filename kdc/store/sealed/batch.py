@@ -8,7 +8,7 @@ import attrs
 
 from kdc.protocol.crypto import same
 from kdc.store import Change, Create, Delete, Outcome, Purge, Record, Replace, Result, Status
-from kdc.store.flatfile._lines import Entry
+from kdc.store.sealed.lines import Entry
 
 __all__ = ["Batch"]
 

@@ -1,4 +1,4 @@
-"""What a flat-file store holds in memory."""
+"""What a store of sealed lines holds in memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from kdc.errors import ErrorKind
 from kdc.protocol.names import check_name
 from kdc.store import Status, StoreError
-from kdc.store.flatfile._lines import BadLine, Entry, Sealer, name_of
-from kdc.store.flatfile._table import Table, lines_of
+from kdc.store.sealed.lines import BadLine, Entry, Sealer, name_of
+from kdc.store.sealed.table import Table, lines_of
 
 __all__ = ["Content"]
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 
 from kdc.store import StoreError
-from kdc.store.flatfile._files import Files, read_all, replace
+from kdc.store.sealed.files import Files, read_all, replace
 
 __all__ = ["KeptGeneration"]
 

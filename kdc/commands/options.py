@@ -14,6 +14,7 @@ from twisted.python import usage
 from twisted.python.reflect import namedAny
 
 from kdc import __version__
+from kdc.admin.log_lines import LogFormat
 from kdc.client import typed
 from kdc.client.settings import absolute
 from kdc.net.tls import is_address
@@ -21,10 +22,12 @@ from kdc.protocol.names import check_realm, fold_name
 
 __all__ = [
     "LIMIT_OPTION",
+    "LOG_FORMAT_OPTION",
     "Command",
     "Limited",
     "bytes_of",
     "local_endpoint",
+    "log_format_of",
     "name_of",
     "rate_of",
     "realm_of",
@@ -165,6 +168,22 @@ class _Loaded:
 def log_file(text: str | None) -> Path | None:
     """Where the activity log goes; ``-`` is standard output."""
     return Path("/dev/stdout") if text == "-" else absolute(text)
+
+
+LOG_FORMAT_OPTION = [
+    "log-format",
+    None,
+    None,
+    "how the activity log is written: text or json, an object a line; text by default",
+]
+
+
+def log_format_of(text: str) -> LogFormat:
+    """How the activity log is to be written; raises `usage.UsageError`."""
+    try:
+        return LogFormat(text)
+    except ValueError:
+        raise usage.UsageError(f"a log is text or json, not {text[:40]!r}") from None
 
 
 def realm_of(options: Any) -> str:

@@ -13,9 +13,11 @@ from twisted.python import usage
 from kdc.client.settings import absolute
 from kdc.commands.hints import complain
 from kdc.commands.options import (
+    LOG_FORMAT_OPTION,
     Limited,
     host_of,
     log_file,
+    log_format_of,
     realm_of,
     server_endpoints,
     status_endpoint,
@@ -62,6 +64,7 @@ class Options(Limited):
     optValues = {
         "status-token-file": "file",
         "file": "file",
+        "log-format": "text json",
         "output": "file",
         "config": "file",
         "tls-key": "file",
@@ -73,6 +76,7 @@ class Options(Limited):
     optParameters = [
         ["file", "f", "pwd.txt", "the principal database; made if it is missing or empty"],
         ["output", "o", None, "the activity log, e.g. out.txt, or - for standard output"],
+        LOG_FORMAT_OPTION,
         [
             "config",
             "c",
@@ -199,6 +203,7 @@ def settings_of(options: Options) -> KDCSettings:
         store=store,
         endpoints=endpoints,
         output=_log(options),
+        log_format=log_format_of(options["log-format"] or policy.log_format or "text"),
         realm=realm_of(options),
         enrolment=policy.enrolment or (Enrolment.OPEN if local else Enrolment.INVITE),
         lifetime_seconds=policy.lifetime_seconds or DEFAULT_LIFETIME_SECONDS,

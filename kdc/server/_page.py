@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 import attrs
 from twisted.internet.defer import Deferred
 
+from kdc.admin.log_lines import stamp
 from kdc.issuing.decisions import Audit
 from kdc.net import clock
 from kdc.server._measured import Measured
 from kdc.server._status import Parts, checks_of
-from kdc.server.audit_log import stamp
 from kdc.store import Record
 from kdc.watch.history import History
 from kdc.watch.view import Filter, Found, Live, LogLine, Principal, Receiver

@@ -1,8 +1,7 @@
 """The activity log (out.txt): one line per thing that happened, never a secret.
 
-    2026-11-23T05:12:15.123Z issued client=alice address=127.0.0.1 bob
-
-To systemd's journal, which notes the time by itself, it goes without the first word.
+`kdc.admin.log_lines` says what a line looks like.  To systemd's journal, which notes the time by
+itself, text goes without it.
 
 Lines are gathered and written in batches by a worker thread: formatting and
 writing each by itself would cost more than issuing the key it tells of.
@@ -10,7 +9,6 @@ writing each by itself would cost more than issuing the key it tells of.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import time
@@ -20,6 +18,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from kdc.admin.log_lines import LINES, LogFormat
 from kdc.files.opening import open_regular
 from kdc.issuing.decisions import Audit
 from kdc.limits import Rate, TokenBuckets
@@ -27,7 +26,7 @@ from kdc.net.background import background
 from kdc.net.log import Logger
 from kdc.net.waiting import Deadline
 
-__all__ = ["AuditLog", "format_line", "is_standard_stream", "open_log", "stamp"]
+__all__ = ["AuditLog", "is_standard_stream", "open_log"]
 
 _FLUSH_SECONDS = 0.2
 _MAX_WAITING = 200_000
@@ -41,23 +40,6 @@ _PROVEN = Rate(50, 1, 500)
 
 
 _STANDARD_STREAM = re.compile("/dev/std(out|err)|/dev/fd/([0-9]{1,4})|/proc/self/fd/([0-9]{1,4})")
-
-
-def format_line(audit: Audit, unix_time: float, *, stamped: bool = True) -> str:
-    """Return the line; every part is printable ASCII without line breaks."""
-    line = f"{audit.event} client={audit.principal or '-'} address={audit.address or '-'}"
-    if stamped:
-        whole = int(unix_time)
-        line = f"{stamp(whole)}.{int((unix_time - whole) * 1000):03d}Z {line}"
-    if audit.detail:
-        line = f"{line} {audit.detail[:200]}"
-    return line if line.isascii() and line.isprintable() else ascii(line)
-
-
-@functools.lru_cache(maxsize=4)
-def stamp(whole: int) -> str:
-    """A time in whole seconds, in UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
 def is_standard_stream(path: Path) -> bool:
@@ -83,6 +65,21 @@ def _is_journal(fd: int, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+def _is_cut(path: Path) -> bool:
+    """Whether the last line of a file has no end: what was written then was cut short."""
+    if is_standard_stream(path):
+        return False
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            file.seek(0, os.SEEK_END)
+            if not file.tell():
+                return False
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+    except OSError:  # it can be written to, and that will do
+        return False
+
+
 class AuditLog:
     """Appends to ``path``.  ``run`` runs a call in a worker thread, in order."""
 
@@ -98,10 +95,13 @@ class AuditLog:
         ],
         now: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
+        log_format: LogFormat = LogFormat.TEXT,
     ) -> None:
         self._path = path
+        self.log_format = log_format
         self._environ = environ
         self._stamped = True
+        self._cut = False  # the last line that was written has no end
         self._clock = clock
         self._run = run
         self._now = now
@@ -130,6 +130,7 @@ class AuditLog:
         if self._path is not None:
             self._file = open_log(self._path)
             self._stamped = not _is_journal(self._file, self._environ)
+            self._cut = _is_cut(self._path)
 
     def reopen(self) -> None:
         """Begin a new file if the old one was moved away; raises `OSError`.
@@ -210,9 +211,11 @@ class AuditLog:
     def _write(self, lines: list[tuple[Audit, float]]) -> None:
         if self._file is None:
             return
-        stamped = self._stamped
-        text = "".join(
-            [format_line(audit, at, stamped=stamped) + "\n" for audit, at in lines]
-        ).encode()
+        line_of, stamped = LINES[self.log_format], self._stamped
+        text = "".join([line_of(audit, at, stamped=stamped) + "\n" for audit, at in lines]).encode()
+        if self._cut:
+            text = b"\n" + text
         while text:
-            text = text[os.write(self._file, text) :]
+            written = os.write(self._file, text)
+            self._cut = text[written - 1 : written] != b"\n"
+            text = text[written:]

@@ -4,6 +4,7 @@ TOML:
 
     enrol = "invite"
     lifetime = 300
+    log-format = "json"
 
     [limits]
     keys-per-second = 200
@@ -27,6 +28,7 @@ from typing import Any
 
 import attrs
 
+from kdc.admin.log_lines import LogFormat
 from kdc.errors import ConfigurationError, ErrorKind
 from kdc.files.private import read_small
 from kdc.issuing.decisions import Enrolment
@@ -38,6 +40,7 @@ from kdc.relay import limits as relay
 __all__ = ["LIMITS", "Policy", "read_policy"]
 
 LIMITS = {field.name.replace("_", "-"): field for field in attrs.fields(Limits)}
+_SETTINGS = frozenset(("enrol", "lifetime", "limits", "log-format", "permit", "relay", "status"))
 _MAX_BYTES = 65_536
 _HIGHEST = 10**9
 
@@ -52,6 +55,7 @@ class Policy:
     permits: Permits | None = None
     relay_limits: dict[str, int] = attrs.field(factory=dict)
     status: dict[str, str] = attrs.field(factory=dict)
+    log_format: str = ""
 
     def over(self, other: Policy) -> Policy:
         """Return this, and ``other`` where this says nothing."""
@@ -62,16 +66,18 @@ class Policy:
             self.permits or other.permits,
             {**other.relay_limits, **self.relay_limits},
             {**other.status, **self.status},
+            self.log_format or other.log_format,
         )
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> Policy:
         """Check plain values; raises `ConfigurationError` naming the one that is wrong."""
-        unknown = values.keys() - {"enrol", "lifetime", "limits", "permit", "relay", "status"}
+        unknown = values.keys() - _SETTINGS
         if unknown:
             raise ConfigurationError(
                 f"there is no setting {min(unknown)[:40]!r}",
-                hint="there are enrol, lifetime and the tables limits, permit, relay and status",
+                hint="there are enrol, lifetime, log-format, and the tables limits, permit, relay"
+                " and status",
             )
         lifetime, enrol = values.get("lifetime"), values.get("enrol")
         if lifetime is not None:
@@ -85,6 +91,7 @@ class Policy:
             _permits(values.get("permit")),
             _limits("relay", relay.LIMITS, values.get("relay"), relay.lowest),
             _status(values.get("status")),
+            _log_format(values.get("log-format")),
         )
 
 
@@ -104,6 +111,15 @@ def _enrolment(value: Any) -> Enrolment:
         return Enrolment(value)
     except ValueError:
         raise ConfigurationError("enrol is open, invite or closed") from None
+
+
+def _log_format(value: Any) -> str:
+    if value is None:
+        return ""
+    try:
+        return LogFormat(value).value
+    except ValueError:
+        raise ConfigurationError("log-format is text or json") from None
 
 
 def _limits(

@@ -19,6 +19,7 @@ from twisted.internet.error import CannotListenError
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from kdc.admin.log_lines import LogFormat
 from kdc.admin.wire import SocketPath
 from kdc.errors import ConfigurationError, ErrorKind, KDCError, LocalIOError, local_error
 from kdc.issuing.current import confirmed_within
@@ -76,6 +77,7 @@ class KDCSettings:
     store: Path
     endpoints: tuple[str, ...]
     output: Path | None = None
+    log_format: LogFormat = LogFormat.TEXT
     realm: str = "LOCAL"
     enrolment: Enrolment = Enrolment.OPEN
     lifetime_seconds: int = 300
@@ -233,6 +235,7 @@ class KDCService(Service):
             self._tell(Audit("reload-failed", "", "", str(error)))
             return
         self.tls.replace_by(tls)
+        self.audit.log_format = settings.log_format
         self.factory.issuer.realm.govern(
             settings.enrolment, settings.lifetime_seconds, settings.limits, settings.permits
         )
@@ -269,7 +272,10 @@ class KDCService(Service):
 
         measured = self._measured
         self.audit = AuditLog(
-            settings.output, clock=reactor, run=in_thread(reactor, self._log_pool)
+            settings.output,
+            clock=reactor,
+            run=in_thread(reactor, self._log_pool),
+            log_format=settings.log_format,
         )
         self._open_log()
         self._last_seen = LastSeen(time.time)

@@ -123,6 +123,15 @@ class AdminTestCase(SynchronousTestCase):
 
 
 class CommandTests(AdminTestCase):
+    def test_log_format(self) -> None:
+        """What is noted without a KDC is written as that would write it."""
+        self.admin("add", "carol", "--key-file", str(self.key()), "--log-format", "json")
+        self.admin("--log-format", "text", "disable", "carol")
+        first, second = (self.directory / "pwd.txt.audit").read_text().splitlines()
+        self.assertEqual(json.loads(first)["uid"], os.getuid())
+        self.assertIn(" admin-disabled client=carol ", second)
+        self.fails(1, "a log is text or json, not 'xml'", "--log-format", "xml", "enable", "carol")
+
     def test_a_life(self) -> None:
         """From an invitation to a name that is free again; each change is noted, by whom too."""
         self.admin("add", "carol", "--key-file", str(self.key()), "--address", "192.0.2.1")

@@ -305,13 +305,17 @@ class SampleTests(SynchronousTestCase):
             if policy.lifetime_seconds is not None:
                 found.add("lifetime")
                 self.assertEqual(policy.lifetime_seconds, tap.DEFAULT_LIFETIME_SECONDS)
+            elif policy.log_format:
+                found.add("log-format")
+                self.assertEqual(policy.log_format, "text")
             elif setting:
                 self.assertEqual(Limits(**policy.limits), Limits(), setting)
                 self.assertEqual(RelayLimits(**policy.relay_limits), RelayLimits(), setting)
                 # One name can stand in both tables.
                 self.assertTrue(policy.limits or policy.relay_limits or policy.status, setting)
         limits = {field.name for field in (*LIMITS.values(), *relay.LIMITS.values())}
-        self.assertEqual(found, {"enrol", "lifetime", "endpoint", "token-file", *limits})
+        others = {"enrol", "lifetime", "log-format", "endpoint", "token-file"}
+        self.assertEqual(found, {*others, *limits})
 
     def test_client(self) -> None:
         """The client takes it; each setting that stands for another is taken instead of that."""

@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
-from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdc.admin.log_lines import LogFormat
 from kdc.issuing.decisions import Audit
-from kdc.server.audit_log import AuditLog, format_line, is_standard_stream
-from tests.support.core import PROPERTY
+from kdc.server.audit_log import AuditLog, is_standard_stream
 
 LINE = Audit("issued", "alice", "192.0.2.1", "bob")
 REFUSED = Audit("refused", "", "198.51.100.1", "MALFORMED", unproven=True)
-
-
-class FormatTests(SynchronousTestCase):
-    def test_line(self) -> None:
-        """Time in UTC to the millisecond, event, who, from where, and what."""
-        self.assertEqual(
-            format_line(LINE, 1795410735.1239),
-            "2026-11-23T05:12:15.123Z issued client=alice address=192.0.2.1 bob",
-        )
-        self.assertTrue(format_line(Audit("started", "", ""), 0).endswith("client=- address=-"))
-
-    @PROPERTY
-    @given(st.text(), st.text(), st.text(), st.floats(0, 4e9))
-    def test_one_line(self, principal: str, address: str, detail: str, when: float) -> None:
-        """Whatever gets into it, a line is one line of printable ASCII, and not long."""
-        line = format_line(Audit("refused", principal[:64], address[:64], detail), when)
-        self.assertTrue(line.isascii() and line.isprintable())
-        self.assertLess(len(line), 4000)
-
-    def test_long_details(self) -> None:
-        """200 characters of a detail are written, and no more."""
-        for length in (199, 200, 201, 100_000):
-            line = format_line(Audit("refused", "", "", "x" * length), 0)
-            self.assertEqual(line.count("x"), min(length, 200))
-
-    def test_no_forged_lines(self) -> None:
-        """A detail with a line break or an escape does not make a line of its own."""
-        forged = "x\n2026-11-23T05:12:15.123Z issued client=mallory"
-        self.assertNotIn("\n", format_line(Audit("refused", "", "", forged), 0))
-        self.assertNotIn("\x1b", format_line(Audit("refused", "", "", "\x1b[2J"), 0))
 
 
 class AuditLogTests(SynchronousTestCase):
@@ -115,6 +84,58 @@ class AuditLogTests(SynchronousTestCase):
             self.printed("/dev/stdout", mine, 1), r"\Aissued client=.*\nstopped client="
         )
         self.assertRegex(self.printed("/dev/stdout", other, 1), r"\A2023-\S+Z issued ")
+
+    def test_json(self) -> None:
+        """An object a line, with its time even where text has none; as text again when told so."""
+        status = self.path.stat()
+        mine = {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}
+        log = AuditLog(
+            self.path,
+            clock=self.clock,
+            run=self.run_now,
+            now=lambda: self.time,
+            environ=mine,
+            log_format=LogFormat.JSON,
+        )
+        log.open()
+        self.addCleanup(log.close)
+        log.add(LINE)
+        self.clock.advance(0.2)
+        log.log_format = LogFormat.TEXT
+        log.add(LINE)
+        self.clock.advance(0.2)
+        first, second = self.lines()
+        self.assertEqual(json.loads(first)["time"], "2023-11-14T22:13:20.000Z")
+        self.assertEqual(json.loads(first)["receiver"], "bob")
+        self.assertEqual(second, "issued client=alice address=192.0.2.1 bob")
+
+    def test_cut_line(self) -> None:
+        """A line that was cut short stays one: what comes after it begins a line of its own."""
+        write = os.write
+
+        def fills(fd: int, data: bytes) -> int:
+            if data[:1] == b"#":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self.patch(os, "write", lambda fd, data: fills(fd, b"#"))
+            return write(fd, data[:30])
+
+        with capturedLogs():
+            self.patch(os, "write", fills)
+            self.log.add(LINE)
+            self.clock.advance(0.2)
+            self.patch(os, "write", write)
+            self.log.add(LINE)
+            self.clock.advance(0.2)
+        self.assertEqual([len(line) for line in self.lines()], [30, 66])
+        with self.path.open("ab") as file:
+            file.write(b"2023-11-14T22")
+        again = AuditLog(self.path, clock=self.clock, run=self.run_now, now=lambda: self.time)
+        again.open()
+        self.addCleanup(again.close)
+        for _ in range(2):
+            again.add(LINE)
+            self.clock.advance(0.2)
+        self.assertEqual([len(line) for line in self.lines()], [30, 66, 13, 66, 66])
 
     def test_batches(self) -> None:
         """Lines are written a moment later, together, in order."""

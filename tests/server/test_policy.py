@@ -28,7 +28,13 @@ class PolicyTests(SynchronousTestCase):
     def refused(self, text: str | bytes, pattern: str) -> ConfigurationError:
         error = self.assertRaises(ConfigurationError, self.read, text)
         self.assertRegex(str(error), f"^{self.path}: .*{pattern}")
-        self.assertTrue(error.hint or "is a" in str(error) or "is open" in str(error), error)
+        self.assertTrue(
+            error.hint
+            or "is a" in str(error)
+            or "is open" in str(error)
+            or "is text" in str(error),
+            error,
+        )
         return error
 
     def test_everything(self) -> None:
@@ -41,6 +47,15 @@ class PolicyTests(SynchronousTestCase):
         self.assertEqual(policy.limits, numbers)
         self.assertEqual(Limits(**policy.limits), Limits(**numbers))
         self.assertIsNone(policy.permits)
+
+    def test_log_format(self) -> None:
+        """How the log is written; what is typed counts more."""
+        policy = self.read('log-format = "json"')
+        self.assertEqual(policy.log_format, "json")
+        self.assertEqual(Policy(log_format="text").over(policy).log_format, "text")
+        self.assertEqual(Policy().over(policy).log_format, "json")
+        for wrong in ('"xml"', "1", '["json"]', '""'):
+            self.refused(f"log-format = {wrong}", "log-format is text or json")
 
     def test_permit(self) -> None:
         """Who may reach whom, in the order of the file."""

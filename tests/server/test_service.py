@@ -23,6 +23,7 @@ from twisted.logger import LogLevel, capturedLogs, eventAsText
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import TestCase
 
+from kdc.admin.log_lines import LogFormat
 from kdc.client.client import KDCClient
 from kdc.client.identity import ClientTLS, Pin
 from kdc.client.link import KDCLink
@@ -680,6 +681,20 @@ class ReloadTests(ServiceTestCase):
         self.assertEqual((old + new).count(" registered client=bob"), 1)
         self.assertTrue(old.endswith("\n"))
         self.assertEqual(self.log.stat().st_mode & 0o777, 0o600)
+
+    async def test_log_format(self) -> None:
+        """As text or as JSON, from the start on and from SIGHUP on."""
+        json_lines = self.settings(log_format=LogFormat.JSON)
+        service = self.start(json_lines, read_again=self.read_again)
+        await self.registered(service, "alice")
+        await self.logged('"event": "registered", "client": "alice"')
+        await self.hangup()
+        await self.logged(" reloaded client=-")
+        self.next = json_lines
+        await self.hangup()
+        await self.logged('"event": "reloaded"')
+        forms = [line[0] for line in self.log.read_text().splitlines()]
+        self.assertEqual((forms[0], forms[-1]), ("{", "{"))
 
     async def test_log_in_the_way(self) -> None:
         """If no new log can be begun, the old one goes on."""

@@ -10,7 +10,15 @@ from twisted.python import usage
 
 from kdc.client.settings import absolute
 from kdc.commands.admin.database import AdminStore
-from kdc.commands.options import Command, log_file, name_of, place_of, realm_of
+from kdc.commands.options import (
+    LOG_FORMAT_OPTION,
+    Command,
+    log_file,
+    log_format_of,
+    name_of,
+    place_of,
+    realm_of,
+)
 from kdc.terminal import answer as tell
 from kdc.terminal import harmless
 
@@ -30,6 +38,7 @@ class StoreOptions(Command):
 
     optValues = {
         "file": "file",
+        "log-format": "text json",
         "output": "file",
         "master-key": "file",
         "generation-file": "file",
@@ -45,6 +54,7 @@ class StoreOptions(Command):
                 " beside the database, with the ending .audit"
             ),
         ],
+        LOG_FORMAT_OPTION,
         ["realm", None, None, "the realm of a database that is yet to be made; LOCAL by default"],
         ["master-key", None, None, "the key file of the database, if it is not beside it"],
         ["generation-file", None, None, "its generation file, if that is not beside it"],
@@ -72,6 +82,7 @@ class AdminCommand(StoreOptions):
             log_file(self.given("output")),
             absolute(self.given("master-key")),
             absolute(self.given("generation-file")),
+            log_format_of(_or(self.given("log-format"), "text")),
         )
 
     def run(self) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
+from kdc.admin.log_lines import LINES, LogFormat
 from kdc.admin.wire import ask, connect
 from kdc.errors import ConfigurationError, LocalIOError, local_error
 from kdc.files.opening import open_regular
@@ -38,7 +39,7 @@ _CREATING = ("add", "invite")
 class AdminStore:
     """``given_realm`` counts for a database that is yet to be made.
 
-    ``output`` is where changes are noted that no running KDC can note.
+    ``output`` is where changes are noted that no running KDC can note, in ``log_format``.
     ``tries``: so often, a tenth of a second apart, for a store that somebody has.
     """
 
@@ -47,6 +48,7 @@ class AdminStore:
     output: Path | None = None
     master_key: Path | None = None
     generation: Path | None = None
+    log_format: LogFormat = LogFormat.TEXT
     tries: int = _TRIES
     pause: Callable[[float], None] = time.sleep
 
@@ -179,14 +181,14 @@ class AdminStore:
     def audit(self, event: str, name: str, detail: str = "") -> None:
         """Note a change that no running KDC has noted."""
         from kdc.issuing.decisions import Audit
-        from kdc.server.audit_log import format_line, open_log
+        from kdc.server.audit_log import open_log
         from kdc.terminal import say
 
         path = self.output or self.path.with_name(f"{self.path.name}.audit")
         line = Audit(event, name, "local", f"{detail} by uid {os.getuid()}".strip())
         try:
             with os.fdopen(open_log(path), "w") as file:
-                file.write(format_line(line, time.time()) + "\n")
+                file.write(LINES[self.log_format](line, time.time()) + "\n")
         except OSError as error:
             say(f"{local_error(path, error)}: the change is made, but not noted there")
 

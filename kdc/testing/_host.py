@@ -24,7 +24,7 @@ from kdc.kerberos.kpasswd import Change, PasswordService, Result
 from kdc.kerberos.messages import HostAddress
 from kdc.kerberos.names import check_realm
 from kdc.kerberos.realm import Policy, Realm
-from kdc.testing import _statefile
+from kdc.testing import _kadmin, _statefile
 from kdc.testing._database import Database, PasswordPolicy
 from kdc.testing.loop import Loop, Service
 
@@ -214,6 +214,9 @@ class Host:
 
     def do_remove(self, name: str) -> None:
         self._database.remove(name)
+
+    def do_query(self, query: str) -> str:
+        return _kadmin.answered(self._database, query)
 
     def do_policy(self, name: str, attributes: dict[str, Any]) -> None:
         self._database.policies[name] = PasswordPolicy(**attributes)

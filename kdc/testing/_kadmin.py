@@ -15,7 +15,7 @@ from kdc.kerberos.profile import PROFILES
 from kdc.testing._database import Database, PasswordPolicy
 from kdc.testing._private_files import write_private
 
-__all__ = ["answered"]
+__all__ = ["amount", "answered", "etypes_of"]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _WORDS = {"sec": 1, "min": 60, "hour": 3600, "day": 86_400, "week": 604_800}
@@ -73,11 +73,11 @@ def _moment(text: str, database: Database) -> int | None:
         except ValueError:
             continue
     ago = text.endswith(" ago")
-    amount = _amount(text.removesuffix(" ago").removeprefix("+"))
-    return int(now - amount if ago else now + amount)
+    seconds = amount(text.removesuffix(" ago").removeprefix("+"))
+    return int(now - seconds if ago else now + seconds)
 
 
-def _amount(text: str) -> int:
+def amount(text: str) -> int:
     """``3600``, ``1d2h``, ``1 day``, ``10:00:00``."""
     clock = re.fullmatch(r"(\d+):(\d\d)(?::(\d\d))?", text)
     if clock:
@@ -136,7 +136,7 @@ def _next(left: Iterator[str], word: str) -> str:
     return value
 
 
-def _etypes(text: str, _: Database) -> tuple[int, ...]:
+def etypes_of(text: str) -> tuple[int, ...]:
     names = [each.partition(":")[0] for each in re.split(r"[ ,]+", text)]
     unknown = [name for name in names if name not in _ETYPE_NAMES]
     if unknown:
@@ -147,13 +147,13 @@ def _etypes(text: str, _: Database) -> tuple[int, ...]:
 
 _VALUED: dict[str, tuple[str, Callable[[str, Database], Any]]] = {
     "-pw": ("password", lambda text, _: text),
-    "-e": ("etypes", _etypes),
+    "-e": ("etypes", lambda text, _: etypes_of(text)),
     "-k": ("path", lambda text, _: Path(text.removeprefix("FILE:").removeprefix("WRFILE:"))),
     "-policy": ("policy", lambda text, _: text),
     "-expire": ("expiration", _moment),
     "-pwexpire": ("password_expiration", _moment),
-    "-maxlife": ("max_life", lambda text, _: _amount(text)),
-    "-maxrenewlife": ("max_renewable_life", lambda text, _: _amount(text)),
+    "-maxlife": ("max_life", lambda text, _: amount(text)),
+    "-maxrenewlife": ("max_renewable_life", lambda text, _: amount(text)),
 }
 _IGNORED = ("-force", "-nokey", "-unlock", "-q", "-allow_dup_skey", "+allow_dup_skey")
 
@@ -236,7 +236,7 @@ def _policy(database: Database, words: list[str]) -> str:
     for word in left:
         known = _POLICY.get(word)
         if known is not None:
-            values[known] = _amount(_next(left, word))
+            values[known] = amount(_next(left, word))
         else:
             names.append(word)
     if len(names) != 1:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import attrs
 
-__all__ = ["Loop", "Service"]
+__all__ = ["Loop", "Service", "free_port"]
 
 _MOST_CONNECTIONS = 200
 _IDLE_SECONDS = 30.0
@@ -196,6 +196,15 @@ class Loop:
         with contextlib.suppress(KeyError):
             self._selector.unregister(connection.socket)
         connection.socket.close()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a port that nobody had a moment ago, neither for UDP nor TCP."""
+    loop = Loop()
+    try:
+        return loop.bind(host, 0, Service(lambda _, __: None, lambda: None))
+    finally:
+        loop.close()
 
 
 def _bound(host: str, port: int) -> tuple[socket.socket, socket.socket]:

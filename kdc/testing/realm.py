@@ -185,6 +185,10 @@ class Realm:
         """Add or replace a policy for passwords: see `kdc.testing._database.PasswordPolicy`."""
         self._call("policy", name=name, attributes=attributes)
 
+    def query(self, text: str) -> str:
+        """Do what ``kadmin.local -q`` would; return what it would print."""
+        return str(self._call("query", query=text))
+
     # Files
 
     @property

@@ -35,6 +35,7 @@ _TEST = "a test's own files, named by the test"
 OTHERS |= dict.fromkeys(
     (
         ("testing/_kadmin.py", "_export"),
+        ("testing/_kinit.py", "_content"),
         ("testing/_statefile.py", "load"),
         ("testing/_statefile.py", "locked"),
         ("testing/shims.py", "_text"),

@@ -20,7 +20,9 @@ TYPED = re.compile(
 )
 
 # Reads what others type for another program, whose options these are.
-OTHERS_LANGUAGE = ("kdc.testing._kadmin", "kdc.testing.shims")
+OTHERS_LANGUAGE = tuple(
+    f"kdc.testing.{name}" for name in ("_k5_places", "_kadmin", "_kinit", "k5", "shims")
+)
 
 
 def texts(tree: ast.AST) -> Iterator[str]:

@@ -15,18 +15,10 @@ from kdc.testing import TicketRefused
 from kdc.testing._database import Database
 from kdc.testing._kadmin import answered
 from kdc.testing.client import Client, over_tcp
-from kdc.testing.loop import Loop, Service
+from kdc.testing.loop import free_port
 from kdc.testing.shims import write_shims
 
 REALM = "KRBTEST.COM"
-
-
-def a_port() -> int:
-    """A port that is free for UDP and TCP just now; who loses it to somebody tries again."""
-    loop = Loop()
-    port = loop.bind("127.0.0.1", 0, Service(lambda _, __: None, lambda: None))
-    loop.close()
-    return port
 
 
 class ShimTests(SynchronousTestCase):
@@ -36,13 +28,13 @@ class ShimTests(SynchronousTestCase):
         write_shims(self.directory)
 
     def configure(self) -> None:
-        self.port = a_port()
+        self.port = free_port()
         (self.directory / "krb5.conf").write_text(
             f"[libdefaults]\n\tdefault_realm = {REALM}\n[realms]\n\t{REALM} = {{\n"
             f"\t\tkdc = localhost:{self.port}\n\t}}\n"
         )
         (self.directory / "kdc.conf").write_text(
-            f"[realms]\n{REALM} = {{\nkdc_ports = {self.port}\nkpasswd_port = {a_port()}\n"
+            f"[realms]\n{REALM} = {{\nkdc_ports = {self.port}\nkpasswd_port = {free_port()}\n"
             f"database_name = {self.directory}/db\n}}\n"
         )
         self.environment = {

@@ -73,8 +73,13 @@ format: $(READY)
 	@$(BIN)/ruff check --quiet --fix
 	@$(BIN)/ruff format --quiet
 
+# In an environment of its own, of the distribution's Python: the one that people have.
 .PHONY: bench
-bench: $(READY)
+bench:
+	@$(MAKE) --no-print-directory PYTHON=/usr/bin/python3 VENV=build/bench-venv measure
+
+.PHONY: measure
+measure: $(READY)
 	@$(PIP_INSTALL) --no-build-isolation --editable '.[bench]'
 	@$(BIN)/python -m bench $(BENCH)
 

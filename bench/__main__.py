@@ -2,43 +2,43 @@
 
 `make bench` is the whole of it; ``--quick`` (`make bench-quick`) a report of a
 minute without the other programs: CPU per operation in units of a fixed load,
-measured in the same run.
+measured in the same run, beside what was written down when it was last kept.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
 
-from bench import exchanges, idle_channels, plots, profiles, relay, report, scale, transfers
-from bench.figures import Results, number, table
-from bench.machine import facts, install_peers
+from bench import exchanges, idle_channels, plots, profiles, quick, relay, report, scale, transfers
+from bench.figures import number, pooled
+from bench.machine import facts, install_peers, python_built
 from bench.plan import FULL, QUICK, Plan
 from bench.processes import HERE, Failed, Scratch
 from bench.reference import unit_us
+from bench.rounds import Kept, Run, Wanted, mend, read
 
-_SECTIONS: dict[str, Callable[[Scratch, Plan, Results], None]] = {
-    "exchanges": exchanges.measure,
-    "transfers": transfers.measure,
-    "scale": scale.measure,
-    "idle": idle_channels.measure,
-    "relay": relay.measure,
-    "profiles": profiles.measure,
-}
+_MODULES: tuple[ModuleType, ...] = (exchanges, transfers, scale, idle_channels, relay, profiles)
+_SECTIONS = tuple(section for module in _MODULES for section in module.SECTIONS)
+_DOCS = HERE / "docs"
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a minute, ours alone, printed only")
+    parser.add_argument(
+        "--keep", action="store_true", help="with --quick: what the next ones are compared with"
+    )
     parser.add_argument("--rounds", type=int, help="so many of each")
     parser.add_argument("--transfer-mib", type=int, help="the size of the large transfers")
     parser.add_argument(
@@ -46,13 +46,31 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--receivers", help="numbers of connected receivers, with commas between")
     parser.add_argument(
-        "--only", choices=_SECTIONS, action="append", help="this section; may be repeated"
+        "--only",
+        action="append",
+        default=[],
+        metavar="SECTION[/ROW]",
+        help="this section, or its rows with these words in them; may be repeated."
+        f" Sections: {', '.join(_SECTIONS)}",
     )
-    parser.add_argument("--output", type=Path, default=HERE / "docs", help="where to write")
+    parser.add_argument("--output", type=Path, default=_DOCS, help="where to write the document")
     parser.add_argument("--directory", type=Path, help="a disk to measure on, not the temporary")
-    parser.add_argument("--save", type=Path, help="keep the raw figures in this file")
-    parser.add_argument("--again", type=Path, help="write the document from figures kept by --save")
-    return parser.parse_args(arguments)
+    parser.add_argument(
+        "--save", type=Path, help="a file for the rounds as they come (build/bench/DATE.jsonl)"
+    )
+    parser.add_argument("--go-on", type=Path, metavar="FILE", help="a run that was cut short")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="measure nothing: write the document from these rounds; may be repeated",
+    )
+    options = parser.parse_args(arguments)
+    for only in options.only:
+        if only.partition("/")[0] not in _SECTIONS:
+            parser.error(f"--only {only}: there is no such section; see --help")
+    return options
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -64,103 +82,140 @@ def _plan(options: argparse.Namespace) -> Plan:
     if options.rounds:
         changes["rounds"] = options.rounds
     if options.transfer_mib:
-        changes["transfer_mib"] = changes["peer_transfer_mib"] = options.transfer_mib
+        names = ("transfer_mib", "peer_transfer_mib", "tunnel_mib", "relay_mib")
+        changes |= dict.fromkeys(names, options.transfer_mib)
     return attrs.evolve(plan, **changes)
 
 
-def _measure(plan: Plan, options: argparse.Namespace) -> Results:
-    results = Results(facts=facts())
-    before, units = os.getloadavg()[1], [unit_us()]
-    with Scratch(options.directory) as scratch:
-        for name, measure in _SECTIONS.items():
-            if options.only and name not in options.only:
+def _measure(run: Run, plan: Plan, directory: Path | None) -> None:
+    """Every section that is wanted, and how busy the machine was with other things meanwhile."""
+    busy, units = os.getloadavg()[1], [unit_us()]
+    with Scratch(directory) as scratch:
+        for module in _MODULES:
+            if not any(run.wanted(section) for section in module.SECTIONS):
                 continue
             begun = time.monotonic()
             try:
-                measure(scratch, plan, results)
+                module.measure(scratch, plan, run)
             except Failed as error:
-                results.without(name, "all", str(error))
+                run.without(module.SECTIONS[0], "all", str(error))
             units.append(unit_us())
-            print(f"bench: {name} in {time.monotonic() - begun:.0f} s", file=sys.stderr)
-    results.facts["load"] = (
-        f"Before this run began, other work kept {before:.1f} processors busy, and a fixed"
-        f" load in it took {number(min(units))} to {number(max(units))} us of CPU at different"
-        " times: the range tells how far to trust a difference."
+            name = module.__name__.rpartition(".")[2]
+            _tell(f"bench: {name} in {time.monotonic() - begun:.0f} s", "\n")
+    run.note(
+        load=f"Before this run began, other work kept {busy:.1f} processors busy, and a fixed load"
+        f" in it took {number(min(units))} to {number(max(units))} us of CPU at different times:"
+        " the range tells how far to trust a difference."
     )
-    results.add("reference", "unit", {"us": min(units)})
-    return results
+    run.add("reference", "unit", {"us": min(units)})
 
 
-# What the report shows of each section, and by what it is multiplied to be microseconds.
-_GUARDED = {
-    (exchanges.ISSUE, "us"): ("key", 1.0),
-    (exchanges.CONNECT, "us"): ("connection and key", 1.0),
-    (exchanges.REGISTER, "us"): ("registration", 1.0),
-    (transfers.MEMORY, "CPU s/GiB"): ("MiB", 1e6 / 1024),
-    (transfers.FILES, "CPU s/GiB"): ("MiB", 1e6 / 1024),
-    (transfers.TUNNEL, "CPU s/GiB"): ("MiB", 1e6 / 1024),
-    (transfers.SMALL, "CPU s"): ("message", 1e6),
-    (scale.SCALE, "issue us"): ("key", 1.0),
-    (idle_channels.IDLE, "CPU us to open"): ("channel", 1.0),
-    (relay.CARRIED, "CPU s/GiB"): ("MiB", 1e6 / 1024),
-    (relay.LINKS, "CPU us to link"): ("link", 1.0),
-}
+def _tell(text: str, end: str) -> None:
+    """A line that the next replaces is for a terminal only."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text[: os.get_terminal_size(2).columns - 1]}", end=end, file=sys.stderr)
+    elif end:
+        print(text, end=end, file=sys.stderr)
+    sys.stderr.flush()
 
 
-def _quick(results: Results) -> str:
-    """The guard: what each operation costs, in microseconds and in units of the fixed load."""
-    unit = results.median("reference", "unit", "us") or 1.0
-    rows = []
-    for key in results.samples:
-        section, row, name = key.split("|")
-        if (section, name) not in _GUARDED:
-            continue
-        what, factor = _GUARDED[section, name]
-        value = (results.median(section, row, name) or 0.0) * factor
-        rows.append((f"{section}: {row}", what, number(value), number(value / unit)))
-    text = f"One unit, the fixed load, is {number(unit)} us of CPU here.\n\n"
-    return text + table(("", "CPU of one", "us", "units"), rows)
+def _check_output(options: argparse.Namespace) -> None:
+    """Whether the document could be written: asked before half an hour of measuring, not after."""
+    if options.quick and not options.keep:
+        return
+    if options.output == _DOCS and "self-built" in python_built():
+        raise Failed(
+            f"this Python is {python_built()}: it costs up to 1.4 times as much as the one people"
+            " have. Use the distribution's (make bench does), or write elsewhere with --output"
+        )
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "performance").mkdir(exist_ok=True)
+        probe = options.output / "performance" / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise Failed(f"nothing can be written to {options.output}: {error.strerror}") from None
 
 
-def _not_measured(results: Results) -> Iterator[str]:
-    for key, why in results.missing.items():
-        yield f"bench: not measured: {key.replace('|', ', ')}: {why.splitlines()[0][:200]}"
+@contextlib.contextmanager
+def _run(options: argparse.Namespace) -> Iterator[tuple[Run, Plan, Path]]:
+    """The run, what is left of it to measure, and the file it is kept in."""
+    kept: Kept | None = read(options.go_on) if options.go_on else None
+    if options.go_on:
+        mend(options.go_on)
+    plan = kept.plan if kept is not None else _plan(options)
+    path = options.go_on or options.save
+    if path is None:
+        kind = "quick-" if options.quick else ""
+        path = HERE / "build" / "bench" / f"{kind}{time.strftime('%Y-%m-%dT%H%M%S')}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    former = sorted(path.parent.glob("2*.jsonl" if not options.quick else "quick-*.jsonl"))
+    before = next((k for k in map(_former, reversed(former)) if k and k.plan == plan), None)
+    with path.open("a" if kept is not None else "x", encoding="utf-8") as file:
+        run = Run(
+            file=file,
+            wanted=Wanted(tuple(options.only)),
+            kept=kept,
+            before=before,
+            show=lambda text: _tell(f"bench: {text}", ""),
+        )
+        if kept is None:
+            run.begin(plan)
+        run.note(**facts())
+        yield run, plan, path
+
+
+def _former(path: Path) -> Kept | None:
+    try:
+        return read(path)
+    except ValueError:
+        return None
+
+
+def _report(files: list[Path], output: Path) -> None:
+    kept = [read(path) for path in files]
+    results = pooled([each.results for each in kept])
+    minutes = sum(each.seconds for each in kept) / 60
+    try:
+        plots.draw(output / "performance", results, kept[-1].plan)
+    except ImportError:
+        _tell("bench: no plots without matplotlib", "\n")
+    report.write(output, results, kept[-1].plan, minutes)
+
+
+def _go(options: argparse.Namespace) -> None:
+    _check_output(options)
+    if options.report:
+        _report(options.report, options.output)
+        return
+    with _run(options) as (run, plan, path):
+        _tell(f"bench: the rounds are kept in {path}; --go-on goes on with them", "\n")
+        for package in install_peers() if plan.peers else ():
+            _tell(f"bench: {package} is missing: its rows will be, too", "\n")
+        _measure(run, plan, options.directory)
+    for key, why in run.missing.items():
+        reason = why.splitlines()[0][:200]
+        _tell(f"bench: not measured: {key.replace('|', ', ')}: {reason}", "\n")
+    if options.quick:
+        print(quick.shown(run, options.output / "performance"))
+        if options.keep:
+            quick.keep(run, options.output / "performance")
+    else:
+        _report([path], options.output)
 
 
 def main() -> int:
     options = _options(sys.argv[1:])
     # SIGTERM unwinds, so that what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    plan = _plan(options)
     # Else each of our programs is compiled anew whenever it starts.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    begun = time.monotonic()
-    if options.again:
-        kept = json.loads(options.again.read_text())
-        results, minutes = Results(**kept["results"]), kept["minutes"]
-        plan = Plan(**kept["plan"])
-    else:
-        for package in install_peers() if plan.peers else ():
-            print(f"bench: {package} is missing: its rows will be, too", file=sys.stderr)
-        results = _measure(plan, options)
-        minutes = (time.monotonic() - begun) / 60
-    if options.save:
-        kept = {
-            "results": attrs.asdict(results),
-            "minutes": minutes,
-            "plan": attrs.asdict(plan),
-        }
-        options.save.write_text(json.dumps(kept, indent=1))
-    for line in _not_measured(results):
-        print(line, file=sys.stderr)
-    if options.quick:
-        print(_quick(results))
-        return 0
     try:
-        plots.draw(options.output / "performance", results, plan)
-    except ImportError:
-        print("bench: no plots without matplotlib", file=sys.stderr)
-    report.write(options.output, results, plan, minutes)
+        _go(options)
+    except (Failed, OSError, ValueError) as error:
+        _tell(f"bench: {error}", "\n")
+        return 1
     return 0
 
 

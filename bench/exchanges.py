@@ -6,17 +6,16 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.figures import Results
+from bench.figures import Figures, Results
 from bench.floor import crypto
 from bench.kerberos import Realm
 from bench.ours import KDC, load
 from bench.plan import Plan
-from bench.processes import Failed, Scratch, cpu_of, free_port, memory_of
+from bench.processes import Late, Scratch, cpu_of, free_port, memory_of
 
 __all__ = [
     "AT_A_TIME",
@@ -25,14 +24,22 @@ __all__ = [
     "DISK",
     "EXCHANGES",
     "ISSUE",
+    "KADMIN",
+    "KADMIN_LOCAL",
+    "LOGIN",
     "OPENED",
     "REGISTER",
+    "SECTIONS",
     "START",
+    "TUNED_LOGIN",
     "label",
     "measure",
 ]
 
 ISSUE, CONNECT, REGISTER, START = "issue", "connect", "register", "start"
+SECTIONS = ("crypto", ISSUE, CONNECT, REGISTER, START)
+LOGIN, TUNED_LOGIN = "krb5kdc, kinit and kvno", "krb5kdc that writes nothing at a log-in, the same"
+KADMIN_LOCAL, KADMIN = "kadmin.local", "kadmin over kadmind"
 BARE, EXCHANGES, DISK = "floor: bare TLS", "floor: TLS and two exchanges", "floor: fdatasync alone"
 AT_A_TIME = {1: "1 at a time", 16: "16 at a time", 64: "64 at a time"}
 OPENED = ", connections open"
@@ -45,27 +52,31 @@ def label(what: str, principals: int) -> str:
 
 def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
     """One size after the other; within a size, the programs take turns."""
-    results.add("crypto", "all", crypto())
-    floors = {kind: _Floor(scratch, kind) for kind in ("tcp", "tls")}
+    results.measure("crypto", "all", crypto)
+    floors = {kind: Late(partial(_Floor, scratch, kind)) for kind in ("tcp", "tls")}
     for principals in plan.principals:
-        begun = time.monotonic()
-        ours = KDC(scratch, principals)
-        started = {
-            "CPU s": ours.cpu,
-            "MiB": memory_of(ours.pid),
-            "s with filling": time.monotonic() - begun,
-        }
-        results.add(START, label("kdc", principals), started)
-        peer = _realm(scratch, principals, results) if plan.peers else None
+        ours = Late(partial(KDC, scratch, principals))
+        peer = Late(partial(Realm, scratch, principals)) if plan.peers else None
         try:
+            results.measure(START, label("kdc", principals), partial(_start, ours))
             for turn in range(plan.rounds):
-                _issue(ours, peer, floors, plan, results)
-                _connect(ours, peer, floors["tls"], plan, results)
-                _register(ours, peer, turn, plan, results)
+                _issue(ours, peer, floors, plan, results, principals)
+                _connect(ours, peer, floors["tls"], plan, results, principals)
+                _register(ours, peer, turn, plan, results, principals)
         finally:
             ours.stop()
             if peer is not None:
                 peer.stop()
+
+
+def _start(ours: Late[KDC]) -> Figures:
+    begun = time.monotonic()
+    kdc = ours()
+    return {
+        "CPU s": kdc.cpu,
+        "MiB": memory_of(kdc.pid),
+        "s with filling": time.monotonic() - begun,
+    }
 
 
 class _Floor:
@@ -77,68 +88,92 @@ class _Floor:
         child = scratch.start(argv, port=port)
         self.where = {"port": port, "pid": child.pid, "tls": kind == "tls"}
 
-
-def _realm(scratch: Scratch, principals: int, results: Results) -> Realm | None:
-    try:
-        return Realm(scratch, principals)
-    except Failed as error:
-        for section in (ISSUE, CONNECT, REGISTER):
-            results.without(section, label("krb5", principals), str(error))
-        return None
+    def stop(self) -> None:
+        """The scratch directory's end is its own."""
 
 
-def _try(results: Results, section: str, row: str, call: Callable[[], dict[str, Any]]) -> None:
-    try:
-        results.add(section, row, call())
-    except Failed as error:
-        results.without(section, row, str(error))
+def _load(kind: str, server: Late[KDC], how: dict[str, Any]) -> Figures:
+    return load(kind, server().where() | how)
+
+
+def _floor(kind: str, server: Late[_Floor], how: dict[str, Any]) -> Figures:
+    return load(kind, server().where | how)
 
 
 def _issue(
-    ours: KDC, peer: Realm | None, floors: dict[str, _Floor], plan: Plan, results: Results
+    ours: Late[KDC],
+    peer: Late[Realm] | None,
+    floors: dict[str, Late[_Floor]],
+    plan: Plan,
+    results: Results,
+    n: int,
 ) -> None:
-    n = ours.principals
-    for name, depth in (("1 in flight", 1), ("pipelined", 16)):
-        each = max(1, plan.keys // _CLIENTS // depth)
+    for name, depth, keys in (("1 in flight", 1, plan.keys), ("pipelined", 16, 4 * plan.keys)):
+        each = max(1, keys // _CLIENTS // depth)
         how = {"connections": _CLIENTS, "depth": depth, "each": each}
-        _try(results, ISSUE, label(f"kdc, {name}", n), partial(load, "issue", ours.where() | how))
+        results.measure(ISSUE, label(f"kdc, {name}", n), partial(_load, "issue", ours, how))
         for kind, floor in floors.items():
-            call = partial(load, "exchange", floor.where | how)
-            _try(results, ISSUE, f"floor: {kind} alone, {name}", call)
+            call = partial(_floor, "exchange", floor, how)
+            results.measure(ISSUE, f"floor: {kind} alone, {name}", call)
     if peer is not None:
         for name, clients, udp in (("UDP, 1", 1, True), ("UDP, 8", 8, True), ("TCP, 8", 8, False)):
-            call = partial(peer.tickets, clients, max(1, plan.keys // 4 // clients), udp)
-            _try(results, ISSUE, label(f"krb5kdc, {name} outstanding", n), call)
+            each = max(1, plan.keys // 4 // clients)
+            results.measure(
+                ISSUE,
+                label(f"krb5kdc, {name} outstanding", n),
+                lambda c=clients, e=each, u=udp: peer().tickets(c, e, u),  # type: ignore[misc]
+            )
 
 
-def _connect(ours: KDC, peer: Realm | None, floor: _Floor, plan: Plan, results: Results) -> None:
-    n = ours.principals
+def _connect(
+    ours: Late[KDC],
+    peer: Late[Realm] | None,
+    floor: Late[_Floor],
+    plan: Plan,
+    results: Results,
+    n: int,
+) -> None:
     how = {"count": plan.connects, "concurrency": 4}
-    _try(results, CONNECT, label("kdc", n), partial(load, "connect", ours.where() | how))
+    results.measure(CONNECT, label("kdc", n), partial(_load, "connect", ours, how))
     for row, asks in ((BARE, 0), (EXCHANGES, 2)):
-        call = partial(load, "handshake", floor.where | how | {"asks": asks})
-        _try(results, CONNECT, row, call)
+        call = partial(_floor, "handshake", floor, how | {"asks": asks})
+        results.measure(CONNECT, row, call)
     if peer is not None:
-        call = partial(peer.login_and_one_ticket, max(5, plan.connects // 10))
-        _try(results, CONNECT, label("krb5kdc, kinit and kvno", n), call)
+        count = max(5, plan.connects // 10)
+        for row, tuned in ((LOGIN, False), (TUNED_LOGIN, True)):
+            results.measure(
+                CONNECT,
+                label(row, n),
+                lambda t=tuned: peer().login_and_one_ticket(count, t),  # type: ignore[misc]
+            )
 
 
-def _register(ours: KDC, peer: Realm | None, turn: int, plan: Plan, results: Results) -> None:
-    n = ours.principals
+def _register(
+    ours: Late[KDC], peer: Late[Realm] | None, turn: int, plan: Plan, results: Results, n: int
+) -> None:
     first = 10_000_000 + 6 * turn * plan.registrations
     for opened, (concurrency, text) in itertools.product((False, True), AT_A_TIME.items()):
         count = plan.registrations // (4 if concurrency == 1 else 1)
         how = {"first": first, "count": count, "concurrency": concurrency, "open": opened}
         row = label(f"kdc, {text}{OPENED if opened else ''}", n)
-        _try(results, REGISTER, row, partial(load, "register", ours.where() | how))
+        results.measure(REGISTER, row, partial(_load, "register", ours, how))
         first += count
-    _try(results, REGISTER, DISK, partial(_disk, ours.room))
+    results.measure(REGISTER, DISK, lambda: _disk(ours().room))
     if peer is not None:
-        call = partial(peer.add_principals, plan.registrations, turn * plan.registrations)
-        _try(results, REGISTER, label("kadmin.local", n), call)
+        first = turn * plan.registrations
+        results.measure(
+            REGISTER,
+            label(KADMIN_LOCAL, n),
+            lambda: peer().add_principals(plan.registrations, first),
+        )
+        results.measure(
+            REGISTER,
+            label(KADMIN, n),
+            lambda: peer().add_over_network(plan.registrations, first),
+        )
 
 
-def _disk(room: Path) -> dict[str, float]:
+def _disk(room: Path) -> Figures:
     """Append what one registration adds to the journal, and wait for the disk."""
     path = room / "raw"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -26,19 +27,20 @@ from twisted.internet.threads import deferToThread
 from twisted.protocols.wire import Echo
 
 from bench.channel import RECEIVER, SENDER
-from bench.figures import Results
+from bench.figures import Figures, Results
 from bench.load import Settings, at_once, client_of
 from bench.ours import KDC
 from bench.plan import Plan
 from bench.population import able, name_of
-from bench.processes import Failed, Scratch, cpu_of, free_port, go_on, own_memory_of, said
+from bench.processes import Scratch, cpu_of, free_port, go_on, own_memory_of, said
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.listening import Listening
 from kdc.channel.services import DEFAULT_SERVICE, Service
 
-__all__ = ["IDLE", "measure"]
+__all__ = ["IDLE", "SECTIONS", "measure"]
 
 IDLE = "idle"
+SECTIONS = (IDLE,)
 _AT_ONCE = 8  # a receiver takes no more newcomers from one address
 _OPENING_SECONDS = 600.0
 _REUSING_SECONDS = 120.0
@@ -52,16 +54,18 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
         if count + 500 > hard:
             results.without(IDLE, row, f"only {hard:,} descriptors are allowed here")
             continue
-        kdc = KDC(scratch, 10)
-        try:
-            results.add(IDLE, row, _measure(scratch, kdc, plan, what))
-        except Failed as error:
-            results.without(IDLE, row, str(error))
-        finally:
-            kdc.stop()
+        results.measure(IDLE, row, partial(_measure, scratch, plan, what))
 
 
-def _measure(scratch: Scratch, kdc: KDC, plan: Plan, what: str) -> dict[str, float]:
+def _measure(scratch: Scratch, plan: Plan, what: str) -> Figures:
+    kdc = KDC(scratch, 10)
+    try:
+        return _between(scratch, kdc, plan, what)
+    finally:
+        kdc.stop()
+
+
+def _between(scratch: Scratch, kdc: KDC, plan: Plan, what: str) -> Figures:
     count = plan.idle_channels
     settings = {**kdc.where(), "listen": free_port(), "count": count, "what": what}
     receiver = _start(scratch, "receiver", settings)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+from bench.figures import Figures
+from bench.peers import Command, tool
 from bench.population import name_of, sample
-from bench.processes import Failed, Scratch, cpu_of, free_port, run
+from bench.processes import Failed, Ran, Scratch, cpu_of, free_port, run
 
 __all__ = ["Realm"]
 
@@ -24,6 +28,15 @@ _KRB5_CONF = """\
 [realms]
  BENCH = {{
   kdc = 127.0.0.1:{port}
+  admin_server = 127.0.0.1:{admin_port}
+ }}
+"""
+# Without these a log-in writes into the database: when, and how often it failed.
+_TUNED = """\
+[dbmodules]
+ BENCH = {{
+  disable_last_success = true
+  disable_lockout = true
  }}
 """
 # Pre-authentication for everybody, and a log of what is issued, as any realm has it.
@@ -34,19 +47,16 @@ _KDC_CONF = """\
   key_stash_file = {room}/stash
   kdc_listen = 127.0.0.1:{port}
   kdc_tcp_listen = 127.0.0.1:{port}
+  admin_keytab = {room}/kadm5.keytab
+  acl_file = {room}/kadm5.acl
+  kadmind_port = {admin_port}
+  kpasswd_port = {password_port}
   default_principal_flags = +preauth
  }}
-[logging]
+{more}[logging]
  kdc = FILE:{room}/kdc.log
 """
-_CLIENT = "client"
-
-
-def _tool(name: str) -> str:
-    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if path is None:
-        raise Failed(f"{name} is not installed")
-    return path
+_CLIENT, _ADMIN = "client", "client/admin"
 
 
 class Realm:
@@ -56,14 +66,47 @@ class Realm:
         self.scratch = scratch
         self.principals = principals
         self.room = scratch.room(f"krb5-{principals}")
-        self.port = free_port()
+        self.port, self._admin_port = free_port(), free_port()
         for name, udp in (("krb5.conf", 1465), ("tcp.conf", 1)):
-            (self.room / name).write_text(_KRB5_CONF.format(port=self.port, udp=udp))
-        (self.room / "kdc.conf").write_text(_KDC_CONF.format(room=self.room, port=self.port))
+            text = _KRB5_CONF.format(port=self.port, udp=udp, admin_port=self._admin_port)
+            (self.room / name).write_text(text)
+        self._configure(tuned=False)
+        (self.room / "kadm5.acl").write_text(f"{_ADMIN}@BENCH *\n")
         self.seconds_to_load = self._fill()
-        self._child = scratch.start(
-            [_tool("krb5kdc"), "-n", "-P", self.room / "pid"], env=self.env(), port=self.port
+        self._start()
+
+    def _configure(self, tuned: bool) -> None:
+        (self.room / "kdc.conf").write_text(
+            _KDC_CONF.format(
+                room=self.room,
+                port=self.port,
+                admin_port=self._admin_port,
+                password_port=free_port(),
+                more=_TUNED.format() if tuned else "",
+            )
         )
+
+    def _start(self) -> None:
+        self._child = self.scratch.start(
+            [tool("krb5kdc"), "-n", "-P", self.room / "pid"], env=self.env(), port=self.port
+        )
+
+    @contextlib.contextmanager
+    def _tuned(self, tuned: bool) -> Iterator[None]:
+        """The KDC with a log-in that writes nothing, while it lasts."""
+        if not tuned:
+            yield
+            return
+        self._restart(tuned=True)
+        try:
+            yield
+        finally:
+            self._restart(tuned=False)
+
+    def _restart(self, tuned: bool) -> None:
+        self.stop()
+        self._configure(tuned)
+        self._start()
 
     @property
     def pid(self) -> int:
@@ -83,13 +126,14 @@ class Realm:
         for query in queries:
             self._run("kadmin.local", "-q", query)
 
-    def _run(self, tool: str, *arguments: str | Path) -> bytes:
-        return run([_tool(tool), *arguments], env=self.env()).output
+    def _run(self, name: str, *arguments: str | Path) -> bytes:
+        return run([tool(name), *arguments], env=self.env()).output
 
     def _fill(self) -> float:
         """Copy one principal's line of a dump: names are not bound to keys there."""
         self._run("kdb5_util", "create", "-s", "-P", "only a measurement")
-        self._admin(f"addprinc -randkey {_CLIENT}", f"ktadd -norandkey -k {self.keytab} {_CLIENT}")
+        for name in (_CLIENT, _ADMIN):
+            self._admin(f"addprinc -randkey {name}", f"ktadd -norandkey -k {self.keytab} {name}")
         dump = self.room / "dump"
         self._run("kdb5_util", "dump", dump)
         lines = dump.read_text().splitlines()
@@ -112,8 +156,12 @@ class Realm:
         """AS exchange with pre-authentication; the ticket-granting ticket is kept."""
         self._run("kinit", "-k", "-t", self.keytab, _CLIENT)
 
-    def login_and_one_ticket(self, count: int) -> dict[str, float]:
+    def login_and_one_ticket(self, count: int, tuned: bool = False) -> Figures:
         """kinit, then one service ticket, ``count`` times."""
+        with self._tuned(tuned):
+            return self._logins(count)
+
+    def _logins(self, count: int) -> Figures:
         cpu, begun = cpu_of(self.pid), time.monotonic()
         for number in sample(count, self.principals, 2):
             self.login()
@@ -127,7 +175,7 @@ class Realm:
             "count": count,
         }
 
-    def tickets(self, clients: int, each: int, udp: bool = True) -> dict[str, float]:
+    def tickets(self, clients: int, each: int, udp: bool = True) -> Figures:
         """``clients`` processes at a time get ``each`` service tickets one after the other.
 
         Each request bears a fresh authenticator; the library opens each reply
@@ -144,7 +192,7 @@ class Realm:
                 wanted = services[at * each : (at + 1) * each]
                 running.append(
                     subprocess.Popen(
-                        [_tool("kvno"), "--no-store", *wanted],
+                        [tool("kvno"), "--no-store", *wanted],
                         env={**os.environ, **self.env(udp), "KRB5CCNAME": f"FILE:{cache}"},
                         stdout=subprocess.PIPE,
                     )
@@ -163,18 +211,31 @@ class Realm:
             "count": count,
         }
 
-    def add_principals(self, count: int, first: int) -> dict[str, float]:
+    def add_over_network(self, count: int, first: int) -> Figures:
+        """The same by one ``kadmin`` over the network, from kadmind, which looks who asks."""
+        script = "".join(f"addprinc -randkey far{n:08d}\n" for n in range(first, first + count))
+        argv: Command = [tool("kadmind"), "-nofork", "-P", self.room / "kadmind.pid"]
+        with (self.room / "script").open("w+b") as file:
+            file.write(script.encode())
+            file.seek(0)
+            with self.scratch.running(argv, env=self.env(), port=self._admin_port) as server:
+                cpu = cpu_of(server.pid)
+                command: Command = [tool("kadmin"), "-p", _ADMIN, "-k", "-t", self.keytab]
+                done = run(command, env=self.env(), stdin=file)
+                cpu = cpu_of(server.pid) - cpu
+        return self._made(done, count) | {"us": cpu / count * 1e6}
+
+    def add_principals(self, count: int, first: int) -> Figures:
         """Durable registrations by one ``kadmin.local`` that is given one after the other."""
         script = "".join(f"addprinc -randkey new{n:08d}\n" for n in range(first, first + count))
         with (self.room / "script").open("w+b") as file:
             file.write(script.encode())
             file.seek(0)
-            done = run([_tool("kadmin.local")], env=self.env(), stdin=file)
+            done = run([tool("kadmin.local")], env=self.env(), stdin=file)
+        return self._made(done, count) | {"us": done.cpu_seconds / count * 1e6}
+
+    def _made(self, done: Ran, count: int) -> Figures:
         created = done.output.count(b" created.")
         if created != count:
-            raise Failed(f"kadmin.local made {created} of {count} principals")
-        return {
-            "us": done.cpu_seconds / count * 1e6,
-            "per_second": count / done.seconds,
-            "count": count,
-        }
+            raise Failed(f"{created} of {count} principals were made")
+        return {"per_second": count / done.seconds, "count": count}

@@ -19,7 +19,7 @@ from bench.exchanges import (
 )
 from bench.figures import Results, number, table
 from bench.transfers import FILES, MEMORY, SMALL
-from bench.ways import CHANNEL, IMPORTS, INTERPRETER, PLAIN, PLAIN_TLS, SEND
+from bench.ways import BARE_TLS, CHANNEL, IMPORTS, INTERPRETER, PLAIN, SEND
 
 __all__ = ["Path", "paths", "shown"]
 
@@ -93,7 +93,7 @@ def _transfers(
     unit = "CPU s per GiB, both ends"
     parts: list[Part] = [("TCP through socat", cpu(MEMORY, PLAIN)), ("AES-GCM, twice", sealing)]
     yield "channel", unit, cpu(MEMORY, CHANNEL), parts
-    parts = [("TLS by OpenSSL, memory to memory", cpu(MEMORY, PLAIN_TLS))]
+    parts = [("TLS by OpenSSL, memory to memory", cpu(MEMORY, BARE_TLS))]
     yield "channel, beside TLS", unit, cpu(MEMORY, CHANNEL), parts
     parts = [("files and TCP through socat", cpu(FILES, PLAIN)), ("AES-GCM, twice", sealing)]
     yield "file to file", unit, cpu(FILES, SEND), parts

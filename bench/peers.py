@@ -19,17 +19,19 @@ from pathlib import Path
 
 import attrs
 
-from bench.processes import Failed, Scratch, cpu_of, free_port, run
+from bench.processes import Failed, Scratch, cpu_of, cpu_of_all, free_port, run
 from bench.stream import send
 
 __all__ = [
     "SSH",
     "Command",
+    "Haproxy",
     "OpenSSL",
     "Sent",
+    "SocatTLS",
     "Spiped",
     "Stunnel",
-    "python_ssl",
+    "bare_tls",
     "socat",
     "synced",
     "through",
@@ -186,6 +188,14 @@ class SSH:
         command = self._command("ssh", "-p", port, self._host, "cat >/dev/null")
         return self._with_daemon(command, count, (None, None))
 
+    def ends(self, near: int, between: int, far: int) -> list[tuple[Command, int]]:
+        """ssh -L: a port here that leads to one there."""
+        del between  # the daemon has its own port
+        forward = f"127.0.0.1:{near}:127.0.0.1:{far}"
+        client = self._command("ssh", "-N", "-L", forward, "-p", str(self.port), self._host)
+        daemon: Command = [tool("sshd"), "-D", "-e", "-f", self.room / "config"]
+        return [(daemon, self.port), (client, near)]
+
     def scp(self, source: Path, target: Path) -> Sent:
         command = self._command("scp", "-P", str(self.port), source, f"{self._host}:{target}")
         return self._with_daemon(command, 0, (Path("/dev/null"), target))
@@ -239,8 +249,8 @@ class OpenSSL:
         return _pipeline(self.scratch, count, server, client, port, files)
 
 
-def python_ssl(scratch: Scratch, count: int) -> Sent:
-    """OpenSSL used by Python, from memory to memory as our channel does it: no pipes, no start."""
+def bare_tls(scratch: Scratch, count: int) -> Sent:
+    """From memory to memory as our channel does it, by the same OpenSSL: no pipes, no start."""
     pem = scratch.room("openssl") / "both"
     if not pem.exists():
         OpenSSL(scratch, "AES-256-GCM")  # makes them
@@ -307,25 +317,78 @@ class Stunnel:
         return found
 
 
+class Haproxy:
+    """A pair of haproxy: TLS 1.3 with a certificate."""
+
+    def __init__(self, scratch: Scratch, cipher: str) -> None:
+        self.room = scratch.room("haproxy")
+        self.cipher = cipher
+        self.openssl = OpenSSL(scratch, cipher)
+
+    def ends(self, near: int, between: int, far: int) -> list[tuple[Command, int]]:
+        room = self.openssl.room
+        pem = self.room / "both.pem"
+        pem.write_bytes(b"".join((room / name).read_bytes() for name in ("certificate", "key")))
+        how = f"ciphersuites {TLS_CIPHERS[self.cipher]} ssl-min-ver TLSv1.3"
+        check = f" ssl verify required ca-file {room}/certificate verifyhost localhost {how}"
+        found: list[tuple[Command, int]] = []
+        for name, accept, listening_how, connect, connecting_how in (
+            ("far", between, f" ssl crt {pem} {how}", far, ""),
+            ("near", near, "", between, check),
+        ):
+            path = self.room / f"{name}.cfg"
+            path.write_text(
+                "defaults\n mode tcp\n timeout connect 10s\n timeout client 5m\n"
+                " timeout server 5m\n"
+                f"listen bench\n bind 127.0.0.1:{accept}{listening_how}\n"
+                f" server far 127.0.0.1:{connect}{connecting_how}\n"
+            )
+            found.append(([tool("haproxy"), "-q", "-db", "-f", path], accept))
+        return found
+
+
+class SocatTLS:
+    """A pair of socat: TLS 1.3 with a certificate; a process for each connection."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self.openssl = OpenSSL(scratch, "AES-256-GCM")
+
+    def ends(self, near: int, between: int, far: int) -> list[tuple[Command, int]]:
+        room = self.openssl.room
+        size = ["-b", "65536"]
+        listen = (
+            f"OPENSSL-LISTEN:{between},bind=127.0.0.1,fork,reuseaddr,verify=0,"
+            f"cert={room}/certificate,key={room}/key"
+        )
+        connect = f"OPENSSL:127.0.0.1:{between},cafile={room}/certificate,commonname=localhost"
+        return [
+            ([tool("socat"), *size, listen, f"TCP:127.0.0.1:{far}"], between),
+            (
+                [tool("socat"), *size, f"TCP-LISTEN:{near},bind=127.0.0.1,fork,reuseaddr", connect],
+                near,
+            ),
+        ]
+
+
 def through(
     scratch: Scratch, count: int, ends: list[tuple[Command, int]], near: int, sink: int
 ) -> Sent:
     """Send ``count`` bytes through a tunnel to the sink.
 
-    The CPU time is that of the tunnel's processes once they are there.
+    The CPU time is that of the tunnel's processes, with those that they start for a connection.
     """
     running = []
-    cpu = 0.0
     try:
         for command, port in ends:
             child = scratch.start(command, port=port)
             running.append(child)
         send(near, 1)  # all of the way is there
-        cpu -= sum(cpu_of(child.pid) for child in running)
+        before = sum(cpu_of_all(child.pid) for child in running)
         begun = time.monotonic()
         send(near, count)
         seconds = time.monotonic() - begun
+        cpu = sum(cpu_of_all(child.pid) for child in running) - before
     finally:
         for child in reversed(running):
-            cpu += scratch.stop(child)
+            scratch.stop(child)
     return Sent(seconds, cpu)

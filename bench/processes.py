@@ -14,19 +14,21 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Generic, Protocol, TypeVar
 
 import attrs
 
 __all__ = [
     "HERE",
     "Failed",
+    "Late",
     "Ran",
     "Scratch",
     "cpu_of",
+    "cpu_of_all",
     "free_port",
     "go_on",
     "memory_of",
@@ -48,6 +50,17 @@ def cpu_of(pid: int) -> float:
     """CPU seconds of one process, all its threads, to the nanosecond."""
     # The clock id of another process, as clock_getcpuclockid(3) makes it.
     return time.clock_gettime((~pid << 3) | _CPUCLOCK_SCHED)
+
+
+def cpu_of_all(pid: int) -> float:
+    """The same of a process and all that it has started, ended ones (in hundredths) included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    total = cpu_of(pid) + sum(map(int, fields[13:15])) / os.sysconf("SC_CLK_TCK")
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread, or a process that its parent counts by now
+            for child in (task / "children").read_text().split():
+                total += cpu_of_all(int(child))
+    return total
 
 
 def _reaped() -> float:
@@ -252,3 +265,35 @@ class Scratch:
             yield child
         finally:
             self.stop(child)
+
+
+class _Stops(Protocol):
+    def stop(self) -> None: ...
+
+
+Server = TypeVar("Server", bound=_Stops)
+
+
+class Late(Generic[Server]):
+    """A server that is started once somebody needs it; if it cannot be, each of them is told."""
+
+    def __init__(self, start: Callable[[], Server]) -> None:
+        self._start = start
+        self._server: Server | None = None
+        self._failed: Failed | None = None
+
+    def __call__(self) -> Server:
+        if self._failed is not None:
+            raise Failed(str(self._failed))
+        if self._server is None:
+            try:
+                self._server = self._start()
+            except Failed as error:
+                self._failed = error
+                raise
+        return self._server
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.stop()
+            self._server = None

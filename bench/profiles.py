@@ -21,9 +21,10 @@ from bench.plan import Plan
 from bench.processes import Failed, Scratch, free_port, run
 from bench.stream import BLOCK
 
-__all__ = ["PROFILE", "measure", "shares"]
+__all__ = ["PROFILE", "SECTIONS", "measure", "shares"]
 
 PROFILE = "profile"
+SECTIONS = (PROFILE,)
 # The innermost frame that is of one of these says what a sample was spent on.
 _KINDS = (
     ("OpenSSL/", "TLS (pyOpenSSL)"),
@@ -127,11 +128,13 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
     try:
         for row, (kind, how) in loads.items():
             work = partial(load, kind, where | how)
-            _add(results, row, partial(_watched, scratch, kdc.pid, work))
+            results.measure(PROFILE, row, partial(_watched, scratch, kdc.pid, work))
         with scratch.running(argv, port=port) as receiver:
             how = {"receiver_pid": receiver.pid, "bytes": plan.profile_seconds << 27}
             work = partial(load, "transfer", listen | how)
-            _add(results, "channel, receiving", partial(_watched, scratch, receiver.pid, work))
+            results.measure(
+                PROFILE, "channel, receiving", partial(_watched, scratch, receiver.pid, work)
+            )
         _commands(scratch, Ends(scratch, kdc), plan, results)
     finally:
         kdc.stop()
@@ -146,15 +149,8 @@ def _commands(scratch: Scratch, ends: Ends, plan: Plan, results: Results) -> Non
             file.write(BLOCK)
     with ends.receiving() as (receiver, inbox):
         for row, path in (("file, sending", large), ("small, sending", small)):
-            _add(results, row, partial(_whole, scratch, ends.sending([path])))
+            results.measure(PROFILE, row, partial(_whole, scratch, ends.sending([path])))
             (inbox / path.name).unlink(missing_ok=True)
         work = partial(run, ends.sending([large]))
-        _add(results, "file, receiving", partial(_watched, scratch, receiver.pid, work))
+        results.measure(PROFILE, "file, receiving", partial(_watched, scratch, receiver.pid, work))
     large.unlink()
-
-
-def _add(results: Results, row: str, look: Callable[[], dict[str, float]]) -> None:
-    try:
-        results.add(PROFILE, row, look())
-    except Failed as error:
-        results.without(PROFILE, row, str(error))

@@ -24,11 +24,13 @@ __all__ = [
     "ISSUING",
     "LINKS",
     "OURS",
+    "SECTIONS",
     "TRANSIT",
     "measure",
 ]
 
 CARRIED, LINKS, ISSUING = "relay", "relay links", "relay issuing"
+SECTIONS = (CARRIED, LINKS, ISSUING)
 OURS, TRANSIT, FLOOR = "kdc relay", "magic-wormhole's transit relay", "floor: socat"
 ALONE, BESIDE, APART = "it carries nothing", "kdc --relay carries", "kdc relay carries"
 _SECONDS = 600.0
@@ -47,16 +49,16 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
     try:
         relay = _Own(scratch, kdc)
         # Before it carries anything: what that leaves free would be used again, and not be seen.
-        _try(results, LINKS, f"{plan.linked:,} receivers", partial(relay.links, plan))
+        results.measure(LINKS, f"{plan.linked:,} receivers", partial(relay.links, plan))
         ways: dict[str, Any] = {OURS: relay.carry}
         if plan.peers:
             ways |= {TRANSIT: partial(_transit, scratch), FLOOR: partial(_socat, scratch)}
         for _ in range(plan.few):
             for row, carry in ways.items():
-                _try(results, CARRIED, row, partial(carry, plan.relay_mib))
+                results.measure(CARRIED, row, partial(carry, plan.relay_mib))
         for _ in range(plan.few):
-            _try(results, ISSUING, ALONE, partial(_issue, kdc, plan))
-            _try(results, ISSUING, APART, partial(_meanwhile, kdc, relay.settings, plan))
+            results.measure(ISSUING, ALONE, partial(_issue, kdc, plan))
+            results.measure(ISSUING, APART, partial(_meanwhile, kdc, relay.settings, plan))
         relay.stop()
     finally:
         kdc.stop()
@@ -65,16 +67,9 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
     try:
         settings = {**kdc.where(), "middle": port, "middle_pid": kdc.pid}
         for _ in range(plan.few):
-            _try(results, ISSUING, BESIDE, partial(_meanwhile, kdc, settings, plan))
+            results.measure(ISSUING, BESIDE, partial(_meanwhile, kdc, settings, plan))
     finally:
         kdc.stop()
-
-
-def _try(results: Results, section: str, row: str, work: Any) -> None:
-    try:
-        results.add(section, row, work())
-    except Failed as error:
-        results.without(section, row, str(error))
 
 
 class _Own:

@@ -6,7 +6,17 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.exchanges import BARE, CONNECT, DISK, ISSUE, REGISTER, START
+from bench.exchanges import (
+    BARE,
+    CONNECT,
+    DISK,
+    ISSUE,
+    KADMIN,
+    KADMIN_LOCAL,
+    LOGIN,
+    REGISTER,
+    START,
+)
 from bench.figures import Results, table
 from bench.goals import goals
 from bench.idle_channels import IDLE
@@ -24,7 +34,7 @@ _HEAD = """\
 # Performance
 
 Made by `make bench`; do not edit. Everything ran on one machine, over loopback, side by side:
-the programs took turns, {rounds} rounds of each ({few} of the large transfers).
+the programs took turns, {rounds} rounds of each ({few} of the large transfers){runs}.
 `python -m bench --help` tells how to measure less or more; `make bench-quick` tells in a minute
 what each operation costs, in units of a fixed load.
 
@@ -38,7 +48,9 @@ what each operation costs, in units of a fixed load.
   servers' share included; of a server that waits for connections it counts from when it listens.
   Rates and times are what clients saw on a machine whose processors they had to share with the
   server: where few clients ask, the server was idle for part of that time.
-- **Ratios** compare medians: 2 is twice the figure that the column's head names.
+- **Ratios** compare medians: 2 is twice the figure that the column's head names. Of several runs
+  the least and the greatest are shown, and a goal is met only if each run meets it: a verdict that
+  depends on the hour is none.
 - **Answers are checked**: a client of ours opens each answer with its connection's keys,
   matches it to its question, opens each ticket with the receiver's key, and sees each session
   key once. `kvno` decrypts what krb5kdc sent. A stream counts when the far end has all of it;
@@ -60,6 +72,7 @@ def write(directory: Path, results: Results, plan: Plan, minutes: float) -> None
         _HEAD.format(
             rounds=plan.rounds,
             few=plan.few,
+            runs=f"; all of it {len(results.runs)} times, at different hours" * bool(results.runs),
             busy=textwrap.fill(
                 results.facts["load"], 96, initial_indent="  ", subsequent_indent="  "
             ),
@@ -94,8 +107,7 @@ def _of(results: Results, section: str, heads: dict[str, str], ratios: Ratios | 
             continue
         figures = [results.text(section, row, name) for name in heads]
         for name, base in (ratios or {}).values():
-            ratio = results.ratio(section, row, base(row), name)
-            figures.append("-" if ratio is None else f"{ratio:.2f}")
+            figures.append(results.ratio_text(section, row, base(row), name))
         rows.append((row, *figures))
     return table(("", *heads.values(), *(ratios or ())), rows)
 
@@ -203,7 +215,7 @@ def _exchanges(results: Results, plots: bool) -> list[str]:
     common = {"us": "server CPU, us", "per_second": "per second"}
     waits = {"median_ms": "median, ms", "p99_ms": "99 %, ms"}
     krb5 = _same_size("krb5kdc, UDP, 8 outstanding")
-    kadmin = _same_size("kadmin.local")
+    kadmin, far = _same_size(KADMIN_LOCAL), _same_size(KADMIN)
     return [
         "## Issuing a session key\n\n50 connections that are there, each with 1 or 16 requests in"
         " flight; krb5kdc: a service ticket for each of many services, 1 or 8 clients at a time,"
@@ -214,14 +226,15 @@ def _exchanges(results: Results, plots: bool) -> list[str]:
         " pre-authentication and one service ticket (three requests over UDP, without TLS: the"
         " first is refused and tells `kinit` what to prove), the bare handshake of a server with"
         " the KDC's own TLS settings that does nothing but take it and close, and the same with two"
-        " exchanges of the sizes of ours.\n\n"
+        " exchanges of the sizes of ours. krb5kdc writes into its database when somebody logs in,"
+        " unless it is told not to (`disable_last_success`, `disable_lockout`): both are shown.\n\n"
         + _of(
             results,
             CONNECT,
             common | waits,
             {
                 "CPU, of the bare handshake": ("us", _always(BARE)),
-                "of kinit and kvno": ("us", _same_size("krb5kdc, kinit and kvno")),
+                "of kinit and kvno": ("us", _same_size(LOGIN)),
             },
         ),
         "## Registering\n\nEach by a client and a TLS connection of its own, acknowledged when on"
@@ -229,8 +242,9 @@ def _exchanges(results: Results, plots: bool) -> list[str]:
         " request, the disk and one answer are left; without, connecting is part of it.\n"
         "`kadmin.local addprinc -randkey` writes into the database itself, without any network or"
         " proof of who asks, one after the other and with one fsync each; its CPU time is that of"
-        " the whole process, its start included. *fdatasync alone* appends as many bytes as a"
-        " registration. The store by itself, on a disk of 500 fsyncs a second too:"
+        " the whole process, its start included. `kadmin` asks `kadmind` over the network, one"
+        " after the other, too; its CPU time is the server's. *fdatasync alone* appends as many"
+        " bytes as a registration. The store by itself, on a disk of 500 fsyncs a second too:"
         " [store-runs.md](store-runs.md).\n\n"
         + _of(
             results,
@@ -239,6 +253,8 @@ def _exchanges(results: Results, plots: bool) -> list[str]:
             {
                 "rate, of kadmin.local": ("per_second", kadmin),
                 "CPU, of kadmin.local": ("us", kadmin),
+                "rate, of kadmin": ("per_second", far),
+                "CPU, of kadmind": ("us", far),
                 "rate, of fdatasync": ("per_second", _always(DISK)),
             },
         ),
@@ -260,8 +276,8 @@ def _transfers(results: Results, plan: Plan, plots: bool) -> list[str]:
         " processes that make the bytes and drop them, the session key and both handshakes"
         " included. The other programs are commands: they get their bytes through one pipe and"
         " pass them on through another, which is part of their figures as it is of their use, and"
-        " their start is, too. For two processes without pipes see the floor of OpenSSL, which is"
-        " the hardest comparison.\n\n"
+        " their start is, too. *Two processes without pipes* do as ours do, with the same OpenSSL"
+        " (pyOpenSSL in blocking sockets): the hardest comparison.\n\n"
         + _of(results, MEMORY, rate | {"s": "s"}, beside(CHANNEL))
         + _plot("transfer", plots),
         "## Transfers, file to file, on the disk at the end\n\n"
@@ -277,7 +293,8 @@ def _transfers(results: Results, plan: Plan, plots: bool) -> list[str]:
             {"time, of ours": ("s", _always(SEND)), "CPU, of ours": ("CPU s", _always(SEND))},
         ),
         f"## Tunnels\n\n{plan.tunnel_mib} MiB over one TCP connection through a pair of processes"
-        " that are there already.\n\n" + _of(results, TUNNEL, rate, beside(THROUGH)),
+        " that are there already; the CPU time of those that they start for a connection is in"
+        " it.\n\n" + _of(results, TUNNEL, rate, beside(THROUGH)),
     ]
 
 

@@ -7,15 +7,17 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 
-from bench.figures import Results
+from bench.figures import Figures, Results
 from bench.ours import KDC, load
 from bench.plan import Plan
-from bench.processes import Failed, Scratch, cpu_of, memory_of, said
+from bench.processes import Scratch, cpu_of, memory_of, said
 
-__all__ = ["SCALE", "measure"]
+__all__ = ["SCALE", "SECTIONS", "measure"]
 
 SCALE = "scale"
+SECTIONS = (SCALE,)
 _PER_PROCESS = 2500
 _WAIT_SECONDS = 240.0
 
@@ -28,13 +30,10 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
         if receivers + 500 > hard:
             results.without(SCALE, row, f"only {hard:,} descriptors are allowed here")
             continue
-        try:
-            _measure(scratch, plan, results, receivers, row)
-        except Failed as error:
-            results.without(SCALE, row, str(error))
+        results.measure(SCALE, row, partial(_measure, scratch, plan, receivers))
 
 
-def _measure(scratch: Scratch, plan: Plan, results: Results, receivers: int, row: str) -> None:
+def _measure(scratch: Scratch, plan: Plan, receivers: int) -> Figures:
     kdc = KDC(scratch, receivers + 256, everybody=True)
     crowds = []
     try:
@@ -55,14 +54,14 @@ def _measure(scratch: Scratch, plan: Plan, results: Results, receivers: int, row
         issued = load("issue", kdc.where() | how)
         figures |= {"issue us": issued["us"], "median ms": issued["median_ms"]}
         figures |= {"p99 ms": issued["p99_ms"]}
-        results.add(SCALE, row, figures | _again(kdc, crowds))
+        return figures | _again(kdc, crowds)
     finally:
         for crowd in crowds:
             scratch.stop(crowd)
         kdc.stop()
 
 
-def _again(kdc: KDC, crowds: list[subprocess.Popen[bytes]]) -> dict[str, float]:
+def _again(kdc: KDC, crowds: list[subprocess.Popen[bytes]]) -> Figures:
     """Start the KDC again; all of them come back by themselves."""
     kdc.stop()
     before = sum(cpu_of(crowd.pid) for crowd in crowds)

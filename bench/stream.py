@@ -8,14 +8,17 @@ python -m bench.stream send PORT BYTES PEM PID   over TLS; prints time, and CPU 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import socket
-import ssl
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+from OpenSSL import SSL
 
 from bench.processes import Failed, cpu_of
 
@@ -58,53 +61,68 @@ def _write_all(piece: memoryview) -> None:
         piece = piece[os.write(1, piece) :]
 
 
-def send(port: int, count: int, context: ssl.SSLContext | None = None) -> None:
+class _Stream(Protocol):
+    """What a socket and a TLS connection of pyOpenSSL have in common here."""
+
+    def sendall(self, data: Any, /) -> Any: ...
+
+    def recv_into(self, buffer: Any, nbytes: int = ..., /) -> int: ...
+
+
+def send(port: int, count: int, context: SSL.Context | None = None) -> None:
     """Send through whatever leads to a sink, and wait until it has all; raises `Failed`."""
     try:
-        connection = socket.create_connection(("127.0.0.1", port), 120)
-        if context is not None:
-            connection = context.wrap_socket(connection)
-        with connection:
-            connection.sendall(count.to_bytes(8, "big"))
-            _source(connection.sendall, count)
-            whole = connection.recv(16) == _WHOLE
-    except OSError as error:
+        with socket.create_connection(("127.0.0.1", port), 120) as plain:
+            stream = _over_tls(plain, context, "set_connect_state")
+            stream.sendall(count.to_bytes(8, "big"))
+            _source(stream.sendall, count)
+            answer = bytearray(len(_WHOLE))
+            whole = stream.recv_into(answer) == len(answer) and bytes(answer) == _WHOLE
+    except (OSError, SSL.Error) as error:
         raise Failed(f"the stream was cut: {error}") from None
     if not whole:
         raise Failed("the stream did not arrive whole")
 
 
-def _sink(port: int, context: ssl.SSLContext | None) -> None:
+def _over_tls(plain: socket.socket, context: SSL.Context | None, side: str) -> _Stream:
+    if context is None:
+        return plain
+    plain.settimeout(None)  # pyOpenSSL blocks, or does not wait at all
+    connection = SSL.Connection(context, plain)
+    getattr(connection, side)()
+    connection.do_handshake()
+    return cast(_Stream, connection)
+
+
+def _sink(port: int, context: SSL.Context | None) -> None:
     with socket.create_server(("127.0.0.1", port), backlog=100) as listener:
         while True:
-            connection, _ = listener.accept()
-            try:
-                if context is not None:
-                    connection = context.wrap_socket(connection, server_side=True)
-                with connection:
-                    head = connection.recv(8)
-                    whole = len(head) == 8 and _drain(
-                        connection.recv_into, int.from_bytes(head, "big")
-                    )
-                    connection.sendall(_WHOLE if whole else b"torn")
-            except OSError:
-                continue
+            plain, _ = listener.accept()
+            with plain, contextlib.suppress(OSError, SSL.Error):
+                stream = _over_tls(plain, context, "set_accept_state")
+                head = bytearray(8)
+                whole = stream.recv_into(head) == 8 and _drain(
+                    stream.recv_into, int.from_bytes(head, "big")
+                )
+                stream.sendall(_WHOLE if whole else b"torn!")
 
 
-def _context(protocol: int, pem: str) -> ssl.SSLContext:
-    """TLS 1.3; its first suite is AES-256-GCM."""
-    context = ssl.SSLContext(protocol)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False
-    if protocol == ssl.PROTOCOL_TLS_SERVER:
-        context.load_cert_chain(pem)
+def _context(pem: str, server: bool) -> SSL.Context:
+    """TLS 1.3 with AES-256-GCM by the OpenSSL that our own ciphers come from."""
+    context = SSL.Context(SSL.TLS_SERVER_METHOD if server else SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_tls13_ciphersuites(b"TLS_AES_256_GCM_SHA384")
+    if server:
+        context.use_privatekey_file(pem)
+        context.use_certificate_file(pem)
     else:
         context.load_verify_locations(pem)
+        context.set_verify(SSL.VERIFY_PEER, lambda *said: bool(said[-1]))
     return context
 
 
 def _send_over_tls(port: int, count: int, pem: str, pid: int) -> None:
-    context = _context(ssl.PROTOCOL_TLS_CLIENT, pem)
+    context = _context(pem, server=False)
     far, near, begun = cpu_of(pid), time.process_time(), time.monotonic()
     send(port, count, context)
     seconds, cpu = time.monotonic() - begun, time.process_time() - near
@@ -121,7 +139,7 @@ def main() -> None:
     elif what == "send":
         _send_over_tls(number, int(more[0]), more[1], int(more[2]))
     else:
-        _sink(number, _context(ssl.PROTOCOL_TLS_SERVER, more[0]) if more else None)
+        _sink(number, _context(more[0], server=True) if more else None)
 
 
 if __name__ == "__main__":

@@ -11,31 +11,34 @@ from pathlib import Path
 
 from bench.channel import RECEIVER, SENDER
 from bench.ends import Ends, compare
-from bench.figures import Results
+from bench.figures import Figures, Results
 from bench.ours import KDC
 from bench.peers import (
     PSK_CIPHERS,
     SSH,
     TLS_CIPHERS,
     Command,
+    Haproxy,
     OpenSSL,
     Sent,
+    SocatTLS,
     Spiped,
     Stunnel,
-    python_ssl,
+    bare_tls,
     socat,
     through,
 )
 from bench.plan import Plan
-from bench.processes import Failed, Scratch, free_port, run
+from bench.processes import Scratch, free_port, run
 from bench.small import growth, small
 from bench.stream import BLOCK
-from bench.ways import CHANNEL, COPY, PLAIN, PLAIN_TLS, SEND, THROUGH, WORMHOLE, Way, is_rival
+from bench.ways import BARE_TLS, CHANNEL, COPY, PLAIN, SEND, THROUGH, WORMHOLE, Way, is_rival
 from bench.wormhole import Wormhole
 
-__all__ = ["FILES", "GROWTH", "MEMORY", "SMALL", "TUNNEL", "in_turn", "measure"]
+__all__ = ["FILES", "GROWTH", "MEMORY", "SECTIONS", "SMALL", "TUNNEL", "in_turn", "measure"]
 
 MEMORY, FILES, SMALL, TUNNEL, GROWTH = "memory", "files", "small", "tunnel", "growth"
+SECTIONS = (MEMORY, TUNNEL, FILES, SMALL, GROWTH)
 _MIB = 1 << 20
 
 
@@ -58,12 +61,8 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
 def in_turn(results: Results, section: str, rounds: int, ways: list[Way], peers: bool) -> None:
     for _ in range(rounds):
         for row, way in ways:
-            if is_rival(row) and not peers:
-                continue
-            try:
-                results.add(section, row, way())
-            except Failed as error:
-                results.without(section, row, str(error))
+            if peers or not is_rival(row):
+                results.measure(section, row, way)
 
 
 def _memory(scratch: Scratch, ends: Ends, plan: Plan) -> list[Way]:
@@ -71,7 +70,7 @@ def _memory(scratch: Scratch, ends: Ends, plan: Plan) -> list[Way]:
     ways: list[Way] = [
         (CHANNEL, lambda: ends.to_memory(ours)),
         (PLAIN, lambda: socat(scratch, count).figures(count)),
-        (PLAIN_TLS, lambda: python_ssl(scratch, count).figures(count)),
+        (BARE_TLS, lambda: bare_tls(scratch, count).figures(count)),
     ]
     for cipher in TLS_CIPHERS:
         ways += [
@@ -87,7 +86,7 @@ def _memory(scratch: Scratch, ends: Ends, plan: Plan) -> list[Way]:
 def _tunnels(scratch: Scratch, ends: Ends, plan: Plan) -> list[Way]:
     count = plan.tunnel_mib * _MIB
 
-    def go(make: Callable[[int, int, int], list[tuple[Command, int]]]) -> dict[str, float]:
+    def go(make: Callable[[int, int, int], list[tuple[Command, int]]]) -> Figures:
         near, between, sink = free_port(), free_port(), free_port()
         with scratch.running([sys.executable, "-m", "bench.stream", "sink", str(sink)], port=sink):
             return through(scratch, count, make(near, between, sink), near, sink).figures(count)
@@ -103,6 +102,9 @@ def _tunnels(scratch: Scratch, ends: Ends, plan: Plan) -> list[Way]:
     return [
         (THROUGH, lambda: go(ours)),
         ("spiped", lambda: go(Spiped(scratch).ends)),
+        ("socat, AES-256-GCM", lambda: go(SocatTLS(scratch).ends)),
+        *((f"haproxy, {c}", lambda c=c: go(Haproxy(scratch, c).ends)) for c in TLS_CIPHERS),
+        *((f"ssh -L, {c}", lambda c=c: go(SSH(scratch, c).ends)) for c in TLS_CIPHERS),
         *((f"stunnel PSK, {c}", lambda c=c: go(Stunnel(scratch, c).ends)) for c in PSK_CIPHERS),
     ]
 
@@ -115,7 +117,7 @@ def _files(scratch: Scratch, ends: Ends, plan: Plan) -> list[Way]:
         for _ in range(plan.transfer_mib):
             file.write(BLOCK)
 
-    def peer(copy: Callable[[], Sent]) -> dict[str, float]:
+    def peer(copy: Callable[[], Sent]) -> Figures:
         target.unlink(missing_ok=True)
         sent = copy()
         compare(source, target)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 __all__ = [
+    "BARE_TLS",
     "CHANNEL",
     "COPY",
     "IMPORTS",
     "INTERPRETER",
     "PLAIN",
-    "PLAIN_TLS",
     "SEND",
     "THROUGH",
     "WORMHOLE",
@@ -20,7 +20,7 @@ __all__ = [
 
 Way = tuple[str, Callable[[], dict[str, float]]]
 CHANNEL, SEND, THROUGH = "kdc channel", "kdcclient send, receive", "kdcclient expose, forward"
-PLAIN, PLAIN_TLS = "floor: socat, plain TCP", "floor: TLS by OpenSSL, no pipes"
+PLAIN, BARE_TLS = "floor: socat, plain TCP", "TLS by OpenSSL, two processes without pipes"
 COPY = "floor: cp and fsync"
 INTERPRETER, IMPORTS = "floor: python alone", "floor: python with Twisted, TLS, AES-GCM"
 WORMHOLE = "magic-wormhole"

@@ -294,7 +294,11 @@ class Client:
         listening = self._listening
         if listening is None:
             self._listening = listening = Listening(
-                self._client, {service: offered}, listen, advertise=advertise
+                self._client,
+                {service: offered},
+                listen,
+                advertise=advertise,
+                ending=lambda line: self._log.warn("{name}: {line}", name=self.name, line=line),
             )
             running = Deferred.fromCoroutine(_keep(listening))
             _ = running.addErrback(self._not_listening, listening)

@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -26,12 +27,14 @@ __all__ = [
     "complain",
     "confirm",
     "counted",
+    "date",
     "end_line",
     "harmless",
     "has_terminal",
     "interruptible",
     "say",
     "shown",
+    "span",
 ]
 
 _MOST_TYPED = 4096
@@ -87,6 +90,22 @@ def amount(count: float) -> str:
 def counted(count: int, one: str, several: str = "") -> str:
     """``1 file``, ``2 files``."""
     return f"{count} {one if count == 1 else several or one + 's'}"
+
+
+def date(unix_time: int) -> str:
+    """In UTC, as the log has it; the number itself if it is no date of ours."""
+    try:
+        return time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(unix_time))
+    except (OverflowError, ValueError, OSError):
+        return str(unix_time)
+
+
+def span(seconds: float) -> str:
+    """A time as people say it: ``9 days``, ``1 hour``; never more of it than there is."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            return counted(int(seconds // length), unit)
+    return counted(int(seconds), "second")
 
 
 def columns_of(fd: int) -> int:

@@ -14,6 +14,7 @@ from kdc.channel.receiver import ChannelListener
 from kdc.channel.reception import Reception
 from kdc.channel.relayed import Relayed
 from kdc.channel.services import Service
+from kdc.channel.standing import EndWatch
 from kdc.client.client import KDCClient
 from kdc.errors import ErrorKind, KDCError, LocalIOError
 from kdc.net import clock
@@ -35,6 +36,7 @@ class Listening:
     ``status`` is given one line for people whenever something changes;
     `reachable` returns when senders can reach us for the first time.
     ``reach`` says whether a relay is used, and ``relay`` is its name; as the client if None.
+    ``ending`` is told once a day that our time at the KDC ends soon; None: nobody looks.
     ``front`` makes what the port is given of what takes channels there.
     """
 
@@ -49,6 +51,7 @@ class Listening:
         status: Callable[[str], None] = lambda line: None,
         reach: Reach | None = None,
         relay: str | None = None,
+        ending: Callable[[str], None] | None = None,
         front: Callable[[ChannelListener], IProtocolFactory] = lambda listener: listener,
     ) -> None:
         self.services = services
@@ -69,6 +72,7 @@ class Listening:
             now_milliseconds=clock.milliseconds,
         )
         self._front = front(self._listener)
+        self._end_watch = None if ending is None else EndWatch(client, ending)
         self._port: Any = None
         self._reception: Reception | None = None
 
@@ -118,7 +122,11 @@ class Listening:
             begun=self._begun,
             lost=self._lost,
         )
-        await self._reception.run()
+        try:
+            await self._reception.run()
+        finally:
+            if self._end_watch is not None:
+                self._end_watch.end()
 
     def _way(self) -> Way:
         place = self._advertise, self.port_number
@@ -168,6 +176,8 @@ class Listening:
         host, number = getattr(where, "host", where), getattr(where, "port", "")
         self._status(f"receiving on {host} port {number}")
         self._settle(True)
+        if self._end_watch is not None:
+            self._end_watch.begin()
 
     def _lost(self, error: KDCError, seconds: float) -> None:
         self._status(f"{error}; trying again in {seconds:.1f} s")

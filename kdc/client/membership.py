@@ -251,9 +251,8 @@ async def renew(client: KDCClient, new: LongTermKeys) -> int:
 
 
 async def whoami(client: KDCClient) -> dict[str, Any]:
-    """What the KDC takes us for."""
+    """What the KDC takes us for; the connection stays open."""
     link = await client.link()
-    client.close()
     keys = client.keys
     return {
         "name": keys.name,

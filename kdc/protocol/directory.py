@@ -4,6 +4,10 @@
     {"name":"carol","receiving":false,"address":"","port":0}
     {"more":false}
 
+Who asks for its own standing is answered in a line, docs/protocol.md section 6.5.1:
+
+    {"now":1796083200,"end":1798761600,"renewal":7776000}
+
 There is one way only to write an answer, and whatever is written otherwise is
 refused.  Pure: no I/O.
 """
@@ -25,21 +29,29 @@ __all__ = [
     "DIRECTORY",
     "MAX_ANSWER",
     "MAX_PRESENCES",
+    "MAX_STANDING",
     "SERVICE",
+    "STANDING",
     "DirectoryAnswer",
     "Presence",
+    "Standing",
     "decode_answer",
+    "decode_standing",
     "end_line",
     "lines_of",
+    "standing_line",
     "wait_line",
 ]
 
 SERVICE = "kdc.who"
+STANDING = "kdc.standing"
 # The name of the directory, unless it was given another.
 DIRECTORY = "directory"
 MAX_PRESENCES = 100_000
 MAX_ANSWER = 1 << 24
+MAX_STANDING = 128
 _MAX_WAIT_SECONDS = 3600
+_MAX_NUMBER = (1 << 63) - 1
 
 
 @attrs.frozen
@@ -53,6 +65,23 @@ class Presence:
     receiving: bool = False
     address: str = ""
     port: int = 0
+
+
+@attrs.frozen
+class Standing:
+    """How long the one who asks is good for, all of it by the KDC's clock, which decides.
+
+    ``now`` and ``end`` are Unix times; an ``end`` of 0 never comes.  ``renewal``: a new key
+    moves the end to so many seconds from then, 0 if it does not.
+    """
+
+    now: int
+    end: int = 0
+    renewal: int = 0
+
+    def seconds_left(self) -> int | None:
+        """None: there is no end."""
+        return max(0, self.end - self.now) if self.end else None
 
 
 @attrs.frozen
@@ -100,6 +129,27 @@ def decode_answer(
     if any(one >= other for one, other in itertools.pairwise(names)):
         raise malformed("the directory's answer: its names are not in order")
     return answer
+
+
+def standing_line(standing: Standing) -> bytes:
+    """The whole answer to who asks for its own standing."""
+    return _line(attrs.asdict(standing))
+
+
+def decode_standing(text: bytes) -> Standing:
+    """Raises `RemoteProtocolError`."""
+    try:
+        if len(text) > MAX_STANDING:
+            raise ValueError("it is too long")
+        standing = Standing(**json.loads(text))
+        for number in (standing.now, standing.end, standing.renewal):
+            if type(number) is not int or not 0 <= number <= _MAX_NUMBER:
+                raise ValueError("it is no number of seconds")
+        if standing_line(standing) != text:
+            raise ValueError("it is not in its one form")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise malformed(f"the directory's answer: {str(error)[:200]!r}") from None
+    return standing
 
 
 def _line(fields: dict[str, Any]) -> bytes:

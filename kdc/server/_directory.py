@@ -34,9 +34,12 @@ from kdc.protocol.directory import (
     DIRECTORY,
     MAX_PRESENCES,
     SERVICE,
+    STANDING,
     Presence,
+    Standing,
     end_line,
     lines_of,
+    standing_line,
     wait_line,
 )
 from kdc.protocol.relay import Reach
@@ -84,6 +87,7 @@ class Directory:
         read: Run,
         fingerprint: Callable[[], str],
         say: Callable[[str], None],
+        unix_time: Callable[[], float],
     ) -> None:
         self.realm = realm
         self.store = store
@@ -93,10 +97,11 @@ class Directory:
         self._reactor = reactor
         self._fingerprint = fingerprint
         self._say = say
+        self._unix_time = unix_time
         self._running: Deferred[None] | None = None
-        self.answers = _Answers(self)
+        self._asking: set[_Answering] = set()  # whatever it is that they ask
 
-    def open(self, host: str, port: int, unix_seconds: int) -> None:
+    def open(self, host: str, port: int) -> None:
         """Be registered, and take the port; the KDC's own is at ``host`` and ``port``.
 
         Blocking.  Raises `KDCError`.
@@ -114,12 +119,15 @@ class Directory:
             self.store,
             self._fingerprint,
             (host, port),
-            unix_seconds,
+            int(self._unix_time()),
         )
         self._listening = Listening(
             self._client,
             # Asked before the handshake is answered: who has no place learns nothing by it.
-            {SERVICE: Service(self.answers, self.answers.has_room)},
+            {
+                SERVICE: Service(_Answers(self, self._asking, _Answering), self._has_room),
+                STANDING: Service(_Answers(self, self._asking, _Standing), self._has_room),
+            },
             self.settings.listen,
             status=self._status,
             reach=Reach.DIRECT,
@@ -136,7 +144,8 @@ class Directory:
         """Leave the KDC, and break off the answers that are being given."""
         await self._listening.close()
         self._client.close()
-        self.answers.close_all()
+        for each in list(self._asking):
+            each.drop()
         if self._running is not None:
             await self._running
 
@@ -161,6 +170,19 @@ class Directory:
         epoch = self.realm.epoch_of(name)
         return Presence(name) if epoch is None else Presence(name, True, epoch.address, epoch.port)
 
+    def standing(self, client: str) -> Standing:
+        """When ``client`` ends."""
+        record = self.store.get(client)
+        now = int(self._unix_time())
+        if record is None:  # deleted and purged while it asked
+            return Standing(now)
+        return Standing(now, record.expiry_time, record.renewal_seconds)
+
+    def _has_room(self, client: str) -> bool:
+        """Whether ``client`` may ask one question more at this time."""
+        own = sum(each.client == client for each in self._asking)
+        return own < _MAX_OPEN_OF_ONE and len(self._asking) < self.settings.max_open
+
     async def _run(self) -> None:
         try:
             await self._listening.run()
@@ -174,27 +196,21 @@ class Directory:
 
 
 class _Answers(Factory["_Answering"]):
-    """All who are asking at the moment."""
+    """Takes questions of one kind, and counts who asks them ``among`` all."""
 
     noisy = False
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(
+        self, directory: Directory, among: set[_Answering], answering: type[_Answering]
+    ) -> None:
         self._directory = directory
-        self._open: set[_Answering] = set()
-
-    def has_room(self, client: str) -> bool:
-        """Whether ``client`` may ask one question more at this time."""
-        own = sum(each.client == client for each in self._open)
-        return own < _MAX_OPEN_OF_ONE and len(self._open) < self._directory.settings.max_open
+        self._among = among
+        self._answering = answering
 
     def buildProtocol(self, addr: Any) -> _Answering:
         # Whether it is accepted or not, and whatever is asked then.
         self._directory.charge(addr.name, _CHANNEL_CHARGE)
-        return _Answering(self._directory, self._open, addr.name)
-
-    def close_all(self) -> None:
-        for each in list(self._open):
-            each.drop()
+        return self._answering(self._directory, self._among, addr.name)
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -248,19 +264,22 @@ class _Answering(Protocol):
         self._channel.abortConnection()
 
     async def _answer(self) -> None:
+        self._channel.registerProducer(self, True)
+        try:
+            await self._tell()
+        except KDCError as error:  # the store is damaged
+            log = self._directory.log
+            log.error("no answer to {name}: {error}", name=self.client, error=error)
+            self.drop()
+        self._channel.unregisterProducer()
+        self._channel.loseConnection()
+
+    async def _tell(self) -> None:
         wait = self._directory.question(self.client)
         if wait:
             self._channel.write(wait_line(wait))
         else:
-            self._channel.registerProducer(self, True)
-            try:
-                await self._tell_all()
-            except KDCError as error:  # the store is damaged
-                log = self._directory.log
-                log.error("no answer to {name}: {error}", name=self.client, error=error)
-                self.drop()
-            self._channel.unregisterProducer()
-        self._channel.loseConnection()
+            await self._tell_all()
 
     async def _tell_all(self) -> None:
         """Names come from the store in a thread; what is told of them is decided here."""
@@ -277,6 +296,16 @@ class _Answering(Protocol):
             if self._reads is not None:
                 await self._reads
         self._channel.write(end_line(more=left < 0))
+
+
+class _Standing(_Answering):
+    """One client's question of when it ends; nobody is told when another does.
+
+    Its channel has been charged for, and there is nothing to look through.
+    """
+
+    async def _tell(self) -> None:
+        self._channel.write(standing_line(self._directory.standing(self.client)))
 
 
 def _active(store: Store) -> Iterator[str]:

@@ -378,8 +378,9 @@ class KDCService(Service):
             read=self._in_reading_thread,
             fingerprint=lambda: self.tls.fingerprint,
             say=self._say,
+            unix_time=time.time,
         )
-        directory.open(*self._from_here(), int(time.time()))
+        directory.open(*self._from_here())
         return directory
 
     def _open_relay(self) -> OwnRelay | None:

@@ -184,6 +184,7 @@ class Receiver:
             otherwise=settings.otherwise,
             advertise=settings.advertise,
             status=self._status,
+            ending=self._status,
         )
 
     async def run(self) -> int:

@@ -132,6 +132,7 @@ class Tunnels:
             otherwise=settings.otherwise,
             advertise=settings.advertise,
             status=self._say,
+            ending=self._say,
         )
 
     def _target(self, exposed: Exposed, name: str) -> IProtocolFactory:

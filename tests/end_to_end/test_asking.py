@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import time
 from pathlib import Path
 
-from tests.support.processes import Program, ProgramTestCase, RunningKDC, reserved_port
+from tests.support.processes import KDC, Program, ProgramTestCase, RunningKDC, reserved_port
+
+
+def _day(days: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + days * 86400))
 
 
 class AskingTests(ProgramTestCase):
@@ -148,6 +155,39 @@ class AskingTests(ProgramTestCase):
                 "fingerprint": kdc.fingerprint,
             },
         )
+
+    def test_end(self) -> None:
+        """When our time ends is told, from 14 days before as a warning; by the KDC's clock."""
+        kdc = self.kdc("--directory", "0")
+        kdc.program.expect("directory: receiving on")
+        self.register(kdc, "alice")
+        program = self.ask(kdc, "alice", "whoami")
+        self.assert_ends(program, 0)
+        self.assertNotIn("end", program.printed)
+        self.assert_ends(self.scratch.start(*KDC, "admin", "expire", "alice", "--in", "90d"), 0)
+        program = self.ask(kdc, "alice", "whoami", "--json")
+        self.assert_ends(program, 0)
+        self.assertLess(abs(json.loads(program.printed)["end"] - time.time() - 90 * 86400), 86400)
+        self.assertNotIn("ends", program.said)
+        program = self.ask(kdc, "alice", "doctor")
+        self.assert_ends(program, 0)
+        self.assertRegex(program.printed, "\nok   our time there: ends 20")
+        ends = r"our time at the KDC ends in 12 days, (20\d\d-\d\d-\d\dT\d\d:\d\dZ): "
+        for given, how in (
+            (("--in", "13d"), "a new key moves that\n  kdcclient renew"),
+            (("--at", _day(13)), "only the KDC's operator can .*\n  .*kdc admin expire"),
+        ):
+            self.assert_ends(self.scratch.start(*KDC, "admin", "expire", "alice", *given), 0)
+            # Its own clock is years ahead, and nothing depends on that.
+            program = self.scratch.start(
+                *(sys.executable, "-m", "tests.support.other_clock", "40", "kdcclient", "whoami"),
+                *("-n", "alice", *kdc.options, *self.key("alice")),
+            )
+            self.assert_ends(program, 0)
+            found = re.search(ends + how, program.said)
+            if found is None:
+                self.fail(program.said)
+            self.assertIn(f"end: {found[1]}\n", program.printed)
 
     def test_doctor_finds_nothing(self) -> None:
         """All is well: status 0, and every check says what it saw."""

@@ -11,11 +11,15 @@ from kdc.errors import Refusal, RemoteProtocolError
 from kdc.protocol.directory import (
     MAX_ANSWER,
     MAX_PRESENCES,
+    MAX_STANDING,
     DirectoryAnswer,
     Presence,
+    Standing,
     decode_answer,
+    decode_standing,
     end_line,
     lines_of,
+    standing_line,
     wait_line,
 )
 from tests.support.core import PROPERTY
@@ -146,3 +150,55 @@ class AnswerTests(SynchronousTestCase):
             [field.name for field in attrs.fields(Presence)],
             ["name", "receiving", "address", "port"],
         )
+
+
+STANDING = b'{"now":1796083200,"end":1798761600,"renewal":7776000}\n'
+
+
+class StandingTests(SynchronousTestCase):
+    def refused(self, text: bytes) -> None:
+        error = self.assertRaises(RemoteProtocolError, decode_standing, text)
+        self.assertIs(error.refusal, Refusal.MALFORMED, text[:200])
+        self.assertTrue(str(error).isprintable(), str(error))
+
+    def test_form(self) -> None:
+        """The line is that of the specification, and the longest one fits."""
+        standing = Standing(1796083200, 1798761600, 7776000)
+        self.assertEqual(standing_line(standing), STANDING)
+        self.assertEqual(decode_standing(STANDING), standing)
+        most = (1 << 63) - 1
+        longest = standing_line(Standing(most, most, most))
+        self.assertLessEqual(len(longest), MAX_STANDING)
+        self.assertEqual(decode_standing(longest), Standing(most, most, most))
+
+    def test_refused(self) -> None:
+        """What is written otherwise, or is no number of seconds."""
+        for text in (
+            b"",
+            b"\n",
+            b"1\n",
+            b"[]\n",
+            b"{}\n",
+            b"\xff\n",
+            STANDING[:-1],
+            STANDING + b"\n",
+            STANDING + STANDING,
+            STANDING.replace(b":", b": "),
+            STANDING.replace(b"}", b',"x":1}'),
+            STANDING.replace(b"}", b',"now":1}'),
+            STANDING.replace(b',"renewal":7776000', b""),
+            *(
+                STANDING.replace(b"1798761600", number)
+                for number in (b"-1", b"1.0", b"1e9", b"true", b"null", b'"1"', b"01", b"NaN")
+            ),
+            STANDING.replace(b"1798761600", str(1 << 63).encode()),
+            b'{"now":1,"end":1,"renewal":' + b"[" * 90,
+            b"[" * 100_000,
+            STANDING.replace(b"end", b"en\\u001b[2Jd"),
+        ):
+            self.refused(text)
+
+    def test_seconds_left(self) -> None:
+        """By the clock of the KDC, which has told both; an end may have passed, or never come."""
+        for now, end, left in ((5, 0, None), (5, 9, 4), (5, 5, 0), (9, 5, 0)):
+            self.assertEqual(Standing(now, end).seconds_left(), left)

@@ -9,11 +9,14 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory
 from twisted.logger import capturedLogs
 from twisted.protocols.wire import Echo
 
 from kdc.channel._channel import ClosedEarly
+from kdc.channel.listening import Listening
 from kdc.channel.services import Service
+from kdc.channel.standing import standing
 from kdc.client.client import KDCClient
 from kdc.commands.client.who import Found, everybody, who
 from kdc.errors import (
@@ -27,7 +30,7 @@ from kdc.errors import (
     TooBusy,
 )
 from kdc.limits import Limits
-from kdc.protocol.directory import DIRECTORY, SERVICE
+from kdc.protocol.directory import DIRECTORY, SERVICE, STANDING, Standing
 from kdc.server import _directory as directory_module
 from kdc.server._directory import Directory, DirectorySettings
 from kdc.server.certificate import ServerTLS
@@ -47,6 +50,8 @@ PORT = 89
 
 
 class DirectoryTestCase(EdgeTestCase):
+    unix_time = 1_700_000_000
+
     def setUp(self) -> None:
         super().setUp()
         self.key_file = Path(self.mktemp()).absolute()
@@ -69,13 +74,14 @@ class DirectoryTestCase(EdgeTestCase):
             read=self.read,
             fingerprint=lambda: self.fingerprint or self.kdc.tls.fingerprint,
             say=self.said.append,
+            unix_time=lambda: self.unix_time,
         )
 
     def read(self, call: Callable[..., Any], *args: Any) -> Deferred[Any]:
         return succeed(call(*args))
 
     def open(self, directory: Directory | None = None) -> None:
-        (directory or self.directory).open(KDC_HOST, KDC_PORT, 1_700_000_000)
+        (directory or self.directory).open(KDC_HOST, KDC_PORT)
 
     def start(self) -> None:
         self.open()
@@ -365,6 +371,98 @@ class WhoTests(DirectoryTestCase):
         ((done, call),) = waiting
         done.callback(call())  # the thread comes to its end, too
         self.assertEqual(len(waiting), 1)
+
+
+class StandingTests(DirectoryTestCase):
+    """When one's own time at the KDC ends."""
+
+    def tearDown(self) -> None:
+        for client in self.clients:
+            client.close()
+        self.network.settle()
+
+    def limit(self, name: str, end: int, renewal: int = 0) -> None:
+        record = self.kdc.store.get(name) or self.kdc.add(name)
+        limited = attrs.evolve(record, expiry_time=end, renewal_seconds=renewal)
+        self.kdc.apply(Replace(limited, record.generation))
+
+    def standing(self, name: str) -> Standing | None:
+        return self.do(standing(self.known_client(name)))
+
+    def test_told(self) -> None:
+        """Each is told its own, and what time it is at the KDC; none is told another's."""
+        self.start()
+        self.limit("alice", self.unix_time + 90, 7776000)
+        self.limit("bob", self.unix_time + 5)
+        now = self.unix_time
+        self.assertEqual(self.standing("alice"), Standing(now, now + 90, 7776000))
+        self.assertEqual(self.standing("bob"), Standing(now, now + 5))
+        self.assertEqual(self.standing("carol"), Standing(now))
+        self.unix_time += 60
+        self.assertEqual(self.standing("alice"), Standing(now + 60, now + 90, 7776000))
+        self.stop()
+
+    def test_nobody_tells(self) -> None:
+        """Without a directory, with one that does not know the question, and with a bad answer."""
+        self.assertIsNone(self.standing("alice"))
+        for services in (
+            {SERVICE: Service(Factory.forProtocol(Echo))},
+            {STANDING: Service(Factory.forProtocol(Echo))},
+        ):
+            reception, listener, _ = self.receive(DIRECTORY, services)
+            port = self.network.listen(KDC_HOST, 60000, listener)
+            self.assertIsNone(self.standing("alice"))
+            port.stopListening()
+            reception.stop()
+            self.network.settle()
+
+    def test_a_question_is_empty(self) -> None:
+        """Who says something is cut off, and is told nothing."""
+        self.start()
+        asking = HalfRecorder()
+        self.connect("alice", DIRECTORY, asking, STANDING)
+        asking.out.write(b"bob")
+        self.network.settle()
+        self.assertIsInstance(asking.lost, IntegrityError)
+        self.assertEqual(asking.received, b"")
+        self.stop()
+
+    def test_has_room(self) -> None:
+        """A few questions at a time of one client, of both kinds; all end with the directory."""
+        self.start()
+        idle = [HalfRecorder() for _ in range(5)]
+        for each, service in zip(idle[:4], 2 * (STANDING, SERVICE), strict=True):
+            self.successResultOf(self.connect("alice", DIRECTORY, each, service))
+        fifth = self.connect("alice", DIRECTORY, idle[4], STANDING)
+        self.network.advance(15)
+        self.failureResultOf(fifth, ClosedEarly)
+        self.stop()
+        self.network.settle()
+        self.assertEqual([type(each.lost) for each in idle[:4]], [IntegrityError] * 4)
+
+    def test_who_stays_is_told(self) -> None:
+        """A receiver looks when it has begun and each day, and says it from 14 days before."""
+        self.start()
+        self.limit("bob", self.unix_time + 16 * 86400)
+        told: list[str] = []
+        client = self.known_client("bob")
+        client.reactor = ListeningHost(self.network, client.reactor.address)
+        listening = Listening(client, {}, "tcp:60000", ending=told.append)
+        self.do(listening.bind())
+        running = self.begin(listening.run())
+        self.network.advance(61)
+        self.assertEqual(told, [])
+        for _ in range(4):
+            self.unix_time += 86400
+            self.network.advance(86400 * 1.1)
+        self.assertGreaterEqual(len(told), 2)
+        self.assertRegex(told[0], "^our time at the KDC ends in 13 days, 2023-11-30T22:13Z: ")
+        self.do(listening.close())
+        self.assertIsNone(self.successResultOf(running))
+        count = len(told)
+        self.network.advance(2 * 86400)
+        self.assertEqual(len(told), count)
+        self.stop()
 
 
 class NoDirectoryTests(DirectoryTestCase):

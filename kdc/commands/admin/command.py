@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 from twisted.python import usage
@@ -28,7 +27,6 @@ __all__ = [
     "PlacedCommand",
     "RequestCommand",
     "StoreOptions",
-    "date",
     "lines",
 ]
 
@@ -141,14 +139,6 @@ class PlacedCommand(NamedCommand):
 
 def _or(given: str | None, default: str) -> str:
     return default if given is None else given
-
-
-def date(unix_time: int) -> str:
-    """In UTC, as the log has it; the number itself if it is no date of ours."""
-    try:
-        return time.strftime("%Y-%m-%dT%H:%MZ", time.gmtime(unix_time))
-    except (OverflowError, ValueError, OSError):
-        return str(unix_time)
 
 
 def lines(answer: dict[str, Any]) -> str:

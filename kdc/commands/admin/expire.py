@@ -9,9 +9,9 @@ from typing import Any
 
 from twisted.python import usage
 
-from kdc.commands.admin.command import NamedCommand, date
+from kdc.commands.admin.command import NamedCommand
 from kdc.commands.options import seconds_of
-from kdc.terminal import harmless, shown
+from kdc.terminal import date, harmless, shown
 
 __all__ = ["ExpireCommand"]
 

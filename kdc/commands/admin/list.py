@@ -6,9 +6,9 @@ import sys
 import time
 from typing import Any
 
-from kdc.commands.admin.command import RequestCommand, date
+from kdc.commands.admin.command import RequestCommand
 from kdc.terminal import answer as tell
-from kdc.terminal import harmless
+from kdc.terminal import date, harmless
 
 __all__ = ["ListCommand"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdc.commands.admin.command import NamedCommand, date, lines
+from kdc.commands.admin.command import NamedCommand, lines
+from kdc.terminal import date
 
 __all__ = ["ShowCommand"]
 

@@ -18,6 +18,7 @@ import attrs
 
 from kdc.channel.reach import is_loopback
 from kdc.channel.relay_link import look
+from kdc.channel.standing import standing, warning
 from kdc.client import known_kdcs
 from kdc.client.client import KDCClient
 from kdc.client.membership import make_client, whoami
@@ -40,10 +41,10 @@ from kdc.errors import (
 )
 from kdc.files.private import read_private
 from kdc.net.threads import in_thread
-from kdc.protocol.directory import DIRECTORY
+from kdc.protocol.directory import DIRECTORY, Standing
 from kdc.protocol.relay import Reach
 from kdc.terminal import answer as answer_line
-from kdc.terminal import harmless, has_terminal
+from kdc.terminal import date, harmless, has_terminal
 
 __all__ = ["DoctorCommand", "Finding", "examine", "receiver_check", "relay_check"]
 
@@ -100,8 +101,11 @@ class DoctorCommand(AskingOptions):
             findings.append(Finding(what, str(error), error))
         else:
             findings.append(Finding(what, f"version {found['generation']} of our record"))
+            findings.append(Finding("our time there", _ends(await standing(client))))
             findings.append(await receiver_check(client))
             findings.append(await relay_check(client, port))
+        finally:
+            client.close()
         return 0
 
     def _tell(self, finding: Finding) -> None:
@@ -218,6 +222,12 @@ def _secret(settings: ClientSettings) -> str:
             hint="give --key-file or --passphrase-file",
         )
     return "will be asked for"
+
+
+def _ends(found: Standing | None) -> str:
+    if found is None:
+        return "this KDC has no directory that tells when it ends"
+    return warning(found) or (f"ends {date(found.end)}" if found.end else "has no end")
 
 
 def _resolves(settings: ClientSettings) -> str:

@@ -6,10 +6,8 @@ import json
 from collections.abc import Sequence
 
 import attrs
-from twisted.internet.protocol import Factory
 
-from kdc.channel.endpoint import ChannelClientEndpoint
-from kdc.channel.query import Asking
+from kdc.channel.standing import ask_directory
 from kdc.client.client import KDCClient
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
@@ -22,13 +20,20 @@ from kdc.protocol.directory import (
     DIRECTORY,
     MAX_ANSWER,
     SERVICE,
-    DirectoryAnswer,
     Presence,
     decode_answer,
 )
 from kdc.terminal import answer as answer_line
 
-__all__ = ["Found", "WhoCommand", "everybody", "who"]
+__all__ = ["DIRECTORY_OPTION", "Found", "WhoCommand", "everybody", "who"]
+
+
+DIRECTORY_OPTION = [
+    "directory",
+    None,
+    DIRECTORY,
+    "the name of the directory, if this KDC calls it otherwise",
+]
 
 
 class WhoCommand(AskingOptions):
@@ -41,9 +46,7 @@ class WhoCommand(AskingOptions):
         " is a line."
     )
     optArguments = ("peer", "...")
-    optParameters = [
-        ["directory", None, DIRECTORY, "the name of the directory, if this KDC calls it otherwise"]
-    ]
+    optParameters = [DIRECTORY_OPTION]
 
     def parseArgs(self, *names: str) -> None:
         self["names"] = tuple(map(name_of, names))
@@ -115,7 +118,7 @@ async def everybody(client: KDCClient, directory: str) -> tuple[list[Found], boo
     Raises `PeerUnavailable` if there is no directory at this KDC.
     """
     try:
-        answer = await _ask(client, directory)
+        answer = decode_answer(await ask_directory(client, directory, SERVICE, MAX_ANSWER))
     except (NotReceiving, UnknownPeer):
         raise PeerUnavailable(
             f"the KDC at {client.where} has no directory: nobody answers there as {directory}",
@@ -131,15 +134,6 @@ async def everybody(client: KDCClient, directory: str) -> tuple[list[Found], boo
             hint=f"try again in {answer.wait_seconds} s",
         )
     return list(map(_found, answer.presences)), answer.more
-
-
-async def _ask(client: KDCClient, directory: str) -> DirectoryAnswer:
-    # It is part of the KDC, and where that is we know better than it does.
-    address = (await client.link()).address
-    asking = Asking(b"", MAX_ANSWER)
-    endpoint = ChannelClientEndpoint(client, directory, SERVICE, address)
-    await endpoint.connect(Factory.forProtocol(lambda: asking))
-    return decode_answer(await asking.answer)
 
 
 def _found(presence: Presence) -> Found:

@@ -312,13 +312,13 @@ MUTANTS: list[Mutant] = [
         (
             "6.5",
             "questions of one client at a time",
-            "own < _MAX_OPEN_OF_ONE and len(self._open) < self._directory.settings.max_open",
-            "len(self._open) < self._directory.settings.max_open",
+            "own < _MAX_OPEN_OF_ONE and len(self._asking) < self.settings.max_open",
+            "len(self._asking) < self.settings.max_open",
         ),
         (
             "6.5",
             "questions at a time",
-            "own < _MAX_OPEN_OF_ONE and len(self._open) < self._directory.settings.max_open",
+            "own < _MAX_OPEN_OF_ONE and len(self._asking) < self.settings.max_open",
             "own < _MAX_OPEN_OF_ONE",
         ),
         (

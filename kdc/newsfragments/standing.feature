@@ -1,0 +1,1 @@
+Whoever has an end at the KDC is told from 14 days before, where the KDC keeps a directory: `kdcclient whoami` tells the end, and receivers that run look once a day. How long that is, is by the KDC's clock.

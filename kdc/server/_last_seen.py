@@ -10,10 +10,9 @@ from collections.abc import Callable
 import attrs
 
 from kdc.issuing.decisions import Audit
+from kdc.server._listeners import Listeners
 
 __all__ = ["LastSeen"]
-
-_SEEN = ("authenticated", "epoch-ended")
 
 
 @attrs.define
@@ -26,11 +25,17 @@ class LastSeen:
     _now: Callable[[], float]
     _times: dict[str, int] = attrs.field(init=False, factory=dict)
 
-    def note(self, audit: Audit) -> None:
-        if audit.event in _SEEN and not audit.unproven:
+    def hear(self, listeners: Listeners) -> None:
+        listeners.add(self._seen, "authenticated", "epoch-ended")
+        listeners.add(self._is_new, "registered")
+
+    def _seen(self, audit: Audit) -> None:
+        if not audit.unproven:
             self._times[audit.principal] = int(self._now())
-        elif audit.event == "registered":  # a name that was free: who had it is somebody else
-            self._times.pop(audit.principal, None)
+
+    def _is_new(self, audit: Audit) -> None:
+        """A name that was free: who had it is somebody else."""
+        self._times.pop(audit.principal, None)
 
     def of(self, name: str) -> int | None:
         """In Unix seconds; in any thread."""

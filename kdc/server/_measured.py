@@ -6,8 +6,8 @@ Where nobody watches, nothing is put there, and it costs nothing.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from time import perf_counter, time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import perf_counter
 from typing import Any
 
 import attrs
@@ -20,8 +20,9 @@ from kdc.issuing.issuer import Issuer
 from kdc.issuing.realm import Realm
 from kdc.issuing.session import Session
 from kdc.protocol.messages import Authenticate, ChangeKeys, KeyRequest, Receive, Register
+from kdc.server._listeners import Listeners
 from kdc.store import Result
-from kdc.watch.figures import OTHER, Figures
+from kdc.watch.figures import OTHER, Figures, Labels, Sampled, Spread
 
 __all__ = ["KINDS", "Measured"]
 
@@ -38,21 +39,29 @@ _REFUSALS = tuple(refusal.name.lower() for refusal in Refusal)
 _LINES = 1000
 
 
+@attrs.define
+class Asked:
+    """What was asked of one kind: how long each took, and how many were refused."""
+
+    seconds: Spread
+    refused: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.seconds.count - self.refused
+
+
 class Measured:
-    """Counts, and keeps the last lines of the activity log."""
+    """Counts, and keeps the last lines of the activity log.
+
+    What is done with every request is little: what can be added up when somebody looks, is then.
+    """
 
     def __init__(self) -> None:
         self.figures = figures = Figures()
-        self.requests = figures.counter(
-            "kdc_requests_total",
-            "Requests that clients made, by what they asked and what became of it.",
-            kind=_KINDS,
-            outcome=("done", "refused"),
-        )
         self.refusals = figures.counter(
             "kdc_refusals_total", "Refusals that clients were told, by code.", code=_REFUSALS
         )
-        self.keys = figures.counter("kdc_keys_issued_total", "Session keys issued.")
         self.registrations = figures.counter("kdc_registrations_total", "New names registered.")
         self.authentications = figures.counter(
             "kdc_authentications_total", "Connections that have proved whose they are."
@@ -60,7 +69,7 @@ class Measured:
         self.failures = figures.counter(
             "kdc_authentication_failures_total", "Proofs of a key that were wrong."
         )
-        self.seconds = figures.histogram(
+        seconds = figures.histogram(
             "kdc_request_seconds",
             "From a request to its answer, the wait for the store included.",
             kind=_KINDS,
@@ -71,49 +80,54 @@ class Measured:
         self.syncs = figures.histogram(
             "kdc_store_sync_seconds", "One wait for the disk that has the store."
         )
+        self.asked = {kind: Asked(seconds.of(kind)) for kind in _KINDS}
+        self.keys = self.asked["issue"]
+        figures.sampled(self._sampled())
+        self.bounds = seconds.bounds
         self.lines: deque[tuple[Audit, float]] = deque(maxlen=_LINES)
         self.lines_seen = 0
         self.write_failed = ""
-        self._refused = 0
-        self._counted = {
-            "issued": self.keys,
-            "registered": self.registrations,
-            "authenticated": self.authentications,
-        }
+        self.refused = 0
 
-    def audit_to(self, audit: Callable[[Audit], None]) -> Callable[[Audit], None]:
-        """Return what counts each line of the activity log, and hands it on."""
+    def _sampled(self) -> Iterator[Sampled]:
+        yield Sampled(
+            "kdc_requests_total",
+            "Requests that clients made, by what they asked and what became of it.",
+            self._requests,
+            ("kind", "outcome"),
+            grows=True,
+        )
+        yield Sampled.of(
+            "kdc_keys_issued_total", "Session keys issued.", lambda: self.keys.done, grows=True
+        )
 
-        def counted(line: Audit) -> None:
-            self._count(line)
-            audit(line)
+    def _requests(self) -> Mapping[Labels, float]:
+        outcomes: dict[Labels, float] = {}
+        for kind, asked in self.asked.items():
+            outcomes[kind, "done"] = asked.done
+            outcomes[kind, "refused"] = asked.refused
+        return outcomes
 
-        return counted
+    def hear(self, listeners: Listeners) -> None:
+        """Count what is told in some lines of the activity log."""
+        listeners.add(self._note_refusal, "refused")
+        listeners.add(lambda line: self.registrations.add(), "registered")
+        listeners.add(lambda line: self.authentications.add(), "authenticated")
 
-    def _count(self, line: Audit) -> None:
-        self.lines.append((line, time()))
-        self.lines_seen += 1
-        counter = self._counted.get(line.event)
-        if counter is not None:
-            counter.add()
-        elif line.event == "refused":
-            self._refused += 1
-            code = line.detail.partition(" ")[0].lower()
-            self.refusals.add(code)
-            if code == "not_authentic":
-                self.failures.add()
+    def _note_refusal(self, line: Audit) -> None:
+        self.refused += 1
+        code = line.detail.partition(" ")[0].lower()
+        self.refusals.add(code)
+        if code == "not_authentic":
+            self.failures.add()
+
+    def keep(self, lines: Sequence[tuple[Audit, float]]) -> None:
+        """These are on their way to the activity log, each with its time."""
+        self.lines.extend(lines)
+        self.lines_seen += len(lines)
 
     def issuer(self, realm: Realm, current: Callable[[Now], bool]) -> Issuer:
         return _MeasuredIssuer(realm, current, self)
-
-    def done(self, kind: str, began: float, refused_before: int) -> None:
-        outcome = "done" if self._refused == refused_before else "refused"
-        self.requests.add(kind, outcome)
-        self.seconds.observe(perf_counter() - began, kind)
-
-    @property
-    def refused(self) -> int:
-        return self._refused
 
     def write_run(self, run: Callable[..., Deferred[Any]]) -> Callable[..., Deferred[Any]]:
         """Return what makes a call by ``run``; how long it took is noted, and a failure."""
@@ -140,21 +154,30 @@ class _MeasuredIssuer(Issuer):
     def __init__(self, realm: Realm, current: Callable[[Now], bool], measured: Measured) -> None:
         super().__init__(realm, current)
         self._measured = measured
+        self._kinds = {number: measured.asked[kind] for number, kind in KINDS.items()}
+        self._other = measured.asked[OTHER]
 
     def receive(self, session: Session, body: bytes, now: Now) -> Output:
         measured = self._measured
         refused, began = measured.refused, perf_counter()
-        output = super().receive(session, body, now)
-        kind = KINDS.get(bytes(body[:2]), OTHER)
-        if output.write is None:
-            measured.done(kind, began, refused)
-            return output
-        decide = output.write.then
+        output = Issuer.receive(self, session, body, now)
+        asked = self._kinds.get(body[:2], self._other)
+        if output.write is not None:
+            return self._when_decided(output, output.write, asked, began)
+        asked.seconds.note(perf_counter() - began)
+        if measured.refused != refused:
+            asked.refused += 1
+        return output
+
+    def _when_decided(self, output: Output, write: Write, asked: Asked, began: float) -> Output:
+        measured = self._measured
 
         def then(result: Result | None) -> Output:
             refused = measured.refused
-            answer = decide(result)
-            measured.done(kind, began, refused)
+            answer = write.then(result)
+            asked.seconds.note(perf_counter() - began)
+            if measured.refused != refused:
+                asked.refused += 1
             return answer
 
-        return attrs.evolve(output, write=Write(output.write.change, then))
+        return attrs.evolve(output, write=Write(write.change, then))

@@ -41,12 +41,12 @@ class KDCView:
         self._measured: Measured = parts.measured
         self._read = read
         self._now = now
-        self._history = History(self._measured.seconds.bounds)
+        self._history = History(self._measured.bounds)
         self._checks = checks_of(parts)
 
     def second(self) -> None:
-        spread = self._measured.seconds.spreads[("issue",)]
-        self._history.note(self._now(), self._measured.keys.total, spread.counts)
+        keys = self._measured.keys
+        self._history.note(self._now(), keys.done, keys.seconds.counts)
 
     def live(self) -> Live:
         realm = self._parts.factory.issuer.realm
@@ -79,7 +79,7 @@ class KDCView:
         yield (
             "Now",
             [
-                ("keys issued", f"{measured.keys.total:,.0f}"),
+                ("keys issued", f"{measured.keys.done:,}"),
                 ("names registered", f"{measured.registrations.total:,.0f}"),
                 ("log-ins", f"{measured.authentications.total:,.0f}"),
                 ("failed log-ins", f"{measured.failures.total:,.0f}"),

@@ -81,7 +81,10 @@ def _is_cut(path: Path) -> bool:
 
 
 class AuditLog:
-    """Appends to ``path``.  ``run`` runs a call in a worker thread, in order."""
+    """Appends to ``path``.  ``run`` runs a call in a worker thread, in order.
+
+    ``shown`` is given each batch of lines before it is written, where somebody looks on.
+    """
 
     log = Logger()
 
@@ -96,7 +99,9 @@ class AuditLog:
         now: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
         log_format: LogFormat = LogFormat.TEXT,
+        shown: Callable[[list[tuple[Audit, float]]], None] | None = None,
     ) -> None:
+        self._shown = shown
         self._path = path
         self.log_format = log_format
         self._environ = environ
@@ -173,6 +178,8 @@ class AuditLog:
         lines, self._waiting = self._waiting, []
         if not lines:
             return
+        if self._shown is not None:
+            self._shown(lines)
         try:
             await self._run(self._write, lines)
             self._failing = ""

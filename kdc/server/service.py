@@ -39,6 +39,7 @@ from kdc.relay.limits import RelayLimits, RelaySettings
 from kdc.server._connections import KDCFactory
 from kdc.server._handshakes import tls_factory
 from kdc.server._last_seen import LastSeen
+from kdc.server._listeners import Listeners
 from kdc.server._measured import Measured
 from kdc.server._operators import AdminFactory, Operators
 from kdc.server._residents import at_once
@@ -276,10 +277,15 @@ class KDCService(Service):
             clock=reactor,
             run=in_thread(reactor, self._log_pool),
             log_format=settings.log_format,
+            shown=None if measured is None else measured.keep,
         )
         self._open_log()
         self._last_seen = LastSeen(time.time)
-        self._tell = self._note if measured is None else measured.audit_to(self._note)
+        listeners = Listeners(self.audit.add)
+        self._last_seen.hear(listeners)
+        if measured is not None:
+            measured.hear(listeners)
+        self._tell = listeners.tell
         realm = Realm(
             settings.realm,
             find=self.store.get,
@@ -308,10 +314,6 @@ class KDCService(Service):
             settings.fold_seconds,
             settings.look_seconds,
         )
-
-    def _note(self, audit: Audit) -> None:
-        self._last_seen.note(audit)
-        self.audit.add(audit)
 
     def _listen(self) -> None:
         factory = tls_factory(self.factory, self.tls, self._reactor)

@@ -56,16 +56,27 @@ class Counter:
         return sum(self.counts.values())
 
 
-@attrs.define
 class Spread:
-    """How often each bound was kept: ``counts`` has one place more, for what is above all."""
+    """How often each bound was kept: ``counts`` has one place more, for what is above all.
 
-    counts: list[int]
-    sum: float = 0.0
+    Whoever notes something with every request holds on to one: nothing is looked up then, and
+    what can be added up when somebody asks is not added up before.
+    """
 
-    def add(self, place: int, value: float) -> None:
-        self.counts[place] += 1
+    __slots__ = ("_bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def note(self, value: float) -> None:
+        self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
 
 
 class Histogram:
@@ -79,17 +90,16 @@ class Histogram:
         bounds: Sequence[float] = SECONDS,
     ) -> None:
         self.name, self.text, self.labels, self.bounds = name, text, tuple(labels), tuple(bounds)
-        self.spreads = {row: self._nothing() for row in _rows(labels)}
+        self.spreads = {row: Spread(self.bounds) for row in _rows(labels)}
         self._other: Labels = (OTHER,) * len(labels)
 
-    def _nothing(self) -> Spread:
-        return Spread([0] * (len(self.bounds) + 1))
+    def of(self, *values: str) -> Spread:
+        """Return what holds the row of these labels."""
+        spread = self.spreads.get(values)
+        return spread or self.spreads.setdefault(self._other, Spread(self.bounds))
 
     def observe(self, value: float, *values: str) -> None:
-        spread = self.spreads.get(values)
-        if spread is None:
-            spread = self.spreads.setdefault(self._other, self._nothing())
-        spread.add(bisect_left(self.bounds, value), value)
+        self.of(*values).note(value)
 
 
 @attrs.frozen

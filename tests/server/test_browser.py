@@ -76,12 +76,13 @@ class BrowserTests(BrowserTestCase):
         await deferToThread(browser.open, self.url("/"))
         await self.until(browser, "return document.getElementById('live').innerText === 'Live.'")
         self.assertIn("200 of 200", await deferToThread(browser.text, "#receivers"))
-        self.note("issued", "host-00001", "host-00002")
+        self.note("registered", "host-00001", "host-00002")
         await self.until(
             browser, "return document.getElementById('log').innerText.includes('host-00002')"
         )
         await self.until(
-            browser, "return document.getElementById('facts-now').innerText.includes('issued\\n1')"
+            browser,
+            "return document.getElementById('facts-now').innerText.includes('registered\\n1')",
         )
         for text in HOSTILE:
             self.note("refused", "", f"MALFORMED {text}")

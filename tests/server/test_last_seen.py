@@ -6,16 +6,22 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.issuing.decisions import Audit
 from kdc.server._last_seen import LastSeen
+from kdc.server._listeners import Listeners
 
 
 class LastSeenTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.time = 100.5
         self.seen = LastSeen(lambda: self.time)
+        self.passed: list[Audit] = []
+        self.listeners = Listeners(self.passed.append)
+        self.seen.hear(self.listeners)
 
     def note(self, event: str, *, unproven: bool = False) -> int | None:
         self.time += 1
-        self.seen.note(Audit(event, "bob", "192.0.2.1", "", unproven))
+        line = Audit(event, "bob", "192.0.2.1", "", unproven)
+        self.listeners.tell(line)
+        self.assertIs(self.passed[-1], line)
         return self.seen.of("bob")
 
     def test_seen(self) -> None:

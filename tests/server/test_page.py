@@ -35,6 +35,7 @@ class PageTests(StatusTestCase):
         bob = await self.registered(self.service, "bob")
         await bob.receive_under(PUBLIC, "127.0.0.1", 60000)
         await alice.request_key("bob")
+        await self.service.audit.flush()
         status, body = await self.get("/")
         self.assertEqual(status, 200)
         page = body.decode()

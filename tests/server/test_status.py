@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import ssl
 import urllib.error
@@ -14,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest
 
 from kdc.errors import ConfigurationError, ErrorKind, PeerUnavailable
+from kdc.issuing.decisions import Audit
 from kdc.server.service import KDCService
 from kdc.watch.settings import StatusSettings
 from tests.server.test_service import LOOPBACK, PUBLIC, ServiceTestCase
@@ -103,7 +105,7 @@ class FiguresTests(StatusTestCase):
         service = self.start()
         self.assertIsNone(service._measured)
         self.assertEqual(type(service.factory.issuer).__name__, "Issuer")
-        self.assertEqual(service.factory.issuer.realm.audit, service._note)
+        self.assertIsNone(service.audit._shown)
 
 
 class HealthTests(StatusTestCase):
@@ -112,10 +114,18 @@ class HealthTests(StatusTestCase):
         service = self.watched()
         self.assertEqual((await self.get("/readyz"))[0], 200)
         self.assertEqual((await self.get("/healthz"))[0], 200)
-        service.audit._failing = "no room"
-        status, body = await self.get("/readyz")
+        full, log = os.open("/dev/full", os.O_WRONLY), service.audit._file
+        assert log is not None
+        os.dup2(full, log)
+        os.close(full)
+        status = 200
+        while status == 200:
+            service.audit.add(Audit("told", "", ""))
+            await service.audit.flush()
+            status, body = await self.get("/readyz")
+        self.flushLoggedErrors()
         self.assertEqual(status, 503)
-        self.assertEqual(json.loads(body)["checks"]["log"], "no room")
+        self.assertIn("No space left", json.loads(body)["checks"]["log"])
         self.assertEqual((await self.get("/healthz"))[0], 200)
 
 

@@ -4,8 +4,8 @@ Twisted's reads until there is no more, which pyOpenSSL tells by an exception, t
 a request and its answer, and with a buffer of 32 KiB made anew each time.  `LeanTLS` asks OpenSSL
 itself, into one buffer.  Twisted's transport writes when the reactor says that it may, which
 takes another turn of it and two system calls; where nothing waits to be written, it can be tried
-at once.  What is out of the ordinary (an alert, the end, an error, a full socket) is left to
-Twisted's own code.
+at once.  And a connection that is lost leaves nothing for the garbage collector.  What else is
+out of the ordinary (an alert, a proper end, an error, a full socket) is left to Twisted's own code.
 
 It relies on names that pyOpenSSL and Twisted do not promise: `fits` tells whether they are
 what they were, and `tls_protocol` is Twisted's class where they are not.
@@ -18,7 +18,10 @@ from typing import Any, cast
 
 from OpenSSL import SSL
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.main import CONNECTION_LOST
+from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.python.failure import Failure
 
 from kdc.net.tls import tls_context
 
@@ -32,7 +35,7 @@ __all__ = ["LeanTLS", "fits", "tls_protocol"]
 _ROOM = 1 << 15
 _OF_OPENSSL = ("SSL_read", "BIO_read", "SSL_get_error", "SSL_ERROR_WANT_READ")
 _OF_A_CONNECTION = ("_ssl", "_from_ssl")
-_OF_TWISTED = ("_flushReceiveBIO", "_flushSendBIO", "_lostTLSConnection", "_aborted")
+_OF_TWISTED = ("_flushReceiveBIO", "_flushSendBIO", "_lostTLSConnection", "_aborted", "_reason")
 _OF_A_TRANSPORT = ("dataBuffer", "_tempDataLen", "writeSomeData")
 
 
@@ -54,6 +57,14 @@ class LeanTLS(TLSMemoryBIOProtocol):
     def makeConnection(self, transport: Any) -> None:
         self._has_to_wait = not isinstance(transport, FileDescriptor)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # Twisted asks OpenSSL once more, which raises: and the traceback holds all that belongs to
+        # this connection, 50 KiB, until garbage is collected.  What has come is read already.
+        if not self._lostTLSConnection:
+            self._lostTLSConnection = True
+            self._reason = self._reason or Failure(CONNECTION_LOST)
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]
 
     def _flushReceiveBIO(self) -> None:
         ssl: Any = self._tlsConnection._ssl

@@ -127,6 +127,8 @@ class KDCProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.connected -= 1
+        if not self._closing:
+            self._let_go()
         self._closing = True
         self._timers.end()
         self._identified()
@@ -156,12 +158,19 @@ class KDCProtocol(Protocol):
         self._closing = True
         self._timers.cancel()
         self._within(_CLOSE_SECONDS)
+        self._let_go()
         transport = cast(Any, self.transport)
-        if self._session is not None:
-            transport.unregisterProducer()
         # The client's own goodbye has to be seen, or this takes until the deadline.
         transport.resumeProducing()
         transport.loseConnection()
+
+    def _let_go(self) -> None:
+        """Produce no more for the transport: what is over, and its keys, is gone at once then.
+
+        As long as each has the other, only the garbage collector finds them, some day.
+        """
+        if self._session is not None:
+            cast(Any, self.transport).unregisterProducer()
 
     def _work(self) -> None:
         session = self._session
@@ -261,6 +270,7 @@ class KDCProtocol(Protocol):
 
     def abort(self) -> None:
         """End the connection at once, whatever was still to be said."""
+        self._let_go()
         self._closing = True
         self._timers.end()
         cast(Any, self.transport).abortConnection()

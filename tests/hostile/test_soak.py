@@ -22,8 +22,8 @@ class HoldingTests(SynchronousTestCase):
     def test_grown(self) -> None:
         """One session kept for each connection, a descriptor, memory: each is named."""
         objects = Counter({"kdc.session.Session": 1_000, "builtins.dict": 20_201})
-        after = Holding(68.5, 25, objects)
+        after = Holding(62.5, 25, objects)
         self.assertEqual(
             after.grown(BEFORE),
-            ["8.5 MiB", "5 descriptors", "999 kdc.session.Session", "201 builtins.dict"],
+            ["2.5 MiB", "5 descriptors", "999 kdc.session.Session", "201 builtins.dict"],
         )

@@ -30,6 +30,7 @@ FOREIGN_OPTIONS = frozenset(
     (
         *("--constraint", "--path"),  # of pip and of twistd web
         *("--first", "--seed", "--seeds"),  # of the simulation and the fuzzer
+        *("--rounds", "--most"),  # of bench.hostile
     )
 )
 # Other programs in the README's blocks.

@@ -35,6 +35,27 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
+        "kdc/server/_connections.py",
+        "tests.server.test_gone",
+        (
+            "10",
+            "what its client has ended is gone",
+            "        if not self._closing:\n            self._let_go()\n",
+            "",
+        ),
+        (
+            "10",
+            "what was ended at once is gone",
+            'still to be said."""\n        self._let_go()\n',
+            'still to be said."""\n',
+        ),
+    ),
+    *of(
+        "kdc/net/lean_tls.py",
+        "tests.server.test_gone",
+        ("10", "what was cut is gone", "if not self._lostTLSConnection:", "if False:"),
+    ),
+    *of(
         "kdc/net/log.py",
         "tests.project.test_logs",
         (

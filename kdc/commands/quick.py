@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+from twisted.python import usage
 
 from kdc.admin.wire import connect
 from kdc.client import configuration
@@ -25,12 +28,14 @@ from kdc.errors import (
     LocalIOError,
     local_error,
 )
+from kdc.files.atomic import PartialFile
 from kdc.files.opening import open_regular
+from kdc.files.private import read_small
 from kdc.terminal import say, shown
 
 __all__ = ["QuickOptions", "default_store"]
 
-DEFAULT_PORT = "12345"
+DEFAULT_PORT = 12345
 
 
 def default_store() -> Path:
@@ -56,7 +61,15 @@ class QuickOptions(Command):
     )
     optParameters = [
         ["file", "f", None, "the principal database; by default ~/.local/state/kdc/pwd.txt"],
-        ["port", "p", DEFAULT_PORT, "its port on 127.0.0.1; 0 for one that is free"],
+        [
+            "port",
+            "p",
+            None,
+            (
+                "its port on 127.0.0.1, 0 for one that is free; by default the one it had last,"
+                f" or {DEFAULT_PORT}, or one that is free if that is taken"
+            ),
+        ],
     ]
     optFlags = [
         ["stop", None, "end that KDC"],
@@ -67,7 +80,8 @@ class QuickOptions(Command):
         self["names"] = tuple(dict.fromkeys(map(name_of, names)))
 
     def run(self) -> int:
-        port = whole_number(self["port"], 0, 65535, "a port")
+        given = self["port"]
+        port = None if given is None else whole_number(given, 0, 65535, "a port")
         path = absolute(self["file"]) or default_store().absolute()
         if self["stop"]:
             say("kdc: stopped" if stop(path) else f"kdc: none runs with {path}")
@@ -76,6 +90,8 @@ class QuickOptions(Command):
         status = _ensure_running(path, port)
         if status == ExitStatus.DONE:
             kdc = _place_of(AdminStore(path))
+            _remember_port(path, kdc.port)
+            _lead_to(kdc)
             for name in self["names"]:
                 _introduce(AdminStore(path), kdc, name, force=bool(self["force"]))
             self._tell(path, kdc)
@@ -110,7 +126,7 @@ def _make_directory(path: Path) -> None:
         raise local_error(path, error) from None
 
 
-def _ensure_running(path: Path, port: int) -> int:
+def _ensure_running(path: Path, port: int | None) -> int:
     """One after the other: who comes second finds the KDC that the first has started."""
     lock = path.with_name("quick.lock")
     try:
@@ -122,9 +138,44 @@ def _ensure_running(path: Path, port: int) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX)
         connected = connect(path)
         if connected is None:
-            return _start(path, port, held.close)
+            return _start(path, _usual_port(path) if port is None else port, held.close)
         connected.close()
         return int(ExitStatus.DONE)
+
+
+def _usual_port(path: Path) -> int:
+    """The one that the KDC of this database had last; 0 if somebody else has it now."""
+    port = DEFAULT_PORT
+    with contextlib.suppress(KDCError, ValueError, usage.UsageError):
+        port = whole_number(read_small(_port_file(path), 16).decode(), 1, 65535, "a port")
+    if _is_free(port):
+        return port
+    say(f"kdc: port {port} is in use: taking another one")
+    return 0
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the KDC does
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # anything else it says itself
+    return True
+
+
+def _port_file(path: Path) -> Path:
+    return path.with_name("quick.port")
+
+
+def _remember_port(path: Path, port: int) -> None:
+    file = PartialFile(_port_file(path))
+    try:
+        file.write([b"%d" % port])
+        file.finish()
+        file.show()
+    finally:
+        file.discard()
 
 
 def _start(path: Path, port: int, let_go: Callable[[], None]) -> int:
@@ -154,14 +205,20 @@ def _place_of(store: AdminStore) -> _Place:
     return _Place(host, stats["port"], stats["realm"], stats["fingerprint"])
 
 
-def _introduce(store: AdminStore, kdc: _Place, name: str, *, force: bool) -> None:
-    """Make ``name`` a principal with a key and a configuration on this account.
+def _lead_to(kdc: _Place) -> None:
+    """Let all principals that were made here find the KDC, which may have got another port."""
+    for path in sorted(configuration.path_of("any").parent.glob("*.toml")):
+        values = _values(path.stem, kdc, path.with_suffix(".key"))
+        try:
+            found = configuration.load(path)
+        except KDCError:
+            continue  # who wants that name is told
+        if "port" in found and _is_current(path, {**values, "port": found["port"]}):
+            configuration.save(path, values)
 
-    Whatever it was interrupted at, the same again completes it.
-    """
-    path = configuration.path_of(name)
-    key_file = path.with_name(f"{name}.key")
-    values: dict[str, str | int] = {
+
+def _values(name: str, kdc: _Place, key_file: Path) -> dict[str, str | int]:
+    return {
         "name": name,
         "address": kdc.host,
         "port": kdc.port,
@@ -169,6 +226,16 @@ def _introduce(store: AdminStore, kdc: _Place, name: str, *, force: bool) -> Non
         "kdc-fingerprint": kdc.fingerprint,
         "key-file": key_file.name,
     }
+
+
+def _introduce(store: AdminStore, kdc: _Place, name: str, *, force: bool) -> None:
+    """Make ``name`` a principal with a key and a configuration on this account.
+
+    Whatever it was interrupted at, the same again completes it.
+    """
+    path = configuration.path_of(name)
+    key_file = path.with_name(f"{name}.key")
+    values = _values(name, kdc, key_file)
     _check_not_shadowed(path, values)
     current = not force and _is_current(path, values)
     if not current and not force and os.path.lexists(path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import socket
 import stat
 from pathlib import Path
 
-from kdc.commands.quick import default_store
+from kdc.commands.quick import DEFAULT_PORT, default_store
 from kdc.errors import ConfigurationError
 from tests.support.processes import KDC, PATIENCE_SECONDS, Program, ProgramTestCase
 
@@ -141,6 +143,44 @@ class QuickTests(ProgramTestCase):
         self.done("--stop")
         (self.state / "pwd.txt.generation").unlink()
         self.assert_ends(self.quick("-p", "0"), 0, "an old backup would not have been noticed")
+
+    def test_port_taken(self) -> None:
+        """The usual port is somebody else's: another one, which it keeps and all names know of."""
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with contextlib.suppress(OSError):  # somebody on this machine has it already
+                other.bind(("127.0.0.1", DEFAULT_PORT))
+                other.listen()
+            first = self.done("alice")
+            port = self.port(first)
+        self.assertIn(f"port {DEFAULT_PORT} is in use: taking another one", first.said)
+        self.assertNotEqual(port, str(DEFAULT_PORT))
+        self.assert_ends(self.client("whoami", "-n", "alice"), 0)
+        self.done("--stop")
+        (self.names / "carol.toml").write_text("this is no TOML")
+        (self.names / "dave.toml").write_text(f'name = "dave"\nport = {port}\n')
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(("127.0.0.1", int(port)))
+            other.listen()
+            second = self.port(self.done("bob"))
+        self.assertNotEqual(second, port)
+        self.done("--stop")
+        self.assertEqual(self.port(self.done()), second)
+        for name in ("alice", "bob"):
+            self.assert_ends(self.client("whoami", "-n", name), 0)
+        # What is not its own it leaves alone.
+        self.assertEqual((self.names / "carol.toml").read_text(), "this is no TOML")
+        self.assertIn(f"port = {port}", (self.names / "dave.toml").read_text())
+
+    def test_port_forgotten(self) -> None:
+        """What is no port in the file where it is kept does no harm."""
+        self.state.mkdir(parents=True)
+        self.state.chmod(0o700)
+        for junk in (b"", b"x" * 100, b"70000", b"\xff"):
+            (self.state / "quick.port").write_bytes(junk)
+            self.done("alice")
+            self.done("--stop")
 
     def test_cannot_start(self) -> None:
         """Why it cannot is said, with the status of the KDC itself, and nothing runs then."""

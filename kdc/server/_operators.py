@@ -220,6 +220,7 @@ class Operators:
                 "fingerprint": self._tls.fingerprint,
                 "address": host,
                 "port": port,
+                "log": str(self._audit.path or ""),
             },
         )
 

@@ -102,7 +102,7 @@ class AuditLog:
         shown: Callable[[list[tuple[Audit, float]]], None] | None = None,
     ) -> None:
         self._shown = shown
-        self._path = path
+        self.path = path
         self.log_format = log_format
         self._environ = environ
         self._stamped = True
@@ -132,10 +132,10 @@ class AuditLog:
 
     def open(self) -> None:
         """Open the file, made readable by its owner only; raises `OSError`."""
-        if self._path is not None:
-            self._file = open_log(self._path)
+        if self.path is not None:
+            self._file = open_log(self.path)
             self._stamped = not _is_journal(self._file, self._environ)
-            self._cut = _is_cut(self._path)
+            self._cut = _is_cut(self.path)
 
     def reopen(self) -> None:
         """Begin a new file if the old one was moved away; raises `OSError`.
@@ -143,10 +143,10 @@ class AuditLog:
         The descriptor stays the same: the thread that is writing to it just now
         must not find it closed, or be another file's by then.
         """
-        if self._path is None or self._file is None:
+        if self.path is None or self._file is None:
             self.open()
             return
-        new = open_log(self._path)
+        new = open_log(self.path)
         os.dup2(new, self._file, inheritable=False)
         os.close(new)
 
@@ -188,10 +188,10 @@ class AuditLog:
             if not self._failing:
                 self.log.error(
                     "cannot write the activity log {path}: {error}; lines are lost until it works",
-                    path=str(self._path),
+                    path=str(self.path),
                     error=error.strerror,
                 )
-            self._failing = f"cannot write {self._path}: {error.strerror}"
+            self._failing = f"cannot write {self.path}: {error.strerror}"
 
     def close(self) -> None:
         self._soon.end()

@@ -42,6 +42,7 @@ class AdminOptions(StoreOptions):
         ("dump", "dump.DumpCommand", "write it as portable text"),
         ("load", "load.LoadCommand", "add what dump wrote"),
         ("import", "load.ImportCommand", "take over names of the textbook format"),
+        ("log", "log.LogCommand", "what has happened"),
         ("stats", "stats.StatsCommand", "counts, and what the running KDC does"),
     )
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -41,7 +41,7 @@ from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.listening import Listening
 from kdc.channel.query import Asking
 from kdc.channel.services import DEFAULT_SERVICE, Service
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.client.membership import client_for, enter
 from kdc.client.settings import ClientSettings, client_settings
 from kdc.client.typed import advertised
@@ -141,7 +141,7 @@ class Client:
 
     _log = Logger()
 
-    def __init__(self, client: KDCClient, settings: ClientSettings) -> None:
+    def __init__(self, client: RealmClient, settings: ClientSettings) -> None:
         self._client = client
         self._settings = settings
         self._listening: Listening | None = None
@@ -153,7 +153,7 @@ class Client:
         reactor: Reactor,
         *,
         name: str | None = None,
-        address: str | None = None,
+        address: str | Sequence[str] | None = None,
         port: int | str | None = None,
         realm: str | None = None,
         key_file: str | Path | None = None,
@@ -170,13 +170,14 @@ class Client:
         user's own, as for the commands.
 
         ``reactor`` runs already, or will; timers and connections are on it.
-        ``name`` is ours in ``realm``; the KDC is at the host ``address`` and TCP ``port``.
+        ``name`` is ours in ``realm``; the KDC is at the host ``address`` and TCP ``port``, or at
+        ``HOST:PORT``; several addresses are those of a realm's several KDCs, of which any is asked.
         ``key_file`` or ``passphrase_file`` holds our secret: nobody is asked for one.
-        ``kdc_fingerprint`` (``sha256:`` and 64 hexadecimal digits), ``kdc_ca`` (a file of
-        certificates, or ``system``) or a line in the file ``known_kdcs`` says which KDC
-        is the right one.  ``reach`` is ``auto``, ``direct`` or ``relay``: by which ways
-        peers are reached, and we by them; ``relay=NAME`` or ``auto=NAME`` if the relay
-        is not called relay.
+        ``kdc_fingerprint`` (``sha256:`` and 64 hexadecimal digits, or several of these with
+        commas between), ``kdc_ca`` (a file of certificates, or ``system``) or a line in the
+        file ``known_kdcs`` says which KDC is the right one.  ``reach`` is ``auto``, ``direct``
+        or ``relay``: by which ways peers are reached, and we by them; ``relay=NAME`` or
+        ``auto=NAME`` if the relay is not called relay.
 
         Raises `ConfigurationError` if something is missing or not usable as given,
         `LocalIOError` if a file cannot be read, `KDCUnreachable` if no KDC answers,

@@ -3,7 +3,8 @@
 Client: ``kdc:bob``, ``kdc:bob:service=web:name=alice:keyFile=/etc/alice.key``.
 Server: ``kdc:name=bob:listen=tcp\\:60000:allow=alice,carol``.
 
-What is not given comes from the configuration file.  No secret can stand in
+Several KDCs of a realm: ``address=kdc1.example,kdc2.example\\:12345``.  What is not given
+comes from the configuration file.  No secret can stand in
 such a string, only the file that holds it.
 
 Endpoints of one process that say the same of themselves share one client, and
@@ -50,7 +51,7 @@ _COMMON = frozenset(
         "realm",
     }
 )
-_SharedKey = tuple[tuple[str, str], ...]
+_SharedKey = tuple[tuple[str, Any], ...]
 _shared: WeakKeyDictionary[Any, dict[_SharedKey, _Shared]] = WeakKeyDictionary()
 
 
@@ -59,7 +60,7 @@ class _Shared:
     """A client that is opened when somebody needs it, and again if that failed."""
 
     reactor: Any
-    options: dict[str, str]
+    options: dict[str, Any]
     _client: Client | None = None
     _opening: bool = False
     _opened: Waiters = attrs.field(factory=Waiters, init=False)
@@ -148,7 +149,9 @@ def _shared_client(reactor: Any, options: dict[str, str]) -> _Shared:
             raise ValueError(
                 f"a kdc: endpoint has no {key[:40]!r}; there are {', '.join(sorted(_COMMON))}"
             )
-    given = {_underlined(key): value for key, value in options.items()}
+    given: dict[str, Any] = {_underlined(key): value for key, value in options.items()}
+    if "address" in given:
+        given["address"] = tuple(given["address"].split(","))
     clients = _shared.setdefault(reactor, {})
     return clients.setdefault(tuple(sorted(given.items())), _Shared(reactor, given))
 

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from kdc.channel._channel import ClosedEarly
 from kdc.channel.reach import Place, place_of_relay
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.retry import reason_of
 from kdc.net.sockets import tcp_endpoint
@@ -36,7 +36,7 @@ class Ways:
 
     def __init__(
         self,
-        client: KDCClient,
+        client: RealmClient,
         peer: str,
         reach: Reach,
         relay: str,
@@ -44,17 +44,21 @@ class Ways:
         dial: Callable[[Any, str, int, IProtocolFactory], Deferred[Any]] | None = None,
     ) -> None:
         self._connect_to = dial or _connect_to
-        self._client = client
+        self._client = self._node = client
         self._peer = peer
         self._reach = reach
         self._relay = relay
         self._failed: PeerUnavailable | None = None
 
-    async def connect(self, factory: IProtocolFactory, place: Place) -> Any:
+    async def connect(
+        self, factory: IProtocolFactory, place: Place, node: RealmClient | None = None
+    ) -> Any:
         """Return the protocol of ``factory``, connected once.  ``place`` is the peer's own.
 
-        Raises `KDCError`.
+        ``node`` is the KDC that has told us: its relay knows the same epoch of the peer.  Raises
+        `KDCError`.
         """
+        self._node = node or self._client
         if self._reach is Reach.RELAY:
             return await self._through(await self._place_of_relay(), factory)
         if self._reach is Reach.DIRECT or self._failed is None:
@@ -66,7 +70,7 @@ class Ways:
                 raise
             finally:
                 connecting.end()
-        return await self._through(await place_of_relay(self._client, self._relay), factory)
+        return await self._through(await place_of_relay(self._node, self._relay), factory)
 
     async def _directly(
         self, connecting: _Connecting, factory: IProtocolFactory, place: Place
@@ -90,14 +94,14 @@ class Ways:
     async def _another_way(self, place: Place) -> Place | None:
         """Where the relay is, if there is one for us and it was not just that."""
         try:
-            relay = await place_of_relay(self._client, self._relay)
+            relay = await place_of_relay(self._node, self._relay)
         except KDCError:
             return None
         return None if relay == place else relay
 
     async def _place_of_relay(self) -> Place:
         try:
-            return await place_of_relay(self._client, self._relay)
+            return await place_of_relay(self._node, self._relay)
         except PeerUnavailable as error:
             raise PeerUnavailable(
                 f"there is no relay to reach {self._peer} by: {error}",

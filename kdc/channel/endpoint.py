@@ -19,7 +19,7 @@ from kdc.channel._channel import ClosedEarly
 from kdc.channel._sender import SenderChannel
 from kdc.channel._ways import Ways
 from kdc.channel.services import DEFAULT_SERVICE
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.net.retry import backoff
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.relay import Reach
@@ -36,17 +36,19 @@ class ChannelClientEndpoint:
 
     ``address`` is where to look for it instead of where the KDC says: a hint
     only, since whoever answers has to prove who it is.  So is the realm's relay,
-    where it is looked for too if ``reach`` allows it.  ``connect`` fires with
+    where it is looked for too if ``reach`` allows it.  A ``resident`` is part of the KDC, and
+    where that is we know better than it does.  ``connect`` fires with
     the application's protocol when the peer has shown who it is, not when TCP is
     up; it fails with a `KDCError`.
     """
 
-    client: KDCClient
+    client: RealmClient
     peer: str
     service: str = DEFAULT_SERVICE
     address: str = ""
     reach: Reach | None = None  # as the client
     relay: str | None = None  # the same
+    resident: bool = False
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
@@ -58,9 +60,9 @@ class ChannelClientEndpoint:
         ways = Ways(client, self.peer, self.reach or client.reach, self.relay or client.relay)
         attempt = 0
         while True:
-            grant = await self.client.grant(self.peer)
+            node, grant = await client.grant_from(self.peer)
             try:
-                return await self._present(grant, factory, ways)
+                return await self._present(grant, factory, ways, node)
             except ClosedEarly:
                 # A receiver with too many newcomers closes just so.  Never the
                 # same key twice: the next try asks for another.
@@ -70,14 +72,17 @@ class ChannelClientEndpoint:
                     raise
                 await deferLater(reactor, pause)
 
-    async def _present(self, grant: Grant, factory: IProtocolFactory, ways: Ways) -> IProtocol:
-        place = self.address or grant.reply.address, grant.reply.port
+    async def _present(
+        self, grant: Grant, factory: IProtocolFactory, ways: Ways, node: RealmClient
+    ) -> IProtocol:
+        address = (await node.link()).address if self.resident else self.address
+        place = address or grant.reply.address, grant.reply.port
         # A factory lives as long as its connection: it must not keep the session key.
         sender = SenderChannel(grant, self.service, factory, self.client.reactor)
         raw = Factory.forProtocol(lambda: sender)
         raw.noisy = False
         try:
-            channel: Any = await ways.connect(raw, place)
+            channel: Any = await ways.connect(raw, place, node)
         except CancelledError:
             _ = sender.opened.addErrback(lambda failure: None)  # nobody waits for it any more
             raise

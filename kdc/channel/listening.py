@@ -15,7 +15,7 @@ from kdc.channel.reception import Reception
 from kdc.channel.relayed import Relayed
 from kdc.channel.services import Service
 from kdc.channel.standing import EndWatch
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.errors import ErrorKind, KDCError, LocalIOError
 from kdc.net import clock
 from kdc.net.sockets import listen_at
@@ -42,7 +42,7 @@ class Listening:
 
     def __init__(
         self,
-        client: KDCClient,
+        client: RealmClient,
         services: dict[str, Service],
         listen: str,
         *,
@@ -114,7 +114,7 @@ class Listening:
     async def run(self) -> None:
         """Be reachable until `close`; raises `KDCError` when there is no point in going on."""
         self._reception = Reception(
-            self._client,
+            self._client.nodes[0],
             self._listener,
             port=self.port_number,
             address=self._advertise,

@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import Protocol
 
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 
 __all__ = ["Direct", "Place", "Way", "is_loopback", "place_of_relay"]
 
@@ -49,7 +49,7 @@ class Direct:
         """The listener's port is not ours."""
 
 
-async def place_of_relay(client: KDCClient, relay: str) -> Place:
+async def place_of_relay(client: RealmClient, relay: str) -> Place:
     """Where the relay of that name is, as the KDC tells whoever may use it.
 
     Raises `UnknownPeer`, `NotReceiving` or `RefusedByPolicy` where there is none for us.

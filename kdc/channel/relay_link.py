@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.reach import Place, place_of_relay
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.errors import RemoteProtocolError
 from kdc.net.log import Logger
 from kdc.net.waiting import Deadline, Waiters
@@ -55,7 +55,7 @@ class Link(Protocol):
         self._frames = FrameBuffer(MAX_MESSAGE)
         self._ended = Waiters()
 
-    async def open(self, client: KDCClient, relay: str, place: Place) -> None:
+    async def open(self, client: RealmClient, relay: str, place: Place) -> None:
         """Be linked to the relay of that name at ``place``; raises `KDCError`."""
         endpoint = ChannelClientEndpoint(client, relay, SERVICE, place[0], reach=Reach.DIRECT)
         await endpoint.connect(Factory.forProtocol(lambda: self))
@@ -114,7 +114,7 @@ class Looked:
 
 
 async def look(
-    client: KDCClient, relay: str, port: int, random: Callable[[int], bytes] = os.urandom
+    client: RealmClient, relay: str, port: int, random: Callable[[int], bytes] = os.urandom
 ) -> Looked:
     """Have the relay try our ``port``; raises `KDCError`, as `place_of_relay` where there is none.
 

@@ -22,7 +22,7 @@ from twisted.internet.protocol import Factory
 from kdc.channel.reach import Place, is_loopback, place_of_relay
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.relay_link import NONCE_BYTES, VERIFY_SECONDS, Link
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.errors import (
     KDCError,
     PeerUnavailable,
@@ -78,7 +78,7 @@ class Relayed:
 
     def __init__(
         self,
-        client: KDCClient,
+        client: RealmClient,
         listener: ChannelListener,
         reach: Reach,
         *,

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.query import Asking
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.errors import KDCError
 from kdc.net.log import Logger
 from kdc.net.waiting import Timers
@@ -32,20 +32,18 @@ WARNING_SECONDS = 14 * 86400
 _FIRST_LOOK_SECONDS = 60.0
 _LOOK_SECONDS = 86400.0
 
-Look = Callable[[KDCClient], Coroutine[Any, Any, Standing | None]]
+Look = Callable[[RealmClient], Coroutine[Any, Any, Standing | None]]
 
 
-async def ask_directory(client: KDCClient, directory: str, service: str, limit: int) -> bytes:
+async def ask_directory(client: RealmClient, directory: str, service: str, limit: int) -> bytes:
     """Return what the directory answers, ``limit`` bytes at most.  Raises `KDCError`."""
-    # It is part of the KDC, and where that is we know better than it does.
-    address = (await client.link()).address
     asking = Asking(b"", limit)
-    endpoint = ChannelClientEndpoint(client, directory, service, address)
+    endpoint = ChannelClientEndpoint(client, directory, service, resident=True)
     await endpoint.connect(Factory.forProtocol(lambda: asking))
     return await asking.answer
 
 
-async def standing(client: KDCClient, directory: str = DIRECTORY) -> Standing | None:
+async def standing(client: RealmClient, directory: str = DIRECTORY) -> Standing | None:
     """How long we are good for at this KDC; None if nobody there tells.
 
     That is so without a directory, with an older one, and where we may not ask it.
@@ -75,7 +73,7 @@ class EndWatch:
 
     def __init__(
         self,
-        client: KDCClient,
+        client: RealmClient,
         tell: Callable[[str], None],
         *,
         look: Look = standing,

@@ -2,13 +2,15 @@
 
 `KDCLink` is one connection; `KDCClient` makes them when they are needed and
 turns every way they can fail into an error that a person can act on.
+`RealmClient` is what it has in common with `kdc.client.nodes.Nodes`, which is
+several KDCs of one realm.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import attrs
 from twisted.internet.defer import CancelledError, DeferredLock, TimeoutError
@@ -30,10 +32,67 @@ from kdc.protocol.crypto import LongTermKeys
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.relay import RELAY, Reach
 
-__all__ = ["KDCClient"]
+__all__ = ["KDCClient", "RealmClient"]
 
 CONNECT_SECONDS = 10.0
 T = TypeVar("T")
+
+
+class RealmClient(Protocol):
+    """One principal's dealings with its realm, be that one KDC or several."""
+
+    @property
+    def reactor(self) -> Any:
+        """Where its timers and connections are."""
+
+    @property
+    def keys(self) -> LongTermKeys:
+        """Our own; who has changed them sets them."""
+
+    @keys.setter
+    def keys(self, keys: LongTermKeys) -> None: ...
+
+    @property
+    def where(self) -> str:
+        """What people call the KDC, the one that answered last of several."""
+
+    @property
+    def random(self) -> Callable[[int], bytes]:
+        """Makes random bytes."""
+
+    @property
+    def reach(self) -> Reach:
+        """By which ways peers are reached, and we by them."""
+
+    @property
+    def relay(self) -> str:
+        """The name of the relay."""
+
+    @property
+    def weakness(self) -> str:
+        """Why our keys should not become those of a new name, if so."""
+
+    @property
+    def nodes(self) -> Sequence[KDCClient]:
+        """Each KDC, in an order that is the same for everybody."""
+
+    async def login(self) -> KDCLink:
+        """As `KDCClient.login`."""
+
+    async def register(self, address: str, port: int, invitation: bytes = b"") -> int:
+        """As `KDCClient.register`."""
+
+    async def link(self) -> KDCLink:
+        """As `KDCClient.link`."""
+
+    async def grant(self, peer: str) -> Grant:
+        """As `KDCClient.grant`."""
+
+    async def grant_from(self, peer: str) -> tuple[KDCClient, Grant]:
+        """The same, and which KDC gave it: only there that epoch of the peer is known."""
+
+    def close(self) -> None:
+        """End what is open."""
 
 
 @attrs.define
@@ -54,12 +113,19 @@ class KDCClient:
     reach: Reach = Reach.AUTO
     relay: str = RELAY
     weakness: str = ""
+    # How long for one connection; and how long a KDC that is too busy for one is tried again.
+    connect_seconds: float = CONNECT_SECONDS
+    patience_seconds: float = CONNECT_SECONDS
     _link: KDCLink | None = attrs.field(default=None, init=False)
     _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 
+    @property
+    def nodes(self) -> Sequence[KDCClient]:
+        return (self,)
+
     async def connect(self) -> KDCLink:
         """Return a new connection, the KDC's identity checked and nothing said yet."""
-        deadline = self.reactor.seconds() + CONNECT_SECONDS
+        deadline = self.reactor.seconds() + self.patience_seconds
         attempt = 0
         while True:
             try:
@@ -111,6 +177,9 @@ class KDCClient:
         """Return a fresh session key for one channel to ``peer``."""
         return await self.with_link(lambda link: link.request_key(peer))
 
+    async def grant_from(self, peer: str) -> tuple[KDCClient, Grant]:
+        return self, await self.grant(peer)
+
     async def with_link(self, ask: Callable[[KDCLink], Awaitable[T]]) -> T:
         """Ask over the connection that is open, or over a new one if it has been lost.
 
@@ -158,12 +227,12 @@ class KDCClient:
             ) from None
         link: KDCLink = tls.wrappedProtocol
         try:
-            return await link.ready.addTimeout(CONNECT_SECONDS, self.reactor)
+            return await link.ready.addTimeout(self.connect_seconds, self.reactor)
         except CancelledError:
             tls.abortConnection()
             raise
         except TimeoutError:
             tls.abortConnection()
             raise KDCUnreachable(
-                f"the KDC at {self.where} did not begin TLS within {CONNECT_SECONDS:.0f} s"
+                f"the KDC at {self.where} did not begin TLS within {self.connect_seconds:.0f} s"
             ) from None

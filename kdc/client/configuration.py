@@ -8,6 +8,7 @@ TOML, by default ``$XDG_CONFIG_HOME/kdc/client.toml``:
     kdc-fingerprint = "sha256:..."
     key-file = "bob.key"
 
+or ``addresses = ["kdc1.example", "kdc2.example:12345"]`` where a realm has several KDCs.
 The keys are the client's options; relative paths start at the file's own
 directory.  Secrets themselves never stand in it.
 """
@@ -29,7 +30,7 @@ from kdc.hostile_text import shown
 __all__ = ["KEYS", "PATHS", "check_free", "default_path", "directory", "load", "path_of", "save"]
 
 PATHS = ("passphrase-file", "key-file", "kdc-ca", "known-kdcs")
-KEYS = ("name", "address", "port", "realm", "reach", "kdc-fingerprint", *PATHS)
+KEYS = ("name", "address", "addresses", "port", "realm", "reach", "kdc-fingerprint", *PATHS)
 _MAX_BYTES = 65_536
 
 
@@ -50,8 +51,10 @@ def path_of(name: str) -> Path:
     return directory() / "names" / f"{name}.toml"
 
 
-def load(path: Path | None = None) -> dict[str, str]:
+def load(path: Path | None = None) -> dict[str, Any]:
     """Return the options in ``path``, or in the user's own file if there is one.
+
+    All are texts, but for ``addresses``, which is a tuple of them.
 
     Raises `ConfigurationError` for a file that is not such a file, and
     `LocalIOError` for one that was named and cannot be read.
@@ -68,7 +71,7 @@ def check_free(path: Path) -> None:
         raise ConfigurationError(f"{path} is there already", kind=ErrorKind.SETTINGS_THERE)
 
 
-def save(path: Path, values: Mapping[str, str | int]) -> None:
+def save(path: Path, values: Mapping[str, str | int | list[str]]) -> None:
     """Make ``values`` the whole of the file, readable by its owner only.
 
     Raises `ConfigurationError` for what TOML cannot express, and `LocalIOError`.
@@ -103,11 +106,15 @@ def _parsed(path: Path, content: bytes) -> dict[str, Any]:
     raise ConfigurationError(f"{shown(str(path), 4096)}: {why}", hint="it must be TOML")
 
 
-def _value(path: Path, key: str, value: Any) -> str:
+def _value(path: Path, key: str, value: Any) -> str | tuple[str, ...]:
     if key not in KEYS:
         raise ConfigurationError(
             f"{path}: there is no setting {shown(key)}", hint=f"there are: {', '.join(KEYS)}"
         )
+    if key == "addresses":
+        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+            raise ConfigurationError(f'{path}: {key} must be a list of texts: ["kdc.example"]')
+        return tuple(value)
     if not isinstance(value, str | int) or isinstance(value, bool):
         raise ConfigurationError(f"{path}: {key} must be a text or a number")
     text = str(value)

@@ -41,7 +41,8 @@ class Identity(Protocol):
 class Pin:
     """The SHA-256 of the KDC's public key, learnt beforehand; dates do not matter.
 
-    ``source`` says who vouched for it: an option, or a file and line.
+    ``fingerprint`` may be several, with commas between, while the key is being changed: any
+    of them will do.  ``source`` says who vouched for it: an option, or a file and line.
     """
 
     fingerprint: str
@@ -53,7 +54,8 @@ class Pin:
 
     def check(self, connection: SSL.Connection) -> None:
         shown = peer_fingerprint(connection)
-        if not same(shown.encode(), self.fingerprint.encode()):
+        known = self.fingerprint.split(",")
+        if not any(same(shown.encode(), each.encode()) for each in known):
             raise WrongIdentity(
                 f"the KDC is not the one pinned by {self.source}:"
                 f" it shows {shown}, expected {self.fingerprint}",

@@ -1,6 +1,7 @@
 """KDCs this user has met: the known-KDCs file, and how one gets into it.
 
-One line a KDC: ``HOST:PORT sha256:...``.  Blocking; used before the reactor runs.
+One line a KDC, or a realm's KDCs: ``HOST:PORT[,HOST:PORT...] sha256:...[,sha256:...]``.
+Blocking; used before the reactor runs.
 """
 
 from __future__ import annotations
@@ -8,14 +9,16 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 
 from kdc.client import configuration
+from kdc.client.addresses import Place, key_of
 from kdc.client.identity import Pin
 from kdc.errors import ConfigurationError, ErrorKind, KDCUnreachable, LocalIOError, local_error
 from kdc.files.opening import open_regular
 from kdc.files.private import read_small
-from kdc.net.tls import ALPN, fingerprint_shown, parse_fingerprint
+from kdc.net.tls import ALPN, fingerprint_shown, parse_fingerprints
 
 __all__ = ["add", "default_path", "find", "look"]
 
@@ -27,11 +30,6 @@ def default_path() -> Path:
     return configuration.directory() / "known_kdcs"
 
 
-def _key(host: str, port: int) -> str:
-    where = f"[{host}]" if ":" in host else host.encode("idna").decode()
-    return f"{where}:{port}".lower()
-
-
 def find(path: Path, host: str, port: int) -> Pin | None:
     """Return the pin for that KDC; raises `ConfigurationError` naming a line that is wrong."""
     try:
@@ -40,31 +38,31 @@ def find(path: Path, host: str, port: int) -> Pin | None:
         raise _no_place(error) from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"{path} is not a known-KDCs file") from None
-    key = _key(host, port)
+    key = key_of(host, port)
     for number, line in enumerate(lines, 1):
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         if len(words) != 2:
             raise ConfigurationError(f"{path} line {number}: not HOST:PORT FINGERPRINT")
-        if words[0].lower() == key:
+        if key in words[0].lower().split(","):
             return _pin(words[1], f"{path} line {number}")
     return None
 
 
 def _pin(fingerprint: str, place: str) -> Pin:
     try:
-        return Pin(parse_fingerprint(fingerprint), place)
+        return Pin(parse_fingerprints(fingerprint), place)
     except ConfigurationError as error:
         raise ConfigurationError(f"{place}: {error}", hint=error.hint) from None
 
 
-def line_for(host: str, port: int, fingerprint: str) -> str:
-    return f"{_key(host, port)} {fingerprint}"
+def line_for(places: Iterable[Place], fingerprint: str) -> str:
+    return f"{','.join(key_of(*place) for place in places)} {fingerprint}"
 
 
-def add(path: Path, host: str, port: int, fingerprint: str) -> None:
-    """Remember that KDC; the file is made if need be."""
+def add(path: Path, places: Iterable[Place], fingerprint: str) -> None:
+    """Remember the KDC, or the KDCs, at ``places``; the file is made if need be."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, follow=True)
@@ -72,7 +70,7 @@ def add(path: Path, host: str, port: int, fingerprint: str) -> None:
             file.seek(0)
             # A person may have left the last line without its end.
             begin = "" if file.read()[-1:] in ("", "\n") else "\n"
-            file.write(f"{begin}{line_for(host, port, fingerprint)}\n")
+            file.write(f"{begin}{line_for(places, fingerprint)}\n")
     except OSError as error:
         raise _no_place(local_error(path, error)) from None
 

@@ -78,6 +78,11 @@ class KDCLink(Protocol):
         return str(cast(Any, self.transport).getPeer().host)
 
     @property
+    def where(self) -> str:
+        """The KDC, as people call it."""
+        return self._where
+
+    @property
     def alive(self) -> bool:
         return self._error is None
 

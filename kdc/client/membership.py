@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 from twisted.internet.endpoints import HostnameEndpoint
 
-from kdc.client._first_contact import identity_of
-from kdc.client.client import KDCClient
-from kdc.client.identity import ClientTLS
+from kdc.client._first_contact import identities_of, pin_of
+from kdc.client.addresses import Place, nodes_of, shown_places
+from kdc.client.client import KDCClient, RealmClient
+from kdc.client.identity import ClientTLS, Identity
+from kdc.client.secret import Secret
 from kdc.client.settings import ClientSettings
 from kdc.errors import (
     AuthenticationRefused,
@@ -34,6 +37,7 @@ __all__ = [
     "enter",
     "join",
     "make_client",
+    "pin_of",
     "register",
     "renew",
     "whoami",
@@ -49,27 +53,57 @@ NOT_REGISTERED = frozenset(
 _CODE_BYTES = 16
 
 
-def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> KDCClient:
+def make_client(reactor: Any, settings: ClientSettings, *, prompt: str = "") -> RealmClient:
     """Find out who the KDC is and read our secret.  Blocking; before the reactor runs."""
     return client_for(reactor, settings, prompt=prompt, ask=True)
 
 
 def client_for(
     reactor: Any, settings: ClientSettings, *, prompt: str = "", ask: bool = False
-) -> KDCClient:
+) -> RealmClient:
     """The same for a reactor that may be running already; blocking, in any thread.
 
     Without ``ask`` nobody is asked about a KDC that was never met: the terminal
     is another program's, and only its main thread could be interrupted at it.
     """
-    identity = identity_of(settings, ask=ask)
+    identities = identities_of(settings, ask=ask)
     secret = settings.secret.secret(settings.realm, settings.name, prompt)
+    nodes = [
+        (node, place[0], identity)
+        for place, identity in zip(settings.places, identities, strict=True)
+        for node in nodes_of(place)
+    ]
+    if len(nodes) == 1:
+        return _client_of(reactor, settings, secret, *nodes[0])
+    from kdc.client.nodes import CONNECT_SECONDS, Nodes  # which few need
+
+    return Nodes(
+        attrs.evolve(
+            _client_of(reactor, settings, secret, *node, seconds=CONNECT_SECONDS),
+            connect_seconds=CONNECT_SECONDS,
+            patience_seconds=0.0,
+        )
+        for node in nodes
+    )
+
+
+def _client_of(
+    reactor: Any,
+    settings: ClientSettings,
+    secret: Secret,
+    place: Place,
+    name: str,
+    identity: Identity,
+    *,
+    seconds: float = 30,
+) -> KDCClient:
+    """For the one KDC at ``place``, whose certificate is for ``name``."""
     return KDCClient(
         reactor=reactor,
-        endpoint=HostnameEndpoint(reactor, settings.host, settings.port),
-        tls=ClientTLS(identity, settings.host),
+        endpoint=HostnameEndpoint(reactor, *place, timeout=seconds),
+        tls=ClientTLS(identity, name),
         keys=secret.keys,
-        where=settings.where,
+        where=shown_places([place]),
         reach=settings.reach,
         relay=settings.relay,
         weakness=secret.weakness,
@@ -77,7 +111,7 @@ def client_for(
 
 
 async def enter(
-    client: KDCClient,
+    client: RealmClient,
     settings: ClientSettings,
     port: int,
     tell: Callable[[str], None] = say,
@@ -98,7 +132,7 @@ async def enter(
         tell(f"registered {settings.name} with the KDC at {client.where}")
 
 
-async def _check_free(client: KDCClient) -> None:
+async def _check_free(client: RealmClient) -> None:
     """Raises `AuthenticationRefused` if the KDC says that the name has an owner.
 
     Asked by a registration with an invitation that nobody has made: it cannot succeed, and
@@ -112,7 +146,7 @@ async def _check_free(client: KDCClient) -> None:
         pass  # free; or there are invitations only, and then the KDC does not tell
 
 
-def _confirm(client: KDCClient, settings: ClientSettings) -> None:
+def _confirm(client: RealmClient, settings: ClientSettings) -> None:
     name = settings.name
     if not has_terminal():  # it was typed before we became a daemon
         raise AuthenticationRefused(
@@ -140,7 +174,7 @@ def check_new(weakness: str) -> None:
         )
 
 
-async def _register(client: KDCClient, port: int, invitation: bytes = b"") -> None:
+async def _register(client: RealmClient, port: int, invitation: bytes = b"") -> None:
     """Take the name.  Of the refusals, those of a kind in `NOT_REGISTERED` are final."""
     check_new(client.weakness)
     name = client.keys.name
@@ -183,7 +217,7 @@ def _taken(name: str, error: NameTaken) -> AuthenticationRefused:
     )
 
 
-async def register(client: KDCClient, port: int, invitation: bytes) -> int:
+async def register(client: RealmClient, port: int, invitation: bytes) -> int:
     """Register, and nothing else."""
     await _register(client, port, invitation)
     client.close()
@@ -192,7 +226,7 @@ async def register(client: KDCClient, port: int, invitation: bytes) -> int:
 
 
 async def join(
-    client: KDCClient, port: int, invitation: bytes, remember: Callable[[], None]
+    client: RealmClient, port: int, invitation: bytes, remember: Callable[[], None]
 ) -> int:
     """Take our name with an invitation, and ``remember`` that we have it.
 
@@ -209,7 +243,7 @@ async def join(
     return 0
 
 
-async def change_secret(client: KDCClient, new: LongTermKeys) -> int:
+async def change_secret(client: RealmClient, new: LongTermKeys) -> int:
     """Give our name the keys ``new``."""
     name = client.keys.name
     if new.verify_key == client.keys.verify_key:
@@ -232,7 +266,7 @@ async def change_secret(client: KDCClient, new: LongTermKeys) -> int:
     return 0
 
 
-async def renew(client: KDCClient, new: LongTermKeys) -> int:
+async def renew(client: RealmClient, new: LongTermKeys) -> int:
     """Give our name the keys ``new``, or find that it has them already.
 
     So it is if a renewal was cut short behind the KDC's decision.
@@ -250,14 +284,14 @@ async def renew(client: KDCClient, new: LongTermKeys) -> int:
     return 0
 
 
-async def whoami(client: KDCClient) -> dict[str, Any]:
+async def whoami(client: RealmClient) -> dict[str, Any]:
     """What the KDC takes us for; the connection stays open."""
     link = await client.link()
     keys = client.keys
     return {
         "name": keys.name,
         "realm": keys.realm,
-        "kdc": client.where,
+        "kdc": link.where,
         "fingerprint": link.fingerprint,
         "generation": link.generation,
     }

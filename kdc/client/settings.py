@@ -10,13 +10,14 @@ from typing import Any
 
 import attrs
 
-from kdc.client import configuration, known_kdcs
+from kdc.client import addresses, configuration, known_kdcs
 from kdc.client._strength import LEAST_LETTERS
+from kdc.client.addresses import Place
 from kdc.client.secret import SecretSource
-from kdc.client.typed import host_and_port, whole_number
+from kdc.client.typed import whole_number
 from kdc.errors import ConfigurationError, ErrorKind
 from kdc.hostile_text import shown
-from kdc.net.tls import parse_fingerprint
+from kdc.net.tls import parse_fingerprints
 from kdc.protocol.names import check_realm, fold_name
 from kdc.protocol.relay import RELAY, Reach
 
@@ -27,7 +28,11 @@ SYSTEM_CA = "system"
 
 @attrs.frozen
 class ClientSettings:
-    """One principal and its KDC; paths are absolute."""
+    """One principal and its KDC; paths are absolute.
+
+    ``others``: where more KDCs of the same realm are, besides ``host`` and ``port``.
+    ``fingerprint``: one, or several with commas between.
+    """
 
     name: str
     host: str
@@ -40,25 +45,44 @@ class ClientSettings:
     accept_new: bool = False
     reach: Reach = Reach.AUTO
     relay: str = RELAY
+    others: tuple[Place, ...] = ()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Where the KDCs are, as they were typed."""
+        return ((self.host, self.port), *self.others)
 
     @property
     def where(self) -> str:
-        return f"{self.host} port {self.port}"
+        return addresses.shown_places(self.places)
 
     @property
     def on_loopback(self) -> bool:
-        return self.host.lower() in ("localhost", "::1") or self.host.startswith("127.")
+        """Whether all of them are on this machine."""
+        return all(
+            host.lower() in ("localhost", "::1") or host.startswith("127.")
+            for host, _ in self.places
+        )
+
+    @property
+    def ipv6(self) -> bool:
+        """Whether one of them was given by an IPv6 address."""
+        return any(":" in host for host, _ in self.places)
 
 
 _SECRETS = ("passphrase-file", "passphrase-fd", "key-file")
 
 _IDENTITIES = ("kdc-fingerprint", "kdc-ca")
 
-_DEFAULTS = {"address": "127.0.0.1", "realm": "LOCAL", "reach": Reach.AUTO.value}
+_ADDRESSES = ("address", "addresses")
+
+_DEFAULTS = {"address": (("127.0.0.1", None),), "realm": "LOCAL", "reach": Reach.AUTO.value}
 
 
 def client_settings(options: Mapping[str, Any]) -> ClientSettings:
     """Combine ``options`` (missing or None: not given) with the configuration file.
+
+    ``address`` is one or several, ``kdc-fingerprint`` too.
 
     Raises `ConfigurationError` or `LocalIOError`.
     """
@@ -69,8 +93,9 @@ def client_settings(options: Mapping[str, Any]) -> ClientSettings:
         several = [key for key in group if key in values]
         if len(several) > 1:
             raise ConfigurationError(f"give one of {' and '.join(several)}")
+    ported = all(port for _, port in values["address"])
     for key, what in (("name", "our name"), ("port", "the KDC's port")):
-        if not values.get(key):
+        if not values.get(key) and not (key == "port" and ported):
             raise ConfigurationError(
                 f"{what} is not known",
                 hint=f"put it into {configuration.default_path()}",
@@ -99,7 +124,7 @@ def configuration_file(options: Mapping[str, Any]) -> Path | None:
     return None
 
 
-def _fitting(defaults: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
+def _fitting(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     """Drop the file's defaults that an option of the same kind replaces.
 
     What is known of one KDC's identity says nothing of another's.
@@ -110,24 +135,32 @@ def _fitting(defaults: dict[str, str], given: dict[str, Any]) -> dict[str, str]:
             dropped.update(group)
     if _differs("name", given, defaults):
         dropped.update(_SECRETS)
-    if any(_differs(key, given, defaults) for key in ("address", "port")):
+    if not _places({**_DEFAULTS, **defaults, **given}) <= _places({**_DEFAULTS, **defaults}):
         dropped.update(_IDENTITIES)
     return {key: value for key, value in defaults.items() if key not in dropped}
 
 
-def _differs(key: str, given: dict[str, Any], defaults: dict[str, str]) -> bool:
+def _differs(key: str, given: dict[str, Any], defaults: dict[str, Any]) -> bool:
     """Whether an option means another one than the file; capitals are no difference."""
     return key in given and str(given[key]).lower() != defaults.get(key, "").lower()
+
+
+def _places(values: dict[str, Any]) -> set[tuple[str, str]]:
+    """Which KDCs these mean; some of a realm's are not others than all of them."""
+    return {(host.lower(), str(own or values.get("port"))) for host, own in values["address"]}
 
 
 def _settings(values: dict[str, Any]) -> ClientSettings:
     fd, ca, fingerprint = (values.get(k) for k in ("passphrase-fd", "kdc-ca", "kdc-fingerprint"))
     try:
         reach, relay = _reach(values["reach"])
+        typed = values.get("port")
+        port = None if typed is None else whole_number(str(typed), 1, 65535, "a port")
+        (host, first), *others = addresses.places(values["address"], port)
         return ClientSettings(
             name=fold_name(values["name"]),
-            host=host_and_port(values["address"])[0],
-            port=whole_number(str(values["port"]), 1, 65535, "a port"),
+            host=host,
+            port=first,
             realm=check_realm(values["realm"]),
             secret=SecretSource(
                 absolute(values.get("passphrase-file")),
@@ -135,30 +168,40 @@ def _settings(values: dict[str, Any]) -> ClientSettings:
                 absolute(values.get("key-file")),
                 1 if values.get("short-passphrase") else LEAST_LETTERS,
             ),
-            fingerprint=None if fingerprint is None else parse_fingerprint(fingerprint),
+            fingerprint=None if fingerprint is None else parse_fingerprints(fingerprint),
             ca=ca if ca in (None, SYSTEM_CA) else str(absolute(ca)),
             known_kdcs=absolute(values.get("known-kdcs")) or known_kdcs.default_path(),
             accept_new=bool(values.get("accept-new")),
             reach=reach,
             relay=relay,
+            others=tuple(others),
         )
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
 
 
 def _placed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with a port that stands in the address as the port."""
-    host, port = None, None
-    if values.get("address"):
-        try:
-            host, port = host_and_port(values["address"])
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
-    if host is None or port is None:
-        return {**values, **({"address": host} if host else {})}
-    if str(values.get("port") or port) != str(port):
-        raise ConfigurationError(f"two ports of the KDC: {port} and {shown(str(values['port']))}")
-    return {**values, "address": host, "port": str(port)}
+    """The same with each address read, and a port that stands in the only one as the port."""
+    several = {key: values[key] for key in _ADDRESSES if values.get(key) is not None}
+    if len(several) > 1:
+        raise ConfigurationError(f"give one of {' and '.join(several)}")
+    rest = {key: value for key, value in values.items() if key not in _ADDRESSES}
+    if not several:
+        return rest
+    (given,) = several.values()
+    try:
+        read = addresses.read([given] if isinstance(given, str) else given)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    ports = [port for _, port in read if port is not None]
+    typed = rest.get("port")
+    # Of several, those have it that have none of their own.
+    if typed and len(ports) == len(read) and {str(typed)} != set(map(str, ports)):
+        known = ", ".join(map(str, ports))
+        raise ConfigurationError(f"two ports of the KDC: {known} and {shown(str(typed))}")
+    if len(read) > 1 or not ports:
+        return {**rest, "address": read}
+    return {**rest, "address": ((read[0][0], None),), "port": str(ports[0])}
 
 
 def _reach(typed: str) -> tuple[Reach, str]:

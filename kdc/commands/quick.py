@@ -262,7 +262,7 @@ def _check_not_shadowed(path: Path, values: dict[str, Any]) -> None:
     It comes first: whatever ``path`` says would count for nothing.
     """
     own = configuration.load()
-    place = own.get("address", "127.0.0.1"), own.get("port")
+    place = own.get("addresses") or own.get("address", "127.0.0.1"), own.get("port")
     if own.get("name", "").lower() == values["name"] and place != (
         values["address"],
         str(values["port"]),

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.application.service import IService
 
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.client.membership import enter, make_client
 from kdc.client.settings import ClientSettings, client_settings
 from kdc.client.typed import advertised
@@ -67,14 +67,14 @@ class _Running:
         self._settings: ClientSettings = client_settings(options)
         listen = options["listen"] or str(DEFAULT_PORT)
         if ":" not in listen:
-            kind = "tcp6" if ":" in self._settings.host else "tcp"
+            kind = "tcp6" if self._settings.ipv6 else "tcp"
             listen = f"{kind}:{whole_number(listen, 0, 65535, 'a port')}"
         settings = RelaySettings(
             server_endpoints(listen),
             advertised(options["advertise"]),
             RelayLimits(**{LIMITS[name].name: n for name, n in options["limit"].items()}),
         )
-        self._client: KDCClient = make_client(reactor, self._settings)
+        self._client: RealmClient = make_client(reactor, self._settings)
         self._relay = Relay(self._client, settings, status=self._say)
 
     async def run(self) -> int:

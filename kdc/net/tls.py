@@ -29,6 +29,7 @@ __all__ = [
     "fingerprint_shown",
     "is_address",
     "parse_fingerprint",
+    "parse_fingerprints",
     "peer_fingerprint",
     "tls_context",
 ]
@@ -59,6 +60,11 @@ def parse_fingerprint(typed: str) -> str:
             hint="it is 'sha256:' and 64 hex digits, as the KDC prints it when it starts",
         )
     return text
+
+
+def parse_fingerprints(typed: str) -> str:
+    """The same for one or several with commas between: any of them is the right one."""
+    return ",".join(dict.fromkeys(parse_fingerprint(each.strip()) for each in typed.split(",")))
 
 
 def fingerprint_lines(fingerprint: str) -> str:

@@ -20,7 +20,7 @@ from twisted.internet.protocol import Factory, Protocol
 from kdc.channel.listening import Listening
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.services import Service
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.limits import Rate, TokenBuckets
 from kdc.net import clock
 from kdc.net.log import Logger
@@ -59,7 +59,7 @@ class Relay:
 
     def __init__(
         self,
-        client: KDCClient,
+        client: RealmClient,
         settings: RelaySettings,
         *,
         owns: Owns = lambda principal, epoch_id: None,

@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 
 from kdc.channel.listening import Listening
 from kdc.channel.services import DEFAULT_SERVICE, Service
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.client.membership import NEW_SECRET_SECONDS, enter
 from kdc.client.settings import ClientSettings
 from kdc.errors import (
@@ -144,7 +144,7 @@ class Receiver:
 
     def __init__(
         self,
-        client: KDCClient,
+        client: RealmClient,
         settings: ReceiveSettings,
         complain: Callable[[str, KDCError], int] = complain,
     ) -> None:

@@ -14,7 +14,7 @@ from twisted.internet.defer import DeferredList, DeferredSemaphore
 from twisted.internet.task import deferLater
 
 from kdc.channel.endpoint import ChannelClientEndpoint
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.client.membership import enter
 from kdc.client.settings import ClientSettings
 from kdc.errors import (
@@ -84,7 +84,7 @@ def plain_file(path: Path) -> tuple[Thing, ...]:
 Complain: TypeAlias = Callable[[str, KDCError], int]
 
 
-async def send(client: KDCClient, settings: SendSettings, complain: Complain = complain) -> int:
+async def send(client: RealmClient, settings: SendSettings, complain: Complain = complain) -> int:
     """Send everything to everybody; return once all have confirmed it.
 
     With one receiver what goes wrong is raised, with several ``complain`` tells
@@ -137,7 +137,7 @@ async def _rest_is_wanted(run: Any) -> bool:
 
 
 async def _send_to_all(
-    client: KDCClient,
+    client: RealmClient,
     settings: SendSettings,
     surveyed: Survey,
     progress: Progress,
@@ -183,7 +183,7 @@ class _Sending:
 
     def __init__(
         self,
-        client: KDCClient,
+        client: RealmClient,
         settings: SendSettings,
         surveyed: Survey,
         receiver: str,

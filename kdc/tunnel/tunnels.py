@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.listening import Listening
 from kdc.channel.services import DEFAULT_SERVICE, Service
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.client.membership import enter
 from kdc.client.settings import ClientSettings
 from kdc.net.exit_status import say
@@ -79,7 +79,7 @@ def check_exposed(reactor: Any, endpoint: str) -> None:
 class Tunnels:
     """Keeps all of one principal's tunnels open until it is stopped."""
 
-    def __init__(self, client: KDCClient, settings: TunnelSettings) -> None:
+    def __init__(self, client: RealmClient, settings: TunnelSettings) -> None:
         self._client = client
         self._settings = settings
         self._ports: list[Any] = []
@@ -203,7 +203,7 @@ class _StandardStreams(SpliceEnd):
             self._transport.connectionLost(Failure(ConnectionDone()))
 
 
-async def pipe(client: KDCClient, settings: ClientSettings, peer: str, service: str) -> int:
+async def pipe(client: RealmClient, settings: ClientSettings, peer: str, service: str) -> int:
     """Connect a peer's service to standard input and output, until both have ended."""
     await enter(client, settings, 0)
     ended: Deferred[None] = Deferred()

@@ -357,7 +357,7 @@ class EndpointStringTests(ClientTestCase):
         """Each keyword is the option of that name."""
         words = {
             "name": "alice",
-            "address": "kdc.example",
+            "address": "kdc.example,[\\:\\:1]\\:89",
             "port": "88",
             "realm": "LAB",
             "keyFile": "/etc/alice.key",
@@ -374,7 +374,7 @@ class EndpointStringTests(ClientTestCase):
             [
                 {
                     "name": "alice",
-                    "address": "kdc.example",
+                    "address": ("kdc.example", "[::1]:89"),
                     "port": "88",
                     "realm": "LAB",
                     "key_file": "/etc/alice.key",

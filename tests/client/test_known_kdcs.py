@@ -77,8 +77,8 @@ class FileTests(SynchronousTestCase):
     def test_remembered(self) -> None:
         """What was added is found again, by host and port, with the line it stands in."""
         self.assertIsNone(known_kdcs_module.find(self.path, "kdc.example", 88))
-        known_kdcs_module.add(self.path, "kdc.example", 88, ONE)
-        known_kdcs_module.add(self.path, "2001:db8::1", 88, TWO)
+        known_kdcs_module.add(self.path, [("kdc.example", 88)], ONE)
+        known_kdcs_module.add(self.path, [("2001:db8::1", 88)], TWO)
         pin = known_kdcs_module.find(self.path, "KDC.example", 88)
         assert pin is not None
         self.assertEqual((pin.fingerprint, pin.source), (ONE, f"{self.path} line 1"))
@@ -90,7 +90,7 @@ class FileTests(SynchronousTestCase):
 
     def test_private(self) -> None:
         """File and directory are made for their owner alone."""
-        known_kdcs_module.add(self.path, "kdc.example", 88, ONE)
+        known_kdcs_module.add(self.path, [("kdc.example", 88)], ONE)
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode) & 0o077, 0)
         self.assertEqual(stat.S_IMODE(self.path.parent.stat().st_mode) & 0o077, 0)
 
@@ -100,7 +100,7 @@ class FileTests(SynchronousTestCase):
         self.path.parent.write_bytes(b"not a directory")
         for path in (self.path, Path("/proc/nonexistent/.config/kdc/known_kdcs")):
             error = self.assertRaises(
-                LocalIOError, known_kdcs_module.add, path, "kdc.example", 88, ONE
+                LocalIOError, known_kdcs_module.add, path, [("kdc.example", 88)], ONE
             )
             self.assertIs(error.kind, ErrorKind.NOT_REMEMBERED)
             self.assertIn(f"no KDC can be remembered: {path}", str(error).replace(".config: ", ""))
@@ -112,8 +112,8 @@ class FileTests(SynchronousTestCase):
 
     def test_the_first_counts(self) -> None:
         """A second line for the same KDC does not replace the first."""
-        known_kdcs_module.add(self.path, "kdc.example", 88, ONE)
-        known_kdcs_module.add(self.path, "kdc.example", 88, TWO)
+        known_kdcs_module.add(self.path, [("kdc.example", 88)], ONE)
+        known_kdcs_module.add(self.path, [("kdc.example", 88)], TWO)
         pin = known_kdcs_module.find(self.path, "kdc.example", 88)
         assert pin is not None
         self.assertEqual(pin.fingerprint, ONE)
@@ -121,7 +121,7 @@ class FileTests(SynchronousTestCase):
     def test_written_by_hand(self) -> None:
         """Comments and empty lines are allowed, and a last line without its end."""
         self.write(f"# ours\n\n  other.example:1 {TWO}")
-        known_kdcs_module.add(self.path, "kdc.example", 88, ONE)
+        known_kdcs_module.add(self.path, [("kdc.example", 88)], ONE)
         pin = known_kdcs_module.find(self.path, "kdc.example", 88)
         assert pin is not None
         self.assertEqual((pin.fingerprint, pin.source), (ONE, f"{self.path} line 4"))
@@ -134,7 +134,7 @@ class FileTests(SynchronousTestCase):
 
     def test_beyond_ascii(self) -> None:
         """A host with other letters stands there as the name service knows it."""
-        known_kdcs_module.add(self.path, "Bücher.example", 88, ONE)
+        known_kdcs_module.add(self.path, [("Bücher.example", 88)], ONE)
         self.assertEqual(self.path.read_text(), f"xn--bcher-kva.example:88 {ONE}\n")
         self.assertIsNotNone(known_kdcs_module.find(self.path, "bücher.example", 88))
 
@@ -154,7 +154,7 @@ class FileTests(SynchronousTestCase):
         self.assertRaises(ConfigurationError, known_kdcs_module.find, self.path, "kdc.example", 88)
         self.assertRaises(LocalIOError, known_kdcs_module.find, self.path.parent, "kdc.example", 88)
         self.assertRaises(
-            LocalIOError, known_kdcs_module.add, self.path.parent, "kdc.example", 88, ONE
+            LocalIOError, known_kdcs_module.add, self.path.parent, [("kdc.example", 88)], ONE
         )
 
     def test_default(self) -> None:

@@ -27,7 +27,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "invitation": read_invitation,
     "configuration": configuration.load,
     "known KDCs": lambda path: known_kdcs.find(path, "kdc", 88),
-    "known KDCs, added to": lambda path: known_kdcs.add(path, "kdc", 88, PRINT),
+    "known KDCs, added to": lambda path: known_kdcs.add(path, [("kdc", 88)], PRINT),
     "authority": lambda path: Authority("kdc", str(path)).prepare(SSL.Context(SSL.TLS_METHOD)),
     "database": lambda path: AdminStore(path).realm,
 }

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.client import _first_contact as first_contact_module
 from kdc.client import known_kdcs as known_kdcs_module
-from kdc.client._first_contact import identity_of
+from kdc.client._first_contact import identities_of
 from kdc.client.identity import Authority, Pin
 from kdc.client.membership import client_for
 from kdc.client.settings import ClientSettings, client_settings
@@ -178,11 +178,11 @@ class IdentityTests(SynchronousTestCase):
 
     def identity(self, **options: Any) -> Any:
         settings = ClientSettings("alice", "kdc.example", 88, known_kdcs=self.path, **options)
-        return identity_of(settings)
+        return identities_of(settings)[0]
 
     def test_order(self) -> None:
         """An option comes before the file; with either, nobody is asked and nothing looked at."""
-        known_kdcs_module.add(self.path, "kdc.example", 88, "sha256:" + "2b" * 32)
+        known_kdcs_module.add(self.path, [("kdc.example", 88)], "sha256:" + "2b" * 32)
         self.assertEqual(self.identity(fingerprint=PRINT), Pin(PRINT))
         self.assertEqual(self.identity(ca="/ca.pem"), Authority("kdc.example", "/ca.pem"))
         self.assertEqual(self.identity(ca="system"), Authority("kdc.example", None))

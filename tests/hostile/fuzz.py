@@ -293,7 +293,7 @@ TARGETS: dict[str, Target] = {
     "policy": Target(_in_file(read_policy), (_POLICY,), (KDCError,)),
     "known": Target(
         _in_file(lambda path: known_kdcs.find(path, "192.0.2.1", 88)),
-        (known_kdcs.line_for("192.0.2.1", 88, "sha256:" + "0" * 64).encode(),),
+        (known_kdcs.line_for([("192.0.2.1", 88)], "sha256:" + "0" * 64).encode(),),
         (KDCError,),
     ),
     "dump": Target(lambda data: list(read_dump(_lines(data), "LOCAL")), (_DUMP,), (StoreError,)),

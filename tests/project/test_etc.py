@@ -323,7 +323,11 @@ class SampleTests(SynchronousTestCase):
         for setting, path in self.variants("client.toml"):
             values = configuration_module.load(path)
             found |= set(values)
-            others = {"kdc-ca": "kdc-fingerprint", "passphrase-file": "key-file"}
+            others = {
+                "kdc-ca": "kdc-fingerprint",
+                "passphrase-file": "key-file",
+                "addresses": "address",
+            }
             if setting in others:
                 refused = self.assertRaises(
                     ConfigurationError, client_settings, {"config": str(path)}
@@ -331,7 +335,7 @@ class SampleTests(SynchronousTestCase):
                 self.assertIn(setting, str(refused))
                 lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
                 path.write_text(
-                    "".join(line for line in lines if not line.startswith(others[setting]))
+                    "".join(line for line in lines if not line.startswith(f"{others[setting]} ="))
                 )
             settings = client_settings({"config": str(path)})
             self.assertEqual((settings.name, settings.realm), ("alice", "LOCAL"))

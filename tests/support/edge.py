@@ -558,8 +558,10 @@ class KDC:
         enrolment: Enrolment = Enrolment.OPEN,
         store: MemoryStore | None = None,
         tls: ServerTLS | None = None,
+        host: str = KDC_HOST,
     ) -> None:
         self.network = network
+        self.host = host
         self.store = MemoryStore() if store is None else store
         self.disk = _Disk()
         self.audit: list[Audit] = []
@@ -581,7 +583,7 @@ class KDC:
             now=lambda: Now(network.milliseconds(), 1_700_000_000),
         )
         self.store.watch(self.factory.record_changed)
-        self.port = network.listen(KDC_HOST, KDC_PORT, tls_factory(self.factory, self.tls, network))
+        self.port = network.listen(host, KDC_PORT, tls_factory(self.factory, self.tls, network))
 
     @property
     def identity(self) -> Pin:
@@ -591,7 +593,7 @@ class KDC:
         """As when its process is killed."""
         self.port.stopListening()
         for wire in list(self.network.wires):
-            if wire.host.port == KDC_PORT:
+            if (wire.host.host, wire.host.port) == (self.host, KDC_PORT):
                 wire.abortConnection()
         self.network.settle()
 
@@ -631,15 +633,16 @@ class EdgeTestCase(SynchronousTestCase):
         identity: Identity | None = None,
         tls: Any = None,
         port: int = KDC_PORT,
+        kdc: str = KDC_HOST,
     ) -> KDCClient:
         """A client that the KDC may or may not know."""
         host = self.host(address)
         return KDCClient(
             reactor=host,
-            endpoint=TCP4ClientEndpoint(host, KDC_HOST, port),
+            endpoint=TCP4ClientEndpoint(host, kdc, port),
             tls=tls or ClientTLS(identity or self.kdc.identity, KDC_HOST),
             keys=keys_of(name, secret),
-            where=f"{KDC_HOST} port {port}",
+            where=f"{kdc} port {port}",
             random=SeededRandom(f"{name} {host.address}"),
         )
 

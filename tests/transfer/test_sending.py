@@ -26,7 +26,7 @@ class Scripted(_Sending):
 
     def __init__(self, clock: Clock, outcomes: list[KDCError], **settings: Any) -> None:
         super().__init__(
-            client=SimpleNamespace(reactor=clock),  # type: ignore[arg-type]
+            client=SimpleNamespace(reactor=clock),
             settings=SendSettings(None, ("bob",), (), **settings),  # type: ignore[arg-type]
             surveyed=SimpleNamespace(once=False, things=()),  # type: ignore[arg-type]
             receiver="bob",

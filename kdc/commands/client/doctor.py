@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import functools
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -20,8 +21,9 @@ from kdc.channel.reach import is_loopback
 from kdc.channel.relay_link import look
 from kdc.channel.standing import standing, warning
 from kdc.client import known_kdcs
-from kdc.client.client import KDCClient
-from kdc.client.membership import make_client, whoami
+from kdc.client.addresses import Place, shown_places
+from kdc.client.client import RealmClient
+from kdc.client.membership import make_client, pin_of, whoami
 from kdc.client.settings import ClientSettings, client_settings
 from kdc.commands.client.options import AskingOptions, run_client
 from kdc.commands.client.who import everybody
@@ -56,11 +58,12 @@ Connect = Callable[[tuple[str, int], float], Any]
 
 @attrs.frozen
 class Finding:
-    """One check: ``error`` is None if all is well."""
+    """One check: ``error`` is None if all is well; ``kdc`` is which, of several."""
 
     what: str
     found: str
     error: KDCError | None = None
+    kdc: str = ""
 
     @property
     def status(self) -> ExitStatus:
@@ -81,7 +84,9 @@ class DoctorCommand(AskingOptions):
         settings = client_settings(self)
         ended = int(ExitStatus.DONE)
         findings = list(examine(settings, port))
-        if all(finding.error is None for finding in findings):
+        wrong = {f.kdc for f in findings if f.error is not None}
+        # Of several KDCs some may be well.
+        if "" not in wrong and len(wrong) < len(settings.places):
             try:
                 client = make_client(reactor, settings)
             except KDCError as error:
@@ -94,16 +99,12 @@ class DoctorCommand(AskingOptions):
         return int(next((f.status for f in findings if f.error is not None), ended))
 
     async def _register_check(self, client: Any, findings: list[Finding], port: int) -> int:
-        what = "our registration"
+        failed = {f.kdc for f in findings if f.error is not None}
         try:
-            found = await whoami(client)
-        except KDCError as error:
-            findings.append(Finding(what, str(error), error))
-        else:
-            findings.append(Finding(what, f"version {found['generation']} of our record"))
-            findings.append(Finding("our time there", _ends(await standing(client))))
-            findings.append(await receiver_check(client))
-            findings.append(await relay_check(client, port))
+            for node in client.nodes:
+                if node.where not in failed:
+                    checked = await node_checks(node, port)
+                    findings.extend(_of(each, node.where, client.nodes) for each in checked)
         finally:
             client.close()
         return 0
@@ -125,27 +126,52 @@ def examine(
 ) -> Iterator[Finding]:
     """Yield the findings that need no secret and no running reactor.  Blocking.
 
-    It stops at the first failure of which all others would be consequences.
+    Of each KDC it stops at the first failure of which all others would be consequences.
     """
-    checks: list[tuple[str, Callable[[ClientSettings], str]]] = [
-        ("who we are", lambda s: f"{s.name} in realm {s.realm}"),
-        ("secret", _secret),
-        ("name of the KDC", _resolves),
-        ("port of the KDC", _reachable),
-        ("identity of the KDC", _identity),
-    ]
-    for what, check in checks:
-        try:
-            yield Finding(what, check(settings))
-        except KDCError as error:
-            yield Finding(what, str(error), error)
-            if what != "secret":
+    yield Finding("who we are", f"{settings.name} in realm {settings.realm}")
+    yield _found("secret", lambda: _secret(settings))
+    places = settings.places
+    for place in places:
+        for what, check in (
+            ("name of the KDC", _resolves),
+            ("port of the KDC", _reachable),
+            ("identity of the KDC", _identity),
+        ):
+            finding = _found(what, functools.partial(check, settings, place))
+            yield _of(finding, shown_places([place]), places)
+            if finding.error is not None:
                 break
     yield Finding("clock", _clock(settings))
+    yield _found("port to receive on", lambda: _receiver_port(settings, receiver_port, connect))
+
+
+def _of(finding: Finding, where: str, several: Sequence[object]) -> Finding:
+    """The same of one KDC, if there are several."""
+    if len(several) == 1:
+        return finding
+    return attrs.evolve(finding, what=f"{finding.what} at {where}", kdc=where)
+
+
+def _found(what: str, check: Callable[[], str]) -> Finding:
     try:
-        yield Finding("port to receive on", _receiver_port(settings, receiver_port, connect))
+        return Finding(what, check())
     except KDCError as error:
-        yield Finding("port to receive on", str(error), error)
+        return Finding(what, str(error), error)
+
+
+async def node_checks(node: RealmClient, port: int) -> list[Finding]:
+    """What can be learnt of one KDC by those whom it knows."""
+    what = "our registration"
+    try:
+        found = await whoami(node)
+    except KDCError as error:
+        return [Finding(what, str(error), error)]
+    return [
+        Finding(what, f"version {found['generation']} of our record"),
+        Finding("our time there", _ends(await standing(node))),
+        await receiver_check(node),
+        await relay_check(node, port),
+    ]
 
 
 def seen_by_others(address: str, port: int, connect: Connect) -> Finding:
@@ -163,7 +189,9 @@ def seen_by_others(address: str, port: int, connect: Connect) -> Finding:
     return Finding(what, f"the KDC holds it and sends others to {where}, where something listens")
 
 
-async def receiver_check(client: KDCClient, connect: Connect = socket.create_connection) -> Finding:
+async def receiver_check(
+    client: RealmClient, connect: Connect = socket.create_connection
+) -> Finding:
     """Whether the KDC holds a receiver of ours, and where it sends others something answers.
 
     That it is ours cannot be tried: nobody has a key for a channel to himself.
@@ -184,7 +212,7 @@ async def receiver_check(client: KDCClient, connect: Connect = socket.create_con
     )
 
 
-async def relay_check(client: KDCClient, port: int) -> Finding:
+async def relay_check(client: RealmClient, port: int) -> Finding:
     """By which ways others come to us, as far as the relay can tell."""
     what = "relay"
     if client.reach is Reach.DIRECT:
@@ -230,38 +258,39 @@ def _ends(found: Standing | None) -> str:
     return warning(found) or (f"ends {date(found.end)}" if found.end else "has no end")
 
 
-def _resolves(settings: ClientSettings) -> str:
+def _resolves(settings: ClientSettings, place: Place) -> str:
     try:
-        found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
     except OSError as error:
         raise KDCUnreachable(
-            f"{settings.host} is no address that can be found: {error.strerror}",
+            f"{place[0]} is no address that can be found: {error.strerror}",
             hint="check --address, or the configuration file",
         ) from None
     return ", ".join(sorted({str(entry[4][0]) for entry in found}))
 
 
-def _reachable(settings: ClientSettings) -> str:
+def _reachable(settings: ClientSettings, place: Place) -> str:
+    where = shown_places([place])
     try:
-        socket.create_connection((settings.host, settings.port), _SECONDS).close()
+        socket.create_connection(place, _SECONDS).close()
     except OSError as error:
         raise KDCUnreachable(
-            f"nothing answers at {settings.where}: {error.strerror or error}",
+            f"nothing answers at {where}: {error.strerror or error}",
             hint="is the KDC running, listening on more than loopback, and no firewall in between?",
         ) from None
-    return f"{settings.where} answers"
+    return f"{where} answers"
 
 
-def _identity(settings: ClientSettings) -> str:
-    shown = known_kdcs.look(settings.host, settings.port)
+def _identity(settings: ClientSettings, place: Place) -> str:
+    shown = known_kdcs.look(*place)
     if settings.fingerprint is not None:
         return _same(settings, shown, settings.fingerprint, "--kdc-fingerprint")
     if settings.ca is not None:
         return f"{shown}; to be checked against {settings.ca}"
-    pin = known_kdcs.find(settings.known_kdcs, settings.host, settings.port)
+    pin = pin_of(settings, place)
     if pin is not None:
         return _same(settings, shown, pin.fingerprint, pin.source)
-    line = known_kdcs.line_for(settings.host, settings.port, shown)
+    line = known_kdcs.line_for(settings.places, shown)
     raise UnknownIdentity(
         f"the KDC shows {shown}, and nobody has vouched for that yet",
         fingerprint=shown,
@@ -271,7 +300,7 @@ def _identity(settings: ClientSettings) -> str:
 
 
 def _same(settings: ClientSettings, shown: str, expected: str, source: str) -> str:
-    if shown != expected:
+    if shown not in expected.split(","):
         raise UnknownIdentity(
             f"the KDC shows {shown}, but {source} says {expected}",
             fingerprint=shown,
@@ -310,8 +339,10 @@ def _receiver_port(settings: ClientSettings, port: int, connect: Connect) -> str
 
 def _our_address(settings: ClientSettings, connect: Connect) -> str | None:
     """The address of this machine on the way to the KDC, which is what the KDC tells senders."""
-    try:
-        with contextlib.closing(connect((settings.host, settings.port), _SECONDS)) as connection:
+    for place in settings.places:
+        with (
+            contextlib.suppress(OSError),
+            contextlib.closing(connect(place, _SECONDS)) as connection,
+        ):
             return str(connection.getsockname()[0])
-    except OSError:
-        return None
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from kdc.commands.hints import complain
 from kdc.commands.options import Command, server_endpoints, whole_number
@@ -55,9 +55,9 @@ class ClientOptions(Command):
         "known-kdcs": "file",
         "config": "file",
     }
+    optRepeated: ClassVar[tuple[str, ...]] = ("address",)
     optParameters = [
         ["name", "n", None, "our name, as registered with the KDC"],
-        ["address", "a", None, "the KDC: HOST, HOST:PORT or [IPV6]:PORT; by default 127.0.0.1"],
         ["port", "p", None, "port of the KDC"],
         ["realm", None, None, "the realm, LOCAL by default; must be the same at the KDC"],
         ["passphrase-file", None, None, "read the passphrase from this file (mode 0600)"],
@@ -87,6 +87,13 @@ class ClientOptions(Command):
         ["accept-new", None, "trust a KDC that was never met before, and remember it"],
         ["short-passphrase", None, "take a new passphrase of less than 8 characters"],
     ]
+
+    def opt_address(self, value: str) -> None:
+        """the KDC: HOST, HOST:PORT or [IPV6]:PORT; by default 127.0.0.1; may be repeated where
+        a realm has several KDCs"""
+        self["address"] = (*self.get("address", ()), value)
+
+    opt_a = opt_address
 
 
 class AskingOptions(ClientOptions):

@@ -94,7 +94,7 @@ def receive_settings(options: Any) -> ReceiveSettings:
     client = client_settings(options)
     output = STDOUT if options["output"] in _STDOUT_NAMES else absolute(options["output"])
     passes_on = output == STDOUT or _passes_on(output)
-    listen, otherwise = listen_endpoints(options["listen"], client.on_loopback, ":" in client.host)
+    listen, otherwise = listen_endpoints(options["listen"], client.on_loopback, client.ipv6)
     return ReceiveSettings(
         client=client,
         listen=listen,

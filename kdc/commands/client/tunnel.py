@@ -96,7 +96,7 @@ def tunnel_settings(options: Any) -> TunnelSettings:
         tuple(options.get("expose", ())),
         tuple(options.get("forward", ())),
         options.get("allow", frozenset()),
-        *listen_endpoints(options.get("listen"), client.on_loopback, ":" in client.host),
+        *listen_endpoints(options.get("listen"), client.on_loopback, client.ipv6),
         advertise=advertised(options.get("advertise")),
     )
     if not settings.exposed and not settings.forwarded:

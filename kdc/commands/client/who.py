@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import attrs
 
 from kdc.channel.standing import ask_directory
-from kdc.client.client import KDCClient
+from kdc.client.client import RealmClient
 from kdc.client.membership import make_client
 from kdc.client.settings import client_settings
 from kdc.commands.client.options import AskingOptions, run_client
@@ -86,7 +86,7 @@ class Found:
         return f"{self.name}: {self.state}{where}"
 
 
-async def who(client: KDCClient, names: Sequence[str]) -> list[Found]:
+async def who(client: RealmClient, names: Sequence[str]) -> list[Found]:
     """What becomes of each of ``names``.
 
     The KDC is asked for a key to each, which is thrown away: it tells this to
@@ -98,7 +98,7 @@ async def who(client: KDCClient, names: Sequence[str]) -> list[Found]:
         client.close()
 
 
-async def _state_of(client: KDCClient, name: str) -> Found:
+async def _state_of(client: RealmClient, name: str) -> Found:
     try:
         grant = await client.grant(name)
     except NotReceiving:
@@ -112,7 +112,7 @@ async def _state_of(client: KDCClient, name: str) -> Found:
     return Found(name, "receiving", grant.reply.address, grant.reply.port)
 
 
-async def everybody(client: KDCClient, directory: str) -> tuple[list[Found], bool]:
+async def everybody(client: RealmClient, directory: str) -> tuple[list[Found], bool]:
     """Everybody whom we may know of, and whether there are more of them.
 
     Raises `PeerUnavailable` if there is no directory at this KDC.

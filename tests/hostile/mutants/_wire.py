@@ -428,7 +428,7 @@ MUTANTS: list[Mutant] = [
         (
             "4",
             "the pin",
-            "if not same(shown.encode(), self.fingerprint.encode()):",
+            "if not any(same(shown.encode(), each.encode()) for each in known):",
             "if False:",
         ),
         (

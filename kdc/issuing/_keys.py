@@ -9,7 +9,7 @@ from kdc.issuing.decisions import Audit, Now, Others, Output
 from kdc.issuing.realm import Epoch
 from kdc.issuing.session import Session
 from kdc.protocol.crypto import KEY_BYTES, EpochSecret, SessionKey, ticket_key
-from kdc.protocol.messages import KeyReply, KeyRequest, Receive, Receiving, pack_fields
+from kdc.protocol.messages import KeyReplies, KeyReply, KeyRequest, Receive, Receiving
 from kdc.protocol.tickets import TICKET_ID_BYTES, TICKET_NONCE_BYTES, TicketCipher
 from kdc.store import Status
 
@@ -41,16 +41,7 @@ def issue(session: Session, request: KeyRequest, now: Now) -> Output:
         now.milliseconds - epoch.began_milliseconds + 1000 * realm.lifetime_seconds,
         fresh[-TICKET_NONCE_BYTES:],
     )
-    reply = pack_fields(
-        KeyReply,
-        session_key,
-        epoch.epoch_id,
-        epoch.receiver_key,
-        realm.lifetime_seconds,
-        epoch.address,
-        epoch.port,
-        ticket,
-    )
+    reply = epoch.replies.fields(session_key, realm.lifetime_seconds, ticket)
     session.tell("issued", request.peer)
     return Output(session.seal_fields(KeyReply, reply, request.nonce, request.peer))
 
@@ -59,13 +50,14 @@ def begin_epoch(session: Session, request: Receive, now: Now) -> Output:
     realm = session.realm
     epoch_id, secret = realm.random(16), EpochSecret(realm.random(32))
     key = ticket_key(session.reply_key, secret, realm.name, session.name, epoch_id)
+    address = request.address or session.reachable_address
     epoch = Epoch(
         epoch_id,
-        request.receiver_key,
-        request.address or session.reachable_address,
+        address,
         request.port,
         now.milliseconds,
         TicketCipher(key, realm.name, session.name, epoch_id),
+        KeyReplies(epoch_id, request.receiver_key, address, request.port),
         session,
     )
     older = realm.begin_epoch(session.name, epoch)

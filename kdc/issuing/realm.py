@@ -9,6 +9,7 @@ import attrs
 from kdc.issuing._guesses import Guesses
 from kdc.issuing.decisions import Audit, Connection, Enrolment, Others, Output, Permit
 from kdc.limits import Limits, TokenBuckets
+from kdc.protocol.messages import KeyReplies
 from kdc.protocol.tickets import TicketCipher
 from kdc.store import Record
 
@@ -22,11 +23,11 @@ class Epoch:
     """A receiver that can be reached.  In memory only."""
 
     epoch_id: bytes
-    receiver_key: bytes
     address: str
     port: int
     began_milliseconds: int
     tickets: TicketCipher
+    replies: KeyReplies
     connection: Connection
 
 

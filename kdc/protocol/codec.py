@@ -5,7 +5,7 @@ The byte layouts are in docs/protocol.md section 3.
 
 from __future__ import annotations
 
-import itertools
+import functools
 import operator
 import struct
 from collections.abc import Callable, Sequence
@@ -33,6 +33,8 @@ __all__ = [
 
 MAX_FRAME = 2048
 _LENGTH_BYTES = 2
+_UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
+_STRUCTS = 256  # of each layout: names of all lengths, tickets of all those
 
 T = TypeVar("T")
 
@@ -114,9 +116,14 @@ class FieldKind(Generic[T]):
     """What one kind of field may be: ``validator`` raises `ValueError` for anything else.
 
     It is what attrs calls, with the instance and the attribute before the value.
+    On the wire a field is always as long as its ``format`` of `struct`; or, where that is empty,
+    so many bytes (or ASCII characters) as the ``length_format`` before it says.
     """
 
     validator: Callable[[Any, Any, T], object]
+    format: str = ""
+    length_format: str = ""
+    text: bool = False
 
     def check(self, value: T) -> None:
         """Raises `ValueError` unless this kind of field may have ``value``."""
@@ -132,99 +139,96 @@ class FieldKind(Generic[T]):
         )
 
 
-@attrs.frozen
-class _Fixed(FieldKind[T]):
-    """Always as long as its ``format`` of `struct`: neighbours are read and written in one step."""
-
-    format: str
-
-
-@attrs.frozen
-class _Delimited(FieldKind[T]):
-    """As long as it says itself.
-
-    ``split`` takes the encoded message and an offset and returns the value with the
-    offset behind it; it need not check anything that ``check`` does.
-    """
-
-    join: Callable[[T], bytes]
-    split: Callable[[bytes, int], tuple[T, int]]
-
-
-@attrs.frozen
-class _Step:
-    """Some neighbouring fields: their values to bytes, and back."""
-
-    join: Callable[[Sequence[Any]], bytes]
-    split: Callable[[bytes, int], tuple[Sequence[Any], int]]
-
-
 class Layout(Generic[T]):
-    """The encoding of an attrs class whose fields were made by `Kind.field`, in their order."""
+    """The encoding of an attrs class whose fields were made by `FieldKind.field`, in their order.
+
+    Once the lengths are known that say themselves, all of a message is one `struct`; those of the
+    lengths that come most are kept.
+    """
 
     def __init__(self, message_type: type[T]) -> None:
         self._type = message_type
-        fields = [(f.name, f.metadata[FieldKind]) for f in attrs.fields(cast(Any, message_type))]
-        names = [name for name, _ in fields]
+        fields = attrs.fields(cast(Any, message_type))
+        names = [field.name for field in fields]
+        self._kinds: list[FieldKind[Any]] = [field.metadata[FieldKind] for field in fields]
         get = operator.attrgetter(*names)
         # With one name it gives the value itself, else a tuple of them.
         self._values = get if len(names) > 1 else lambda message: (get(message),)
-        steps: list[_Step] = []
-        at = 0
-        for fixed_length, group in itertools.groupby(fields, lambda f: isinstance(f[1], _Fixed)):
-            kinds = [kind for _, kind in group]
-            if fixed_length:
-                steps.append(_packed(kinds, at))
+        self._texts = [at for at, kind in enumerate(self._kinds) if kind.text]
+        # Of each field that says its length: the bytes before that, since the last such field.
+        self._lengths: list[tuple[int, int]] = []
+        self._tail = 0
+        for kind in self._kinds:
+            if kind.length_format:
+                self._lengths.append((self._tail, struct.calcsize(kind.length_format)))
+                self._tail = 0
             else:
-                steps += [_alone(kind, at + number) for number, kind in enumerate(kinds)]
-            at += len(kinds)
-        self._joins = [step.join for step in steps]
-        self._splits = [step.split for step in steps]
+                self._tail += struct.calcsize(f">{kind.format}")
+        self._packer = functools.lru_cache(_STRUCTS)(self._make_packer)
+        self._unpacker = functools.lru_cache(_STRUCTS)(self._make_unpacker)
 
     def join(self, message: T) -> bytes:
         return self.pack(*self._values(message))
 
     def pack(self, *values: Any) -> bytes:
         """Return what `join` does of a message of these values, which nobody checks again."""
-        return b"".join([join(values) for join in self._joins])
+        parts: list[Any] = []
+        lengths: list[int] = []
+        for kind, value in zip(self._kinds, values, strict=True):
+            if kind.length_format:
+                raw = value.encode("ascii") if kind.text else value
+                lengths.append(len(raw))
+                parts += (len(raw), raw)
+            else:
+                parts.append(value)
+        packed: bytes = self._packer(*lengths)(*parts)
+        return packed
 
     def split(self, data: bytes) -> T:
         """Return the message that is exactly ``data``; raises `RemoteProtocolError`."""
-        values: list[Any] = []
-        at = 0
         try:
-            for split in self._splits:
-                some, at = split(data, at)
-                values += some
-            if at != len(data):
-                raise ValueError(f"{len(data)} bytes where its fields end at {at}")
+            values: Sequence[Any] = self._unpacker(*self._lengths_in(data))(data)
+            if self._texts:
+                values = list(values)
+                for at in self._texts:
+                    values[at] = values[at].decode("ascii")  # UnicodeDecodeError is a ValueError
             return self._type(*values)
         except ValueError as error:
             raise malformed(f"{self._type.__name__}: {error}") from None
 
+    def _lengths_in(self, data: bytes) -> list[int]:
+        """The lengths that ``data`` tells, which end where it does, or `ValueError` is raised."""
+        lengths = []
+        at = 0
+        for before, size in self._lengths:
+            start = at + before + size
+            length = int.from_bytes(data[start - size : start], "big")
+            at = start + length
+            if at > len(data):
+                raise ValueError("the message ends within a field")
+            lengths.append(length)
+        if at + self._tail != len(data):
+            raise ValueError(f"{len(data)} bytes where its fields end at {at + self._tail}")
+        return lengths
 
-def _packed(kinds: list[_Fixed[Any]], first: int) -> _Step:
-    packer = struct.Struct(">" + "".join(kind.format for kind in kinds))
-    pack, unpack, size = packer.pack, packer.unpack_from, packer.size
-    last = first + len(kinds)
+    def _make_packer(self, *lengths: int) -> Callable[..., bytes]:
+        return self._struct(lengths, told=True).pack
 
-    def split(data: bytes, at: int) -> tuple[Sequence[Any], int]:
-        end = at + size
-        if end > len(data):
-            raise ValueError(f"{len(data)} bytes where its fields end at {end} or later")
-        return unpack(data, at), end
+    def _make_unpacker(self, *lengths: int) -> Callable[[bytes], tuple[Any, ...]]:
+        return self._struct(lengths, told=False).unpack
 
-    return _Step(lambda values: pack(*values[first:last]), split)
-
-
-def _alone(kind: _Delimited[Any], number: int) -> _Step:
-    join, split_one = kind.join, kind.split
-
-    def split(data: bytes, at: int) -> tuple[Sequence[Any], int]:
-        value, end = split_one(data, at)
-        return (value,), end
-
-    return _Step(lambda values: join(values[number]), split)
+    def _struct(self, lengths: Sequence[int], told: bool) -> struct.Struct:
+        """All of a message with such lengths; ``told``: they are values in it, or passed over."""
+        each = iter(lengths)
+        parts = [">"]
+        for kind in self._kinds:
+            if kind.length_format:
+                skipped = f"{struct.calcsize(kind.length_format)}x"
+                parts.append(kind.length_format if told else skipped)
+                parts.append(f"{next(each)}s")
+            else:
+                parts.append(kind.format)
+        return struct.Struct("".join(parts))
 
 
 def fixed(length: int) -> FieldKind[bytes]:
@@ -234,7 +238,7 @@ def fixed(length: int) -> FieldKind[bytes]:
         if len(value) != length:
             raise ValueError(f"{len(value)} bytes where there must be {length}")
 
-    return _Fixed(check, f"{length}s")
+    return FieldKind(check, f"{length}s")
 
 
 def uint(length: int, low: int = 0, high: int | None = None) -> FieldKind[int]:
@@ -245,24 +249,17 @@ def uint(length: int, low: int = 0, high: int | None = None) -> FieldKind[int]:
         if not low <= value <= highest:
             raise ValueError(f"{value} is not from {low} to {highest}")
 
-    return _Fixed(check, {1: "B", 2: "H", 4: "I", 8: "Q"}[length])
+    return FieldKind(check, _UNSIGNED[length])
 
 
-def variable(low: int, high: int, *, length_bytes: int = 1) -> _Delimited[bytes]:
+def variable(low: int, high: int, *, length_bytes: int = 1) -> FieldKind[bytes]:
     """From ``low`` to ``high`` bytes behind their length."""
 
     def check(_: Any, __: Any, value: bytes) -> None:
         if not low <= len(value) <= high:
             raise ValueError(f"{len(value)} bytes where there must be {low} to {high}")
 
-    def split(data: bytes, at: int) -> tuple[bytes, int]:
-        start = at + length_bytes
-        end = start + int.from_bytes(data[at:start], "big")
-        if end > len(data):
-            raise ValueError("the message ends within a field")
-        return data[start:end], end
-
-    return _Delimited(check, lambda value: len(value).to_bytes(length_bytes, "big") + value, split)
+    return FieldKind(check, length_format=_UNSIGNED[length_bytes])
 
 
 def optional(length: int) -> FieldKind[bytes]:
@@ -276,18 +273,10 @@ def optional(length: int) -> FieldKind[bytes]:
     return attrs.evolve(kind, validator=check)
 
 
-def _text(check: Callable[[str], object], high: int) -> _Delimited[str]:
+def _text(check: Callable[[str], object]) -> FieldKind[str]:
     """ASCII text behind its length; ``check`` decides what text."""
-    raw = variable(0, high)
-
-    def split(data: bytes, at: int) -> tuple[str, int]:
-        value, end = raw.split(data, at)
-        return value.decode("ascii"), end  # UnicodeDecodeError is a ValueError
-
-    return _Delimited(
-        lambda _, __, value: check(value), lambda value: raw.join(value.encode("ascii")), split
-    )
+    return FieldKind(lambda _, __, value: check(value), length_format=_UNSIGNED[1], text=True)
 
 
-NAME = _text(check_name, 64)
-ADDRESS = _text(check_address, 64)
+NAME = _text(check_name)
+ADDRESS = _text(check_address)

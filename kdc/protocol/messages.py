@@ -24,7 +24,7 @@ from kdc.protocol.codec import (
     uint,
     variable,
 )
-from kdc.protocol.crypto import NONCE_BYTES, ChannelBinding
+from kdc.protocol.crypto import KEY_BYTES, NONCE_BYTES, ChannelBinding, SessionKey
 
 __all__ = [
     "CHANGE_KEYS",
@@ -36,6 +36,7 @@ __all__ = [
     "ChangeKeys",
     "Changed",
     "EpochEnded",
+    "KeyReplies",
     "KeyReply",
     "KeyRequest",
     "Message",
@@ -52,7 +53,6 @@ __all__ = [
     "decode_request",
     "encode",
     "encode_fields",
-    "pack_fields",
     "split_sealed",
     "type_of",
 ]
@@ -68,7 +68,9 @@ _NONCE = fixed(NONCE_BYTES)
 _SIGNATURE = fixed(64)
 _PORT = uint(2)
 _GENERATION = uint(8)
-_LIFETIME = uint(4, LIFETIME_SECONDS.start, LIFETIME_SECONDS.stop - 1)
+_LIFETIME_BYTES = 4
+_TICKET_LENGTH_BYTES = 2
+_LIFETIME = uint(_LIFETIME_BYTES, LIFETIME_SECONDS.start, LIFETIME_SECONDS.stop - 1)
 
 
 @attrs.frozen
@@ -189,7 +191,7 @@ class KeyReply:
     lifetime_seconds: int = _LIFETIME.field()
     address: str = ADDRESS.field()
     port: int = _PORT.field()
-    ticket: bytes = variable(1, MAX_TICKET, length_bytes=2).field(secret=True)
+    ticket: bytes = variable(1, MAX_TICKET, length_bytes=_TICKET_LENGTH_BYTES).field(secret=True)
 
 
 @attrs.frozen
@@ -285,9 +287,29 @@ def encode_fields(message: Message) -> bytes:
     return _LAYOUTS[type(message)].join(message)
 
 
-def pack_fields(message_type: type[Message], *values: object) -> bytes:
-    """As `encode_fields` of a message of these values, which the caller has made or checked."""
-    return _LAYOUTS[message_type].pack(*values)
+class KeyReplies:
+    """The fields of all 306 that lead to one epoch: what they have in common is encoded once."""
+
+    def __init__(self, epoch_id: bytes, receiver_key: bytes, address: str, port: int) -> None:
+        lifetime = LIFETIME_SECONDS.start
+        example = KeyReply(bytes(KEY_BYTES), epoch_id, receiver_key, lifetime, address, port, b"?")
+        fields = encode_fields(example)
+        lifetime_at = KEY_BYTES + len(epoch_id) + len(receiver_key)
+        self._epoch = fields[KEY_BYTES:lifetime_at]
+        self._where = fields[lifetime_at + _LIFETIME_BYTES : -1 - _TICKET_LENGTH_BYTES]
+
+    def fields(self, session_key: SessionKey, lifetime_seconds: int, ticket: bytes) -> bytes:
+        """As `encode_fields` of that `KeyReply`, of values which the KDC has made itself."""
+        return b"".join(
+            (
+                session_key,
+                self._epoch,
+                lifetime_seconds.to_bytes(_LIFETIME_BYTES, "big"),
+                self._where,
+                len(ticket).to_bytes(_TICKET_LENGTH_BYTES, "big"),
+                ticket,
+            )
+        )
 
 
 def encode(message: Message) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import attrs
 
 from kdc.errors import Refusal, RemoteProtocolError
@@ -34,6 +36,7 @@ class Ticket:
 
 
 _LAYOUT = Layout(Ticket)
+_AFTER_SENDER = struct.Struct(">32s16sQ")
 
 
 class TicketCipher:
@@ -57,8 +60,9 @@ class TicketCipher:
         nonce: bytes,
     ) -> bytes:
         """As `seal`, of what the KDC has just made or checked: that is not done twice."""
-        fields = _LAYOUT.pack(session_key, sender, ephemeral, ticket_id, end_milliseconds)
-        return self._seal(fields, nonce)
+        rest = _AFTER_SENDER.pack(ephemeral, ticket_id, end_milliseconds)
+        name = sender.encode("ascii")
+        return self._seal(b"".join((session_key, bytes((len(name),)), name, rest)), nonce)
 
     def _seal(self, fields: bytes, nonce: bytes) -> bytes:
         return nonce + self._aead.encrypt(nonce, fields, self._associated)

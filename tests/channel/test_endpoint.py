@@ -30,6 +30,8 @@ from kdc.errors import (
     WrongIdentity,
 )
 from kdc.net import clock
+from kdc.protocol.crypto import SessionKey
+from kdc.protocol.messages import KeyReply, decode_fields
 from kdc.server.certificate import ServerTLS
 from kdc.store import Delete
 from tests.support.core import keys_of
@@ -453,7 +455,8 @@ class ReceptionTests(EndpointTestCase):
         epoch = self.kdc.realm.epoch_of("bob")
         assert epoch is not None
         public = X25519PrivateKey.from_private_bytes(made[-1]).public_key().public_bytes_raw()
-        self.assertEqual(epoch.receiver_key, public)
+        told = decode_fields(KeyReply, epoch.replies.fields(SessionKey(bytes(32)), 300, b"?"))
+        self.assertEqual(told.receiver_key, public)
         for wire in self.network.wires:
             self.assertFalse(any(secret in wire.sent for secret in made))
         self.assertNoResult(running)

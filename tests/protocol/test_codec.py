@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 
 import attrs
 from hypothesis import given
@@ -127,6 +128,24 @@ class Pair:
     text: bytes = variable(1, 5).field(secret=True)
 
 
+@attrs.frozen
+class Place:
+    address: str = ADDRESS.field()
+
+
+@attrs.frozen
+class Named:
+    name: str = NAME.field()
+
+
+@attrs.frozen
+class Several:
+    name: str = NAME.field()
+    long: bytes = variable(1, 1000, length_bytes=2).field()
+    short: bytes = variable(0, 255).field()
+    number: int = uint(8).field()
+
+
 class FieldTests(CoreTestCase):
     def kind_refuses(self, kind: FieldKind[bytes], value: bytes) -> None:
         self.assertRaises(ValueError, kind.check, value)
@@ -204,16 +223,29 @@ class FieldTests(CoreTestCase):
         if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
             return
         ADDRESS.check(str(ip))
-        self.assertEqual(ADDRESS.split(ADDRESS.join(str(ip)), 0)[0], str(ip))
+        place = Place(str(ip))
+        self.assertEqual(Layout(Place).split(Layout(Place).join(place)), place)
 
     def test_text_is_ascii(self) -> None:
         """A name with other bytes is refused, not guessed at."""
         for raw in (b"\x03b\xc3\xb6", b"\x01\xff", b"\x03b\x80b"):
-            self.assertRaises(ValueError, NAME.split, raw, 0)
+            self.assert_refused(Refusal.MALFORMED, Layout(Named).split, raw)
 
 
 class LayoutTests(CoreTestCase):
     layout = Layout(Pair)
+
+    def test_two_lengths(self) -> None:
+        """Fields of any length one after the other, and a fixed one behind them."""
+        layout = Layout(Several)
+        for first, second in itertools.product((1, 7, 300, 1000), (0, 1, 255)):
+            several = Several("bob", bytes(first), b"x" * second, 9)
+            whole = layout.join(several)
+            self.assertEqual(whole[:4], b"\3bob")
+            self.assertEqual(int.from_bytes(whole[4:6], "big"), first)
+            self.assertEqual(layout.split(whole), several)
+            for cut in (whole[:-1], whole + b"\0", whole[: first // 2 + 3], whole[:5], whole[:1]):
+                self.assert_refused(Refusal.MALFORMED, layout.split, cut)
 
     def test_there_and_back(self) -> None:
         """Fields in their order, and back."""

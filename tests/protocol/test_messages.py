@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from kdc.errors import Refusal, RemoteProtocolError
 from kdc.protocol.codec import MAX_FRAME
-from kdc.protocol.crypto import ZERO_NONCE, ChannelBinding
+from kdc.protocol.crypto import ZERO_NONCE, ChannelBinding, SessionKey
 from kdc.protocol.messages import (
     Authenticate,
     ChangeKeys,
     EpochEnded,
+    KeyReplies,
     KeyReply,
     KeyRequest,
     Message,
@@ -56,6 +57,11 @@ class RoundTripTests(CoreTestCase):
         self.assertLessEqual(len(body), MAX_FRAME)
         self.assertEqual(decode(type(message), body), message)
         self.assertEqual(decode_fields(type(message), encode_fields(message)), message)
+        if isinstance(message, KeyReply):
+            same = KeyReplies(message.epoch_id, message.receiver_key, message.address, message.port)
+            key = SessionKey(message.session_key)
+            fields = same.fields(key, message.lifetime_seconds, message.ticket)
+            self.assertEqual(fields, encode_fields(message))
         if message.TYPE in {request.TYPE for request in REQUESTS}:
             self.assertEqual(decode_request(body), message)
 

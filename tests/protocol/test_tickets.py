@@ -53,6 +53,8 @@ class SealTests(CoreTestCase):
         )
         sealed = cipher().seal(ticket, NONCE)
         self.assertEqual(cipher().open(sealed), ticket)
+        fields = (ticket.session_key, sender, ephemeral, ticket.ticket_id, end_milliseconds)
+        self.assertEqual(cipher().seal_new(*fields, NONCE), sealed)
         self.assertLessEqual(len(sealed), MAX_TICKET)
 
     def test_every_bit(self) -> None:

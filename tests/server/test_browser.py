@@ -46,7 +46,8 @@ class BrowserTestCase(StatusTestCase):
     def receives(self, name: str) -> None:
         realm = self.service.factory.issuer.realm
         there: Any = None
-        realm.begin_epoch(name, Epoch(bytes(16), bytes(32), "10.0.0.1", 60000, 0, there, there))
+        epoch = Epoch(bytes(16), "10.0.0.1", 60000, 0, there, there, there)
+        realm.begin_epoch(name, epoch)
 
     def note(self, event: str, name: str, detail: str = "") -> None:
         self.service.factory.issuer.realm.audit(Audit(event, name, "10.0.0.1", detail))

@@ -96,12 +96,17 @@ MUTANTS: list[Mutant] = [
             "        if not self.minimum <= length <= self.limit:",
             "        if len(chunk) >= start + length and not self.minimum <= length <= self.limit:",
         ),
-        ("3", "no bytes left over", "if at != len(data):", "if at > len(data):"),
+        (
+            "3",
+            "no bytes left over",
+            "if at + self._tail != len(data):",
+            "if at + self._tail > len(data):",
+        ),
         (
             "3",
             "no bytes missing",
-            "        if end > len(data):\n            raise ValueError(f",
-            "        if False:\n            raise ValueError(f",
+            "if at + self._tail != len(data):",
+            "if at + self._tail < len(data):",
         ),
         (
             "3.2",
@@ -119,8 +124,8 @@ MUTANTS: list[Mutant] = [
         (
             "3.2",
             "the grammar of a text",
-            "lambda _, __, value: check(value), lambda value: raw.join",
-            "lambda _, __, value: None, lambda value: raw.join",
+            "lambda _, __, value: check(value), length_format",
+            "lambda _, __, value: None, length_format",
         ),
     ),
     *of(

@@ -158,8 +158,10 @@ class LinkEnd(Protocol):
 
     async def _verify(self, asked: Verify) -> None:
         """Only where it is itself, and one after the other: this is no scanner of ports."""
-        connected = False
-        if not self._dialling and not self._links.dials.take(self._peer.name, self._links.now()):
+        connected, links = False, self._links
+        if self._dialling or links.dials.take(self._peer.name, links.now()):
+            links.registry.limited["dials_per_minute"] += 1
+        else:
             self._dialling = True
             try:
                 connected = await self._links.dial(self._peer.host, asked.port, asked.nonce)

@@ -100,7 +100,7 @@ class _Arrival(Protocol):
         self._port.arriving.add(self)
         notice_dead_peers(self._raw)
         read_at_once(self._raw, FIRST_BYTES)
-        self._deadline.within(self._port.registry.limits.first_seconds, self.crowded_out)
+        self._deadline.within(self._port.registry.limits.first_seconds, self._too_slow)
 
     def dataReceived(self, data: bytes) -> None:
         self._data += data
@@ -116,7 +116,12 @@ class _Arrival(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._known()
 
+    def _too_slow(self) -> None:
+        self._port.registry.limited["first_seconds"] += 1
+        self.crowded_out()
+
     def displaced(self) -> None:
+        self._port.registry.limited["unproven"] += 1
         self._deadline.within(DISPLACED_SECONDS, self.crowded_out)
 
     def crowded_out(self) -> None:
@@ -197,7 +202,11 @@ class Joined(StraightEnd):
 
     def wait(self, seconds: float) -> None:
         """Give the receiver so long to come."""
-        self._deadline.within(seconds, self.cut)
+        self._deadline.within(seconds, self._nobody_came)
+
+    def _nobody_came(self) -> None:
+        self._port.registry.limited["token_seconds"] += 1
+        self.cut()
 
     def join(self, other: SpliceEnd) -> None:
         super().join(other)
@@ -242,6 +251,8 @@ class Joined(StraightEnd):
         """Where nothing moved since the last look, nobody is there any more."""
         moved = self.received + self.sent
         if self._seen == moved:
+            self._port.registry.limited["idle_seconds"] += 1
+            cast(Joined, self._other)._deadline.cancel()  # it is cut with this one
             self.cut()
             return
         self._seen = moved

@@ -11,7 +11,7 @@ import attrs
 from kdc.errors import RefusedByPolicy
 from kdc.limits import address_prefix
 from kdc.protocol.relay import TOKEN_BYTES, Verdict
-from kdc.relay.limits import RelayLimits
+from kdc.relay.limits import LIMITED, RelayLimits
 
 __all__ = ["Owns", "Registry"]
 
@@ -62,6 +62,9 @@ class Registry(Generic[L, S]):
         self._joined: Counter[str] = Counter()
         self._joined_from: Counter[str] = Counter()
         self._waiting: dict[bytes, tuple[S, int]] = {}
+        # How often somebody had to do without, by the limit.
+        self.limited = dict.fromkeys(LIMITED, 0)
+        self.joins = 0  # since the start
 
     @property
     def links(self) -> int:
@@ -69,7 +72,7 @@ class Registry(Generic[L, S]):
 
     @property
     def joined(self) -> int:
-        return len(self._joining)
+        return len(self._joining) - len(self._waiting)
 
     @property
     def waiting(self) -> int:
@@ -89,9 +92,10 @@ class Registry(Generic[L, S]):
         links, there = len(self._links), self._linked_from[prefix]
         if oldest is not None:
             links, there = links - 1, there - (self._links[oldest].address == prefix)
-        _refuse_at(links, self.limits.links, "receivers are linked")
-        _refuse_at(there, self.limits.links_per_address, f"links from {prefix}")
+        self._refuse_at("links", links, "receivers are linked")
+        self._refuse_at("links_per_address", there, f"links from {prefix}")
         if oldest is not None:
+            self.limited["links_per_principal"] += 1
             self.unlink(oldest)
         self._links[link] = _Linked(principal, prefix)
         self._linked[principal] += 1
@@ -118,6 +122,7 @@ class Registry(Generic[L, S]):
         if holder is link:
             return Verdict.YES
         if len(linked.claimed) >= self.limits.epochs_per_link:
+            self.limited["epochs_per_link"] += 1
             return Verdict.TOO_MANY
         owned = self._owns(linked.principal, epoch_id)
         if owned is None:
@@ -152,21 +157,23 @@ class Registry(Generic[L, S]):
         Raises `RefusedByPolicy`.
         """
         principal, prefix = self._links[link].principal, address_prefix(address)
-        limits = self.limits
-        _refuse_at(len(self._joining), limits.joined, "connections are joined")
-        _refuse_at(self._joined[principal], limits.joined_per_principal, f"joined to {principal}")
-        _refuse_at(self._joined_from[prefix], limits.joined_per_address, f"joined from {prefix}")
+        self._refuse_at("joined", len(self._joining), "connections are joined")
+        self._refuse_at("joined_per_principal", self._joined[principal], f"joined to {principal}")
+        self._refuse_at("joined_per_address", self._joined_from[prefix], f"joined from {prefix}")
         token = self._random(TOKEN_BYTES)
         self._joining[sender] = _Joining(principal, prefix, token)
         self._joined[principal] += 1
         self._joined_from[prefix] += 1
-        self._waiting[token] = sender, now + round(1000 * limits.token_seconds)
+        self._waiting[token] = sender, now + round(1000 * self.limits.token_seconds)
         return token
 
     def come(self, token: bytes, now: int) -> S | None:
         """Return the sender that this token was made for, once and in time only."""
         sender, until = self._waiting.pop(token, (None, now))
-        return sender if now <= until else None
+        if sender is None or now > until:
+            return None
+        self.joins += 1
+        return sender
 
     def forget(self, sender: S) -> None:
         """It is gone, joined or not."""
@@ -177,10 +184,10 @@ class Registry(Generic[L, S]):
         _less(self._joined, joining.principal)
         _less(self._joined_from, joining.address)
 
-
-def _refuse_at(count: int, most: int, what: str) -> None:
-    if count >= most:
-        raise RefusedByPolicy(f"as many as are allowed: {count} {what}")
+    def _refuse_at(self, limit: str, count: int, what: str) -> None:
+        if count >= getattr(self.limits, limit):
+            self.limited[limit] += 1
+            raise RefusedByPolicy(f"as many as are allowed: {count} {what}")
 
 
 def _less(counter: Counter[str], key: str) -> None:

@@ -6,7 +6,7 @@ import attrs
 
 from kdc.limits import Rate
 
-__all__ = ["LIMITS", "RelayLimits", "RelaySettings", "lowest"]
+__all__ = ["LIMITED", "LIMITS", "RelayLimits", "RelaySettings", "lowest"]
 
 
 @attrs.frozen
@@ -46,6 +46,13 @@ class RelayLimits:
 
 # As they are called where they are configured.
 LIMITS = {field.name.replace("_", "-"): field for field in attrs.fields(RelayLimits)}
+
+# Those at which somebody is refused, has to make room, or is given up.
+LIMITED = (
+    *("links", "links_per_principal", "links_per_address", "epochs_per_link"),
+    *("joined", "joined_per_principal", "joined_per_address"),
+    *("unproven", "first_seconds", "token_seconds", "idle_seconds", "dials_per_minute"),
+)
 
 
 def lowest(name: str) -> int:

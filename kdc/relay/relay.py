@@ -9,7 +9,7 @@ a piece of the network (docs/protocol.md section 6.6).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -40,12 +40,18 @@ _TOLD = Rate(10, 1, 200)
 
 @attrs.frozen
 class Figures:
-    """What there is at the moment, and what was carried since the start."""
+    """What there is at the moment; and since the start what was joined, carried and limited.
+
+    ``joined`` are those whose receiver has come, ``waiting`` the others.  ``limited`` tells how
+    often each limit was reached, by its name in `RelayLimits`.
+    """
 
     links: int
     joined: int
     waiting: int
+    joins: int
     bytes: int
+    limited: Mapping[str, int]
 
 
 class Relay:
@@ -90,7 +96,14 @@ class Relay:
     @property
     def figures(self) -> Figures:
         registry = self._registry
-        return Figures(registry.links, registry.joined, registry.waiting, self._port.bytes)
+        return Figures(
+            registry.links,
+            registry.joined,
+            registry.waiting,
+            registry.joins,
+            self._port.bytes,
+            {**registry.limited},
+        )
 
     def limit(self, limits: RelayLimits) -> None:
         """Use other limits from now on; who is there already stays."""

@@ -16,6 +16,7 @@ from kdc.server._measured import Measured
 from kdc.server._status import Parts, checks_of
 from kdc.store import Record
 from kdc.watch.history import History
+from kdc.watch.relay import relay_facts
 from kdc.watch.view import Filter, Found, Live, LogLine, Principal, Receiver
 
 __all__ = ["KDCView"]
@@ -106,7 +107,7 @@ class KDCView:
         yield "Limits", [(name.replace("_", " "), f"{n:g}") for name, n in limits.items()]
         relay = parts.relay()
         if relay is not None:
-            yield "Relay", [(name, f"{n:,}") for name, n in attrs.asdict(relay).items()]
+            yield "Relay", relay_facts(relay)
 
     def lines(self, wanted: Callable[[LogLine], bool], most: int) -> list[LogLine]:
         newest = map(_line, reversed(self._measured.lines))

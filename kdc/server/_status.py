@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 import attrs
 
@@ -18,6 +17,7 @@ from kdc.server.certificate import ServerTLS
 from kdc.store import Store
 from kdc.watch.figures import Labels, Sampled
 from kdc.watch.health import Checks
+from kdc.watch.relay import relay_figures
 
 __all__ = ["Parts", "checks_of", "sampled"]
 
@@ -77,7 +77,8 @@ def sampled(parts: Parts) -> Iterator[Sampled]:
         "When the certificate in use ends, in Unix time.",
         lambda: parts.tls.end_time,
     )
-    yield from _of_relay(parts.relay)
+    if parts.relay() is not None:
+        yield from relay_figures(parts.relay)
     about = (__version__, platform.python_version(), twisted.__version__)
     yield Sampled(
         "kdc_build_info",
@@ -113,19 +114,3 @@ def _of_store(store: Store) -> Iterator[Sampled]:
 
 def _reader(store: Store, key: str) -> Callable[[], float]:
     return lambda: store.figures[key]
-
-
-def _of_relay(relay: Callable[[], RelayFigures | None]) -> Iterator[Sampled]:
-    if relay() is None:
-        return
-    for field, name, text, grows in (
-        ("links", "kdc_relay_links", "Receivers that are linked.", False),
-        ("joined", "kdc_relay_joined", "Connections that are joined.", False),
-        ("waiting", "kdc_relay_waiting", "Connections that wait for their receiver.", False),
-        ("bytes", "kdc_relay_bytes_total", "Bytes carried.", True),
-    ):
-        yield Sampled.of(name, text, _relayed(relay, field), grows=grows)
-
-
-def _relayed(relay: Callable[[], Any], field: str) -> Callable[[], float]:
-    return lambda: float(getattr(relay(), field, 0))

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 
+from tests.server.test_status import fetch
 from tests.support.processes import KDC, Program, ProgramTestCase, reserved_port
 from tests.support.tunnels import TunnelTestCase, digest_server, shout_server
 
@@ -135,6 +136,46 @@ class TunnelThroughRelayTests(TunnelTestCase):
         six = ("-a", "::1", "-p", number)
         _, port = self.forwarder(kdc, alice, bob, "digest", options=(*way, *six))
         self.assert_passes(("127.0.0.1", port))
+
+
+class WatchedTests(TunnelTestCase):
+    """What the KDC tells of its relay, while one is joined and when it has gone."""
+
+    def test_figures(self) -> None:
+        kdc = self.kdc("--relay", "0", "--status", "0")
+        found = kdc.program.expect(r"kdc: status at (http://\S+)/\n")
+        url = found[1]
+        if fetch(f"{url}/metrics")[0] == 503:
+            self.skipTest("prometheus-client is not installed")
+        alice, bob = self.name("alice"), self.name("bob")
+        way = ("--reach", "relay")
+        self.exposer(kdc, bob, f"shell=tcp:127.0.0.1:{shout_server(self)}", *way)
+        program = self.client(
+            *("pipe", "-n", alice, *kdc.options, *self.key(alice), *way, bob, "shell"),
+            terminal=True,
+        )
+        program.answer("", "hello")
+        program.expect("HELLO")
+        self.assert_told(url, links=1, joined=1, waiting=0, joins_total=1)
+        self.assertGreater(self.told(url)["kdc_relay_bytes_total"], 200)
+        _, page = fetch(f"{url}/")
+        self.assertIn(b"<dt>joined connections</dt><dd>1</dd>", page)
+        program.type("\x04")
+        self.assert_ends(program, 0)
+        self.assert_told(url, links=1, joined=0, waiting=0, joins_total=1)
+
+    def told(self, url: str) -> dict[str, float]:
+        text = fetch(f"{url}/metrics")[1].decode()
+        return {
+            name: float(number) for name, number in re.findall(r"(?m)^(kdc_relay_\S+) (\S+)$", text)
+        }
+
+    def assert_told(self, url: str, **expected: int) -> None:
+        wanted = {f"kdc_relay_{name}": number for name, number in expected.items()}
+        self.eventually(
+            f"the figures are {wanted}",
+            lambda: {name: self.told(url).get(name) for name in wanted} == wanted,
+        )
 
 
 class OwnProcessTests(TunnelTestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 
 from kdc.channel.endpoint import ChannelClientEndpoint
@@ -51,12 +52,15 @@ class PortTestCase(RelayTestCase):
     def link(self, name: str = "bob", address: str | None = None) -> Recorder:
         """A link of ``name``; `said` reads what the relay says over it."""
         recorder = Recorder()
+        self.successResultOf(self.linking(recorder, name, address))
+        return recorder
+
+    def linking(self, link: Recorder, name: str, address: str | None = None) -> Deferred[Any]:
         client = self.known_client(name, address=address)
         endpoint = ChannelClientEndpoint(client, RELAY, SERVICE, reach=Reach.DIRECT)
-        connecting = endpoint.connect(factory_of(recorder))
+        connecting = endpoint.connect(factory_of(link))
         self.network.settle()
-        self.successResultOf(connecting)
-        return recorder
+        return connecting
 
     def say(self, link: Recorder, *messages: Message) -> None:
         link.out.write(b"".join(map(encode, messages)))

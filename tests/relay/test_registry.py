@@ -302,8 +302,9 @@ class RegistryMachine(RuleBasedStateMachine):
     def agrees(self) -> None:
         made, model = self.made, self.model
         assert made.links == len(model.links)
-        assert made.joined == len(model.senders)
-        assert made.waiting == sum(t not in model.shown for _, t, _ in model.senders.values())
+        waiting = sum(t not in model.shown for _, t, _ in model.senders.values())
+        assert made.waiting == waiting
+        assert made.joined == len(model.senders) - waiting
         for epoch_id in EPOCHS[:4]:
             assert made.holder(epoch_id) == model.claims.get(epoch_id)
 

@@ -64,7 +64,7 @@ class _Cammac:
     service_verifier: _VerifierMAC | None = element(2, _VERIFIER.kind, optional=True)
 
 
-_CAMMAC = Layout(_Cammac)
+CAMMAC = Layout(_Cammac)
 
 
 @attrs.frozen
@@ -93,7 +93,7 @@ def with_indicators(
         _VerifierMAC(None, tgs.kvno, kdc_key.etype, _mac(kdc_key, covered)),
         _VerifierMAC(None, None, None, _mac(service_key, AUTHORIZATION_DATA.encode(elements))),
     )
-    inner = (AuthorizationDatum(KDC_VERIFIED, _CAMMAC.encode(cammac)),)
+    inner = (AuthorizationDatum(KDC_VERIFIED, CAMMAC.encode(cammac)),)
     ours = AuthorizationDatum(IF_RELEVANT, AUTHORIZATION_DATA.encode(inner))
     return attrs.evolve(part, authorization=(ours, *(part.authorization or ())))
 
@@ -109,7 +109,7 @@ def indicators_in(part: EncTicketPart, tgs: Entry | None) -> tuple[str, ...]:
             inner = AUTHORIZATION_DATA.decode(datum.content) if datum.kind == IF_RELEVANT else ()
             for each in inner:
                 if each.kind == KDC_VERIFIED:
-                    return _verified(part, _CAMMAC.decode(each.content), tgs)
+                    return _verified(part, CAMMAC.decode(each.content), tgs)
         except DERError:
             continue  # a client's, who may put in what it likes
     return ()

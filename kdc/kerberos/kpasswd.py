@@ -75,7 +75,7 @@ class _ChangePasswordData:
     realm: str | None = element(2, TEXT, optional=True)
 
 
-_DATA = Layout(_ChangePasswordData)
+DATA = Layout(_ChangePasswordData)
 
 
 @attrs.define
@@ -173,7 +173,7 @@ def _wanted(header: Presented, version: int, content: bytes) -> Change:
     target = client
     if version == _SET_VERSION:
         try:
-            asked = _DATA.decode(content)
+            asked = DATA.decode(content)
         except DERError as error:
             raise ValueError(str(error)) from None
         content = asked.password

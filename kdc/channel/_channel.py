@@ -30,6 +30,7 @@ from kdc.net.background import background
 from kdc.net.log import Logger
 from kdc.net.sockets import notice_dead_peers, read_at_once
 from kdc.net.waiting import Timers
+from kdc.net.writing import is_bare, write_at_once
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream
 
@@ -73,11 +74,13 @@ class Channel(Protocol):
         self._capture: Callable[[bytes], None] | None = None
         self._captured: list[bytes] | None = []
         self._error: KDCError | None = None
+        self._is_bare = False
 
     # from the raw transport
 
     def connectionMade(self) -> None:
         notice_dead_peers(self.transport)
+        self._is_bare = is_bare(self.transport)
         # With room for one record, every record would pause its producer.
         read_at_once(self.transport, 2 * EVEN_RECORD)
 
@@ -271,7 +274,7 @@ class Channel(Protocol):
 
     def _write(self, records: list[bytes]) -> None:
         self._liveness.spoke()
-        cast(Any, self.transport).writeSequence(records)
+        write_at_once(self.transport, records, bare=self._is_bare)
 
     def _end_now(self) -> None:
         stream = self._stream

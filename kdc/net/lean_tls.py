@@ -14,16 +14,16 @@ what they were, and `tls_protocol` is Twisted's class where they are not.
 from __future__ import annotations
 
 import threading
-from typing import Any, cast
+from typing import Any
 
 from OpenSSL import SSL
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.main import CONNECTION_LOST
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 
 from kdc.net.tls import tls_context
+from kdc.net.writing import is_bare, write_at_once
 
 try:
     from OpenSSL._util import ffi, lib
@@ -36,7 +36,6 @@ _ROOM = 1 << 15
 _OF_OPENSSL = ("SSL_read", "BIO_read", "SSL_get_error", "SSL_ERROR_WANT_READ")
 _OF_A_CONNECTION = ("_ssl", "_from_ssl")
 _OF_TWISTED = ("_flushReceiveBIO", "_flushSendBIO", "_lostTLSConnection", "_aborted", "_reason")
-_OF_A_TRANSPORT = ("dataBuffer", "_tempDataLen", "writeSomeData")
 
 
 class _Room(threading.local):
@@ -52,10 +51,10 @@ _room = _Room()
 class LeanTLS(TLSMemoryBIOProtocol):
     """One TLS connection, as `TLSMemoryBIOProtocol`."""
 
-    _has_to_wait = True
+    _is_bare = False
 
     def makeConnection(self, transport: Any) -> None:
-        self._has_to_wait = not isinstance(transport, FileDescriptor)
+        self._is_bare = is_bare(transport)
         super().makeConnection(transport)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -84,34 +83,16 @@ class LeanTLS(TLSMemoryBIOProtocol):
         buffer = _room.buffer
         count = lib.BIO_read(self._tlsConnection._from_ssl, buffer, _ROOM)
         if count > 0:  # or there is nothing to send
-            self._send(ffi.buffer(buffer, count)[:])
-
-    def _send(self, data: bytes) -> None:
-        transport: Any = self.transport
-        if (
-            self._has_to_wait
-            or not transport.connected
-            or transport.dataBuffer
-            or transport._tempDataLen
-        ):
-            transport.write(data)
-            return
-        sent = transport.writeSomeData(data)
-        if not isinstance(sent, int):
-            sent = 0  # the connection is lost: the reactor finds that again, and tells it
-        if sent < len(data):
-            transport.write(data[sent:])
+            write_at_once(self.transport, (ffi.buffer(buffer, count)[:],), bare=self._is_bare)
 
 
 def fits(library: Any = lib, protocol: Any = TLSMemoryBIOProtocol) -> bool:
     """Whether pyOpenSSL and Twisted have what `LeanTLS` relies on."""
     connection = SSL.Connection(tls_context(), None)
-    transport = FileDescriptor(cast(Any, object()))  # of no reactor
     return (
         all(hasattr(library, name) for name in _OF_OPENSSL)
         and all(hasattr(connection, name) for name in _OF_A_CONNECTION)
         and all(hasattr(protocol, name) for name in _OF_TWISTED)
-        and all(hasattr(transport, name) for name in _OF_A_TRANSPORT)
     )
 
 

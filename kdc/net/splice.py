@@ -17,6 +17,7 @@ from zope.interface import implementer
 
 from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.sockets import read_at_once
+from kdc.net.writing import is_bare
 from kdc.protocol.records import EVEN_DATA
 
 __all__ = ["SpliceEnd", "StraightEnd", "error_of"]
@@ -133,19 +134,28 @@ class SpliceEnd(Protocol):
 
 @implementer(IPullProducer)
 class StraightEnd(SpliceEnd):
-    """An end that is a bare TCP connection: what its system takes at once is not kept before.
+    """An end that gives its system at once what that takes, if it is a bare TCP connection.
 
-    Twisted keeps all that it is given until the reactor's next turn, and asks the system then; for
-    who does nothing but copy that is most of the work.  Never for a transport that does
-    something to what it is given, as TLS does: its socket is below that.
+    As `kdc.net.writing`; but the other end is paused as soon as one byte has to wait.
     """
 
+    _is_bare = False
     _behind = False  # what could not leave at once is the transport's to send, and none may pass it
 
+    def connectionMade(self) -> None:
+        self._is_bare = is_bare(self.transport) and hasattr(self.transport, "getHandle")
+        super().connectionMade()
+
     def _hold_up(self, source: SpliceEnd) -> None:
-        self._transport.registerProducer(self, False)
+        if self._is_bare:
+            self._transport.registerProducer(self, False)
+        else:
+            super()._hold_up(source)
 
     def _put(self, data: bytes) -> None:
+        if not self._is_bare:
+            super()._put(data)
+            return
         if not (self._behind or self._write_ended or self._lost):
             data = data[self._at_once(data) :]
         if data:

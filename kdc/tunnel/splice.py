@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from kdc.channel.transport import PrincipalAddress
 from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.background import background
-from kdc.net.splice import SpliceEnd, error_of
+from kdc.net.splice import SpliceEnd, StraightEnd, error_of
 from kdc.terminal import counted
 
 __all__ = ["expose_factory", "forward_factory", "join_to"]
@@ -25,7 +25,7 @@ __all__ = ["expose_factory", "forward_factory", "join_to"]
 
 async def join_to(end: SpliceEnd, target: IStreamClientEndpoint) -> KDCError | None:
     """Connect to ``target`` for ``end``; if that fails, cut it and return why."""
-    factory: Factory[SpliceEnd] = Factory.forProtocol(SpliceEnd)
+    factory: Factory[SpliceEnd] = Factory.forProtocol(StraightEnd)
     factory.noisy = False
     try:
         end.join(cast(SpliceEnd, await target.connect(factory)))
@@ -66,7 +66,7 @@ class _ExposeFactory(_SpliceFactory):
 
 class _ForwardFactory(_SpliceFactory):
     def buildProtocol(self, addr: Any) -> SpliceEnd:
-        return SpliceEnd(self._joined, self._gone)
+        return StraightEnd(self._joined, self._gone)
 
     def _gone(self, end: SpliceEnd, reason: Failure) -> None:
         if end.broken is not None:

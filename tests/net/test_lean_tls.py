@@ -9,7 +9,6 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from OpenSSL import SSL
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
@@ -22,49 +21,7 @@ from kdc.net.lean_tls import LeanTLS, fits
 from kdc.net.tls import tls_context
 from kdc.server.certificate import ServerTLS
 from tests.support.edge import certificate
-
-_EVERYTHING = 1 << 20
-
-
-class _Reactor:
-    """Notes whether anybody waits until it can write."""
-
-    waiting = False
-
-    def addWriter(self, writer: object) -> None:
-        self.waiting = True
-
-    def removeWriter(self, writer: object) -> None:
-        self.waiting = False
-
-    def removeReader(self, reader: object) -> None:
-        pass
-
-
-class _Socket(FileDescriptor):
-    """Takes as many bytes at each call as ``takes`` says, everything after that."""
-
-    def __init__(self) -> None:
-        self.ours = _Reactor()
-        super().__init__(self.ours)  # type: ignore[arg-type]
-        self.connected = 1
-        self.takes: list[int | Exception] = []
-        self.sent = b""
-
-    def writeSomeData(self, data: bytes) -> int | BaseException:
-        takes = self.takes.pop(0) if self.takes else _EVERYTHING
-        if isinstance(takes, Exception):
-            return takes
-        self.sent += bytes(data[:takes])
-        return min(takes, len(data))
-
-    def abortConnection(self) -> None:
-        self.connectionLost(Failure(ConnectionDone()))
-
-    def turn(self) -> None:
-        """What the reactor does for who waits, until nobody does."""
-        while self.ours.waiting:
-            self.doWrite()
+from tests.support.some_socket import EVERYTHING, SomeSocket
 
 
 class _Recorder(Protocol):
@@ -80,10 +37,10 @@ class _Recorder(Protocol):
 
 
 class _Pair:
-    """A `LeanTLS` server on a `_Socket`, and OpenSSL as its client."""
+    """A `LeanTLS` server on a `SomeSocket`, and OpenSSL as its client."""
 
     def __init__(self) -> None:
-        self.recorder, self.socket = _Recorder(), _Socket()
+        self.recorder, self.socket = _Recorder(), SomeSocket()
         factory = TLSMemoryBIOFactory(
             ServerTLS(*certificate()), False, Factory.forProtocol(_Recorder), Clock()
         )
@@ -100,7 +57,7 @@ class _Pair:
     def pump(self) -> None:
         """Bring what each has written to the other."""
         with contextlib.suppress(SSL.WantReadError):
-            self.server.dataReceived(self.client.bio_read(_EVERYTHING))
+            self.server.dataReceived(self.client.bio_read(EVERYTHING))
         self.socket.turn()
         sent, self.socket.sent = self.socket.sent, b""
         if sent:
@@ -111,7 +68,7 @@ class _Pair:
         got = []
         while True:
             try:
-                got.append(self.client.recv(_EVERYTHING))
+                got.append(self.client.recv(EVERYTHING))
             except SSL.WantReadError:
                 return b"".join(got)
 
@@ -147,7 +104,7 @@ class LeanTLSTests(SynchronousTestCase):
 
     @given(
         st.lists(st.binary(min_size=1, max_size=300), min_size=1, max_size=8),
-        st.lists(st.sampled_from([0, 1, 7, 100, _EVERYTHING]), max_size=20),
+        st.lists(st.sampled_from([0, 1, 7, 100, EVERYTHING]), max_size=20),
         st.lists(st.booleans(), min_size=8, max_size=8),
     )
     def test_whatever_the_socket_takes(
@@ -210,7 +167,7 @@ class LeanTLSTests(SynchronousTestCase):
         """One that was changed on its way is not delivered: the other end gets an alert."""
         pair = _Pair()
         pair.client.send(b"true")
-        record = bytearray(pair.client.bio_read(_EVERYTHING))
+        record = bytearray(pair.client.bio_read(EVERYTHING))
         record[-1] ^= 1
         pair.server.dataReceived(bytes(record))
         pair.pump()
@@ -224,7 +181,7 @@ class LeanTLSTests(SynchronousTestCase):
         pair = _Pair()
         pair.client.send(b"too late")
         pair.server.abortConnection()
-        pair.server.dataReceived(pair.client.bio_read(_EVERYTHING))
+        pair.server.dataReceived(pair.client.bio_read(EVERYTHING))
         self.assertEqual(pair.recorder.got, [])
 
     def test_it_is_twisteds(self) -> None:

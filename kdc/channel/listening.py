@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory
 
+from kdc.channel.figures import ChannelFigures
 from kdc.channel.reach import Direct, Way
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.reception import Reception
@@ -86,6 +87,18 @@ class Listening:
     def port_number(self) -> int:
         """0 for a port that has no number."""
         return int(getattr(self._port.getHost(), "port", 0))
+
+    @property
+    def figures(self) -> ChannelFigures:
+        """At any time."""
+        listener, reception = self._listener, self._reception
+        return ChannelFigures(
+            listener.open_count,
+            listener.opened_count,
+            {**listener.refused},
+            0 if reception is None else reception.kdc_links,
+            0 if reception is None else reception.relay_links,
+        )
 
     @property
     def epochs(self) -> Epochs:

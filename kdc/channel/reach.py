@@ -25,6 +25,10 @@ class Way(Protocol):
     def place(self) -> Place:
         """What senders are to be told: an address, empty for what the KDC sees, and a port."""
 
+    @property
+    def links(self) -> int:
+        """How many relays there is a link to."""
+
     def holds(self, epoch_ids: list[bytes]) -> None:
         """These are the epochs that a sender can present himself to now."""
 
@@ -38,6 +42,7 @@ class Direct:
     def __init__(self, address: str, port: int) -> None:
         self.changed: Callable[[], None] = lambda: None
         self.place = address, port
+        self.links = 0
 
     async def ready(self) -> None:
         """It is."""

@@ -11,6 +11,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.python.failure import Failure
 
 from kdc.channel._channel import Channel, Phase
+from kdc.channel.figures import REASONS
 from kdc.channel.services import Service, ServiceStatus, service_name
 from kdc.channel.transport import PrincipalAddress
 from kdc.errors import PeerUnavailable, Refusal, RemoteProtocolError
@@ -85,6 +86,7 @@ class _ReceiverChannel(Channel):
             status=status.name.lower(),
             service=service[:64],
         )
+        self._listener.refused[status.name.lower()] += 1
         self._phase = Phase.CLOSED
         # The status has to arrive: no reset because of what is still unread.
         cast(Any, self.transport).loseWriteConnection()
@@ -145,6 +147,9 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         self._told = TokenBuckets(_TOLD, capacity=1)
         self._untold = 0
         self._channels: set[_ReceiverChannel] = set()
+        # Since the start.
+        self.opened_count = 0
+        self.refused = dict.fromkeys(REASONS, 0)
         self._idle = Waiters()
 
     def buildProtocol(self, addr: Any) -> _ReceiverChannel:
@@ -185,7 +190,12 @@ class ChannelListener(Factory["_ReceiverChannel"]):
             return ServiceStatus.NOT_ALLOWED, None
         return ServiceStatus.ACCEPTED, application
 
+    @property
+    def open_count(self) -> int:
+        return len(self._channels)
+
     def distrusted(self, address: str, error: BaseException) -> None:
+        self.refused[_reason(error)] += 1
         self.tell("refused a connection from {address}: {error}", address=address, error=error)
 
     def tell(self, line: str, **values: Any) -> None:
@@ -200,6 +210,7 @@ class ChannelListener(Factory["_ReceiverChannel"]):
 
     def opened(self, channel: _ReceiverChannel) -> None:
         self._channels.add(channel)
+        self.opened_count += 1
 
     def forget(self, channel: _ReceiverChannel, sender: str) -> None:
         self.newcomers.release(channel)
@@ -215,3 +226,9 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         """Return when no channel is open."""
         if self._channels:
             await self._idle.wait()
+
+
+def _reason(error: BaseException) -> str:
+    refusal = error.refusal if isinstance(error, RemoteProtocolError) else None
+    name = "" if refusal is None else refusal.name.lower()
+    return name if name in REASONS else "unavailable"

@@ -65,11 +65,21 @@ class Reception:
         self._begun = begun
         self._lost = lost
         self._link: KDCLink | None = None
+        self._known = False
         self._stopped = False
         self._wake = Waiters()
         self._timers = Timers(client.reactor)
         self._alarm = self._timers.deadline()
         self._forgetting = self._timers.deadline()
+
+    @property
+    def kdc_links(self) -> int:
+        """How many KDCs send those to us who ask for us."""
+        return int(self._known and self._link is not None and self._link.alive)
+
+    @property
+    def relay_links(self) -> int:
+        return self._way.links
 
     async def run(self) -> None:
         """Stay reachable until `stop`.
@@ -107,6 +117,7 @@ class Reception:
         self._wake.release()
 
     async def _begin(self) -> None:
+        self._known = False
         self._link = await self._client.link()
         if self._stopped:
             self._link.close()
@@ -114,6 +125,7 @@ class Reception:
         self._listener.due = self._way.changed = self._wake.release
         await self._way.ready()
         await self._renew()
+        self._known = True
         self._begun()
 
     async def _renew(self) -> None:

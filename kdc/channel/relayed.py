@@ -124,6 +124,10 @@ class Relayed:
             )
         return self._own
 
+    @property
+    def links(self) -> int:
+        return int(self._link is not None and self._link.alive)
+
     def _place_if_any(self) -> Place | None:
         try:
             return self.place

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.application.service import IService
@@ -14,7 +15,8 @@ from kdc.commands.client.options import ClientOptions
 from kdc.commands.hints import complain
 from kdc.commands.options import Limited, server_endpoints, whole_number
 from kdc.commands.process_limits import set_limits
-from kdc.commands.twistd import WorkService, ends_twistd
+from kdc.commands.twistd import Work, WorkService, ends_twistd
+from kdc.commands.watched import Side, StatusOptions, watched
 from kdc.net.clock import use_monotonic_timers
 from kdc.net.exit_status import run_to_end
 from kdc.protocol.relay import RELAY
@@ -28,7 +30,7 @@ PROGRAM = "kdc relay"
 DEFAULT_PORT = 60_600
 
 
-class Options(Limited, ClientOptions):
+class Options(Limited, StatusOptions, ClientOptions):
     """Options of a relay of its own."""
 
     synopsis = "kdc relay -a HOST -p PORT --key-file FILE [--listen ENDPOINT] [options]"
@@ -55,7 +57,8 @@ class Options(Limited, ClientOptions):
         from twisted.internet import reactor
 
         running = _Running(reactor, self)
-        return run_to_end(PROGRAM, reactor, running.run, serves=True, complain=complain)
+        work = _watched(self, reactor, running)
+        return run_to_end(PROGRAM, reactor, work.run, serves=True, complain=complain)
 
 
 class _Running:
@@ -75,23 +78,39 @@ class _Running:
             RelayLimits(**{LIMITS[name].name: n for name, n in options["limit"].items()}),
         )
         self._client: RealmClient = make_client(reactor, self._settings)
-        self._relay = Relay(self._client, settings, status=self._say)
+        self.relay = Relay(self._client, settings, status=self._say)
 
     async def run(self) -> int:
         """Raises `KDCError` when there is no point in going on."""
         try:
-            await self._relay.bind()
-            await enter(self._client, self._settings, self._relay.port_number)
-            await self._relay.run()
+            await self.relay.bind()
+            await enter(self._client, self._settings, self.relay.port_number)
+            await self.relay.run()
         finally:
             await self.close()
         return 0
 
     async def close(self) -> None:
-        await self._relay.close()
+        await self.relay.close()
+
+    @property
+    def name(self) -> str:
+        return self._client.keys.name
 
     def _say(self, line: str) -> None:
-        say(f"{self._client.keys.name}: {line}")
+        say(f"{self.name}: {line}")
+
+
+def _watched(options: Any, reactor: Any, running: _Running) -> Work:
+    relay = running.relay
+
+    def sides() -> Iterator[Side]:
+        from kdc.watch.relay import relay_facts, relay_figures
+
+        figures = list(relay_figures(lambda: relay.figures))
+        yield Side("Relay", figures, lambda: relay_facts(relay.figures))
+
+    return watched(options, reactor, running, running.name, lambda: relay.channels, sides)
 
 
 def makeService(options: Any) -> IService:
@@ -101,4 +120,5 @@ def makeService(options: Any) -> IService:
     set_limits()
     use_monotonic_timers(reactor)
     with ends_twistd(PROGRAM):
-        return WorkService(PROGRAM, _Running(reactor, options), reactor)
+        running = _Running(reactor, options)
+        return WorkService(PROGRAM, _watched(options, reactor, running), reactor)

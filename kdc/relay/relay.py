@@ -17,6 +17,7 @@ from twisted.internet.defer import TimeoutError
 from twisted.internet.error import ConnectError, ConnectionClosed
 from twisted.internet.protocol import Factory, Protocol
 
+from kdc.channel.figures import ChannelFigures
 from kdc.channel.listening import Listening
 from kdc.channel.receiver import ChannelListener
 from kdc.channel.services import Service
@@ -104,6 +105,11 @@ class Relay:
             self._port.bytes,
             {**registry.limited},
         )
+
+    @property
+    def channels(self) -> ChannelFigures:
+        """Of the links, each of which is a channel, and of our own to the KDC."""
+        return self._listening.figures
 
     def limit(self, limits: RelayLimits) -> None:
         """Use other limits from now on; who is there already stays."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
-import twisted
-from kdc import __version__
 from kdc.relay.relay import Figures as RelayFigures
 from kdc.server._connections import KDCFactory
 from kdc.server._measured import Measured
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import ServerTLS
 from kdc.store import Store
+from kdc.watch.build import build_info
 from kdc.watch.figures import Labels, Sampled
 from kdc.watch.health import Checks
 from kdc.watch.relay import relay_figures
@@ -79,13 +77,7 @@ def sampled(parts: Parts) -> Iterator[Sampled]:
     )
     if parts.relay() is not None:
         yield from relay_figures(parts.relay)
-    about = (__version__, platform.python_version(), twisted.__version__)
-    yield Sampled(
-        "kdc_build_info",
-        "What runs; always 1.",
-        lambda: {about: 1},
-        ("version", "python", "twisted"),
-    )
+    yield build_info()
 
 
 def _well(trouble: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import attrs
@@ -37,7 +37,7 @@ from kdc.transfer._framing import Content, ItemEvent, ItemReader
 from kdc.transfer.deposit import Anew, Arrival, Deposit, Sealed, Stored
 from kdc.transfer.messages import Accept, Held, Item, Offer, Omitted, Refuse, Remark
 
-__all__ = ["Broken", "Inbox", "Watcher"]
+__all__ = ["OUTCOMES", "Broken", "Inbox", "TransferFigures", "Watcher"]
 
 
 OFFER_SECONDS = 60.0
@@ -47,6 +47,9 @@ REFUSED_SECONDS = 30.0
 _MAX_OMISSIONS = 20  # that are named
 SILENT_SECONDS = 2.0
 Run = Callable[..., "Deferred[Any]"]
+# Cut: the sender or the network has left it; refused: it was not wanted, or not as it should be;
+# failed: it could not be stored here.
+OUTCOMES = ("stored", "cut", "refused", "failed")
 
 
 @attrs.frozen
@@ -61,6 +64,15 @@ class Broken:
     error: KDCError
     accepted: bool
     kept: bool
+
+
+@attrs.frozen
+class TransferFigures:
+    """What is under way; and since the start the bytes that came, and what became of each."""
+
+    under_way: int
+    bytes: int
+    ended: Mapping[str, int]
 
 
 class Watcher(Protocol):
@@ -110,8 +122,16 @@ class Inbox(Factory["_ReceiveProtocol"]):
     watch: Callable[[str, Offer], Watcher] = lambda sender, offer: _Nobody()
     incomplete: Callable[[str, Sequence[Omitted], int], None] = lambda sender, some, count: None
     pace: Pace | None = None
+    # Since the start: bytes that came, and what became of each that had begun.
+    bytes: int = attrs.field(default=0, init=False)
+    ended: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(OUTCOMES, 0), init=False)
+    under_way: int = attrs.field(default=0, init=False)
     _arriving: dict[str, _ReceiveProtocol] = attrs.field(factory=dict, init=False)
     _settling: dict[str, Deferred[None]] = attrs.field(factory=dict, init=False)
+
+    @property
+    def figures(self) -> TransferFigures:
+        return TransferFigures(self.under_way, self.bytes, {**self.ended})
 
     def buildProtocol(self, addr: Any) -> _ReceiveProtocol:
         return _ReceiveProtocol(self, addr.name)
@@ -178,6 +198,7 @@ class _ReceiveProtocol(TwistedProtocol):
         return cast(ChannelTransport, self.transport)
 
     def connectionMade(self) -> None:
+        self._inbox.under_way += 1
         brake = Brake(self._channel)
         self._arriving = Handover(self._take, brake.hold(), self._inbox.timers)
         self._slow = brake.hold()
@@ -189,6 +210,7 @@ class _ReceiveProtocol(TwistedProtocol):
         if self.phase not in LISTENING:
             return
         self._arrived += len(data)
+        self._inbox.bytes += len(data)
         cost = len(data)
         try:
             for event in self._reader.feed(data):
@@ -236,6 +258,7 @@ class _ReceiveProtocol(TwistedProtocol):
                 self._refuse(error)
             else:
                 self._leave(Step.SHOWN)
+                self._inbox.ended["stored"] += 1
                 for each in stored:
                     self._inbox.received(self._sender, each)
                 if self._omitted:
@@ -255,6 +278,7 @@ class _ReceiveProtocol(TwistedProtocol):
         """`acknowledged` says more."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._inbox.under_way -= 1
         self._late.cancel()
         self._next.end()
         if self._consent is not None:
@@ -365,6 +389,7 @@ class _ReceiveProtocol(TwistedProtocol):
         if self._deposit is not None:
             kept = await self._inbox.run(lambda deposit: deposit.discard(keep=keep), self._deposit)
         self._leave(Step.CLEANED)
+        self._inbox.ended[_outcome_of(error)] += 1
         self._inbox.broken(Broken(self._sender, error, self._begun, kept))
 
     def _leave(self, step: Step) -> None:
@@ -414,6 +439,12 @@ async def _awaited(work: Awaitable[None]) -> None:
 def _may_come_again(error: KDCError | None) -> bool:
     """What was cut may; what was wrong will be so again."""
     return isinstance(error, IntegrityError | PeerUnavailable)
+
+
+def _outcome_of(error: KDCError) -> str:
+    if isinstance(error, LocalIOError):
+        return "failed"
+    return "cut" if _may_come_again(error) else "refused"
 
 
 def _status_of(error: KDCError | None) -> AckStatus:

@@ -15,6 +15,7 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from kdc.channel.figures import ChannelFigures
 from kdc.channel.listening import Listening
 from kdc.channel.services import DEFAULT_SERVICE, Service
 from kdc.client.client import RealmClient
@@ -41,7 +42,7 @@ from kdc.transfer.consent import Consent
 from kdc.transfer.deposit import Deposit, FileDeposit, Recorded, Stored, StreamDeposit
 from kdc.transfer.hook import Hook
 from kdc.transfer.messages import SERVICE, Kind, Offer, Omitted, Why
-from kdc.transfer.receiver import Broken, Inbox
+from kdc.transfer.receiver import Broken, Inbox, TransferFigures
 from kdc.transfer.redelivery import OnceDeposit
 
 __all__ = ["STDOUT", "ReceiveSettings", "Receiver", "check_places"]
@@ -163,7 +164,7 @@ class Receiver:
         )
         limit = settings.bytes_per_second
         pace = None if limit is None else Pace(limit, client.reactor)
-        inbox = Inbox(
+        self._inbox = inbox = Inbox(
             run=self._run,
             timers=client.reactor,
             deposit=self._deposit,
@@ -186,6 +187,18 @@ class Receiver:
             status=self._status,
             ending=self._status,
         )
+
+    @property
+    def name(self) -> str:
+        return self._client.keys.name
+
+    @property
+    def channels(self) -> ChannelFigures:
+        return self._listening.figures
+
+    @property
+    def figures(self) -> TransferFigures:
+        return self._inbox.figures
 
     async def run(self) -> int:
         """Listen, register if we are new, and receive.  Raises `KDCError`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.error import CannotListenError, MessageLengthError
+from twisted.internet.error import CannotListenError, ConnectionDone, MessageLengthError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -21,6 +21,7 @@ from kdc.errors import ConfigurationError, IntegrityError, KDCError, LocalIOErro
 from kdc.net.background import background
 from kdc.net.sockets import endpoint_words
 from kdc.net.waiting import Deadline
+from kdc.tunnel.traffic import Traffic
 
 __all__ = [
     "IDLE_SECONDS",
@@ -79,7 +80,10 @@ class _ChannelEnd(Protocol):
         idle_seconds: float,
         take: Callable[[bytes], None],
         gone: Callable[[Failure], None],
+        traffic: Traffic,
     ) -> None:
+        self._traffic = traffic
+        self.received = self.sent = 0  # bytes of datagrams, from the peer and to it
         self._take = take
         self._gone = gone
         self._reader = DatagramReader()
@@ -92,6 +96,7 @@ class _ChannelEnd(Protocol):
         return self.transport
 
     def connectionMade(self) -> None:
+        self._traffic.began(self)
         self._channel.registerProducer(self, True)
         self._passed()
 
@@ -99,12 +104,14 @@ class _ChannelEnd(Protocol):
         """Pass it on, unless the channel has more than it can take already."""
         if not self._paused and len(datagram) <= MOST_BYTES:
             self._channel.write(framed(datagram))
+            self.sent += len(datagram)
             self._passed()
 
     def dataReceived(self, data: bytes) -> None:
         self._passed()
         try:
             for datagram in self._reader.feed(data):
+                self.received += len(datagram)
                 self._take(datagram)
         except IntegrityError:
             self._channel.abortConnection()
@@ -126,6 +133,7 @@ class _ChannelEnd(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._idle.end()
         self._paused = True
+        self._traffic.ended(self, in_order=reason.check(ConnectionDone) is not None)
         self._gone(reason)
 
     def _passed(self) -> None:
@@ -144,7 +152,9 @@ class ExposedDatagrams(Factory[_ChannelEnd]):
         what: str,
         tell: Callable[[str], None],
         idle_seconds: float = IDLE_SECONDS,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
         self._reactor = reactor
         self._place = place
         self._what = what
@@ -166,7 +176,8 @@ class ExposedDatagrams(Factory[_ChannelEnd]):
             port.stopListening()
             self._tell(f"{what}: ended")
 
-        socket.end = _ChannelEnd(self._reactor, self._idle_seconds, socket.send, gone)
+        seconds = self._idle_seconds
+        socket.end = _ChannelEnd(self._reactor, seconds, socket.send, gone, self._traffic)
         self._tell(f"{what}: connected")
         return socket.end
 
@@ -211,7 +222,9 @@ class ForwardedDatagrams(DatagramProtocol):
         timers: Any,
         idle_seconds: float = IDLE_SECONDS,
         most: int = MOST_MAPPINGS,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic or Traffic()
         self._target = target
         self._what = what
         self._tell = tell
@@ -244,7 +257,7 @@ class ForwardedDatagrams(DatagramProtocol):
             self._forget(mapping, addr)
 
         factory = Factory.forProtocol(
-            lambda: _ChannelEnd(self._timers, self._idle_seconds, mapping.take, gone)
+            lambda: _ChannelEnd(self._timers, self._idle_seconds, mapping.take, gone, self._traffic)
         )
         factory.noisy = False
         try:

@@ -19,6 +19,7 @@ from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.background import background
 from kdc.net.splice import SpliceEnd, StraightEnd, error_of
 from kdc.terminal import counted
+from kdc.tunnel.traffic import Traffic
 
 __all__ = ["expose_factory", "forward_factory", "join_to"]
 
@@ -45,13 +46,27 @@ class _SpliceFactory(Factory[SpliceEnd]):
 
     noisy = False
 
-    def __init__(self, target: IStreamClientEndpoint, what: str, tell: Callable[[str], None]):
+    turned = False  # whether what comes from the target is what the peer sent
+
+    def __init__(
+        self,
+        target: IStreamClientEndpoint,
+        what: str,
+        tell: Callable[[str], None],
+        traffic: Traffic,
+    ) -> None:
         self._target = target
         self._what = what
         self._tell = tell
+        self._traffic = traffic
 
     def _joined(self, end: SpliceEnd) -> None:
+        self._traffic.began(end, turned=self.turned)
         background(join_to(end, self._target), self._what)
+
+    def _ended(self, end: SpliceEnd, reason: Failure) -> None:
+        in_order = end.broken is None and reason.check(ConnectionDone) is not None
+        self._traffic.ended(end, in_order=in_order)
 
 
 class _ExposeFactory(_SpliceFactory):
@@ -59,16 +74,22 @@ class _ExposeFactory(_SpliceFactory):
         peer = cast(PrincipalAddress, addr)
         what = f"{self._what}: {peer.name} from {peer.host} port {peer.port}"
         self._tell(f"{what}: connected")
-        return SpliceEnd(
-            self._joined, lambda end, reason: self._tell(f"{what}: {_farewell(end, reason)}")
-        )
+
+        def gone(end: SpliceEnd, reason: Failure) -> None:
+            self._ended(end, reason)
+            self._tell(f"{what}: {_farewell(end, reason)}")
+
+        return SpliceEnd(self._joined, gone)
 
 
 class _ForwardFactory(_SpliceFactory):
+    turned = True
+
     def buildProtocol(self, addr: Any) -> SpliceEnd:
         return StraightEnd(self._joined, self._gone)
 
     def _gone(self, end: SpliceEnd, reason: Failure) -> None:
+        self._ended(end, reason)
         if end.broken is not None:
             self._tell(f"{self._what}: {end.broken}")
 
@@ -81,21 +102,27 @@ def _farewell(end: SpliceEnd, reason: Failure) -> str:
 
 
 def expose_factory(
-    target: IStreamClientEndpoint, what: str, tell: Callable[[str], None]
+    target: IStreamClientEndpoint,
+    what: str,
+    tell: Callable[[str], None],
+    traffic: Traffic | None = None,
 ) -> IProtocolFactory:
     """What to offer as a service: each channel gets a connection of its own to ``target``.
 
     ``tell`` is given a line whenever a channel opens or closes, with the
-    principal that opened it.
+    principal that opened it; ``traffic`` adds up.
     """
-    return _ExposeFactory(target, what, tell)
+    return _ExposeFactory(target, what, tell, traffic or Traffic())
 
 
 def forward_factory(
-    target: IStreamClientEndpoint, what: str, tell: Callable[[str], None]
+    target: IStreamClientEndpoint,
+    what: str,
+    tell: Callable[[str], None],
+    traffic: Traffic | None = None,
 ) -> IProtocolFactory:
     """What to listen with locally: each connection gets a channel of its own to ``target``.
 
     ``tell`` is given a line for each that could not be opened, or broke.
     """
-    return _ForwardFactory(target, what, tell)
+    return _ForwardFactory(target, what, tell, traffic or Traffic())

@@ -14,6 +14,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.python.failure import Failure
 
 from kdc.channel.endpoint import ChannelClientEndpoint
+from kdc.channel.figures import NOTHING, ChannelFigures
 from kdc.channel.listening import Listening
 from kdc.channel.services import DEFAULT_SERVICE, Service
 from kdc.client.client import RealmClient
@@ -31,6 +32,7 @@ from kdc.tunnel.datagrams import (
     place_of,
 )
 from kdc.tunnel.splice import expose_factory, forward_factory, join_to
+from kdc.tunnel.traffic import Traffic, TunnelFigures
 
 __all__ = ["Exposed", "Forwarded", "TunnelSettings", "Tunnels", "check_exposed", "pipe"]
 
@@ -85,6 +87,19 @@ class Tunnels:
         self._ports: list[Any] = []
         self._listening: Listening | None = None
         self._stopped: Deferred[None] = Deferred()
+        self._traffic = Traffic()
+
+    @property
+    def name(self) -> str:
+        return self._client.keys.name
+
+    @property
+    def channels(self) -> ChannelFigures:
+        return NOTHING if self._listening is None else self._listening.figures
+
+    @property
+    def figures(self) -> TunnelFigures:
+        return self._traffic.figures
 
     async def run(self) -> int:
         """Raises `KDCError` when there is no point in going on."""
@@ -139,8 +154,10 @@ class Tunnels:
         """What takes channels for ``exposed``."""
         reactor = self._client.reactor
         if is_udp(exposed.endpoint):
-            return ExposedDatagrams(reactor, place_of(exposed.endpoint), name, self._say)
-        return expose_factory(connect_to(reactor, exposed.endpoint), name, self._say)
+            place = place_of(exposed.endpoint)
+            return ExposedDatagrams(reactor, place, name, self._say, traffic=self._traffic)
+        target = connect_to(reactor, exposed.endpoint)
+        return expose_factory(target, name, self._say, self._traffic)
 
     def _say(self, line: str) -> None:
         say(f"{self._client.keys.name}: {line}")
@@ -152,10 +169,10 @@ class Tunnels:
         target = ChannelClientEndpoint(self._client, forwarded.peer, forwarded.service)
         reactor, what = self._client.reactor, _what(forwarded)
         if is_udp(forwarded.listen):
-            datagrams = ForwardedDatagrams(target, what, self._say, reactor)
+            datagrams = ForwardedDatagrams(target, what, self._say, reactor, traffic=self._traffic)
             self._ports.append(listen_udp(reactor, near_place(forwarded.listen), datagrams))
             return
-        factory = forward_factory(target, what, self._say)
+        factory = forward_factory(target, what, self._say, self._traffic)
         self._ports.append(await listen_at(reactor, forwarded.listen, factory))
 
 

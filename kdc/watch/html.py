@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 
 from kdc.hostile_text import harmless
 from kdc.watch.charts import bars, lines
-from kdc.watch.view import Filter, Found, Live, LogLine
+from kdc.watch.view import Facts, Filter, Found, Live, LogLine
 
-__all__ = ["STATUSES", "cells", "page", "parts"]
+__all__ = ["STATUSES", "cells", "facts_page", "facts_parts", "page", "parts"]
 
 STATUSES = ("active", "disabled", "invited", "deleted")
 
@@ -58,15 +58,21 @@ def _duration(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def parts(live: Live) -> dict[str, str]:
+def facts_parts(told: Facts) -> dict[str, str]:
     """What changes, by the id of its place."""
-    made = {f"facts-{name.lower()}": _facts(facts) for name, facts in live.facts.items()}
+    made = {f"facts-{name.lower()}": _facts(facts) for name, facts in told.facts.items()}
     made["health"] = (
         "".join(
-            f'<p class="bad">{escape(name)}: {text(why, 200)}</p>' for name, why in live.troubles
+            f'<p class="bad">{escape(name)}: {text(why, 200)}</p>' for name, why in told.troubles
         )
         or '<p class="good">Everything is well.</p>'
     )
+    return made
+
+
+def parts(live: Live) -> dict[str, str]:
+    """The same of a KDC."""
+    made = facts_parts(live)
     minutes = live.minutes
     made["charts"] = bars("Keys a minute", [minute.count for minute in minutes]) + lines(
         "Time for a key",
@@ -149,11 +155,10 @@ def _principals(found: Found, wanted: Filter) -> str:
     )
 
 
-def page(title: str, live: Live, log: Sequence[LogLine], found: Found, wanted: Filter) -> bytes:
-    made = parts(live)
+def _whole(title: str, told: Facts, made: dict[str, str], more: str = "") -> bytes:
     facts = "".join(
         _section(f"s-{name.lower()}", name, _live(f"facts-{name.lower()}", made))
-        for name in live.facts
+        for name in told.facts
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -162,12 +167,22 @@ def page(title: str, live: Live, log: Sequence[LogLine], found: Found, wanted: F
         '<link rel="stylesheet" href="/style.css"><script src="/script.js" defer></script></head>'
         f'<body><header><h1>{text(title)}</h1><p id="live" role="status">As of now; load it again'
         " for newer figures.</p></header><main>"
-        + _section("health", "Health", _live("health", made))
-        + facts
-        + _section("charts", "The last hour", _live("charts", made))
+        f"{_section('health', 'Health', _live('health', made))}{facts}{more}"
+        "</main></body></html>\n"
+    ).encode()
+
+
+def facts_page(title: str, told: Facts) -> bytes:
+    return _whole(title, told, facts_parts(told))
+
+
+def page(title: str, live: Live, log: Sequence[LogLine], found: Found, wanted: Filter) -> bytes:
+    made = parts(live)
+    more = (
+        _section("charts", "The last hour", _live("charts", made))
         + _section("receivers", "Receiving", _live("receivers", made))
         + _section("refusals", "Refusals", _live("refusals", made))
         + _section("principals", "Principals", _principals(found, wanted))
         + _section("log", "Log", _log(log, wanted))
-        + "</main></body></html>\n"
-    ).encode()
+    )
+    return _whole(title, live, made, more)

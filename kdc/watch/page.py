@@ -11,10 +11,10 @@ import attrs
 
 from kdc.watch._http import Events, Subscribe
 from kdc.watch.answers import Answer, Query
-from kdc.watch.html import STATUSES, cells, page, parts
-from kdc.watch.view import Filter, Found, Live, LogLine
+from kdc.watch.html import STATUSES, cells, facts_page, facts_parts, page, parts
+from kdc.watch.view import Facts, Filter, Found, Live, LogLine
 
-__all__ = ["StatusPage", "Watched"]
+__all__ = ["FactsPage", "StatusPage", "Watched"]
 
 _HTML = "text/html; charset=utf-8"
 _SHOWN_LINES = 100
@@ -41,14 +41,12 @@ class Watched(Protocol):
     def find(self, wanted: Filter) -> Awaitable[Found]: ...
 
 
-class StatusPage:
-    """Answers for the page, its files, and the stream of what happens."""
+class _Live:
+    """The files of a page, and the stream of what happens there: parts that have changed."""
 
-    def __init__(self, watched: Watched) -> None:
-        self._watched = watched
+    def __init__(self) -> None:
         self._viewers: set[Events] = set()
         self._sent: dict[str, str] = {}
-        self._seen = 0
         self._files = {
             "/style.css": Answer(200, _file("style.css"), "text/css; charset=utf-8"),
             "/script.js": Answer(200, _file("script.js"), "text/javascript; charset=utf-8"),
@@ -62,34 +60,80 @@ class StatusPage:
             if query.method != "GET":
                 return Answer(200, b"", "text/event-stream")
             return Subscribe(self._came, self._viewers.discard)
-        wanted = _filter(query)
-        found = await self._watched.find(wanted)
-        log = self._watched.lines(lambda line: fits(line, wanted), _SHOWN_LINES)
-        made = page(self._watched.title, self._watched.live(), log, found, wanted)
-        return Answer(200, made, _HTML)
+        return Answer(200, await self._page(query), _HTML)
 
     def beat(self) -> None:
         """A second has gone by: tell those who look what has changed, all of them the same."""
-        self._watched.second()
         if not self._viewers:
             self._sent = {}
             return
-        made = parts(self._watched.live())
+        made = self._parts()
         changed = {name: html for name, html in made.items() if self._sent.get(name) != html}
         self._sent = made
-        self._seen, fresh = self._watched.lines_after(self._seen)
-        told = _event("parts", changed) if changed else b""
-        if fresh:
-            told += _event("lines", [cells(line) for line in fresh])
+        told = (_event("parts", changed) if changed else b"") + self._more()
         # A comment: who has gone without a word is noticed by it.
         for viewer in list(self._viewers):
             viewer.send(told or b":\n\n")
 
     def _came(self, viewer: Events) -> None:
+        self._viewers.add(viewer)
+        viewer.send(_event("parts", self._parts()))
+
+    async def _page(self, query: Query) -> bytes:
+        raise NotImplementedError
+
+    def _parts(self) -> dict[str, str]:
+        raise NotImplementedError
+
+    def _more(self) -> bytes:
+        """What else has happened since the last time."""
+        return b""
+
+
+class StatusPage(_Live):
+    """Answers for the page of a KDC."""
+
+    def __init__(self, watched: Watched) -> None:
+        super().__init__()
+        self._watched = watched
+        self._seen = 0
+
+    def beat(self) -> None:
+        self._watched.second()
+        super().beat()
+
+    def _came(self, viewer: Events) -> None:
         if not self._viewers:
             self._seen, _ = self._watched.lines_after(self._seen)
-        self._viewers.add(viewer)
-        viewer.send(_event("parts", parts(self._watched.live())))
+        super()._came(viewer)
+
+    async def _page(self, query: Query) -> bytes:
+        wanted = _filter(query)
+        found = await self._watched.find(wanted)
+        log = self._watched.lines(lambda line: fits(line, wanted), _SHOWN_LINES)
+        return page(self._watched.title, self._watched.live(), log, found, wanted)
+
+    def _parts(self) -> dict[str, str]:
+        return parts(self._watched.live())
+
+    def _more(self) -> bytes:
+        self._seen, fresh = self._watched.lines_after(self._seen)
+        return _event("lines", [cells(line) for line in fresh]) if fresh else b""
+
+
+class FactsPage(_Live):
+    """A page of facts alone, and what is not well."""
+
+    def __init__(self, title: str, read: Callable[[], Facts]) -> None:
+        super().__init__()
+        self._title = title
+        self._read = read
+
+    async def _page(self, query: Query) -> bytes:
+        return facts_page(self._title, self._read())
+
+    def _parts(self) -> dict[str, str]:
+        return facts_parts(self._read())
 
 
 def fits(line: LogLine, wanted: Filter) -> bool:

@@ -8,7 +8,7 @@ import attrs
 
 from kdc.watch.history import Minute
 
-__all__ = ["Filter", "Found", "Live", "LogLine", "Principal", "Receiver"]
+__all__ = ["Facts", "Filter", "Found", "Live", "LogLine", "Principal", "Receiver"]
 
 
 @attrs.frozen
@@ -59,12 +59,18 @@ class Filter:
 
 
 @attrs.frozen
-class Live:
-    """What changes while one looks.  ``facts``: tables by their headings."""
+class Facts:
+    """``facts``: tables by their headings; ``troubles``: what is not well, and why."""
 
     facts: Mapping[str, Sequence[tuple[str, str]]]
+    troubles: Sequence[tuple[str, str]]
+
+
+@attrs.frozen
+class Live(Facts):
+    """What changes while one looks."""
+
     receivers: Sequence[Receiver]
     receiving: int
     minutes: Sequence[Minute]
     refusals: Sequence[tuple[str, int]]
-    troubles: Sequence[tuple[str, str]]

@@ -102,9 +102,10 @@ class ConnectTests(EndpointTestCase):
 
     def test_refused_services(self) -> None:
         """A service that is not offered fails the connection, and is not tried again."""
-        self.serve(Recorder())
+        _, listener, _ = self.serve(Recorder())
         connecting = self.connect("alice", "bob", Recorder(), "printing")
         self.failureResultOf(connecting, RefusedByPolicy)
+        self.assertEqual({why: n for why, n in listener.refused.items() if n}, {"no_service": 1})
         self.assertEqual(self.kdc.events().count("issued"), 1)
 
     def test_a_busy_receiver(self) -> None:
@@ -167,9 +168,11 @@ class ReceptionTests(EndpointTestCase):
         """After stop nobody new is sent here; open channels go on, nothing else is left."""
         reception, _, running = self.serve(other := Recorder())
         one = self.opened()
+        self.assertEqual(reception.kdc_links, 1)
         reception.stop()
         self.network.settle()
         self.successResultOf(running)
+        self.assertEqual(reception.kdc_links, 0)
         self.failureResultOf(self.connect("carol", "bob", Recorder()), PeerUnavailable)
         one.out.write(b"still here")
         one.out.loseConnection()
@@ -178,10 +181,13 @@ class ReceptionTests(EndpointTestCase):
 
     def test_the_kdc_restarts(self) -> None:
         """A receiver comes back by itself after the KDC was away, and channels go on meanwhile."""
-        _, _, running = self.serve(first := Recorder(), second := Recorder())
+        reception, listener, running = self.serve(first := Recorder(), second := Recorder())
         one = self.opened()
+        self.assertEqual(reception.kdc_links, 1)
         self.kdc.stop()
         self.network.advance(30)
+        self.assertEqual(reception.kdc_links, 0)
+        self.assertEqual((listener.open_count, listener.opened_count), (1, 1))
         one.out.write(b"no KDC needed")
         self.network.settle()
         self.assertEqual(bytes(first.received), b"no KDC needed")
@@ -189,6 +195,7 @@ class ReceptionTests(EndpointTestCase):
         self.failureResultOf(self.connect("dave", "bob", Recorder()), PeerUnavailable)
         self.network.advance(61)
         self.assertNoResult(running)
+        self.assertEqual(reception.kdc_links, 1)
         self.assert_reaches(second)
 
     def test_another_kdc_in_its_place(self) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import subprocess
 from pathlib import Path
 
 from twisted.trial.unittest import SkipTest
 
-from tests.support.processes import PATIENCE_SECONDS, TWISTD, ProgramTestCase, RunningKDC
+from tests.support.processes import (
+    PATIENCE_SECONDS,
+    TWISTD,
+    ProgramTestCase,
+    RunningKDC,
+)
+from tests.support.prometheus import tool
 
 
 class SystemdTests(ProgramTestCase):
@@ -59,21 +64,6 @@ class SystemdTests(ProgramTestCase):
 class PrometheusTests(ProgramTestCase):
     """With Prometheus' own tools, where they are."""
 
-    def tool(self, *argv: str, given: str = "") -> str:
-        try:
-            done = subprocess.run(
-                argv,
-                check=False,
-                input=given,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE_SECONDS,
-            )
-        except FileNotFoundError:
-            raise SkipTest(f"{argv[0]} is not installed (Debian: prometheus)") from None
-        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
-        return done.stdout + done.stderr
-
     def status_of(self, kdc: RunningKDC) -> str:
         return kdc.program.expect(r"status at (http://\S+)/\n")[1]
 
@@ -85,19 +75,19 @@ class PrometheusTests(ProgramTestCase):
         status, text = fetch(f"{url}/metrics")
         if status == 503:
             raise SkipTest("prometheus-client is not installed")
-        self.assertEqual(self.tool("promtool", "check", "metrics", given=text.decode()), "")
+        self.assertEqual(tool(self, "promtool", "check", "metrics", given=text.decode()), "")
 
     def test_rules(self) -> None:
         """The alerts can be used, and are about figures that there are."""
         rules = Path(__file__).parent.parent.parent / "etc" / "kdc.rules.yml"
-        said = self.tool("promtool", "check", "rules", str(rules))
+        said = tool(self, "promtool", "check", "rules", str(rules))
         self.assertRegex(said, r"SUCCESS: \d+ rules found")
 
     def test_scraped(self) -> None:
         """A real Prometheus has the same figures as were done: so many keys, so many refusals."""
         from tests.server.test_status import fetch
 
-        self.tool("prometheus", "--version")
+        tool(self, "prometheus", "--version")
         kdc = self.kdc("--status", "0")
         url = self.status_of(kdc)
         if fetch(f"{url}/metrics")[0] == 503:

@@ -39,7 +39,7 @@ class ReachTests(RelayTestCase):
 
     def test_cannot_be_reached(self) -> None:
         """Whom the relay cannot reach tells the KDC the relay's address, and that once."""
-        self.listen("bob")
+        bob = self.listen("bob")
         self.network.advance(4)
         self.assertEqual(self.told("bob"), THROUGH)
         self.assertEqual(
@@ -48,8 +48,12 @@ class ReachTests(RelayTestCase):
             " as it cannot reach our port 60000",
         )
         self.assertEqual(self.kdc.events().count("epoch-begun"), 2)  # the relay's is the other
+        before = bob.figures
         self.assert_reached("bob")
         self.assertEqual(self.relay.figures.links, 1)
+        self.assertEqual((before.kdc_links, before.relay_links, before.opened), (1, 1, 0))
+        self.assertEqual((bob.figures.open, bob.figures.opened), (0, 1))
+        self.assertEqual((self.relay.channels.open, self.relay.channels.kdc_links), (1, 1))
 
     def test_can_be_reached(self) -> None:
         """Whom the relay reaches at his own port is reached there."""

@@ -103,7 +103,7 @@ class TransferTestCase(ChannelTestCase):
         self.progress: list[int] = []
         self.chunk = source_module.CHUNK_BYTES
         self.between: Callable[[], object] = Watched.between
-        self.inbox = self.receive()
+        self.receive()
 
     def receive(self, **options: Any) -> Inbox:
         """Have bob take things, as ``options`` say."""
@@ -114,9 +114,13 @@ class TransferTestCase(ChannelTestCase):
             "received": lambda sender, stored: self.received.append((sender, stored)),
             "broken": self.broken.append,
         }
-        inbox = Inbox(**{**settings, **options})
+        self.inbox = inbox = Inbox(**{**settings, **options})
         self.services[SERVICE] = Service(inbox)
         return inbox
+
+    def ended(self) -> dict[str, int]:
+        """What became of transfers, as it is counted; only what there was."""
+        return {outcome: n for outcome, n in self.inbox.figures.ended.items() if n}
 
     def file(self, name: str, content: bytes) -> Thing:
         path = self.here / name
@@ -408,6 +412,8 @@ class AnswerTests(TransferTestCase):
             self.assertNotIn("secret", f"{told} {told.hint}")
             self.assertEqual(told.exit_status, status)
             self.assertEqual(self.broken.pop(), Broken("alice", error, False, False))
+            outcome = "refused" if isinstance(error, RefusedByPolicy) else "failed"
+            self.assertEqual(self.ended(), {outcome: 1})
         self.assertEqual(self.arrived(), {})
         self.assert_quiet()
 
@@ -454,6 +460,9 @@ class AnswerTests(TransferTestCase):
         protocol, _, _ = self.send(self.file("a", bytes(11)))
         self.assertIn("does not accept so much", str(self.failed(RefusedByPolicy, protocol)))
         self.delivered(self.file("a", bytes(10)))
+        self.assertEqual(self.ended(), {"refused": 1, "stored": 1})
+        self.assertEqual(self.inbox.figures.under_way, 0)
+        self.assertGreater(self.inbox.figures.bytes, 10)
 
     def test_the_sender_leaves(self) -> None:
         """Nobody is asked any more about what a sender wanted that has gone."""
@@ -467,6 +476,7 @@ class AnswerTests(TransferTestCase):
         wire.abortConnection()
         self.network.settle()
         self.failed(Interrupted, protocol)
+        self.assertEqual(self.ended(), {"cut": 1})
         self.assertEqual(len(cancelled), 1)
         self.assertFalse(self.broken[0].accepted)
         self.assert_quiet()

@@ -16,6 +16,7 @@ from kdc.errors import KDCError
 from kdc.net.splice import SpliceEnd
 from kdc.protocol.records import EVEN_DATA
 from kdc.tunnel.splice import expose_factory, forward_factory
+from kdc.tunnel.traffic import Traffic, TunnelFigures
 from tests.support.edge import KDC, EdgeTestCase, HalfRecorder, Recorder, Wire, factory_of
 
 HERE = "127.0.0.1"
@@ -29,14 +30,16 @@ class TunnelTests(EdgeTestCase):
         super().setUp()
         self.told: list[str] = []
         target = TCP4ClientEndpoint(self.host(HERE), HERE, DB)
-        self.services = {"db": Service(expose_factory(target, "db", self.told.append))}
+        self.near, self.far = Traffic(), Traffic()
+        exposed = expose_factory(target, "db", self.told.append, self.far)
+        self.services = {"db": Service(exposed)}
         self.reception, _, _ = self.receive("bob", self.services)
         self.alice = self.known_client("alice")
         self.forward("db")
 
     def forward(self, service: str) -> None:
         endpoint = ChannelClientEndpoint(self.alice, "bob", service)
-        factory = forward_factory(endpoint, f"{service} of bob", self.told.append)
+        factory = forward_factory(endpoint, f"{service} of bob", self.told.append, self.near)
         self.network.listen(HERE, FORWARDED, factory)
 
     def serve(self, *protocols: Recorder) -> None:
@@ -79,8 +82,12 @@ class TunnelTests(EdgeTestCase):
         self.network.settle()
         self.assertEqual(self.service.received, b"u" * 1_000_000)
         self.assertEqual(self.user.received, b"s" * 2_000_000)
+        self.assertEqual(self.far.figures, TunnelFigures(1, 0, 0, 1_000_000, 2_000_000))
+        self.assertEqual(self.near.figures, TunnelFigures(1, 0, 0, 2_000_000, 1_000_000))
         self.user.out.loseConnection()
         self.assert_lost(ConnectionDone, ConnectionDone)
+        self.assertEqual(self.far.figures, TunnelFigures(0, 1, 0, 1_000_000, 2_000_000))
+        self.assertEqual(self.near.figures, TunnelFigures(0, 1, 0, 2_000_000, 1_000_000))
         who = f"db: alice from {self.alice.reactor.address} port "
         self.assertEqual(len(self.told), 2)
         self.assertRegex(self.told[0], rf"^{who}\d+: connected$")

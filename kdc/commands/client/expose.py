@@ -16,4 +16,4 @@ class ExposeCommand(TunnelOptions):
         self["expose"] = tuple(map(exposed_of, exposed))
 
     def run(self) -> int:
-        return run_tunnels(tunnel_settings(self))
+        return run_tunnels(tunnel_settings(self), self)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,24 @@ from kdc.client.typed import advertised
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoints, run_client
 from kdc.commands.hints import complain
 from kdc.commands.options import LIMIT_OPTION, bytes_of, name_of, rate_of
+from kdc.commands.watched import Side, StatusOptions, watched
 from kdc.files.streams import is_stream
 from kdc.terminal import has_terminal
 
 if TYPE_CHECKING:
-    from kdc.transfer.receiving import ReceiveSettings
+    from kdc.commands.twistd import Work
+    from kdc.transfer.receiving import Receiver, ReceiveSettings
 
-__all__ = ["ReceiveCommand", "ReceiverOptions", "receive_settings", "run_receiver"]
+__all__ = [
+    "ReceiveCommand",
+    "ReceiverOptions",
+    "receive_settings",
+    "run_receiver",
+    "watched_receiver",
+]
 
 
-class ReceiverOptions(ClientOptions):
+class ReceiverOptions(StatusOptions, ClientOptions):
     """Options of a receiver, of ``twistd kdcclient receiver`` and of the origin's flags too."""
 
     synopsis = "kdcclient receiver -n NAME -a HOST -p PORT [-o FILE | --inbox DIR] [options]"
@@ -147,4 +156,16 @@ def run_receiver(options: Any, *, once: bool, ask: bool) -> int:
     settings = attrs.evolve(receive_settings(options), ask=ask)
     check_places(settings)
     receiver = Receiver(make_client(reactor, settings.client), settings, complain)
-    return run_client(reactor, receiver.run)
+    return run_client(reactor, watched_receiver(options, reactor, receiver).run)
+
+
+def watched_receiver(options: Any, reactor: Any, receiver: Receiver) -> Work:
+    """Raises `usage.UsageError` or `KDCError`."""
+
+    def sides() -> Iterator[Side]:
+        from kdc.watch.receiver import transfer_facts, transfer_figures
+
+        figures = list(transfer_figures(lambda: receiver.figures))
+        yield Side("Transfers", figures, lambda: transfer_facts(receiver.figures))
+
+    return watched(options, reactor, receiver, receiver.name, lambda: receiver.channels, sides)

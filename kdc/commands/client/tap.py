@@ -9,9 +9,9 @@ from twisted.python import usage
 
 from kdc.client.membership import make_client
 from kdc.commands.client.options import PROGRAM, run_client
-from kdc.commands.client.receive import ReceiverOptions, receive_settings
+from kdc.commands.client.receive import ReceiverOptions, receive_settings, watched_receiver
 from kdc.commands.client.send import SenderOptions, send_settings
-from kdc.commands.client.tunnel import TunnelOptions, tunnel_settings
+from kdc.commands.client.tunnel import TunnelOptions, tunnel_settings, watched_tunnels
 from kdc.commands.hints import complain
 from kdc.commands.options import Command
 from kdc.commands.process_limits import set_limits
@@ -58,12 +58,12 @@ def makeService(options: Any) -> IService:
             raise SystemExit(run_client(reactor, lambda: send(client, sending, complain)))
         if options.subCommand == "tunnel":
             tunnel = tunnel_settings(given)
-            return WorkService(
-                PROGRAM, Tunnels(make_client(reactor, tunnel.client), tunnel), reactor
-            )
+            tunnels = Tunnels(make_client(reactor, tunnel.client), tunnel)
+            work = watched_tunnels(given, reactor, tunnels, tunnel)
+            return WorkService(PROGRAM, work, reactor)
         receiving = receive_settings(given)
         if receiving.output == STDOUT:
             raise usage.UsageError("a service has no standard output: use kdcclient receive -o -")
         check_places(receiving)
         receiver = Receiver(make_client(reactor, receiving.client), receiving, complain)
-        return WorkService(PROGRAM, receiver, reactor)
+        return WorkService(PROGRAM, watched_receiver(given, reactor, receiver), reactor)

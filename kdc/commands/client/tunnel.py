@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 
@@ -12,6 +13,7 @@ from kdc.client.settings import client_settings
 from kdc.client.typed import advertised
 from kdc.commands.client.options import LISTEN_OPTIONS, ClientOptions, listen_endpoints, run_client
 from kdc.commands.options import local_endpoint, name_of, service_endpoint
+from kdc.commands.watched import Side, StatusOptions, watched
 from kdc.tunnel.tunnels import (
     Exposed,
     Forwarded,
@@ -20,6 +22,9 @@ from kdc.tunnel.tunnels import (
     check_exposed,
 )
 
+if TYPE_CHECKING:
+    from kdc.commands.twistd import Work
+
 __all__ = [
     "TunnelCommand",
     "TunnelOptions",
@@ -27,10 +32,11 @@ __all__ = [
     "run_tunnels",
     "service_of",
     "tunnel_settings",
+    "watched_tunnels",
 ]
 
 
-class TunnelOptions(ClientOptions):
+class TunnelOptions(StatusOptions, ClientOptions):
     """Options of tunnels, which ``twistd kdcclient tunnel`` has too."""
 
     synopsis = (
@@ -70,7 +76,7 @@ class TunnelCommand(TunnelOptions):
     """``tunnel``"""
 
     def run(self) -> int:
-        return run_tunnels(tunnel_settings(self))
+        return run_tunnels(tunnel_settings(self), self)
 
 
 def exposed_of(text: str) -> Exposed:
@@ -106,8 +112,25 @@ def tunnel_settings(options: Any) -> TunnelSettings:
     return settings
 
 
-def run_tunnels(settings: TunnelSettings) -> int:
+def run_tunnels(settings: TunnelSettings, options: TunnelOptions | None = None) -> int:
+    """``options``: what was typed about a status port, where there can be one."""
     from twisted.internet import reactor
 
     tunnels = Tunnels(make_client(reactor, settings.client), settings)
-    return run_client(reactor, tunnels.run)
+    work: Work = tunnels
+    if options is not None:
+        work = watched_tunnels(options, reactor, tunnels, settings)
+    return run_client(reactor, work.run)
+
+
+def watched_tunnels(options: Any, reactor: Any, tunnels: Tunnels, settings: TunnelSettings) -> Work:
+    """Raises `usage.UsageError` or `KDCError`."""
+
+    def sides() -> Iterator[Side]:
+        from kdc.watch.receiver import tunnel_facts, tunnel_figures
+
+        figures = list(tunnel_figures(lambda: tunnels.figures))
+        yield Side("Tunnels", figures, lambda: tunnel_facts(tunnels.figures))
+
+    channels = (lambda: tunnels.channels) if settings.exposed else None
+    return watched(options, reactor, tunnels, tunnels.name, channels, sides)

@@ -5,7 +5,6 @@
   const MOST = 100;
   const told = document.getElementById("live");
   const log = document.getElementById("log");
-  const filter = document.getElementById("log-filter");
   const wanted = (name) => new URLSearchParams(location.search).get(name) || "";
   const client = wanted("client"), event = wanted("event");
 
@@ -40,10 +39,10 @@
     while (log.children.length > MOST) log.lastElementChild.remove();
   };
 
-  if (!log || !filter || !window.EventSource) return;
+  if (!window.EventSource) return;
   const source = new EventSource("/events");
   source.onopen = () => { told.textContent = "Live."; };
   source.onerror = () => { told.textContent = "Not connected; trying again."; };
   source.addEventListener("parts", (message) => parts(JSON.parse(message.data)));
-  source.addEventListener("lines", (message) => lines(JSON.parse(message.data)));
+  if (log) source.addEventListener("lines", (message) => lines(JSON.parse(message.data)));
 })();

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["harmless", "shown"]
+__all__ = ["cut", "harmless", "shown"]
 
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./+@%=:,~-]+")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -43,6 +43,11 @@ def shown(text: str, columns: int = 60) -> str:
         pieces = ["\\" + c if c in '"\\' else c for c in _pieces(text)]
         quote = '"'
     return quote + "".join(_fitting(pieces, columns - 2 * len(quote))) + quote
+
+
+def cut(text: str, columns: int) -> str:
+    """``text`` as `harmless` makes it, as far as it goes into so many columns."""
+    return "".join(_taken(_pieces(text), columns))
 
 
 def _pieces(text: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable
 
 import attrs
@@ -80,6 +81,10 @@ class Realm:
     def receiving(self) -> list[str]:
         """The names that can be reached now."""
         return sorted(self._epochs)
+
+    def first_receiving(self, most: int) -> list[str]:
+        """So many of them, by name."""
+        return heapq.nsmallest(most, self._epochs)
 
     def is_receiving(self, name: str) -> bool:
         return name in self._epochs

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, cast
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.protocols.basic import LineOnlyReceiver
@@ -29,6 +29,7 @@ from kdc.issuing.decisions import Audit
 from kdc.net.background import background
 from kdc.net.log import Logger
 from kdc.server._connections import KDCFactory
+from kdc.server._facts import Glance
 from kdc.server._last_seen import LastSeen
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import ServerTLS
@@ -175,7 +176,8 @@ class Operators:
 
     ``where`` tells the host and port that clients come to; ``in_reactor`` has a
     call made in the reactor's thread; ``read`` and ``write`` make one in the thread
-    for what only reads the store, and in that of its writer.
+    for what only reads the store, and in that of its writer.  ``glance`` is all there is
+    to see at once.
     """
 
     _store: Store
@@ -188,9 +190,14 @@ class Operators:
     _in_reactor: Callable[..., None]
     _read: Callable[..., Deferred[bytes]]
     _write: Callable[..., Deferred[bytes]]
+    _glance: Glance
 
     def begin(self, request: Request, uid: int) -> More:
         """What user ``uid`` asks for; raises `KDCError`, as may what is returned."""
+        if request.get("command") == "top":
+            # Little, of what belongs to this thread, and nothing of the disk.
+            glance = iter((answer_line(self._glance.answer()),))
+            return lambda: succeed(next(glance, b""))
         run = self._read if str(request.get("command")) in READING else self._write
         answers = administer(self._store, request, self._context(uid))
         return lambda: run(lines_of, answers)
@@ -216,7 +223,7 @@ class Operators:
             last_seen=self._last_seen.of,
             more_stats={
                 "connections": len(self._factory),
-                "receiving": len(self._factory.issuer.realm.receiving),
+                "receiving": self._factory.issuer.realm.epochs,
                 "fingerprint": self._tls.fingerprint,
                 "address": host,
                 "port": port,

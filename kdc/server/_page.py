@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-import attrs
 from twisted.internet.defer import Deferred
 
 from kdc.admin.log_lines import stamp
 from kdc.issuing.decisions import Audit
-from kdc.net import clock
+from kdc.server._facts import Facts, connections_of, facts_of, receivers_of
 from kdc.server._measured import Measured
 from kdc.server._status import Parts, checks_of
 from kdc.store import Record
 from kdc.watch.history import History
-from kdc.watch.relay import relay_facts
 from kdc.watch.view import Filter, Found, Live, LogLine, Principal, Receiver
 
 __all__ = ["KDCView"]
@@ -55,28 +53,15 @@ class KDCView:
         refused = [(code, int(n)) for (code,), n in self._measured.refusals.counts.items() if n]
         return Live(
             facts=dict(self._facts()),
-            receivers=self._receivers(),
+            receivers=[Receiver(*each) for each in receivers_of(realm)],
             receiving=realm.epochs,
             minutes=self._history.minutes,
             refusals=sorted(refused, key=lambda each: -each[1]),
             troubles=troubles,
         )
 
-    def _receivers(self) -> list[Receiver]:
-        realm, now = self._parts.factory.issuer.realm, clock.milliseconds()
-        found = []
-        for name in itertools.islice(realm.receiving, 2 * _PAGE):
-            epoch = realm.epoch_of(name)
-            if epoch is not None:
-                place = f"{epoch.address or '-'} port {epoch.port}"
-                seconds = (now - epoch.began_milliseconds) // 1000
-                found.append(Receiver(name, place, seconds))
-        return found
-
-    def _facts(self) -> Iterator[tuple[str, Sequence[tuple[str, str]]]]:
+    def _facts(self) -> Iterator[tuple[str, Facts]]:
         parts, measured = self._parts, self._measured
-        store, factory = parts.store, parts.factory
-        unproved = len(factory.limiter)
         yield (
             "Now",
             [
@@ -84,30 +69,10 @@ class KDCView:
                 ("names registered", f"{measured.registrations.total:,.0f}"),
                 ("log-ins", f"{measured.authentications.total:,.0f}"),
                 ("failed log-ins", f"{measured.failures.total:,.0f}"),
-                ("connections", f"{factory.connected:,}, {unproved:,} of them unproved"),
-                *((f"ended for {limit}", f"{n:,}") for limit, n in factory.turned_away.items()),
+                *connections_of(parts.factory),
             ],
         )
-        yield (
-            "Store",
-            [
-                ("principals", f"{len(store):,}"),
-                ("latest change", f"{store.generation:,}"),
-                *((name.replace("_", " "), f"{n:,}") for name, n in store.figures.items()),
-            ],
-        )
-        yield (
-            "Certificate",
-            [
-                ("fingerprint", parts.tls.fingerprint),
-                ("ends", stamp(parts.tls.end_time) + "Z"),
-            ],
-        )
-        limits = attrs.asdict(factory.limits)
-        yield "Limits", [(name.replace("_", " "), f"{n:g}") for name, n in limits.items()]
-        relay = parts.relay()
-        if relay is not None:
-            yield "Relay", relay_facts(relay)
+        yield from facts_of(parts.factory, parts.store, parts.tls, parts.relay())
 
     def lines(self, wanted: Callable[[LogLine], bool], most: int) -> list[LogLine]:
         newest = map(_line, reversed(self._measured.lines))

@@ -7,7 +7,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,9 @@ from kdc.net.tls import is_address
 from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.relay import RELAY
 from kdc.relay.limits import RelayLimits, RelaySettings
+from kdc.relay.relay import Figures as RelayFigures
 from kdc.server._connections import KDCFactory
+from kdc.server._facts import Glance, Tally
 from kdc.server._handshakes import tls_factory
 from kdc.server._last_seen import LastSeen
 from kdc.server._listeners import Listeners
@@ -271,18 +273,19 @@ class KDCService(Service):
     def _build(self) -> None:
         settings, reactor = self.settings, self._reactor
 
-        measured = self._measured
+        measured, self._tally = self._measured, Tally()
         self.audit = AuditLog(
             settings.output,
             clock=reactor,
             run=in_thread(reactor, self._log_pool),
             log_format=settings.log_format,
-            shown=None if measured is None else measured.keep,
+            shown=self._shown,
         )
         self._open_log()
         self._last_seen = LastSeen(time.time)
         listeners = Listeners(self.audit.add)
         self._last_seen.hear(listeners)
+        self._tally.hear(listeners)
         if measured is not None:
             measured.hear(listeners)
         self._tell = listeners.tell
@@ -315,6 +318,14 @@ class KDCService(Service):
             settings.look_seconds,
         )
 
+    def _shown(self, lines: Sequence[tuple[Audit, float]]) -> None:
+        self._tally.note(lines)
+        if self._measured is not None:
+            self._measured.keep(lines)
+
+    def _relayed(self) -> RelayFigures | None:
+        return None if self._relay is None else self._relay.figures
+
     def _listen(self) -> None:
         factory = tls_factory(self.factory, self.tls, self._reactor)
         hint = "is another program, or another KDC, using that port?"
@@ -343,6 +354,14 @@ class KDCService(Service):
             in_reactor=self._reactor.callFromThread,
             read=self._in_reading_thread,
             write=self._in_store_thread,
+            glance=Glance(
+                store=self.store,
+                audit=self.audit,
+                factory=self.factory,
+                tls=self.tls,
+                tally=self._tally,
+                relay=self._relayed,
+            ),
         )
         self.operators = AdminFactory(operators.begin)
         try:
@@ -427,7 +446,7 @@ class KDCService(Service):
             tls=self.tls,
             measured=measured,
             ports=lambda: len(self._ports),
-            relay=lambda: None if self._relay is None else self._relay.figures,
+            relay=self._relayed,
         )
         measured.figures.sampled(sampled(parts))
         status = StatusPort(

@@ -43,7 +43,7 @@ from kdc.errors import (
     WrongIdentity,
 )
 from kdc.files.atomic import PartialFile
-from kdc.issuing.decisions import Enrolment
+from kdc.issuing.decisions import Audit, Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.protocol.invitation import Invitation
@@ -825,6 +825,32 @@ class OperatorTests(ServiceTestCase):
         await self.admin("rotate-master-key")
         self.assertNotEqual((self.directory / "pwd.txt.key").read_bytes(), before)
         await self.client(service, "alice").login()
+
+    async def test_top(self) -> None:
+        """What is done now and since the start, without a status port; refusals that flood, too."""
+        service = self.start(self.settings(relay=LOOPBACK))
+        alice = await self.registered(service, "alice")
+        bob = await self.registered(service, "bob")
+        await bob.receive_under(PUBLIC, "127.0.0.1", 60000)
+        for _ in range(3):
+            await alice.request_key("bob")
+        audit = service.factory.issuer.realm.audit
+        for _ in range(1000):
+            audit(Audit("refused", "", "192.0.2.1", "MALFORMED x", unproven=True))
+        await self.logged(" suppressed ")
+        (top,) = await self.admin("top")
+        self.assertEqual((top["realm"], top["keys"], top["troubles"]), ("LOCAL", 3, {}))
+        receivers = {name: place for name, place, _ in top["receivers"]}
+        self.assertEqual(receivers["bob"], "127.0.0.1 port 60000")
+        self.assertEqual(top["receiving"], len(receivers))
+        self.assertEqual(top["refusals"]["MALFORMED"], 1000)
+        now, store = dict(top["facts"]["Now"]), dict(top["facts"]["Store"])
+        self.assertEqual((now["keys issued"], store["principals"]), ("3", "3"))
+        self.assertEqual(now["log lines left out"], "800")
+        self.assertEqual(dict(top["facts"]["Certificate"])["fingerprint"], service.tls.fingerprint)
+        self.assertIn("Relay", top["facts"])
+        self.assertEqual(len(top["lines"]), 100)
+        self.assertEqual(top["lines"][0][1], "suppressed")
 
     async def test_stats(self) -> None:
         """Who is connected and receiving, and which identity the KDC shows."""

@@ -105,7 +105,6 @@ class FiguresTests(StatusTestCase):
         service = self.start()
         self.assertIsNone(service._measured)
         self.assertEqual(type(service.factory.issuer).__name__, "Issuer")
-        self.assertIsNone(service.audit._shown)
 
 
 class HealthTests(StatusTestCase):

@@ -43,6 +43,7 @@ class AdminOptions(StoreOptions):
         ("load", "load.LoadCommand", "add what dump wrote"),
         ("import", "load.ImportCommand", "take over names of the textbook format"),
         ("log", "log.LogCommand", "what has happened"),
+        ("top", "top.TopCommand", "what the running KDC does, all the time"),
         ("stats", "stats.StatsCommand", "counts, and what the running KDC does"),
     )
 

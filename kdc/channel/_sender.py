@@ -36,7 +36,9 @@ class SenderChannel(Channel):
         super().__init__(timers, FrameBuffer(SECOND_BYTES, SECOND_BYTES))
         self._receiver = grant.receiver
         self._realm = grant.realm
-        self._presentation: Presentation | None = grant.presentation()
+        # Until it is connected: a key of which nothing was sent is good for another try.
+        self._grant: Grant | None = grant
+        self._presentation: Presentation | None = None
         self._service = service
         self._factory = factory
         self.opened: Deferred[IProtocol] = Deferred(lambda _: self._cancelled())
@@ -44,7 +46,8 @@ class SenderChannel(Channel):
     def connectionMade(self) -> None:
         super().connectionMade()
         self._within(ANSWER_SECONDS, self._unanswered)
-        presentation = cast(Presentation, self._presentation)
+        grant, self._grant = self._grant, None
+        self._presentation = presentation = cast(Grant, grant).presentation()
         try:
             presentation.require_in_time(clock.milliseconds())
             cast(Any, self.transport).write(presentation.present())

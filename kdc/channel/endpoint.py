@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -20,13 +21,17 @@ from kdc.channel._sender import SenderChannel
 from kdc.channel._ways import Ways
 from kdc.channel.services import DEFAULT_SERVICE
 from kdc.client.client import RealmClient
+from kdc.errors import KDCError, TooBusy
+from kdc.net import clock
 from kdc.net.retry import backoff
 from kdc.protocol.kdc_exchange import Grant
 from kdc.protocol.relay import Reach
 
 __all__ = ["ChannelClientEndpoint"]
 
-_TRIES_SECONDS = 10.0
+_PATIENCE_SECONDS = 10.0
+# A crowd that comes back is spread over so long.
+_MOST_PAUSE_SECONDS = 8.0
 
 
 @implementer(IStreamClientEndpoint)
@@ -40,6 +45,10 @@ class ChannelClientEndpoint:
     where that is we know better than it does.  ``connect`` fires with
     the application's protocol when the peer has shown who it is, not when TCP is
     up; it fails with a `KDCError`.
+
+    A receiver that has too many newcomers closes without a word, as one does that wants
+    nothing of us; and the KDC may limit how often it is asked.  Then it is tried again for
+    ``patience_seconds``, each pause of another length, and ``held_up`` is told why.
     """
 
     client: RealmClient
@@ -49,28 +58,36 @@ class ChannelClientEndpoint:
     reach: Reach | None = None  # as the client
     relay: str | None = None  # the same
     resident: bool = False
+    patience_seconds: float = _PATIENCE_SECONDS
+    held_up: Callable[[KDCError], None] = lambda error: None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred.fromCoroutine(self._connect(protocolFactory))
 
     async def _connect(self, factory: IProtocolFactory) -> IProtocol:
-        reactor = self.client.reactor
-        deadline = reactor.seconds() + _TRIES_SECONDS
-        client = self.client
+        client, now = self.client, self.client.reactor.seconds
+        deadline = now() + self.patience_seconds
         ways = Ways(client, self.peer, self.reach or client.reach, self.relay or client.relay)
+        granted: tuple[RealmClient, Grant] | None = None
         attempt = 0
         while True:
-            node, grant = await client.grant_from(self.peer)
+            failed: KDCError
             try:
+                if granted is None or not granted[1].is_good(clock.milliseconds()):
+                    granted = await client.grant_from(self.peer)
+                node, grant = granted
                 return await self._present(grant, factory, ways, node)
-            except ClosedEarly:
-                # A receiver with too many newcomers closes just so.  Never the
-                # same key twice: the next try asks for another.
-                pause = backoff(attempt)
-                attempt += 1
-                if reactor.seconds() + pause > deadline:
-                    raise
-                await deferLater(reactor, pause)
+            except ClosedEarly as error:
+                # A receiver with too many newcomers closes just so.  Never the same key twice:
+                # unless nothing was sent under it, the next try asks for another.
+                failed, pause = error, backoff(attempt, most=_MOST_PAUSE_SECONDS)
+            except TooBusy as error:
+                failed, pause = error, error.retry_after + backoff(0, first=1.0)
+            if now() + pause > deadline:
+                raise failed
+            attempt += 1
+            self.held_up(failed)
+            await deferLater(client.reactor, pause)
 
     async def _present(
         self, grant: Grant, factory: IProtocolFactory, ways: Ways, node: RealmClient

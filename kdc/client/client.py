@@ -35,6 +35,7 @@ from kdc.protocol.relay import RELAY, Reach
 __all__ = ["KDCClient", "RealmClient"]
 
 CONNECT_SECONDS = 10.0
+_MOST_PAUSE_SECONDS = 8.0
 T = TypeVar("T")
 
 
@@ -101,7 +102,8 @@ class KDCClient:
 
     ``where`` is how people call the KDC, ``reach`` by which ways peers are reached,
     and we by them, ``relay`` the name of the relay, ``weakness`` why these keys should
-    not become those of a new name, if so.  Everything raises `KDCError`.
+    not become those of a new name, if so.  A KDC that closes before TLS has begun is too busy,
+    and is tried again for ``patience_seconds``.  Everything raises `KDCError`.
     """
 
     reactor: Any
@@ -131,7 +133,7 @@ class KDCClient:
             try:
                 link = await self._connect_once()
             except _Dropped:
-                pause = backoff(attempt)
+                pause = backoff(attempt, most=_MOST_PAUSE_SECONDS)
                 attempt += 1
                 if self.reactor.seconds() + pause > deadline:
                     raise

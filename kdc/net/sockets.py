@@ -21,6 +21,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from kdc.errors import ConfigurationError, ErrorKind, LocalIOError
 
 __all__ = [
+    "accept_in_turns",
     "connect_to",
     "endpoint_words",
     "host_of",
@@ -41,6 +42,9 @@ _IDLE_SECONDS = range(30, 60)
 # So many connections wait to be accepted; the system cuts it to what it allows.  Of what is more
 # the first packet is dropped, and repeated after a second: with Twisted's 50 any burst costs that.
 _BACKLOG = 1024
+# So many are accepted before what those who were accepted have said is read.  Twisted takes a
+# hundred and ever more: a burst would fill all places with people who could not yet be heard.
+_ACCEPTED_AT_ONCE = 8
 
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -94,7 +98,21 @@ async def listen_at(
         listening = getattr(port, "socket", None)
         if listening is not None:  # not of every reactor
             listening.listen(_BACKLOG)
+    accept_in_turns(port)
     return port
+
+
+def accept_in_turns(port: Any, at_once: int = _ACCEPTED_AT_ONCE) -> None:
+    """Accept no more than so many connections in a turn of the reactor: the others wait."""
+    accept = getattr(port, "doRead", None)
+    if accept is None or not hasattr(port, "numberAccepts"):
+        return  # not of every reactor
+
+    def accept_some() -> Any:
+        port.numberAccepts = at_once  # Twisted counts it up whenever there are more
+        return accept()
+
+    port.doRead = accept_some
 
 
 def connect_to(reactor: Any, description: str) -> IStreamClientEndpoint:

@@ -93,6 +93,14 @@ class Grant:
     # By our own clock that counts sleep, just before the 305 was sent.
     _asked_milliseconds: int = attrs.field(repr=False)
 
+    @property
+    def _until(self) -> int:
+        return self._asked_milliseconds + 1000 * self.reply.lifetime_seconds
+
+    def is_good(self, now_milliseconds: int) -> bool:
+        """Whether nothing has been sent under this key, and its time is not over."""
+        return self._ephemeral is not None and now_milliseconds <= self._until
+
     def presentation(self) -> Presentation:
         """Begin the channel this key is for; there is no second one under it."""
         ephemeral = self._used_up()
@@ -102,7 +110,7 @@ class Grant:
             receiver=self.receiver,
             reply=self.reply,
             ephemeral=ephemeral,
-            until_milliseconds=self._asked_milliseconds + 1000 * self.reply.lifetime_seconds,
+            until_milliseconds=self._until,
         )
 
     def application_keys(self) -> ApplicationKeys:

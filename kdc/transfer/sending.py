@@ -44,10 +44,13 @@ from kdc.transfer.walk import EVERYTHING, Choice
 __all__ = ["SendSettings", "plain_file", "send"]
 
 # After a cut it is tried again for so long without getting on; a receiver may be restarting.
+# And for so long if it has too many newcomers, or the KDC has.
 PATIENCE_SECONDS = 60.0
 _MOST_PAUSE_SECONDS = 8.0
 _MOST_WAIT_SECONDS = 15.0
 _AT_A_TIME = 8
+_ONCE_SECONDS = 10.0  # by who does not try again
+_TELL_SECONDS = 2.0
 _REST = "Send the rest? [y/N] "
 
 
@@ -55,7 +58,7 @@ _REST = "Send the rest? [y/N] "
 class SendSettings:
     """What to send, and to whom.
 
-    ``wait``: until the receiver receives.  ``retry``: go on after a cut.
+    ``wait``: until the receiver receives, and has room for us.  ``retry``: go on after a cut.
     ``wait_seconds``: no longer than that.  ``bytes_per_second``: no faster, to all together.
     ``skip``: what cannot be sent is left out, and the rest is sent; ``ask``: if a person
     at the terminal says so.  ``choice``: what of directories is sent, and how.
@@ -91,6 +94,8 @@ async def send(client: RealmClient, settings: SendSettings, complain: Complain =
     it of each, and the worst is the result.
     """
     run = in_thread(client.reactor)
+    if settings.retry and len(client.nodes) == 1:  # of several the next one is asked
+        client.nodes[0].patience_seconds = PATIENCE_SECONDS
     try:
         surveyed: Survey = await run(survey, settings.things, settings.choice)
         await _require_all(surveyed, settings, run)
@@ -203,6 +208,8 @@ class _Sending:
         self._continued = False
         self._cut: Interrupted | None = None
         self._waiting = False
+        self._held_up_since: float | None = None
+        self._told_held_up = False
         self._wait_until = math.inf
         self._deadline = 0.0
         self._once = surveyed.once
@@ -243,11 +250,34 @@ class _Sending:
             progress=self._on_progress,
             pace=self._pace,
         )
-        endpoint = ChannelClientEndpoint(self._client, self._receiver, SERVICE)
+        endpoint = ChannelClientEndpoint(
+            self._client,
+            self._receiver,
+            SERVICE,
+            patience_seconds=self._patience,
+            held_up=self._held_up,
+        )
         sending = cast(SendProtocol, await endpoint.connect(factory))
         self._waiting = False
         self._progress.wait(f"waiting for {self._receiver} to accept")
         return await sending.done
+
+    @property
+    def _patience(self) -> float:
+        """How long it is tried when the receiver, or the KDC, has no room for us."""
+        settings = self._settings
+        if settings.wait:
+            return math.inf if settings.wait_seconds is None else settings.wait_seconds
+        return PATIENCE_SECONDS if settings.retry else _ONCE_SECONDS
+
+    def _held_up(self, error: KDCError) -> None:
+        """Say it once, if it lasts."""
+        now: float = self._client.reactor.seconds()
+        if self._held_up_since is None:
+            self._held_up_since = now
+        elif not self._told_held_up and now - self._held_up_since > _TELL_SECONDS:
+            self._told_held_up = True
+            self._say(f"{self._receiver}: {error}; it may be busy: trying on")
 
     def _on_progress(self, done: int) -> None:
         stream = self._stream

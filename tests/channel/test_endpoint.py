@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import time
 from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import deferLater
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from kdc.channel._channel import ClosedEarly
@@ -22,6 +24,7 @@ from kdc.client.link import KDCLink
 from kdc.errors import (
     AuthenticationRefused,
     ExitStatus,
+    KDCError,
     KDCUnreachable,
     PeerUnavailable,
     RefusedByPolicy,
@@ -35,7 +38,7 @@ from kdc.protocol.messages import KeyReply, decode_fields
 from kdc.server.certificate import ServerTLS
 from kdc.store import Delete
 from tests.support.core import keys_of
-from tests.support.edge import KDC, EdgeTestCase, Recorder, certificate, factory_of
+from tests.support.edge import KDC, EdgeTestCase, Host, Recorder, certificate, factory_of
 
 
 class EndpointTestCase(EdgeTestCase):
@@ -129,6 +132,77 @@ class ConnectTests(EndpointTestCase):
         self.assertNoResult(connecting)
         self.network.advance(11)
         self.failureResultOf(connecting, ClosedEarly)
+
+    def test_as_long_as_asked_for(self) -> None:
+        """Who has more patience is told each time that it has to wait, and gets in later."""
+        self.serve(other := Recorder())
+        self.closed = True
+        held_up: list[KDCError] = []
+        endpoint = ChannelClientEndpoint(
+            self.known_client("alice"), "bob", patience_seconds=60, held_up=held_up.append
+        )
+        connecting = endpoint.connect(factory_of(recorder := Recorder()))
+        self.network.advance(45)
+        self.assertNoResult(connecting)
+        # The longest pause is 8 s, the shortest of the long ones 4 s.
+        self.assertIn(len(held_up), range(8, 18))
+        self.closed = False
+        self.network.advance(9)
+        self.assertIs(self.successResultOf(connecting), recorder)
+        self.assertEqual(other.made, 1)
+        self.closed = True
+        connecting = endpoint.connect(factory_of(Recorder()))
+        self.network.advance(61)
+        self.failureResultOf(connecting, ClosedEarly)
+
+    def test_never_sent(self) -> None:
+        """A connection that is reset before anything was sent costs no new key."""
+        self.serve(Recorder())
+        tried = [ConnectError(osError=errno.ECONNRESET) for _ in range(3)]
+        connect = Host.connectTCP
+
+        def reset(host: Any, name: str, port: int, factory: Any, *args: Any, **how: Any) -> Any:
+            if port != 60000 or not tried:
+                return connect(host, name, port, factory, *args, **how)
+            factory.clientConnectionFailed(None, Failure(tried.pop()))
+            return None
+
+        self.patch(Host, "connectTCP", reset)
+        connecting = self.connect("alice", "bob", recorder := Recorder())
+        self.network.advance(5)
+        self.assertIs(self.successResultOf(connecting), recorder)
+        self.assertEqual((tried, self.kdc.events().count("issued")), ([], 1))
+        # When its time is over it is of no use any more, and another is asked for.
+        grant = self.do(self.known_client("alice").grant("bob"))
+        now = clock.milliseconds()
+        good = [grant.is_good(now + 1000 * seconds) for seconds in (0, 299, 301)]
+        self.assertEqual(good, [True, True, False])
+        grant.presentation()
+        self.assertFalse(grant.is_good(now))
+
+    def test_the_kdc_asks_to_wait(self) -> None:
+        """Who is told by the KDC to come back later does, if that is soon enough for him."""
+        self.serve(Recorder())
+        asked: list[float] = []
+        ask = KDCLink.request_key
+
+        async def busy(link: KDCLink, peer: str) -> Any:
+            asked.append(self.network.seconds())
+            if len(asked) % 2:
+                raise TooBusy("too often", retry_after=5)
+            return await ask(link, peer)
+
+        self.patch(KDCLink, "request_key", busy)
+        connecting = self.connect("alice", "bob", recorder := Recorder())
+        self.network.advance(4.9)
+        self.assertEqual(len(asked), 1)
+        self.network.advance(2)
+        self.assertIs(self.successResultOf(connecting), recorder)
+        endpoint = ChannelClientEndpoint(self.known_client("alice"), "bob", patience_seconds=4)
+        self.network.settle()
+        connecting = endpoint.connect(factory_of(Recorder()))
+        self.network.settle()
+        self.failureResultOf(connecting, TooBusy)
 
     def test_give_up(self) -> None:
         """Waiting for a connection can be cancelled at any moment."""

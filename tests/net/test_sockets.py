@@ -145,6 +145,32 @@ class ListenTests(SynchronousTestCase):
             # tcpi_sacked, which of a listening socket is the length of its queue
             self.assertEqual(struct.unpack_from("I", told, 28)[0], backlog)
 
+    def test_in_turns(self) -> None:
+        """Of those who wait no more than eight are taken in a turn of the reactor, always."""
+        from twisted.internet import reactor
+
+        made: list[Protocol] = []
+
+        def protocol() -> Protocol:
+            made.append(Protocol())
+            return made[-1]
+
+        opened = Deferred.fromCoroutine(
+            listen_at(reactor, "tcp:0:interface=127.0.0.1", Factory.forProtocol(protocol))
+        )
+        port = self.successResultOf(opened)
+        self.addCleanup(port.stopListening)
+        for _ in range(50):
+            caller = socket.create_connection(("127.0.0.1", port.getHost().port))
+            self.addCleanup(caller.close)
+        counts = []
+        for _ in range(7):
+            port.doRead()  # as the reactor does
+            counts.append(len(made))
+        self.assertEqual(counts, [8, 16, 24, 32, 40, 48, 50])
+        for each in made:
+            cast(Any, each.transport).abortConnection()
+
     def test_no_endpoint(self) -> None:
         """Whatever is wrong with the string, it is shown, and it is a matter of configuration."""
         for description in (

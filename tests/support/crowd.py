@@ -39,7 +39,8 @@ def _client(reactor: Any, number: int, kdc: tuple[str, int, str]) -> tuple[Any, 
     settings = ClientSettings(
         name, host, port, secret=SecretSource(key_file=key), fingerprint=fingerprint
     )
-    return make_client(reactor, settings), SendSettings(settings, ("bob",), plain_file(path))
+    sending = SendSettings(settings, ("bob",), plain_file(path), retry=True)
+    return make_client(reactor, settings), sending
 
 
 async def _all_send(crowd: list[tuple[Any, SendSettings]]) -> int:

@@ -759,10 +759,7 @@ class ChannelTestCase(SynchronousTestCase):
 
     def present(self) -> bytes:
         """A 309 that would be good, once."""
-        presentation = self.sender(Recorder())._presentation
-        if presentation is None:
-            raise ValueError("finished already")
-        return presentation.present()
+        return self.grant().presentation().present()
 
     def sender(
         self,

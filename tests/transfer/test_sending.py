@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,13 +38,14 @@ class Scripted(_Sending):
         self.clock = clock
         self.outcomes = outcomes
         self.tried: list[float] = []
+        self.said: list[str] = []
 
     async def _try(self) -> Delivery:
         self.tried.append(self.clock.seconds())
         raise self.outcomes.pop(0)
 
     def _say(self, line: str) -> None:
-        pass
+        self.said.append(line)
 
 
 class PauseTests(SynchronousTestCase):
@@ -73,6 +75,25 @@ class PauseTests(SynchronousTestCase):
         pauses = [after - before for before, after in itertools.pairwise(tried)]
         self.assertGreater(min(pauses), 0)
         self.assertGreater(max(pauses[3:]), max(pauses[:1]))
+
+    def test_patience(self) -> None:
+        """A receiver without room is tried for a minute; under --wait for ever, or so long."""
+        for settings, seconds in (
+            ({"retry": True}, 60.0),
+            ({}, 10.0),
+            ({"wait": True}, math.inf),
+            ({"wait": True, "wait_seconds": 5.0}, 5.0),
+        ):
+            self.assertEqual(Scripted(Clock(), [], **settings)._patience, seconds)
+
+    def test_held_up(self) -> None:
+        """Why it takes so long is said once, and not at once."""
+        clock = Clock()
+        sending = Scripted(clock, [])
+        for _ in range(8):
+            sending._held_up(TooBusy("too often", retry_after=1))
+            clock.advance(0.9)
+        self.assertEqual(sending.said, ["bob: too often; it may be busy: trying on"])
 
     def test_no_patience_asked_for(self) -> None:
         """Without either the first refusal is the last."""

@@ -1,7 +1,8 @@
 """HTTP on the status port: twisted.web reads it, `Query` goes in, `Answer` comes out.
 
 Everything is bounded: connections, bytes of a request, the time for one, the time for reading
-an answer.  Who is beyond a bound is cut off.
+an answer.  Who is beyond a bound is cut off; of too many connections the one that has been there
+longest, of the address that has most: so nobody keeps out who comes and asks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 from zope.interface import implementer
 
+from kdc.limits import ConnectionLimiter
 from kdc.net.background import background
 from kdc.net.sockets import host_of
 from kdc.net.waiting import Deadline
@@ -29,7 +31,8 @@ __all__ = ["Events", "HTTPLimits", "Respond", "StatusFactory"]
 class HTTPLimits:
     """What all who look may cost together."""
 
-    connections: int = 64
+    connections: int = 64  # without those who are told events
+    connections_per_address: int = 32
     streams: int = 16
     body_bytes: int = 4096
     request_seconds: float = 10.0
@@ -174,6 +177,7 @@ class _Request(_HTTPRequest):  # type: ignore[misc]
         self.write(b"retry: 2000\n\n")
         self._events = Events(self, factory.limits, left)
         factory.streams.add(self._events)
+        factory.limiter.release(self.channel)
         answer.came(self._events)
 
     def connectionLost(self, reason: Failure) -> None:
@@ -191,6 +195,8 @@ class _Channel(_HTTPChannel):  # type: ignore[misc]
     """One connection: a whole request must come within a time, however slowly its bytes do."""
 
     requestFactory = _Request
+    # Less than the 4300 digits of which Python makes no number, but an error with a traceback.
+    MAX_LENGTH = 4096
     maxHeaders = 64
     totalHeadersSize = 8192
     factory: StatusFactory
@@ -200,6 +206,11 @@ class _Channel(_HTTPChannel):  # type: ignore[misc]
         self.factory.channels.add(self)
         super().connectionMade()
         self._wait(self.factory.limits.request_seconds)
+
+    def dataReceived(self, data: bytes) -> None:
+        # Over TLS more comes behind what has ended it, and twisted.web is not made for that.
+        if not self.transport.disconnecting:
+            super().dataReceived(data)
 
     def in_time(self) -> None:
         self._whole.cancel()
@@ -217,6 +228,7 @@ class _Channel(_HTTPChannel):  # type: ignore[misc]
     def connectionLost(self, reason: Failure) -> None:
         self._whole.end()
         self.factory.channels.discard(self)
+        self.factory.limiter.release(self)
         super().connectionLost(reason)
 
     def _wait(self, seconds: float) -> None:
@@ -233,15 +245,19 @@ class StatusFactory(Factory[Any]):
         self.reactor = reactor
         self.limits = limits or HTTPLimits()
         self.channels: set[_Channel] = set()
+        self.limiter: ConnectionLimiter[_Channel] = ConnectionLimiter(
+            self.limits.connections, self.limits.connections_per_address
+        )
         self.streams: set[Events] = set()
 
-    def buildProtocol(self, addr: Any) -> _Channel | None:
-        if len(self.channels) >= self.limits.connections:
-            return None
+    def buildProtocol(self, addr: Any) -> _Channel:
         channel = _Channel()
         channel.factory = self
         channel.timeOut = self.limits.idle_seconds
         channel.callLater = self.reactor.callLater
+        displaced = self.limiter.admit(channel, host_of(addr))
+        if displaced is not None:
+            displaced.forceAbortClient()
         return channel
 
     def log(self, request: object) -> None:

@@ -19,10 +19,7 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
-
-import attrs
-from twisted.logger import globalLogPublisher
+from typing import Any
 
 from kdc.admin._request import Context
 from kdc.admin.principals import administer
@@ -43,10 +40,12 @@ from kdc.store.portable import bounded_lines, read_dump, read_textbook
 from kdc.transfer._framing import AnswerReader, ItemReader
 from kdc.transfer.messages import Accept, Held, Item, Kind, Offer, Omitted, Refuse, Why
 from kdc.transfer.names import safe_path
+from tests.hostile._fuzz_services import SERVICES
+from tests.hostile._fuzz_target import Found, Target, defects_of
 from tests.support.edge import ChannelTestCase, EdgeTestCase, Recorder
 from tests.support.samples import REQUESTS
 
-__all__ = ["CORPUS", "TARGETS", "Found", "main", "tried"]
+__all__ = ["CORPUS", "TARGETS", "Found", "Target", "main", "tried"]
 
 CORPUS = Path(__file__).parent / "corpus"
 # Kept as long as this process needs them.
@@ -79,19 +78,6 @@ _TOKENS = (
         b"'''",
     ),
 )
-
-
-class Found(AssertionError):
-    """An input that a reader takes wrongly."""
-
-
-@attrs.frozen
-class Target:
-    """``read`` takes any bytes; ``seeds`` are good ones; ``refusals`` what it may raise."""
-
-    read: Callable[[bytes], object]
-    seeds: tuple[bytes, ...]
-    refusals: tuple[type[Exception], ...]
 
 
 def _text(data: bytes) -> str:
@@ -156,24 +142,6 @@ def _lines(data: bytes) -> Any:
     return bounded_lines(io.StringIO(_text(data), newline="\n"))
 
 
-def _defects_of(act: Callable[[], object]) -> None:
-    """Raise `Found` for what ``act`` logs as a failure."""
-    defects: list[Any] = []
-
-    def observe(event: Any) -> None:
-        if event.get("log_failure") is not None:
-            defects.append(event["log_failure"])
-
-    observer = cast(Any, observe)
-    globalLogPublisher.addObserver(observer)
-    try:
-        act()
-    finally:
-        globalLogPublisher.removeObserver(observer)
-    if defects:
-        raise Found(defects[0].getTraceback())
-
-
 class _ToKDC(EdgeTestCase):
     """Bytes as a client says them: on TCP, and inside of TLS."""
 
@@ -198,7 +166,7 @@ class _ToKDC(EdgeTestCase):
 
         try:
             self.setUp()
-            _defects_of(live)
+            defects_of(live)
             if len(self.kdc.factory) or self.network.wires:
                 raise Found("a connection that never ends")
         finally:
@@ -220,7 +188,7 @@ class _ToReceiver(ChannelTestCase):
             if self.network.wires:  # the answer to our end is waited for longest
                 self.network.advance(ANSWER_SECONDS)
 
-        _defects_of(live)
+        defects_of(live)
         if not b"hello".startswith(bytes(other.received)):
             raise Found("data that nobody sent")
         if self.network.wires:
@@ -303,6 +271,7 @@ TARGETS: dict[str, Target] = {
     "tcp": Target(_TO_KDC.outside, (*map(frame, _REQUESTS), b"\x16\x03\x01"), ()),
     "tls": Target(_TO_KDC.inside, tuple(map(frame, _REQUESTS)), ()),
     "channel": Target(_TO_RECEIVER.said, (_TO_RECEIVER.good(),), ()),
+    **SERVICES,
 }
 
 

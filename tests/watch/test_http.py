@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -38,8 +39,8 @@ class HTTPTestCase(SynchronousTestCase):
             raise ZeroDivisionError
         return text_answer(200, f"{query.method} {query.path} {dict(query.words)}")
 
-    def connect(self) -> tuple[Any, Transport]:
-        channel: Any = self.factory.buildProtocol(None)
+    def connect(self, address: str = "192.0.2.1") -> tuple[Any, Transport]:
+        channel: Any = self.factory.buildProtocol(IPv4Address("TCP", address, 40_000))
         transport = Transport()
         channel.makeConnection(transport)
         return channel, transport
@@ -91,11 +92,41 @@ class AnswerTests(HTTPTestCase):
 
 class BoundTests(HTTPTestCase):
     def test_connections(self) -> None:
-        """So many at once; who leaves makes room."""
-        channels = [self.connect()[0] for _ in range(LIMITS.connections)]
-        self.assertIsNone(self.factory.buildProtocol(None))
-        channels[0].connectionLost(None)
-        self.assertIsNotNone(self.factory.buildProtocol(None))
+        """So many at once: for one more, the one goes that has been there longest."""
+        first, *others = [self.connect() for _ in range(LIMITS.connections)]
+        self.assertFalse(first[1].cut)
+        newcomer = self.connect()
+        self.assertTrue(first[1].cut)
+        newcomer[0].connectionLost(None)
+        self.connect()
+        self.assertFalse(any(transport.cut for _, transport in others))
+
+    def test_silent_strangers(self) -> None:
+        """Who holds many silent connections keeps nobody out, and loses his own for others."""
+        mine = self.connect("192.0.2.1")
+        strangers = [self.connect("198.51.100.66") for _ in range(20)]
+        self.assertEqual([transport.cut for _, transport in strangers], [True] * 18 + [False] * 2)
+        mine[0].dataReceived(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        self.assertIn(b"200 OK", mine[1].value())
+        self.assertFalse(mine[1].cut)
+
+    def test_a_number_without_end(self) -> None:
+        """Of so many digits Python makes no number: it is a bad request, like others."""
+        for digits in (100, 4301, 8000):
+            channel, transport = self.connect()
+            channel.dataReceived(
+                b"POST / HTTP/1.1\r\nContent-Length: " + b"9" * digits + b"\r\n\r\n"
+            )
+            self.assertTrue(transport.disconnecting, digits)
+        self.assertEqual(self.asked, [])
+
+    def test_more_behind_the_end(self) -> None:
+        """TLS hands on what comes behind a request that has ended the connection: nobody looks."""
+        channel, transport = self.connect()
+        for data in (b"GET /\xff no\r\n", b"Host: h\r\n", b"Con\r\n", b"\r\n"):
+            channel.dataReceived(data)
+        self.assertTrue(transport.disconnecting)
+        self.assertEqual(self.asked, [])
 
     def test_long_request(self) -> None:
         """Lines, headers and bodies without end are not kept."""

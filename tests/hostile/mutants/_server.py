@@ -56,6 +56,98 @@ MUTANTS: list[Mutant] = [
         ("10", "what was cut is gone", "if not self._lostTLSConnection:", "if False:"),
     ),
     *of(
+        "kdc/watch/_http.py",
+        "tests.watch.test_http",
+        (
+            "operators",
+            "the oldest makes room at the status port",
+            "            displaced.forceAbortClient()\n",
+            "            return None\n",
+        ),
+        (
+            "operators",
+            "no number has more digits than Python takes",
+            "    MAX_LENGTH = 4096\n",
+            "",
+        ),
+        (
+            "operators",
+            "what is behind the end is not looked at",
+            "if not self.transport.disconnecting:",
+            "if True:",
+        ),
+        (
+            "operators",
+            "a body that is too long is not kept",
+            "if length is None or length > limit:",
+            "if False:",
+        ),
+        (
+            "operators",
+            "a whole request comes in time",
+            "        self._wait(self.factory.limits.request_seconds)\n",
+            "",
+        ),
+        (
+            "operators",
+            "so many are told what happens",
+            "elif len(factory.streams) >= factory.limits.streams:",
+            "elif False:",
+        ),
+        (
+            "operators",
+            "who does not read is told nothing",
+            "        if not self._reads.running:\n            self._request.write(text)\n",
+            "        self._request.write(text)\n",
+        ),
+    ),
+    *of(
+        "kdc/watch/guard.py",
+        "tests.watch.test_guard",
+        (
+            "operators",
+            "only who is asked for by a known name answers",
+            "if not self._known(query.host):",
+            "if False:",
+        ),
+        (
+            "operators",
+            "nothing is changed at the status port",
+            'if query.method not in ("GET", "HEAD"):\n            return text_answer(405, "nothing',
+            'if False:\n            return text_answer(405, "nothing',
+        ),
+        (
+            "operators",
+            "tokens are not guessed fast",
+            "            self._guesses.take(query.address, now)\n        elif",
+            "            pass\n        elif",
+        ),
+        (
+            "operators",
+            "nor typed fast",
+            "wait = self._guesses.take(query.address, now)",
+            "wait = 0",
+        ),
+        ("operators", "a cookie has its time", "if any(end > now for end in found):", "if found:"),
+        (
+            "operators",
+            "so many are logged in at the status port",
+            "            del self._sessions[next(iter(self._sessions))]\n",
+            "            pass\n",
+        ),
+    ),
+    *of(
+        "kdc/watch/settings.py",
+        "tests.watch.test_guard",
+        ("operators", "a token is no short word", "len(token) < _LEAST_TOKEN or ", ""),
+        (
+            "operators",
+            "who is elsewhere needs a token",
+            "            if self.local:\n                return None\n",
+            "            return None\n",
+        ),
+    ),
+    *of(
         "kdc/net/log.py",
         "tests.project.test_logs",
         (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.interfaces import IAddress, IProtocolFactory
@@ -16,13 +16,17 @@ from kdc.channel.reception import Reception
 from kdc.channel.relayed import Relayed
 from kdc.channel.services import Service
 from kdc.channel.standing import EndWatch
-from kdc.client.client import RealmClient
+from kdc.client.client import KDCClient, RealmClient
 from kdc.errors import ErrorKind, KDCError, LocalIOError
 from kdc.net import clock
 from kdc.net.sockets import listen_at
 from kdc.net.waiting import Waiters
-from kdc.protocol.handshake import Epochs
+from kdc.protocol.epoch_sets import EpochSets
+from kdc.protocol.handshake import HeldEpochs
 from kdc.protocol.relay import Reach
+
+if TYPE_CHECKING:
+    from kdc.channel.receptions import Receptions
 
 __all__ = ["Listening"]
 
@@ -65,17 +69,20 @@ class Listening:
         self._status = status
         self._reach = reach or client.reach
         self._relay = relay or client.relay
+        self._sets = EpochSets(len(client.nodes)) if len(client.nodes) > 1 else None
         self._listener = ChannelListener(
             client.keys.realm,
             services,
             timers=client.reactor,
             random=os.urandom,
             now_milliseconds=clock.milliseconds,
+            epochs=self._sets,
         )
         self._front = front(self._listener)
         self._end_watch = None if ending is None else EndWatch(client, ending)
         self._port: Any = None
-        self._reception: Reception | None = None
+        self._reception: Reception | Receptions | None = None
+        self._said_of_relay = ""
 
     @property
     def address(self) -> IAddress:
@@ -101,7 +108,7 @@ class Listening:
         )
 
     @property
-    def epochs(self) -> Epochs:
+    def epochs(self) -> HeldEpochs:
         """The key sets that tickets for us are sealed under."""
         return self._listener.epochs
 
@@ -126,34 +133,55 @@ class Listening:
 
     async def run(self) -> None:
         """Be reachable until `close`; raises `KDCError` when there is no point in going on."""
-        self._reception = Reception(
-            self._client.nodes[0],
-            self._listener,
-            port=self.port_number,
-            address=self._advertise,
-            way=self._way(),
-            begun=self._begun,
-            lost=self._lost,
-        )
+        self._reception = self._made_reception()
         try:
             await self._reception.run()
         finally:
             if self._end_watch is not None:
                 self._end_watch.end()
 
-    def _way(self) -> Way:
+    def _made_reception(self) -> Reception | Receptions:
+        if self._sets is None:
+            (node,) = self._client.nodes
+            return Reception(
+                node,
+                self._listener,
+                port=self.port_number,
+                way=self._way(node),
+                begun=lambda: self._begun(1),
+                lost=self._lost,
+            )
+        from kdc.channel.receptions import Receptions  # which few need
+
+        return Receptions(
+            self._client,
+            self._listener,
+            self._sets,
+            port=self.port_number,
+            way=self._way,
+            begun=self._begun,
+            lost=self._lost,
+        )
+
+    def _way(self, node: KDCClient) -> Way:
         place = self._advertise, self.port_number
         if self._reach is Reach.DIRECT:
             return Direct(*place)
         return Relayed(
-            self._client,
+            node,
             self._listener,
             self._reach,
             address=place[0],
             port=place[1],
             relay=self._relay,
-            status=self._status,
+            status=self._of_relay,
         )
+
+    def _of_relay(self, line: str) -> None:
+        """Of one relay there is a link for each KDC; what is the same of all is said once."""
+        if self._sets is None or line != self._said_of_relay:
+            self._said_of_relay = line
+            self._status(line)
 
     async def reachable(self) -> None:
         """Return when the KDC knows where we are; raises what `failed` was told."""
@@ -182,12 +210,14 @@ class Listening:
         """Return when no channel is open."""
         await self._listener.when_idle()
 
-    def _begun(self) -> None:
+    def _begun(self, count: int) -> None:
         if self._port is None:
             return
         where = self.address
         host, number = getattr(where, "host", where), getattr(where, "port", "")
-        self._status(f"receiving on {host} port {number}")
+        kdcs = len(self._client.nodes)
+        of = "" if kdcs == 1 else f" ({count} of {kdcs} KDCs)"
+        self._status(f"receiving on {host} port {number}{of}")
         self._settle(True)
         if self._end_watch is not None:
             self._end_watch.begin()

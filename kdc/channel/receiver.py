@@ -22,7 +22,7 @@ from kdc.net.newcomers import DISPLACED_SECONDS, Newcomers
 from kdc.net.sockets import host_of
 from kdc.net.waiting import Waiters
 from kdc.protocol.codec import FrameBuffer
-from kdc.protocol.handshake import MAX_PRESENT, Accepted, Epochs
+from kdc.protocol.handshake import MAX_PRESENT, Accepted, Epochs, HeldEpochs
 from kdc.protocol.records import RecordStream
 
 __all__ = ["ChannelListener"]
@@ -55,7 +55,7 @@ class _ReceiverChannel(Channel):
         super().connectionLost(reason)
 
     def _shake(self, body: bytes) -> None:
-        if self._listener.dialled(body):
+        if any(dialled(body) for dialled in self._listener.dialled):
             self.fail(PeerUnavailable("that was the relay, to see whether it gets here"))
             return
         accepted = self._listener.accept(self, body)
@@ -127,19 +127,20 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         timers: IReactorTime,
         random: Callable[[int], bytes],
         now_milliseconds: Callable[[], int] = clock.milliseconds,
+        epochs: HeldEpochs | None = None,
         limiter: ConnectionLimiter[_ReceiverChannel] | None = None,
         most: int = _MAX_CHANNELS_PER_SENDER,
     ) -> None:
         self.realm = realm
         self.services = services
-        self.epochs = Epochs()
+        self.epochs: HeldEpochs = Epochs() if epochs is None else epochs
         self.timers = timers
         self.newcomers: Newcomers[_ReceiverChannel] = Newcomers(
             limiter or ConnectionLimiter(_MAX_UNPROVEN, _MAX_UNPROVEN_PER_ADDRESS)
         )
         self.due: Callable[[], None] = lambda: None
-        # Whether a first message is no sender's, but a relay's that was asked to come here.
-        self.dialled: Callable[[bytes], bool] = lambda body: False
+        # Each says whether a first message is no sender's, but a relay's that was asked to come.
+        self.dialled: list[Callable[[bytes], bool]] = []
         self._random = random
         self._most = most
         self._answered: Counter[str] = Counter()
@@ -165,8 +166,7 @@ class ChannelListener(Factory["_ReceiverChannel"]):
         )
         self.newcomers.release(channel)
         self._answered[accepted.sender] += 1
-        current = self.epochs.current
-        if current is not None and current.due(now):
+        if self.epochs.due(now):
             self.due()
         return accepted
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -25,13 +25,13 @@ from kdc.net import clock
 from kdc.net.log import Logger
 from kdc.net.retry import backoff
 from kdc.net.waiting import Timers, Waiters
-from kdc.protocol.handshake import Epoch
+from kdc.protocol.handshake import Epoch, Epochs
 
-__all__ = ["Reception"]
+__all__ = ["FATAL", "Reception"]
 
 _MOST_BACKOFF_SECONDS = 60.0
 _RENEW_SECONDS = 24 * 3600.0
-_FATAL = (AuthenticationRefused, WrongIdentity, ConfigurationError, Superseded)
+FATAL = (AuthenticationRefused, WrongIdentity, ConfigurationError, Superseded)
 
 
 class Reception:
@@ -41,6 +41,8 @@ class Reception:
     empty for the address that the KDC sees; or both come from ``way``.
     ``begun`` is called whenever the KDC begins an epoch for us, ``lost`` with why
     it cannot be reached now and after how many seconds it will be tried again.
+    Where the name is kept reachable at several KDCs, ``epochs`` are those of this one, and
+    ``tolerated`` says of what would be the end that it is a loss like others.
     """
 
     log = Logger()
@@ -56,17 +58,20 @@ class Reception:
         way: Way | None = None,
         begun: Callable[[], None] = lambda: None,
         lost: Callable[[KDCError, float], None] = lambda error, seconds: None,
+        epochs: Epochs | None = None,
+        tolerated: Callable[[KDCError], bool] = lambda error: False,
     ) -> None:
         self._client = client
         self._listener = listener
+        self._epochs = cast(Epochs, listener.epochs) if epochs is None else epochs
+        self._tolerated = tolerated
         self._way = way or Direct(address, port)
         self._announced = address, port
         self._random = random
         self._begun = begun
         self._lost = lost
         self._link: KDCLink | None = None
-        self._known = False
-        self._stopped = False
+        self._known = self._stopped = self._open = False
         self._wake = Waiters()
         self._timers = Timers(client.reactor)
         self._alarm = self._timers.deadline()
@@ -91,17 +96,19 @@ class Reception:
         try:
             while not self._stopped:
                 try:
-                    await self._begin()
-                    attempt = 0
+                    if not self._open:
+                        await self.begin()
+                    self._open, attempt = False, 0
                     await self._stay()
-                except _FATAL:
-                    self._listener.epochs.clear()
-                    self._way.holds([])
-                    raise
                 except KDCError as error:
+                    if isinstance(error, FATAL):
+                        self._epochs.clear()
+                        self._way.holds([])
+                        if not self._tolerated(error):
+                            raise
                     if self._stopped:
                         return
-                    pause = self._pause(error, attempt)
+                    pause = self.pause(error, attempt)
                     attempt += 1
                     self._lost(error, pause)
                     await self._sleep(pause)
@@ -116,17 +123,28 @@ class Reception:
             self._link.close()
         self._wake.release()
 
-    async def _begin(self) -> None:
+    async def begin(self) -> None:
+        """Be reachable for as long as the connection lasts, once; raises `KDCError`.
+
+        To be followed by `run`, which goes on from there.
+        """
         self._known = False
         self._link = await self._client.link()
         if self._stopped:
             self._link.close()
             return
-        self._listener.due = self._way.changed = self._wake.release
+        self._way.changed = self._wake.release
+        if self._epochs is self._listener.epochs:
+            self._listener.due = self._wake.release
         await self._way.ready()
         await self._renew()
-        self._known = True
+        self._known = self._open = True
         self._begun()
+
+    def renew_if_due(self) -> None:
+        """Begin the next epoch if it is time for that at this KDC."""
+        if self._epochs.due(clock.milliseconds()):
+            self._wake.release()
 
     async def _renew(self) -> None:
         """Begin an epoch, the first on this connection or the next."""
@@ -144,7 +162,7 @@ class Reception:
             reply=reply,
             sent_milliseconds=sent,
         )
-        self._listener.epochs.begin(epoch, clock.milliseconds())
+        self._epochs.begin(epoch, clock.milliseconds())
         self._forget()
 
     async def _stay(self) -> None:
@@ -163,14 +181,14 @@ class Reception:
                 hint="if that was not you, the key is stolen: change it at once",
             )
         if not self._stopped:
-            self._listener.epochs.retire(clock.milliseconds())
+            self._epochs.retire(clock.milliseconds())
             self._forget()
             raise KDCUnreachable(f"the connection to the KDC at {self._client.where} was lost")
 
     def _forget(self) -> None:
         """Forget the keys of old epochs when their time has come, also if nobody comes then."""
-        remaining = self._listener.epochs.forget(clock.milliseconds())
-        self._way.holds(self._listener.epochs.ids)
+        remaining = self._epochs.forget(clock.milliseconds())
+        self._way.holds(self._epochs.ids)
         if remaining is not None:
             self._forgetting.within(remaining / 1000, self._forget)
 
@@ -192,6 +210,8 @@ class Reception:
         finally:  # cancelled, too
             self._alarm.cancel()
 
-    def _pause(self, error: KDCError, attempt: int) -> float:
+    @staticmethod
+    def pause(error: KDCError, attempt: int) -> float:
+        """How long until it is tried again."""
         pause = backoff(attempt, first=0.5, most=_MOST_BACKOFF_SECONDS)
         return max(pause, float(error.retry_after)) if isinstance(error, TooBusy) else pause

@@ -175,7 +175,13 @@ class Relayed:
     # the link, again and again
 
     async def _run(self) -> None:
-        self._listener.dialled = self._dialled
+        self._listener.dialled.append(self._dialled)
+        try:
+            await self._keep_linked()
+        finally:
+            self._listener.dialled.remove(self._dialled)
+
+    async def _keep_linked(self) -> None:
         attempt = 0
         while not self._stopped:
             pause = backoff(attempt, first=0.5, most=_MOST_PAUSE_SECONDS)

@@ -152,18 +152,27 @@ class Nodes:
         deadline = self.reactor.seconds() + _PATIENCE_SECONDS
         attempt = 0
         while True:
+            asked = _Round(self.reactor, self._order, ask, silence_seconds)
             try:
-                node, answer = await _Round(self.reactor, self._order, ask, silence_seconds).run()
+                node, answer = await asked.run()
             except _Dropped:
                 pause = retry.backoff(attempt)
                 attempt += 1
                 if self.reactor.seconds() + pause > deadline:
                     raise
                 await deferLater(self.reactor, pause)
+            except KDCError:
+                self._stick_to(asked.told_by)
+                raise
             else:
-                self._order.remove(node)
-                self._order.insert(0, node)
+                self._stick_to(node)
                 return node, answer
+
+    def _stick_to(self, node: KDCClient | None) -> None:
+        if node is None:
+            return
+        self._order.remove(node)
+        self._order.insert(0, node)
 
 
 class _Round:
@@ -182,9 +191,10 @@ class _Round:
         self._silent = Deadline(reactor)
         self._asked: list[Deferred[Any]] = []
         self._answers: list[tuple[KDCClient, Any]] = []
-        self._errors: list[KDCError] = []
+        self._errors: list[tuple[KDCClient, KDCError]] = []
         self._refusals = 0
         self._failed: Exception | None = None
+        self.told_by: KDCClient | None = None  # whose error it is, if it ends in one
         self._ended = False
         self._more = Waiters()
 
@@ -203,7 +213,8 @@ class _Round:
             return self._answers[0]
         if self._failed is not None:
             raise self._failed
-        raise _what_says_most(self._errors)
+        self.told_by, error = min(self._errors, key=lambda each: _rank(each[1]))
+        raise _among(error, [other for _, other in self._errors])
 
     @property
     def _over(self) -> bool:
@@ -220,7 +231,7 @@ class _Round:
         if not asking.called:
             self._asked.append(asking)
         _ = asking.addCallbacks(
-            self._answered, self._refused, callbackArgs=(node, asking), errbackArgs=(asking,)
+            self._answered, self._refused, callbackArgs=(node, asking), errbackArgs=(node, asking)
         )
 
     def _answered(self, answer: Any, node: KDCClient, asking: Deferred[Any]) -> None:
@@ -228,16 +239,16 @@ class _Round:
         self._answers.append((node, answer))
         self._more.release()
 
-    def _refused(self, failure: Failure, asking: Deferred[Any]) -> None:
+    def _refused(self, failure: Failure, node: KDCClient, asking: Deferred[Any]) -> None:
         self._done(asking)
         if self._ended:
             return
         error = cast(KDCError, failure.value)
         self._refusals += isinstance(error, AuthenticationRefused)
         if self._is_final(error):
-            self._failed = self._failed or error
+            self._failed, self.told_by = error, node
         else:
-            self._errors.append(error)
+            self._errors.append((node, error))
             self._next()
         self._more.release()
 
@@ -261,10 +272,9 @@ def _rank(error: KDCError) -> int:
     return next(rank for rank, kind in enumerate(_NEXT) if isinstance(error, kind))
 
 
-def _what_says_most(errors: Sequence[KDCError]) -> KDCError:
-    error = min(errors, key=_rank)
+def _among(error: KDCError, errors: Sequence[KDCError]) -> KDCError:
+    """What says most of ``errors``; where nobody answers, what all of them do instead."""
     if not isinstance(error, KDCUnreachable):
         return error
-    # Nobody answers: what each of them did instead.
     texts = dict.fromkeys(map(str, sorted(errors, key=_rank)))
     return type(error)("; ".join(texts), hint=error.hint, kind=error.kind)

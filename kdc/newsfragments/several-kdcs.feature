@@ -1,1 +1,1 @@
-Clients know several KDCs of one realm (`-a` repeated, `addresses` in the configuration) and go on with the next when one is away or silent, and `doctor` looks at each of them; a fingerprint may be two while the KDC's key is being changed.
+Clients know several KDCs of one realm (`-a` repeated, `addresses` in the configuration) and go on with the next when one is away or silent; receivers are reachable through each of them; `doctor` looks at each of them; a fingerprint may be two while the KDC's key is being changed.

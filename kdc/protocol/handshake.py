@@ -27,6 +27,7 @@ __all__ = [
     "Accepted",
     "Epoch",
     "Epochs",
+    "HeldEpochs",
     "Presentation",
 ]
 
@@ -234,16 +235,21 @@ def _refused(detail: str) -> RemoteProtocolError:
     return RemoteProtocolError(Refusal.NOT_AUTHENTIC, detail)
 
 
-class Epochs:
-    """The receiver's epochs: the current one, and older ones until their tickets have ended."""
+class HeldEpochs:
+    """All the epochs that a receiver has: opens what comes under any of them.
 
-    def __init__(self) -> None:
-        self._current: Epoch | None = None
-        self._retired: list[tuple[Epoch, int]] = []
+    Which these are, and for how long, its two kinds say: `Epochs` and `EpochSets`.
+    """
 
-    @property
-    def current(self) -> Epoch | None:
-        return self._current
+    def _living(self) -> list[Epoch]:
+        raise NotImplementedError
+
+    def _forget(self, now_milliseconds: int) -> None:
+        raise NotImplementedError
+
+    def due(self, now_milliseconds: int) -> bool:
+        """Whether it is time to ask a KDC for the next epoch."""
+        raise NotImplementedError
 
     @property
     def ids(self) -> list[bytes]:
@@ -252,24 +258,6 @@ class Epochs:
 
     def knows(self, epoch_id: bytes) -> bool:
         return epoch_id in self.ids
-
-    def begin(self, epoch: Epoch, now_milliseconds: int) -> None:
-        """Make ``epoch`` the current one; the one before lives L seconds more."""
-        self.retire(now_milliseconds)
-        self._current = epoch
-
-    def retire(self, now_milliseconds: int) -> None:
-        """The KDC issues no more tickets for the current epoch; those out there live on."""
-        self._forget(now_milliseconds)
-        if self._current is not None:
-            until = now_milliseconds + 1000 * self._current.lifetime_seconds
-            self._retired.append((self._current, until))
-            self._current = None
-
-    def clear(self) -> None:
-        """Forget every key at once: somebody else receives under our name."""
-        self._current = None
-        self._retired.clear()
 
     def accept(
         self,
@@ -307,15 +295,48 @@ class Epochs:
         epoch = self._find(epoch_id)
         return epoch.open_ticket(sealed, proof, now_milliseconds=now_milliseconds, allow=allow)
 
-    def _living(self) -> list[Epoch]:
-        current = [] if self._current is None else [self._current]
-        return current + [epoch for epoch, _ in self._retired]
-
     def _find(self, epoch_id: bytes) -> Epoch:
         for epoch in self._living():
             if epoch.epoch_id == epoch_id:
                 return epoch
         raise _refused("the epoch is not one of ours")
+
+
+class Epochs(HeldEpochs):
+    """Those of one KDC: the current one, and older ones until their tickets have ended."""
+
+    def __init__(self) -> None:
+        self._current: Epoch | None = None
+        self._retired: list[tuple[Epoch, int]] = []
+
+    @property
+    def current(self) -> Epoch | None:
+        return self._current
+
+    def due(self, now_milliseconds: int) -> bool:
+        return self._current is not None and self._current.due(now_milliseconds)
+
+    def begin(self, epoch: Epoch, now_milliseconds: int) -> None:
+        """Make ``epoch`` the current one; the one before lives L seconds more."""
+        self.retire(now_milliseconds)
+        self._current = epoch
+
+    def retire(self, now_milliseconds: int) -> None:
+        """The KDC issues no more tickets for the current epoch; those out there live on."""
+        self._forget(now_milliseconds)
+        if self._current is not None:
+            until = now_milliseconds + 1000 * self._current.lifetime_seconds
+            self._retired.append((self._current, until))
+            self._current = None
+
+    def clear(self) -> None:
+        """Forget every key at once: somebody else receives under our name."""
+        self._current = None
+        self._retired.clear()
+
+    def _living(self) -> list[Epoch]:
+        current = [] if self._current is None else [self._current]
+        return current + [epoch for epoch, _ in self._retired]
 
     def forget(self, now_milliseconds: int) -> int | None:
         """Forget the keys whose time has passed; return in how many milliseconds the next are due.

@@ -285,7 +285,7 @@ class ServiceTests(ChannelTestCase):
         self.failureResultOf(channel.opened, ClosedEarly)
         self.assertEqual(wire.peer.sent, b"")
         self.assertTrue(any("alice" in str(event.get("error")) for event in captured))
-        epoch = self.listener.epochs.current
+        epoch = self.bob.epochs.current
         self.assertEqual(len(cast(Any, epoch)._used), 0)
         self.assert_well()
 

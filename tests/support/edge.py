@@ -565,7 +565,7 @@ class KDC:
         self.store = MemoryStore() if store is None else store
         self.disk = _Disk()
         self.audit: list[Audit] = []
-        self.random = SeededRandom("KDC")
+        self.random = SeededRandom("KDC" if host == KDC_HOST else f"KDC {host}")
         self.realm = IssuingRealm(
             "LOCAL",
             find=self.store.get,

@@ -65,6 +65,8 @@ class WhoCommand(AskingOptions):
                 remember(each.name for each in found)
             for each in found:
                 answer_line(json.dumps(attrs.asdict(each)) if self["json"] else str(each))
+            if len(client.nodes) > 1:
+                say(f"as {client.where} says")
             if more:
                 say("there are more than a directory tells at once; name whom you mean")
             return 0

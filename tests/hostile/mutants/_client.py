@@ -95,13 +95,13 @@ MUTANTS: list[Mutant] = [
         (
             "4.2",
             "an epoch ends with the connection to the KDC",
-            "            self._listener.epochs.retire(clock.milliseconds())\n            self._forget()\n            raise",
+            "            self._epochs.retire(clock.milliseconds())\n            self._forget()\n            raise",
             "            raise",
         ),
         (
             "4.2",
             "after 313 every key is forgotten",
-            "                    self._listener.epochs.clear()\n",
+            "                        self._epochs.clear()\n",
             "",
         ),
         (

@@ -43,16 +43,17 @@ def authenticate(session: Session, request: Authenticate, now: Now) -> Output:
         refused = session.refuse(Refusal.NOT_ALLOWED, request.nonce, f"{request.name}: expired")
         return attrs.evolve(refused, close=True)
     if len(realm.connections_of(record.name)) >= realm.connections_per_principal:
-        return _too_many(session, request, _RETRY_SECONDS)
+        return _too_many(session, request, "connections_per_principal", _RETRY_SECONDS)
     owed_seconds = realm.work_rate.owed(record.name, now.milliseconds) // 1000
     if owed_seconds > _PATIENCE_SECONDS:
-        return _too_many(session, request, owed_seconds - _PATIENCE_SECONDS)
+        return _too_many(session, request, "keys_per_second", owed_seconds - _PATIENCE_SECONDS)
     session.authentic(record)
     session.tell("authenticated")
     return Output(session.seal(Authenticated(record.generation), request.nonce))
 
 
-def _too_many(session: Session, request: Authenticate, retry_after: int) -> Output:
+def _too_many(session: Session, request: Authenticate, limit: str, retry_after: int) -> Output:
     """The proof is good, but this principal causes too much already."""
+    session.realm.turned_away[limit] += 1
     output = session.refuse(Refusal.RATE, request.nonce, request.name, retry_after)
     return attrs.evolve(output, close=True)

@@ -64,6 +64,8 @@ class Realm:
         self.govern(enrolment, lifetime_seconds, limits, permits)
         self._epochs: dict[str, Epoch] = {}
         self._connections: dict[str, set[Connection]] = {}
+        # How many connections of those who are who they say had to go, for which limit.
+        self.turned_away = {"connections_per_principal": 0, "keys_per_second": 0}
 
     def govern(
         self, enrolment: Enrolment, lifetime_seconds: int, limits: Limits, permits: Permit

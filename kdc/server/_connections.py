@@ -309,9 +309,14 @@ class KDCFactory(Factory["KDCProtocol"]):
         )
         self.arrivals = Arrivals(self.limits)
         self._protocols: dict[Connection, KDCProtocol] = {}
-        # How many are there, in TLS or further, and how many had to go for which limit.
+        # How many are there, in TLS or further.
         self.connected = 0
-        self.turned_away = {"arrivals": 0, "unauthenticated": 0}
+        self._turned_away = {"arrivals": 0, "unauthenticated": 0}
+
+    @property
+    def turned_away(self) -> dict[str, int]:
+        """How many connections had to go, for which limit."""
+        return {**self._turned_away, **self.issuer.realm.turned_away}
 
     def __len__(self) -> int:
         return len(self._protocols)
@@ -321,13 +326,13 @@ class KDCFactory(Factory["KDCProtocol"]):
         if not self.arrivals.admit(address, self.now().milliseconds):
             line = Audit("refused", "", address, "RATE connections", unproven=True)
             self.issuer.realm.audit(line)
-            self.turned_away["arrivals"] += 1
+            self._turned_away["arrivals"] += 1
             return None
         protocol = KDCProtocol(self, address)
         displaced = self.limiter.admit(protocol, address)
         if displaced is not None:
             displaced.abort()
-            self.turned_away["unauthenticated"] += 1
+            self._turned_away["unauthenticated"] += 1
         return protocol
 
     def limit(self, limits: Limits) -> None:

@@ -63,7 +63,10 @@ def connections_of(factory: KDCFactory) -> Facts:
     unproved = len(factory.limiter)
     return [
         ("connections", f"{factory.connected:,}, {unproved:,} of them unproved"),
-        *((f"ended for {limit}", f"{n:,}") for limit, n in factory.turned_away.items()),
+        *(
+            (f"ended for {limit.replace('_', ' ')}", f"{count:,}")
+            for limit, count in factory.turned_away.items()
+        ),
     ]
 
 

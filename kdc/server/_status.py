@@ -92,7 +92,7 @@ def _connections(factory: KDCFactory) -> Mapping[Labels, float]:
 # (what a store calls it, its name here, what it is, whether it grows)
 _STORE = (
     ("journal_bytes", "kdc_store_journal_bytes", "Changes that pwd.txt does not have yet.", False),
-    ("database_bytes", "kdc_store_database_bytes", "The whole database as text.", False),
+    ("database_bytes", "kdc_store_database_bytes", "All records as text.", False),
     ("folds", "kdc_store_folds_total", "How often the journal was folded.", True),
     ("failed_folds", "kdc_store_failed_folds_total", "How often that failed.", True),
 )

@@ -431,11 +431,14 @@ class RateTests(IssuerCase):
         late = self.realm.connect(ALICE)
         output = self.receive(late, self.signed_311(late))
         self.assertEqual((plain_refusal(output), output.close), (Refused(Refusal.RATE, 60), True))
+        counted = {"connections_per_principal": 1, "keys_per_second": 0}
+        self.assertEqual(self.realm.issuer.realm.turned_away, counted)
         wrong = self.realm.connect(keys_of("alice", "wrong"))
         self.assertIs(wrong.refusal(wrong.exchange.authenticate()), Refusal.NOT_AUTHENTIC)
         self.realm.login(keys_of("carol"))
         mine[0].lose()
         self.realm.login(ALICE)
+        self.assertEqual(self.realm.issuer.realm.turned_away, counted)
 
 
 class AuditTests(IssuerCase):

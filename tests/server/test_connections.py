@@ -425,6 +425,7 @@ class ArrivalTests(ServerTestCase):
         told = {(line.address, line.unproven) for line in lines}
         self.assertEqual(told, {("198.51.100.1", True)})
         self.assertEqual(len(self.kdc.factory.limiter), 10)
+        self.assertEqual(self.kdc.factory.turned_away["arrivals"], 10)
         self.network.advance(1)
         again = [self.dial("198.51.100.1").lost is None for _ in range(3)]
         self.assertEqual(again, [True, True, False])

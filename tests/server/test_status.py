@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -14,8 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest
 
-from kdc.errors import ConfigurationError, ErrorKind, PeerUnavailable
+from kdc.errors import ConfigurationError, ErrorKind, PeerUnavailable, TooBusy
 from kdc.issuing.decisions import Audit
+from kdc.limits import Limits
 from kdc.server.service import KDCService
 from kdc.watch.settings import StatusSettings
 from tests.server.test_service import LOOPBACK, PUBLIC, ServiceTestCase
@@ -91,6 +93,59 @@ class FiguresTests(StatusTestCase):
         self.assertGreaterEqual(found["kdc_store_write_seconds_count"], 1)
         self.assertGreaterEqual(found["kdc_store_sync_seconds_count"], 1)
         self.assertEqual(found["kdc_certificate_expiry_timestamp_seconds"], service.tls.end_time)
+
+    async def test_turned_away(self) -> None:
+        """Who has to go for a limit is counted under its name, once."""
+        limits = Limits(connections_per_principal=1, unauthenticated_per_address=2)
+        service = self.start(self.settings(status=StatusSettings(LOOPBACK), limits=limits))
+        await self.registered(service, "alice")
+        asked = Deferred.fromCoroutine(self.client(service, "alice").login())
+        await self.assertFailure(asked, TooBusy)
+        factory = service.factory
+        await self.eventually("alice's other has gone", lambda: factory.connected == 1)
+        strangers = [socket.create_connection(("127.0.0.1", self.port(service))) for _ in range(3)]
+        for stranger in strangers:
+            self.addCleanup(stranger.close)
+        await self.eventually(
+            "one has gone", lambda: service.factory.turned_away["unauthenticated"]
+        )
+        found = await self.figures()
+        for limit, count in {
+            "arrivals": 0,
+            "unauthenticated": 1,
+            "connections_per_principal": 1,
+            "keys_per_second": 0,
+        }.items():
+            name = f'kdc_connections_refused_total{{limit="{limit}"}}'
+            self.assertEqual(found.get(name), count, name)
+        self.assertEqual(found['kdc_connections{state="unproved"}'], 2)
+        self.assertEqual(found['kdc_refusals_total{code="rate"}'], 1)
+
+    async def test_store_and_log(self) -> None:
+        """What is on the disk is told as it is there; folds, and lines, one by one."""
+        service = self.start(self.settings(status=StatusSettings(LOOPBACK), fold_seconds=3600.0))
+        before = await self.figures()
+        self.assertEqual(before["kdc_store_journal_bytes"], 0)
+        await self.registered(service, "alice")
+        found = await self.figures()
+        journal = self.store.with_name("pwd.txt.journal").stat().st_size
+        self.assertGreater(found["kdc_store_journal_bytes"], 0)
+        self.assertLessEqual(found["kdc_store_journal_bytes"], journal)
+        self.assertEqual(found["kdc_store_folds_total"], before["kdc_store_folds_total"])
+        await deferToThread(service.store.fold)
+        folded = await self.figures()
+        self.assertEqual(folded["kdc_store_journal_bytes"], 0)
+        (record,) = [x for x in self.store.read_bytes().splitlines(True) if b":alice:" in x]
+        self.assertEqual(folded["kdc_store_database_bytes"], len(record))
+        self.assertEqual(folded["kdc_store_folds_total"], before["kdc_store_folds_total"] + 1)
+        self.assertEqual(folded["kdc_store_failed_folds_total"], 0)
+        await service.audit.flush()
+        self.assertEqual((await self.figures())["kdc_log_queue_lines"], 0)
+        for _ in range(300):
+            service.audit.add(Audit("refused", "", "192.0.2.1", "MALFORMED", unproven=True))
+        suppressed = service.audit.suppressed
+        self.assertGreater(suppressed, 0)
+        self.assertEqual((await self.figures())["kdc_log_suppressed_lines_total"], suppressed)
 
     async def test_no_names(self) -> None:
         """The figures name nobody."""

@@ -1,0 +1,1 @@
+`etc/kdc.dashboard.json` is a dashboard for Grafana with every figure of KDCs, receivers and relays; the alert rules have receivers and relays, too, and connections that end for the limits of one principal are counted.

@@ -59,6 +59,11 @@ class SpliceEnd(Protocol):
     def sent(self) -> int:
         return 0 if self._other is None else self._other.received
 
+    @property
+    def lost(self) -> bool:
+        """Whether its connection has gone."""
+        return self._lost
+
     def connectionMade(self) -> None:
         read_at_once(self._transport, EVEN_DATA)
         self._transport.pauseProducing()  # nobody is there yet to take it

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
+from twisted.internet.defer import DeferredSemaphore
 from twisted.internet.error import ConnectError, ConnectionClosed, ConnectionDone, TimeoutError
 from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -20,6 +21,11 @@ from kdc.net.background import background
 from kdc.net.splice import SpliceEnd, StraightEnd, error_of
 from kdc.terminal import counted
 from kdc.tunnel.traffic import Traffic
+
+# So many keys are asked for at a time: a KDC that paces us would answer more of them too late.
+_CONNECTING = 16
+# A receiver keeps 128 channels of one sender at a time, other services' and transfers included.
+_MOST = 120
 
 __all__ = ["expose_factory", "forward_factory", "join_to"]
 
@@ -62,7 +68,10 @@ class _SpliceFactory(Factory[SpliceEnd]):
 
     def _joined(self, end: SpliceEnd) -> None:
         self._traffic.began(end, turned=self.turned)
-        background(join_to(end, self._target), self._what)
+        background(self._join(end), self._what)
+
+    async def _join(self, end: SpliceEnd) -> None:
+        await join_to(end, self._target)
 
     def _ended(self, end: SpliceEnd, reason: Failure) -> None:
         in_order = end.broken is None and reason.check(ConnectionDone) is not None
@@ -83,13 +92,45 @@ class _ExposeFactory(_SpliceFactory):
 
 
 class _ForwardFactory(_SpliceFactory):
+    """Connections come as fast as programs like, and wait here until a channel can be had.
+
+    A channel costs the KDC a key, which it makes at a certain rate, and a peer keeps so
+    many of one sender's at a time.
+    """
+
     turned = True
+
+    def __init__(self, *args: Any, connecting: int, most: int) -> None:
+        super().__init__(*args)
+        self._turns = DeferredSemaphore(connecting)
+        self._places = DeferredSemaphore(most)
+        self._placed: set[SpliceEnd] = set()
+        self._told = False
 
     def buildProtocol(self, addr: Any) -> SpliceEnd:
         return StraightEnd(self._joined, self._gone)
 
+    async def _join(self, end: SpliceEnd) -> None:
+        if not self._places.tokens and not self._told:
+            self._told = True
+            self._tell(f"{self._what}: {self._places.limit} connections are open, more wait")
+        await self._places.acquire()
+        if end.lost:
+            self._places.release()
+            return
+        self._placed.add(end)
+        await self._turns.acquire()
+        try:
+            if not end.lost:
+                await super()._join(end)
+        finally:
+            self._turns.release()
+
     def _gone(self, end: SpliceEnd, reason: Failure) -> None:
         self._ended(end, reason)
+        if end in self._placed:
+            self._placed.remove(end)
+            self._places.release()
         if end.broken is not None:
             self._tell(f"{self._what}: {end.broken}")
 
@@ -120,9 +161,14 @@ def forward_factory(
     what: str,
     tell: Callable[[str], None],
     traffic: Traffic | None = None,
+    *,
+    connecting: int = _CONNECTING,
+    most: int = _MOST,
 ) -> IProtocolFactory:
     """What to listen with locally: each connection gets a channel of its own to ``target``.
 
-    ``tell`` is given a line for each that could not be opened, or broke.
+    ``tell`` is given a line for each that could not be opened, or broke.  At ``most`` so
+    many are open at a time, ``connecting`` of them on their way; the others wait.
     """
-    return _ForwardFactory(target, what, tell, traffic or Traffic())
+    traffic = traffic or Traffic()
+    return _ForwardFactory(target, what, tell, traffic, connecting=connecting, most=most)

@@ -7,12 +7,16 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.channel.services import Service
-from kdc.errors import KDCError
+from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.splice import SpliceEnd
 from kdc.protocol.records import EVEN_DATA
 from kdc.tunnel.splice import expose_factory, forward_factory
@@ -319,6 +323,93 @@ class TunnelTests(EdgeTestCase):
         self.network.settle()
         self.assertEqual(self.services_first.received, b"still there? yes")
         self.assertEqual(self.service.received, b"new")
+
+
+@implementer(IStreamClientEndpoint)
+class _Slow:
+    """A peer whose channels open when the test says."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Deferred[Any], Any]] = []
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        made: Deferred[Any] = Deferred()
+        self.asked.append((made, protocolFactory))
+        return made
+
+    def open(self) -> StringTransport:
+        made, factory = self.asked.pop(0)
+        transport = StringTransport()
+        protocol = factory.buildProtocol(None)
+        protocol.makeConnection(transport)
+        made.callback(protocol)
+        return transport
+
+
+class BurstTests(SynchronousTestCase):
+    """Many programs connect to a forwarded port at one moment."""
+
+    def setUp(self) -> None:
+        self.told: list[str] = []
+        self.peer = _Slow()
+        self.factory = forward_factory(
+            self.peer, "db of bob", self.told.append, connecting=3, most=5
+        )
+
+    def users(self, count: int) -> list[tuple[Any, StringTransport]]:
+        """So many of them, each with its connection."""
+        made = []
+        for _ in range(count):
+            end: Any = self.factory.buildProtocol(None)  # type: ignore[arg-type]
+            end.makeConnection(transport := StringTransport())
+            made.append((end, transport))
+        return made
+
+    def test_in_turns(self) -> None:
+        """So many are on their way, so many open; the others wait, and none is cut."""
+        users = self.users(20)
+        opened = 0
+        for _ in range(5):
+            self.assertEqual(len(self.peer.asked), min(3, 5 - opened))
+            self.peer.open()
+            opened += 1
+        self.assertEqual(self.peer.asked, [])
+        for end, _ in users[:15]:
+            end.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual(len(self.peer.asked), 1)
+            self.peer.open()
+            opened += 1
+        self.assertEqual(opened, 20)
+        self.assertFalse(any(transport.disconnecting for _, transport in users[15:]))
+        self.assertEqual(self.told, ["db of bob: 5 connections are open, more wait"])
+
+    def test_gone_meanwhile(self) -> None:
+        """Who leaves while it waits costs no key and no place."""
+        users = self.users(9)
+        for end, _ in (*users[3:5], *users[6:8]):  # with a place, but no turn; with neither
+            end.connectionLost(Failure(ConnectionDone()))
+        opened = 0
+        while self.peer.asked:
+            self.peer.open()
+            opened += 1
+        self.assertEqual(opened, 5)
+        for end, _ in (*users[:3], users[5], users[8]):
+            end.connectionLost(Failure(ConnectionDone()))
+        self.users(5)
+        self.assertEqual(len(self.peer.asked), 3)
+
+    def test_failed(self) -> None:
+        """One that cannot be opened is cut and told, and the next has its turn and its place."""
+        users = self.users(6)
+        made, _ = self.peer.asked.pop(0)
+        made.errback(PeerUnavailable("nobody there"))
+        self.assertTrue(users[0][1].disconnecting)
+        self.assertEqual(len(self.peer.asked), 3)
+        users[0][0].connectionLost(Failure(ConnectionDone()))
+        self.assertIn("db of bob: nobody there", self.told)
+        for _ in range(5):
+            self.peer.open()
+        self.assertEqual(self.peer.asked, [])
 
 
 class RelayTests(EdgeTestCase):

@@ -74,6 +74,11 @@ class Links(Factory["LinkEnd"]):
             displaced.drop()
         return link
 
+    def close(self, principal: str) -> None:
+        for link in list(self.open):
+            if link.principal == principal:
+                link.drop()
+
     def close_all(self) -> None:
         for link in list(self.open):
             link.drop()
@@ -90,6 +95,10 @@ class LinkEnd(Protocol):
         self._deaf = Deadline(links.timers)
         self._dialling = False
         self._gone = False
+
+    @property
+    def principal(self) -> str:
+        return self._peer.name
 
     @property
     def _channel(self) -> ChannelTransport:

@@ -117,6 +117,10 @@ class Relay:
         self._links.limit(limits)
         self._port.limit(limits)
 
+    def unlink(self, principal: str) -> None:
+        """End its links; who is joined stays so."""
+        self._links.close(principal)
+
     async def bind(self) -> None:
         """Take the port; raises `LocalIOError` or `ConfigurationError`."""
         await self._listening.bind()

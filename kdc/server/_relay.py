@@ -14,6 +14,7 @@ from kdc.net.log import Logger
 from kdc.relay.limits import RelayLimits, RelaySettings
 from kdc.relay.relay import Figures, Relay
 from kdc.server._residents import at_once
+from kdc.store import Record, Status
 
 __all__ = ["OwnRelay"]
 
@@ -52,6 +53,11 @@ class OwnRelay:
     def limit(self, limits: RelayLimits) -> None:
         """Use other limits from now on."""
         self._relay.limit(limits)
+
+    def record_changed(self, record: Record) -> None:
+        """Whoever may not receive any more is not linked, either; what is open goes on."""
+        if record.status is not Status.ACTIVE:
+            self._relay.unlink(record.name)
 
     async def stop(self) -> None:
         await self._relay.close()

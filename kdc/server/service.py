@@ -49,7 +49,7 @@ from kdc.server._status import Parts, checks_of, sampled
 from kdc.server._store_writer import StoreWatch, StoreWriter
 from kdc.server.audit_log import AuditLog, is_standard_stream
 from kdc.server.certificate import TLSFiles
-from kdc.store import StoreLost
+from kdc.store import Record, StoreLost
 from kdc.store.opened import open_store
 from kdc.terminal import counted
 from kdc.watch.settings import StatusSettings
@@ -313,7 +313,7 @@ class KDCService(Service):
             self.store,
             self._in_store_thread,
             reactor,
-            self.factory.record_changed,
+            self._record_changed,
             settings.fold_seconds,
             settings.look_seconds,
         )
@@ -325,6 +325,11 @@ class KDCService(Service):
 
     def _relayed(self) -> RelayFigures | None:
         return None if self._relay is None else self._relay.figures
+
+    def _record_changed(self, record: Record) -> None:
+        self.factory.record_changed(record)
+        if self._relay is not None:
+            self._relay.record_changed(record)
 
     def _listen(self) -> None:
         factory = tls_factory(self.factory, self.tls, self._reactor)

@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from unittest import SkipTest
 
-from tests.support.processes import CLIENT, reserved_port
+from tests.support.processes import CLIENT, RunningKDC, reserved_port
 from tests.support.tunnels import TunnelTestCase
 
 # Servers are where an ordinary user's PATH does not look.
@@ -209,6 +209,15 @@ class RealProgramTests(TunnelTestCase):
 
     def test_ssh(self) -> None:
         """ssh with `pipe` as its ProxyCommand: a command, and 20 MB each way."""
+        self.ssh(self.shared_kdc())
+
+    def test_ssh_through_a_relay(self) -> None:
+        """The same to somebody whom nobody can connect to."""
+        kdc = self.kdc("--relay", "0")
+        kdc.program.expect(r"kdc: relay: receiving on")
+        self.ssh(kdc, "--reach", "relay")
+
+    def ssh(self, kdc: RunningKDC, *way: str) -> None:
         ssh, sshd, keygen = self.find("ssh", "sshd", "ssh-keygen")
         for name in ("host_key", "user_key"):
             self.done(keygen, "-q", "-t", "ed25519", "-N", "", "-f", name)
@@ -228,10 +237,9 @@ class RealProgramTests(TunnelTestCase):
             serve = ("unshare", "--mount", "sh", "-c", f'{own_run} && exec "$0" "$@"', *serve)
         server = self.scratch.start(*serve)
         server.expect("listening on")
-        kdc = self.shared_kdc()
         alice, bob = self.name("alice"), self.name("bob")
-        self.exposer(kdc, bob, f"ssh=tcp:{HOST}:{direct}")
-        us = ("-n", alice, *kdc.options, *self.key(alice))
+        self.exposer(kdc, bob, f"ssh=tcp:{HOST}:{direct}", *way)
+        us = ("-n", alice, *kdc.options, *self.key(alice), *way)
         proxy = shlex.join([*CLIENT, "pipe", *us, bob, "ssh"])
         host_key = self.text("host_key.pub").split()[:2]
         self.file("known_hosts", f"bob {' '.join(host_key)}\n".encode())

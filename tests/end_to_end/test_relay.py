@@ -54,6 +54,43 @@ class RelayProgramTests(ProgramTestCase):
         self.assert_brief(sender, 5, "there is no relay to reach")
         self.realm = realm
 
+    def test_receivers_without_one(self) -> None:
+        """A receiver who insists on a relay that there is not says so, and does not pretend."""
+        realm, self.realm = self.realm, self.shared_kdc()
+        receiver = self.client("receive", "--inbox", ".", "--listen", "0", *self.options(self.bob))
+        receiver.expect(
+            rf"{self.bob}: the realm's relay cannot be used at the moment: no key for relay"
+        )
+        self.assertNotIn("receiving on", receiver.said)
+        self.realm = realm
+
+    def test_wrong_words(self) -> None:
+        """What is no way is refused before anybody is asked."""
+        name = "not a principal's name"
+        for wrong, why in (
+            *(("relay=", name), ("relay=No Such Name", name), ("auto=relay=x", name)),
+            *(("both", "reach"), ("direct=relay", "reach")),
+        ):
+            us = self.options(self.alice)[:-1]
+            self.assert_brief(self.client("send", self.bob, "x", *us, wrong), 1, why)
+
+    def test_killed_receiver(self) -> None:
+        """A receiver that is killed and started again goes on with what it has."""
+        receiver = self.receive()
+        path = self.file("large.bin", os.urandom(24 << 20))
+        sender = self.client(
+            *("send", self.bob, str(path), "--limit", "8M", *self.options(self.alice))
+        )
+        partial = self.directory / "inbox" / ".kdc-partial"
+        self.eventually(
+            "some of it has come",
+            lambda: sum(p.stat().st_size for p in partial.rglob("*") if p.is_file()) > 4 << 20,
+        )
+        receiver.kill()
+        self.receive()
+        self.assert_ends(sender, 0, "who has it on disk")
+        self.assertEqual((self.directory / "inbox" / "large.bin").read_bytes(), path.read_bytes())
+
     def test_killed(self) -> None:
         """A relay of its own is killed in the middle, and started again: it goes on from there."""
         self.realm.program.stop()

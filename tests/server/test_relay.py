@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.commands.tap import Options, settings_of
@@ -14,6 +15,7 @@ from kdc.relay.limits import LIMITS, RelayLimits, RelaySettings
 from kdc.server._relay import OwnRelay
 from kdc.server._residents import Resident
 from kdc.server.policy import read_policy
+from kdc.store import Status
 from tests.support.edge import KDC_HOST, KDC_PORT, Recorder
 from tests.support.relay import RELAY_HOST, RELAY_PORT, RelayTestCase
 
@@ -57,6 +59,26 @@ class OwnRelayTests(RelayTestCase):
         self.network.settle()
         self.assertEqual(bytes(near.received), b"hello")
         self.assertEqual((self.own.figures.links, self.own.figures.joined), (1, 1))
+        near.out.loseConnection()
+
+    def test_disabled(self) -> None:
+        """A link ends with its owner's right to receive; a channel that is open goes on."""
+        self.listen("bob")
+        self.listen("carol")
+        self.network.advance(4)
+        near = Recorder()
+        self.successResultOf(self.reach("bob", near))
+        record = self.kdc.store.get("bob")
+        assert record is not None
+        self.own.record_changed(attrs.evolve(record, changed_time=7))
+        self.network.settle()
+        self.assertEqual((self.own.figures.links, self.own.figures.joined), (2, 1))
+        self.own.record_changed(attrs.evolve(record, status=Status.DISABLED))
+        self.network.settle()
+        self.assertEqual((self.own.figures.links, self.own.figures.joined), (1, 1))
+        near.out.write(b"still here")
+        self.network.settle()
+        self.assertEqual(bytes(near.received), b"still here")
         near.out.loseConnection()
 
     def test_other_limits(self) -> None:

@@ -99,6 +99,7 @@ setup(
         "kdc.relay",
         "kdc.server",
         "kdc.store",
+        "kdc.store.etcd",
         "kdc.store.flatfile",
         "kdc.store.sealed",
         "kdc.testing",

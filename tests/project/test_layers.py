@@ -64,7 +64,7 @@ RULES = (
     ),
     (
         ("kdc.issuing", "kdc.admin"),
-        ("kdc.store.flatfile", "kdc.store.sealed"),
+        ("kdc.store.flatfile", "kdc.store.sealed", "kdc.store.etcd"),
         "what the KDC decides does not depend on which store there is",
     ),
     (

@@ -1,0 +1,1 @@
+"""The principal database in etcd, for several KDCs at once: one implementation of `kdc.store`."""

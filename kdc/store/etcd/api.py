@@ -1,0 +1,343 @@
+"""etcd's JSON gateway, by the standard library: requests, and a watch.  Blocking.
+
+A request that failed either certainly was not carried out (`Unsent`, `Denied`), or
+nobody knows (`Unknown`): that is all a caller has to tell apart.  The next request
+then goes to the next member.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import attrs
+
+from kdc.errors import ConfigurationError, LocalIOError
+from kdc.store.etcd.wire import Answer
+
+T = TypeVar("T")
+
+__all__ = [
+    "Denied",
+    "EtcdError",
+    "EtcdSettings",
+    "Gateway",
+    "Link",
+    "Stream",
+    "Unknown",
+    "Unsent",
+]
+
+_PIECE = 1 << 16
+_MAX_ANSWER = 256 << 20  # 50,000 lines are some 40 MB
+_MAX_ERROR = 4096
+_CONNECT_SECONDS = 1.0
+_LOGIN_SECONDS = 2.0
+_UNAUTHENTICATED = 16
+# gRPC's codes of what was certainly not carried out: invalid, denied, no space, unauthenticated.
+_DEFINITE = frozenset((3, 7, 8, _UNAUTHENTICATED))
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+class EtcdError(Exception):
+    """A request came to nothing; the text holds no secret."""
+
+
+class Unsent(EtcdError):
+    """It was not carried out: there was no connection to send it on."""
+
+
+class Denied(EtcdError):
+    """etcd refused it: it was not carried out, and would not be at another member."""
+
+
+class Unknown(EtcdError):
+    """It was sent, and no good answer came: it may have been carried out, or may yet be."""
+
+
+class Stream(Protocol):
+    """A watch."""
+
+    def next(self) -> Answer | None:
+        """Return the next message, or None if none came for long; raises `EtcdError`."""
+
+    def drop(self) -> None:
+        """End it, from any thread: ``next`` raises, then its own thread closes it."""
+
+    def close(self) -> None:
+        """Give up its connection."""
+
+
+class Link(Protocol):
+    """A way to etcd for one thread: one connection at a time, to one of the members."""
+
+    def post(self, path: str, body: Answer, seconds: float) -> Answer:
+        """Return what etcd answers within ``seconds``; raises `EtcdError`.
+
+        After `Unsent` and `Unknown` the next member is asked next time.
+        """
+
+    def watch(self, body: Answer, seconds: float) -> Stream:
+        """Begin a watch, which is silent for ``seconds`` at most; raises `EtcdError`."""
+
+    def next_member(self) -> None:
+        """Give up this connection, and ask the next member next time."""
+
+    def interrupt(self) -> None:
+        """Wake whoever waits in it, from any thread; nothing is asked any more."""
+
+    def close(self) -> None:
+        """Give up the connection."""
+
+
+@attrs.frozen
+class EtcdSettings:
+    """The members, the nearest first, and how we know them and they us."""
+
+    members: tuple[tuple[str, int], ...]
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    user: str = ""
+    password: str = attrs.field(default="", repr=False)
+
+    def context(self) -> ssl.SSLContext | None:
+        """Return how TLS is spoken; None if it is not, on this machine only.
+
+        Raises `ConfigurationError`, `LocalIOError`.
+        """
+        if self.ca is None:
+            outside = [host for host, _ in self.members if host not in _LOOPBACK]
+            if outside:
+                raise ConfigurationError(
+                    f"without TLS anybody on the way to {outside[0]} could be etcd",
+                    hint="give the certificate of the authority that etcd's certificates are from",
+                )
+            return None
+        try:
+            context = ssl.create_default_context(cafile=str(self.ca))
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if self.certificate is not None:
+                context.load_cert_chain(self.certificate, self.key)
+        except (OSError, ssl.SSLError) as error:
+            raise LocalIOError(
+                f"cannot use the certificates for etcd: {error.strerror or 'not a certificate'}",
+                hint=f"look at {self.ca} and at our own certificate and key",
+            ) from None
+        return context
+
+
+class _Connection:
+    """One connection to one member."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext | None) -> None:
+        self._http = (
+            http.client.HTTPConnection(host, port, timeout=_CONNECT_SECONDS)
+            if context is None
+            else http.client.HTTPSConnection(host, port, timeout=_CONNECT_SECONDS, context=context)
+        )
+        try:
+            self._http.connect()
+        except (OSError, ValueError) as error:
+            self._http.close()
+            raise Unsent(f"{host} port {port}: {_why(error)}") from None
+        self.where = f"{host} port {port}"
+        self.socket = self._http.sock
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send(self, path: str, body: Answer, token: str, seconds: float) -> http.client.HTTPResponse:
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = token
+        self.socket.settimeout(seconds)
+        self._http.request("POST", path, json.dumps(body).encode(), headers)
+        return self._http.getresponse()
+
+    def interrupt(self) -> None:
+        # Of the plain socket: TLS must not be taken from under a thread that reads it.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._http.close()
+
+
+class Gateway:
+    """See `Link`."""
+
+    def __init__(self, settings: EtcdSettings, context: ssl.SSLContext | None) -> None:
+        self._settings = settings
+        self._context = context
+        self._at = 0
+        self._connection: _Connection | None = None
+        self._token = ""
+        self._ended = False
+
+    def post(self, path: str, body: Answer, seconds: float) -> Answer:
+        return self._logged_in(lambda: self._ask(path, body, self._token, seconds))
+
+    def watch(self, body: Answer, seconds: float) -> Stream:
+        return self._logged_in(lambda: self._begin_watch(body, seconds))
+
+    def next_member(self) -> None:
+        self.close()
+        self._at = (self._at + 1) % len(self._settings.members)
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def interrupt(self) -> None:
+        self._ended = True
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()
+
+    def _logged_in(self, ask: Callable[[], T]) -> T:
+        """Ask; if etcd does not know our token any more, log in and ask again, once."""
+        if self._settings.user and not self._token:
+            self._log_in()
+        try:
+            return ask()
+        except _TokenEnded:
+            if not self._settings.user:
+                raise Denied("etcd wants a user and a password") from None
+        self._log_in()
+        try:
+            return ask()
+        except _TokenEnded:
+            raise Denied("etcd does not take the token that it has just given") from None
+
+    def _log_in(self) -> None:
+        self._token = ""
+        body = {"name": self._settings.user, "password": self._settings.password}
+        try:
+            answer = self._ask("/v3/auth/authenticate", body, "", _LOGIN_SECONDS)
+        except Unknown as error:
+            raise Unsent(str(error)) from None  # what it was for was not sent
+        except (_TokenEnded, Denied):
+            raise Denied("etcd does not take our user and password") from None
+        token = answer.get("token")
+        if not isinstance(token, str) or len(token) > _MAX_ERROR:
+            raise Unsent("etcd gave no token")
+        if not token.isascii() or not token.isprintable():  # it would be other headers
+            raise Unsent("etcd gave no token")
+        self._token = token
+
+    def _connected(self) -> _Connection:
+        if self._ended:
+            raise Unsent("closed")
+        if self._connection is None:
+            host, port = self._settings.members[self._at]
+            try:
+                self._connection = _Connection(host, port, self._context)
+            except Unsent:
+                self.next_member()
+                raise
+        return self._connection
+
+    def _ask(self, path: str, body: Answer, token: str, seconds: float) -> Answer:
+        connection = self._connected()
+        until = time.monotonic() + seconds
+        try:
+            response = connection.send(path, body, token, seconds)
+            most = _MAX_ANSWER if response.status == http.HTTPStatus.OK else _MAX_ERROR
+            text = _read(response, most, until)
+            answer = json.loads(text)
+            if not isinstance(answer, dict):
+                raise ValueError("not an object")
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            self.next_member()
+            raise Unknown(f"{connection.where}: {_why(error)}") from None
+        if response.status != http.HTTPStatus.OK:
+            raise self._refusal(connection, answer)
+        return answer
+
+    def _begin_watch(self, body: Answer, seconds: float) -> Stream:
+        connection = self._connected()
+        try:
+            response = connection.send("/v3/watch", body, self._token, seconds)
+            if response.status != http.HTTPStatus.OK:
+                refused = json.loads(_read(response, _MAX_ERROR, time.monotonic() + seconds))
+                raise self._refusal(connection, refused if isinstance(refused, dict) else {})
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            self.next_member()
+            raise Unknown(f"{connection.where}: {_why(error)}") from None
+        self._connection = None
+        return _GatewayStream(connection, response)
+
+    def _refusal(self, connection: _Connection, answer: Answer) -> EtcdError:
+        grpc, message = answer.get("code"), str(answer.get("message", "no reason"))[:200]
+        if grpc == _UNAUTHENTICATED:
+            return _TokenEnded()
+        text = f"{connection.where}: {message!r}"
+        if grpc in _DEFINITE:
+            return Denied(text)
+        self.next_member()
+        return Unknown(text)
+
+
+class _TokenEnded(EtcdError):
+    """etcd does not know who we are."""
+
+
+class _GatewayStream:
+    """See `Stream`: one JSON object a line."""
+
+    def __init__(self, connection: _Connection, response: http.client.HTTPResponse) -> None:
+        self._connection = connection
+        self._response = response
+
+    def next(self) -> Answer | None:
+        try:
+            line = self._response.readline(_MAX_ANSWER)
+            if not line.endswith(b"\n"):
+                raise Unknown("etcd ended the watch")
+            message = json.loads(line)
+            if not isinstance(message, dict):
+                raise ValueError("not an object")
+        except TimeoutError:
+            return None
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            raise Unknown(f"{self._connection.where}: {_why(error)}") from None
+        return message
+
+    def drop(self) -> None:
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _read(response: http.client.HTTPResponse, most: int, until: float) -> bytes:
+    """Return the whole body; raises `ValueError` if it is too long, `TimeoutError`."""
+    pieces, size = [], 0
+    while piece := response.read(_PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            raise ValueError("the answer is too long")
+        if time.monotonic() > until:
+            raise TimeoutError
+    return b"".join(pieces)
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not good: {error.verify_message}"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if isinstance(error, http.client.HTTPException):
+        return f"broken HTTP: {type(error).__name__}"
+    return "not JSON of etcd"

@@ -1,0 +1,130 @@
+"""Real etcd members, where Debian's etcd-server is installed; one is enough for most tests."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.support.processes import reserved_port
+
+__all__ = ["EtcdCluster", "installed"]
+
+_SECONDS = 60
+
+
+def installed() -> str | None:
+    """Where etcd is, or None."""
+    return shutil.which("etcd")
+
+
+class EtcdCluster:
+    """``count`` members on this machine, in a directory of their own, without TLS."""
+
+    def __init__(self, count: int = 1, *options: str) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix="kdc-etcd-"))
+        self._options = options
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.ports = [reserved_port() for _ in range(count)]
+        self.peers = [reserved_port() for _ in range(count)]
+        self.processes = [self._start(number) for number in range(count)]
+        if not self._answers():
+            log = self._directory / "0.log"
+            text = log.read_text(encoding="utf-8", errors="replace")
+            self.end()
+            raise RuntimeError(f"etcd does not start: {text[-2000:]}")
+
+    @property
+    def members(self) -> tuple[tuple[str, int], ...]:
+        return tuple(("127.0.0.1", port) for port in self.ports)
+
+    def _start(self, number: int) -> subprocess.Popen[bytes]:
+        client, peer = (f"http://127.0.0.1:{ports[number]}" for ports in (self.ports, self.peers))
+        every = ",".join(f"m{n}=http://127.0.0.1:{port}" for n, port in enumerate(self.peers))
+        command = [
+            *(
+                str(installed()),
+                "--name",
+                f"m{number}",
+                "--data-dir",
+                str(self._directory / f"d{number}"),
+            ),
+            *("--listen-client-urls", client, "--advertise-client-urls", client),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", every, "--auto-compaction-retention", "0"),
+            *self._options,
+        ]
+        with (self._directory / f"{number}.log").open("ab") as log:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _answers(self) -> bool:
+        """Whether every member comes to answer; not if one has ended."""
+        until = time.monotonic() + _SECONDS
+        for number in range(len(self.ports)):
+            while not self._read(number):
+                if self.processes[number].poll() is not None or time.monotonic() > until:
+                    return False
+                time.sleep(0.05)
+        return True
+
+    def _read(self, number: int) -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            return "header" in self.post("/v3/kv/range", {"key": "YQ=="}, number)
+        return False
+
+    def post(self, path: str, body: dict[str, Any], number: int = 0) -> dict[str, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[number], timeout=10)
+        with contextlib.closing(connection):
+            connection.request("POST", path, json.dumps(body))
+            answer = json.loads(connection.getresponse().read())
+        if not isinstance(answer, dict):
+            raise ValueError("not an object")
+        return answer
+
+    def empty(self) -> None:
+        """Remove every key of ours."""
+        first, last = (base64.b64encode(key).decode() for key in (b"/kdc", b"/kdc~"))
+        self.post("/v3/kv/deleterange", {"key": first, "range_end": last})
+
+    def kill(self, number: int) -> None:
+        self.processes[number].kill()
+        self.processes[number].wait()
+
+    def restart(self, number: int) -> None:
+        self.processes[number] = self._start(number)
+
+    def stop(self, number: int) -> None:
+        os.kill(self.processes[number].pid, signal.SIGSTOP)
+
+    def go_on(self, number: int) -> None:
+        os.kill(self.processes[number].pid, signal.SIGCONT)
+
+    def leader(self) -> int:
+        """Which member leads; raises if none that answers does."""
+        for number in range(len(self.ports)):
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                status = self.post("/v3/maintenance/status", {}, number)
+                if status.get("leader") == status["header"]["member_id"]:
+                    return number
+        raise RuntimeError("no member leads")
+
+    def _kill(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+    def end(self) -> None:
+        self._kill()
+        shutil.rmtree(self._directory, ignore_errors=True)

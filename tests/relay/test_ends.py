@@ -149,6 +149,9 @@ class EndTests(TestCase):
             sender.out.write(content)
             sender.out.loseWriteConnection()
             await self.until(lambda: any(end._behind for end in self.relay.open))
+            (behind,) = (end for end in self.relay.open if end._behind)
+            # Nothing more is read from the other meanwhile: what is kept for it stays bounded.
+            self.assertNotIn(cast(Any, behind._other).transport, _reactor.getReaders())
             self.assertLess(self.relay.bytes, len(content))
             receiver.out.resumeProducing()
             await self.read_end(receiver)

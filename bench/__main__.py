@@ -20,7 +20,18 @@ from typing import Any
 
 import attrs
 
-from bench import exchanges, idle_channels, plots, profiles, quick, relay, report, scale, transfers
+from bench import (
+    exchanges,
+    idle_channels,
+    plots,
+    profiles,
+    quick,
+    relay,
+    report,
+    scale,
+    transfers,
+    watching,
+)
 from bench.figures import number, pooled
 from bench.machine import facts, install_peers, python_built
 from bench.plan import FULL, QUICK, Plan
@@ -28,7 +39,9 @@ from bench.processes import HERE, Failed, Scratch
 from bench.reference import unit_us
 from bench.rounds import Kept, Run, Wanted, mend, read
 
-_MODULES: tuple[ModuleType, ...] = (exchanges, transfers, scale, idle_channels, relay, profiles)
+_MODULES: tuple[ModuleType, ...] = (
+    *(exchanges, transfers, scale, idle_channels, relay, watching, profiles),
+)
 _SECTIONS = tuple(section for module in _MODULES for section in module.SECTIONS)
 _DOCS = HERE / "docs"
 

@@ -56,6 +56,9 @@ class Results:
         samples = self.samples.get(f"{section}|{row}|{name}")
         return statistics.median(samples) if samples else None
 
+    def least(self, section: str, row: str, name: str) -> float | None:
+        return min(self.samples.get(f"{section}|{row}|{name}", ()), default=None)
+
     def ratio(self, section: str, row: str, to: str, name: str) -> float | None:
         """The median of one row in that of another."""
         one, other = self.median(section, row, name), self.median(section, to, name)

@@ -38,12 +38,13 @@ class KDC:
         everybody: bool = False,
         limits: dict[str, int] = _UNLIMITED,
         options: Sequence[str] = (),
+        room: str = "",
     ) -> None:
         self.scratch = scratch
         self._limits = limits
         self._options = options
         self.principals = principals
-        self.room = scratch.room(f"kdc-{principals}{'-all' if everybody else ''}")
+        self.room = scratch.room(room or f"kdc-{principals}{'-all' if everybody else ''}")
         self.port = free_port()
         if not (self.room / "pwd.txt").exists():
             fill(self.room / "pwd.txt", principals, everybody)
@@ -68,6 +69,11 @@ class KDC:
 
         until(said, f"a KDC of {self.principals:,} principals starts", 120)
         self.pin = said()[1]  # type: ignore[index] # just seen
+
+    @property
+    def said(self) -> str:
+        """What it has told its operator."""
+        return (self.room / "log").read_text()
 
     @property
     def pid(self) -> int:

@@ -33,6 +33,8 @@ class Plan:
     linked: int
     joined: int  # transfers through a relay at once
     idle_seconds: int  # twice
+    watched_turns: int
+    watched_keys: int  # in each of them
     file_sizes: tuple[int, ...] = attrs.field(converter=_numbers)  # of the growth plot, in bytes
     profile_seconds: int  # about so long for each, or 0
 
@@ -59,6 +61,8 @@ FULL = Plan(
     linked=1000,
     joined=200,
     idle_seconds=70,
+    watched_turns=20,
+    watched_keys=30_000,
     file_sizes=(1, 1 << 10, 1 << 20, 1 << 26, 1 << 30),
     profile_seconds=8,
 )
@@ -79,6 +83,8 @@ QUICK = Plan(
     linked=50,
     joined=20,
     idle_seconds=2,
+    watched_turns=2,
+    watched_keys=5_000,
     file_sizes=(1, 1 << 20, 1 << 24),
     profile_seconds=0,
 )

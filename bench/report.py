@@ -26,6 +26,7 @@ from bench.profiles import PROFILE
 from bench.relay import ALONE, CARRIED, ISSUING, LINKS, OURS
 from bench.scale import SCALE
 from bench.transfers import FILES, MEMORY, SMALL, TUNNEL
+from bench.watching import OFF, WATCHING
 from bench.ways import CHANNEL, SEND, THROUGH
 
 __all__ = ["write"]
@@ -165,7 +166,24 @@ def _sections(results: Results, plan: Plan, plots: bool) -> list[str]:
             },
         ),
         *_relay(results, plan),
+        _watching(results, plan),
     ]
+
+
+def _watching(results: Results, plan: Plan) -> str:
+    return (
+        "## Watched\n\nKeys from a KDC without a status port, from one that has one, and from one"
+        " of which the page is open while Prometheus' figures are read each second:"
+        f" {plan.watched_turns} turns of {plan.watched_keys:,} keys each, one request in flight on"
+        " each connection. Other work on the machine only adds to a turn: the least is what"
+        " to compare.\n\n"
+        + _of(
+            results,
+            WATCHING,
+            {"us": "server CPU for a key, us", "per_second": "keys/s"},
+            {"times": ("us", _always(OFF))},
+        )
+    )
 
 
 def _relay(results: Results, plan: Plan) -> list[str]:

@@ -34,11 +34,21 @@ __all__ = ["CHUNK_BYTES", "Outgoing"]
 # threads; no more, as what is sealed and sent at a time has to fit the cache.
 CHUNK_BYTES = 8 * EVEN_DATA
 _LOOK_SECONDS = 0.2
+_HEAD_BYTES = 512  # of most items; where one is longer there is one chunk more
 _WORDS = {
     Why.CHANGED: "it changed while it was read",
     Why.GONE: "it is gone",
     Why.UNREADABLE: "it cannot be read",
 }
+
+
+def _room_for(surveyed: Survey, most: int) -> int:
+    """How much there is to send, in whole records; ``most`` if nobody knows."""
+    size = surveyed.offer.size
+    if size is None:
+        return most
+    heads = _HEAD_BYTES * (len(surveyed.things) + len(surveyed.sizes))
+    return EVEN_DATA * (1 + (size + heads) // EVEN_DATA)
 
 
 class Outgoing:
@@ -74,7 +84,8 @@ class Outgoing:
         self._promised = 0
         self._items = 0
         # Used again and again: memory that is given back and taken anew costs more than reading.
-        self._chunks = [memoryview(bytearray(chunk_bytes)) for _ in range(2)]
+        room = min(chunk_bytes, _room_for(surveyed, chunk_bytes))
+        self._chunks = [memoryview(bytearray(room)) for _ in range(2)]
         self._room = self._chunks[0]
         self._hurry = False
         self._stopped = False

@@ -7,6 +7,7 @@ import configparser
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 import runpy
@@ -241,6 +242,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "": _parse_containerfile,
     ".yml": yaml_lines,
     ".conf": _parse_unit,
+    ".json": json.loads,
     ".logrotate": _parse_logrotate,
     ".py": ast.parse,
     ".service": _parse_unit,
@@ -270,6 +272,7 @@ class EtcTests(SynchronousTestCase):
             (".service", "A=1"),
             (".socket", ""),
             (".yml", "\ta: b"),
+            (".json", '{"a": }'),
             ("", "RUN true\nFROM nothing"),
             ("", "FROM nothing\nPAINT it black"),
         ):

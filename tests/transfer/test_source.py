@@ -309,6 +309,14 @@ class StreamTests(OutgoingTestCase):
         out = self.outgoing(*things_of([self.directory / "many"]))
         self.assertEqual(len(list(iter(out.read, b""))), 1)
 
+    def test_no_more_than_is_needed(self) -> None:
+        """What is little takes little memory, and what is much no more than a chunk."""
+        for size, room in ((0, 1), (10_000, 1), (100_000, 2), (10_000_000, 8)):
+            out = self.outgoing(*things_of([self.file(f"of {size}", bytes(size))]))
+            chunk: Any = out.read().obj
+            self.assertEqual(len(chunk), room * EVEN_DATA, size)
+            out.close()
+
     def test_executable(self) -> None:
         """Whether its owner can execute a file goes with it, and nothing else of its mode."""
         path = self.file("a")

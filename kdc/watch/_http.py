@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import attrs
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IProtocolNegotiationFactory, IPushProducer
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from twisted.web import http
@@ -235,6 +235,7 @@ class _Channel(_HTTPChannel):  # type: ignore[misc]
         self._whole.within(seconds, self.forceAbortClient)
 
 
+@implementer(IProtocolNegotiationFactory)
 class StatusFactory(Factory[Any]):
     """``respond`` is asked for each request."""
 
@@ -259,6 +260,10 @@ class StatusFactory(Factory[Any]):
         if displaced is not None:
             displaced.forceAbortClient()
         return channel
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """What TLS is to agree on: with nothing here, Twisted ends browsers' handshakes."""
+        return [b"http/1.1"]
 
     def log(self, request: object) -> None:
         """Who looks is nothing for a log."""

@@ -25,7 +25,25 @@ HOSTILE = (
 )
 
 
-class BrowserTestCase(StatusTestCase):
+class BrowsingTestCase(StatusTestCase):
+    async def browser(self, **how: Any) -> Browser:
+        try:
+            browser = await deferToThread(Browser, **how)
+        except FileNotFoundError as error:
+            raise SkipTest(f"not installed: {error}") from None
+        self.addCleanup(deferToThread, browser.close)
+        return browser
+
+    async def until(self, browser: Browser, script: str, *arguments: object) -> None:
+        """Wait until ``script`` returns what is true."""
+        for _ in range(600):
+            if await deferToThread(browser.run, script, *arguments):
+                return
+            await self.sleep(0.1)
+        self.fail(f"still not: {script}")
+
+
+class BrowserTestCase(BrowsingTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.service = self.start(self.settings(status=StatusSettings(LOOPBACK)))
@@ -51,22 +69,6 @@ class BrowserTestCase(StatusTestCase):
 
     def note(self, event: str, name: str, detail: str = "") -> None:
         self.service.factory.issuer.realm.audit(Audit(event, name, "10.0.0.1", detail))
-
-    async def browser(self, **how: Any) -> Browser:
-        try:
-            browser = await deferToThread(Browser, **how)
-        except FileNotFoundError as error:
-            raise SkipTest(f"not installed: {error}") from None
-        self.addCleanup(deferToThread, browser.close)
-        return browser
-
-    async def until(self, browser: Browser, script: str, *arguments: object) -> None:
-        """Wait until ``script`` returns what is true."""
-        for _ in range(600):
-            if await deferToThread(browser.run, script, *arguments):
-                return
-            await self.sleep(0.1)
-        self.fail(f"still not: {script}")
 
 
 class BrowserTests(BrowserTestCase):

@@ -20,9 +20,12 @@ AXE_VERSION = "4.14.1"
 
 
 class Browser:
-    """One window; ``dark`` and ``width`` are as of its user."""
+    """One window; ``dark`` and ``width`` are as of its user.
 
-    def __init__(self, *, dark: bool = False, width: int = 1280) -> None:
+    ``insecure``: any certificate will do, of which a person would have to be convinced.
+    """
+
+    def __init__(self, *, dark: bool = False, width: int = 1280, insecure: bool = False) -> None:
         chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
         if chromium is None or driver is None:
             raise FileNotFoundError("chromium and chromedriver (Debian: chromium-driver)")
@@ -40,7 +43,8 @@ class Browser:
         if dark:
             arguments.append("--force-dark-mode")
         options = {"args": arguments, "binary": chromium}
-        made = self._call("", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})
+        wanted = {"goog:chromeOptions": options, "acceptInsecureCerts": insecure}
+        made = self._call("", {"capabilities": {"alwaysMatch": wanted}})
         self._url += f"/{made['sessionId']}"
         # A window is not made as narrow as a phone is: the page is.
         self.devtools(
@@ -77,6 +81,11 @@ class Browser:
 
     def text(self, selector: str) -> str:
         return str(self.run("return document.querySelector(arguments[0]).innerText", selector))
+
+    def cookies(self) -> list[dict[str, Any]]:
+        """All that the browser has, those that no script sees, too."""
+        found: list[dict[str, Any]] = self.devtools("Storage.getCookies")["cookies"]
+        return found
 
     def picture(self) -> bytes:
         """The whole page, as PNG."""

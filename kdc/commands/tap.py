@@ -11,6 +11,13 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from kdc.client.settings import absolute
+from kdc.commands.etcd import (
+    ETCD_OPTIONS,
+    ETCD_VALUES,
+    confirm_seconds,
+    etcd_of,
+    store_path,
+)
 from kdc.commands.hints import complain
 from kdc.commands.options import (
     LOG_FORMAT_OPTION,
@@ -71,10 +78,12 @@ class Options(Limited):
         "tls-certificate": "file",
         "master-key": "file",
         "generation-file": "file",
+        **ETCD_VALUES,
     }
     optRepeated = ("port", "host", "limit")
     optParameters = [
-        ["file", "f", "pwd.txt", "the principal database; made if it is missing or empty"],
+        ["file", "f", None, "the principal database, by default pwd.txt; made if it is missing"],
+        *ETCD_OPTIONS,
         ["output", "o", None, "the activity log, e.g. out.txt, or - for standard output"],
         LOG_FORMAT_OPTION,
         [
@@ -194,13 +203,10 @@ def settings_of(options: Options) -> KDCSettings:
     Raises `usage.UsageError` or `KDCError`.
     """
     endpoints = tuple(options["port"])
-    store = absolute(options["file"])
-    if store is None:
-        raise usage.UsageError("--file must name the principal database")
     policy = _policy(options)
     local = all(map(is_local_endpoint, endpoints))
     return KDCSettings(
-        store=store,
+        store=store_path(options),
         endpoints=endpoints,
         output=_log(options),
         log_format=log_format_of(options["log-format"] or policy.log_format or "text"),
@@ -220,6 +226,8 @@ def settings_of(options: Options) -> KDCSettings:
         relay=server_endpoints(options["relay"]) if options["relay"] else None,
         relay_limits=RelayLimits(**policy.relay_limits),
         status=_status(options, policy),
+        confirm_seconds=confirm_seconds(options),
+        etcd=etcd_of(options),
     )
 
 

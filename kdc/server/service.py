@@ -57,6 +57,7 @@ from kdc.watch.settings import StatusSettings
 if TYPE_CHECKING:
     from kdc.server._directory import Directory
     from kdc.server._relay import OwnRelay
+    from kdc.store.etcd.api import EtcdSettings
     from kdc.watch.port import StatusPort
 
 __all__ = ["KDCService", "KDCSettings"]
@@ -74,7 +75,8 @@ class KDCSettings:
     ``fold_seconds``: so long after a change people can read it in a small store.
     ``look_seconds``: so often, without a change, it is made sure that the store is ours.
     ``confirm_seconds``: nothing is decided on what was confirmed longer ago, where others
-    can change the store, too.
+    can change the store, too.  ``etcd``: the store is there, and beside ``store`` is only
+    what this node keeps for itself.
     """
 
     store: Path
@@ -100,6 +102,12 @@ class KDCSettings:
     fold_seconds: float = 1.0
     look_seconds: float = 5.0
     confirm_seconds: float = 10.0
+    etcd: EtcdSettings | None = None
+
+    @property
+    def where(self) -> str:
+        """Where the principals are, for people."""
+        return str(self.store) if self.etcd is None else f"etcd ({self.etcd.hosts})"
 
     @property
     def tls(self) -> TLSFiles:
@@ -159,9 +167,12 @@ class KDCService(Service):
             generation_path=settings.generation,
             accept_rollback=settings.accept_rollback,
             synced=None if self._measured is None else self._synced,
+            etcd=settings.etcd,
+            confirm_seconds=settings.confirm_seconds,
         )
         self._makes = self._to_be_made()
         try:
+            self._check_tls()
             self.tls = settings.tls.load_or_make()
             self._build()
             self._listen()
@@ -172,6 +183,17 @@ class KDCService(Service):
         except BaseException:
             self._abandon()
             raise
+
+    def _check_tls(self) -> None:
+        """Refuse to be somebody else than the other nodes: clients know one fingerprint of all."""
+        own = self.settings.tls.own
+        if self.settings.etcd is None or self.store.made or self.settings.tls_key is not None:
+            return
+        if not os.path.lexists(own):
+            raise ConfigurationError(
+                f"{own} is missing: each node of a realm has the same TLS key",
+                hint="copy that file from another node, by a safe way, as the master key",
+            )
 
     def _to_be_made(self) -> list[Path]:
         """The files beside the store that a start will make: who fails removes them again."""
@@ -265,7 +287,7 @@ class KDCService(Service):
             lines += self._for_clients(host, number, self.tls.fingerprint)
         lines.append(f"kdc: fingerprint {self.tls.fingerprint}")
         lines.append(
-            f"kdc: {counted(len(self.store), 'principal')} in {self.settings.store};"
+            f"kdc: {counted(len(self.store), 'principal')} in {self.settings.where};"
             f" new names: {self.settings.enrolment.value}"
         )
         return lines

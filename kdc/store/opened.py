@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kdc.files.directory import check_directory
 from kdc.store import Store
+
+if TYPE_CHECKING:
+    from kdc.store.etcd.api import EtcdSettings
 
 __all__ = ["open_store"]
 
@@ -23,8 +27,13 @@ def open_store(
     generation_path: Path | None = None,
     accept_rollback: bool = False,
     synced: Callable[[float], None] | None = None,
+    etcd: EtcdSettings | None = None,
+    confirm_seconds: float = 10.0,
 ) -> Store:
     """Open the store at ``path``, or make it if ``create``.
+
+    With ``etcd`` it is there, confirmed within ``confirm_seconds``, and beside ``path`` is
+    only what a node keeps for itself.
 
     Master key and generation are beside it unless they are named;
     ``accept_rollback`` takes a store that is older than the last one seen.  ``synced`` is told
@@ -35,6 +44,19 @@ def open_store(
     for each in (path, key_path, generation_path):
         if each is not None:
             check_directory(each)
+    if etcd is not None:
+        from kdc.store.etcd.opening import EtcdFiles, connected, open_etcd
+
+        store = open_etcd(
+            connected(etcd),
+            EtcdFiles.of(path, key_path, generation_path),
+            realm=realm,
+            create=create,
+            accept_rollback=accept_rollback,
+            confirm_seconds=confirm_seconds,
+        )
+        store.start()
+        return store
     from kdc.store.flatfile import FlatFileStore  # who asks the KDC needs none
     from kdc.store.sealed.files import TimedFiles
 

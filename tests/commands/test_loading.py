@@ -42,6 +42,18 @@ print(status, *(sys.modules.keys() - before))
 LAST_WORDS = "import atexit; atexit.register(print, 'taken apart')"
 
 
+OPENING = """
+import sys
+from kdc.commands.tap import Options, settings_of
+from kdc.store.opened import open_store
+options = Options()
+options.parseOptions(["-p", "0", "-f", sys.argv[1]])
+settings = settings_of(options)
+open_store(settings.store, realm=settings.realm, etcd=settings.etcd).close()
+print(*sys.modules)
+"""
+
+
 class LoadingTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -73,6 +85,13 @@ class LoadingTests(SynchronousTestCase):
         for module in NOT_TO_SEND:
             if module.startswith("kdc."):  # and has still that name
                 self.assertIsNotNone(find_spec(module), module)
+
+    def test_a_kdc_with_a_file(self) -> None:
+        """It loads nothing of what a KDC with etcd needs."""
+        done = self.run_python(sys.executable, "-c", OPENING, self.directory / "pwd.txt")
+        loaded = done.stdout.split()
+        self.assertIn("kdc.store.flatfile._store", loaded, done.stderr)
+        self.assertEqual([each for each in loaded if each.startswith("kdc.store.etcd")], [])
 
     def test_the_end(self) -> None:
         """A command that is done has said all it had to, and does not tidy up behind itself."""

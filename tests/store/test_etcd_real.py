@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,16 +30,10 @@ def eventually(what: str, true: Callable[[], bool]) -> None:
 
 
 class RealCase(SynchronousTestCase):
-    """One etcd for all tests of a class, emptied before each."""
+    """One etcd for all tests of a class in this process, emptied before each."""
 
     count: ClassVar[int] = 1
     cluster: ClassVar[EtcdCluster | None] = None
-
-    @classmethod
-    def tearDownClass(cls) -> None:
-        if cls.cluster is not None:
-            cls.cluster.end()
-            cls.cluster = None
 
     def start_etcd(self) -> EtcdCluster:
         if installed() is None:
@@ -46,6 +41,7 @@ class RealCase(SynchronousTestCase):
         cls = type(self)
         if cls.cluster is None:
             cls.cluster = EtcdCluster(self.count)
+            atexit.register(cls.cluster.end)
         cls.cluster.empty()
         return cls.cluster
 

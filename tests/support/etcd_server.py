@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import reserved_port
+from tests.support.processes import ends_with_us, reserved_port
 
 __all__ = ["EtcdCluster", "installed"]
 
@@ -63,9 +63,15 @@ class EtcdCluster:
             *("--initial-cluster", every, "--auto-compaction-retention", "0"),
             *self._options,
         ]
+        parent = os.getpid()
         with (self._directory / f"{number}.log").open("ab") as log:
             return subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=lambda: ends_with_us(parent),  # noqa: PLW1509 - it takes no lock
             )
 
     def _answers(self) -> bool:

@@ -42,6 +42,7 @@ __all__ = [
     "Program",
     "ProgramTestCase",
     "RunningKDC",
+    "ends_with_us",
     "key_lines",
     "reserved_port",
 ]
@@ -79,6 +80,13 @@ def reserved_port(host: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> in
     holder.bind((host, 0))
     _reserved.append(holder)
     return int(holder.getsockname()[1])
+
+
+def ends_with_us(parent: int) -> None:
+    """In a new process: end when ``parent`` does, whatever it dies of."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
@@ -137,9 +145,7 @@ class Program:
         parent = os.getpid()
 
         def prepare() -> None:
-            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
+            ends_with_us(parent)
             if terminal:
                 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
             if file_limit is not None:

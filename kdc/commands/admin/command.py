@@ -9,6 +9,7 @@ from twisted.python import usage
 
 from kdc.client.settings import absolute
 from kdc.commands.admin.database import AdminStore
+from kdc.commands.etcd import state_path
 from kdc.commands.options import (
     LOG_FORMAT_OPTION,
     Command,
@@ -40,9 +41,16 @@ class StoreOptions(Command):
         "output": "file",
         "master-key": "file",
         "generation-file": "file",
+        "state": "directory",
     }
     optParameters = [
         ["file", "f", None, "the principal database; by default pwd.txt"],
+        [
+            "state",
+            None,
+            None,
+            "the state directory of a running KDC with --store, in the place of --file",
+        ],
         [
             "output",
             "o",
@@ -71,7 +79,10 @@ class AdminCommand(StoreOptions):
 
     @property
     def store(self) -> AdminStore:
-        path = absolute(_or(self.given("file"), "pwd.txt"))
+        state = absolute(self.given("state"))
+        if state is not None and self.given("file"):
+            raise usage.UsageError("--file and --state exclude each other")
+        path = state_path(state) if state else absolute(_or(self.given("file"), "pwd.txt"))
         if path is None:
             raise usage.UsageError("--file must name the principal database")
         return AdminStore(
@@ -81,6 +92,7 @@ class AdminCommand(StoreOptions):
             absolute(self.given("master-key")),
             absolute(self.given("generation-file")),
             log_format_of(_or(self.given("log-format"), "text")),
+            running_only=state is not None,
         )
 
     def run(self) -> int:

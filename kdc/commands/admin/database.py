@@ -40,6 +40,7 @@ class AdminStore:
     """``given_realm`` counts for a database that is yet to be made.
 
     ``output`` is where changes are noted that no running KDC can note, in ``log_format``.
+    ``running_only``: what is at ``path`` is only what a running KDC keeps beside its store.
     ``tries``: so often, a tenth of a second apart, for a store that somebody has.
     """
 
@@ -49,6 +50,7 @@ class AdminStore:
     master_key: Path | None = None
     generation: Path | None = None
     log_format: LogFormat = LogFormat.TEXT
+    running_only: bool = False
     tries: int = _TRIES
     pause: Callable[[float], None] = time.sleep
 
@@ -120,6 +122,7 @@ class AdminStore:
         """Do it ourselves, and hold the store from the first request on."""
         from kdc.admin.principals import administer
 
+        self._check_file()
         with contextlib.ExitStack() as held:
             store: Store | None = None
 
@@ -145,6 +148,7 @@ class AdminStore:
     @contextlib.contextmanager
     def opened(self, *, create: bool) -> Iterator[Store]:
         """Hold the store; raises `StoreError` if somebody else does, as a running KDC."""
+        self._check_file()
         self.check_owner()
         if not create and not self.exists:
             # Before a lock file is left where nothing ever was.
@@ -165,6 +169,14 @@ class AdminStore:
                     raise
             self.pause(_TURN_SECONDS)
         raise AssertionError("no try at all")
+
+    def _check_file(self) -> None:
+        """Refuse to look for a database where there is none: it is in etcd."""
+        if self.running_only:
+            raise LocalIOError(
+                f"no KDC runs with {self.path.parent}",
+                hint="start it, or ask another node; the principals are in etcd",
+            )
 
     def check_owner(self) -> None:
         """Refuse to make files that the KDC could not read: it is usually not root."""

@@ -108,6 +108,10 @@ class EtcdSettings:
     user: str = ""
     password: str = attrs.field(default="", repr=False)
 
+    @property
+    def hosts(self) -> str:
+        return ", ".join(f"{host}:{port}" for host, port in self.members)
+
     def context(self) -> ssl.SSLContext | None:
         """Return how TLS is spoken; None if it is not, on this machine only.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from tests.hostile.mutants import (
     _channel,
     _client,
+    _etcd,
     _issuing,
     _protocol,
     _relay,
@@ -31,6 +32,7 @@ MUTANTS: list[Mutant] = [
     *_issuing.MUTANTS,
     *_client.MUTANTS,
     *_store.MUTANTS,
+    *_etcd.MUTANTS,
     *_channel.MUTANTS,
     *_server.MUTANTS,
     *_transfer.MUTANTS,

@@ -1,0 +1,120 @@
+"""docs/cluster.md: what keeps several KDCs one."""
+
+from __future__ import annotations
+
+from tests.hostile.mutants._mutant import Mutant, of
+
+__all__ = ["MUTANTS"]
+
+_TESTS = "tests.store.test_etcd tests.store.test_etcd_seeds tests.store.test_etcd_api"
+
+MUTANTS: list[Mutant] = [
+    *of(
+        "kdc/store/etcd/view.py",
+        _TESTS,
+        (
+            "cluster",
+            "the lines are those that the head is about",
+            "        if expected != total or count != head.count:\n",
+            "        if count != head.count:\n",
+        ),
+        (
+            "cluster",
+            "a start reads what the head is about",
+            "        if found != total or len(self._table) != head.count:\n",
+            "        if len(self._table) != head.count:\n",
+        ),
+        (
+            "cluster",
+            "changes are in a chain",
+            "if head.after != self.generation or head.generation < head.after:",
+            "if False:",
+        ),
+        (
+            "cluster",
+            "what is read again is no older",
+            "    if new.generation < old.generation:\n",
+            "    if False:\n",
+        ),
+        (
+            "cluster",
+            "a line is under its own name",
+            "if not whole or name_of(line) != name:",
+            "if not whole:",
+        ),
+    ),
+    *of(
+        "kdc/store/etcd/wire.py",
+        _TESTS,
+        (
+            "cluster",
+            "a change follows what it was decided on",
+            'return {"compare": [compared],',
+            'return {"compare": [],',
+        ),
+    ),
+    *of(
+        "kdc/store/etcd/changing.py",
+        _TESTS,
+        (
+            "cluster",
+            "a lost answer is a doubt",
+            "doubtful = doubtful or not isinstance(error, Unsent | Denied)",
+            "doubtful = False",
+        ),
+        (
+            "cluster",
+            "whose change came is looked up",
+            "return doubtful and self._was_ours(sent)",
+            "return doubtful",
+        ),
+        (
+            "cluster",
+            "a refusal is as new as a change",
+            "            if now == head_revision:\n",
+            "            if True:\n",
+        ),
+    ),
+    *of(
+        "kdc/store/etcd/following.py",
+        _TESTS,
+        (
+            "cluster",
+            "memory has what is confirmed",
+            "lambda: self._has(revision), _CATCH_UP_SECONDS",
+            "lambda: True, _CATCH_UP_SECONDS",
+        ),
+        (
+            "cluster",
+            "what is damaged is never confirmed",
+            "return self._confirmed if self.usable else _NEVER",
+            "return self._confirmed",
+        ),
+    ),
+    *of(
+        "kdc/store/etcd/opening.py",
+        _TESTS,
+        (
+            "cluster",
+            "an older state is refused at the start",
+            "elif before is not None and before > view.generation:",
+            "elif False:",
+        ),
+        (
+            "cluster",
+            "what was lost is no new store",
+            "if self._files.exists(self._paths.generation):",
+            "if False:",
+        ),
+    ),
+    *of(
+        "kdc/store/etcd/api.py",
+        _TESTS,
+        (
+            "cluster",
+            "without TLS only this machine is etcd",
+            "            if outside:\n",
+            "            if False:\n",
+        ),
+    ),
+]

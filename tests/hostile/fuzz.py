@@ -40,6 +40,7 @@ from kdc.store.portable import bounded_lines, read_dump, read_textbook
 from kdc.transfer._framing import AnswerReader, ItemReader
 from kdc.transfer.messages import Accept, Held, Item, Kind, Offer, Omitted, Refuse, Why
 from kdc.transfer.names import safe_path
+from tests.hostile._fuzz_kerberos import KERBEROS
 from tests.hostile._fuzz_services import SERVICES
 from tests.hostile._fuzz_target import Found, Target, defects_of
 from tests.support.edge import ChannelTestCase, EdgeTestCase, Recorder
@@ -272,6 +273,7 @@ TARGETS: dict[str, Target] = {
     "tls": Target(_TO_KDC.inside, tuple(map(frame, _REQUESTS)), ()),
     "channel": Target(_TO_RECEIVER.said, (_TO_RECEIVER.good(),), ()),
     **SERVICES,
+    **KERBEROS,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import attrs
@@ -202,6 +203,19 @@ class TicketTests(ASTestCase):
         credential = self.kdc.client().initial(self.alice, "secret", wanted)
         self.assertEqual((credential.start_time, credential.end_time), (start, start + HOUR))
         self.assertTrue(credential.flags & Flag.INVALID)
+
+    def test_not_allowed(self) -> None:
+        """Who may not, or a service that may not, gets none postdated or renewable."""
+        renewable = Wanted(int(Flag.RENEWABLE))
+        options, start = int(Flag.POSTDATED | Flag.MAY_POSTDATE), int(NOW) + 2 * HOUR
+        for name in ("alice", f"krbtgt/{REALM}"):
+            self.kdc.database.modify(name, postdatable=False, renewable=False)
+            self.refused(
+                functools.partial(self.initial, options=options, start=start), Code.CANNOT_POSTDATE
+            )
+            credential = self.kdc.client().initial(self.alice, "secret", renewable)
+            self.assertFalse(credential.flags & Flag.RENEWABLE)
+            self.kdc.database.modify(name, postdatable=True, renewable=True)
 
     def test_enterprise_names(self) -> None:
         """RFC 6806 section 5: a whole name in one component."""

@@ -133,7 +133,7 @@ class StrictTests(SynchronousTestCase):
         kind = sequence_of(INT32)
         self.assertEqual(kind.decode(kind.encode((1, 2, -3))), (1, 2, -3))
         self.assertEqual(kind.decode(b"\x30\0"), ())
-        self.refused(kind, "3003 040101", "3004 02010102", "3102 0500")
+        self.refused(kind, "3003 040101", "3004 02010102", "3102 0500", "3003 020401")
 
     @given(st.binary(max_size=400))
     def test_length_of_anything(self, content: bytes) -> None:

@@ -27,6 +27,7 @@ from kdc.kerberos.messages import (
     Checksum,
     EncryptedData,
     KDCReq,
+    KDCReqBody,
     KRBError,
     PAData,
     PAEncTimestamp,
@@ -62,14 +63,21 @@ class FastTestCase(TGSTestCase):
         content = ENCRYPTED_DATA.encode(EncryptedData(18, None, cipher))
         return PAData(PadataType.ENCRYPTED_CHALLENGE, content)
 
-    def request(self, *padata: PAData, options: int = 0, **outer: Any) -> bytes:
+    def request(
+        self,
+        *padata: PAData,
+        options: int = 0,
+        checksum_type: int = 16,
+        inside: KDCReqBody | None = None,
+        **outer: Any,
+    ) -> bytes:
         header, key = self.armour
-        inner = fast._FastReq(options, padata, self.body)
+        inner = fast._FastReq(options, padata, inside or self.body)
         outer_body = KDC_REQ_BODY.encode(attrs.evolve(self.body, **outer))
         sealed = EncryptedData(18, None, key.seal(51, fast.FAST_REQ.encode(inner), self.random(16)))
-        covered = outer.pop("covered", KDC_REQ_BODY.encode(self.body))
+        covered = KDC_REQ_BODY.encode(self.body)
         request = fast._ArmouredReq(
-            fast._Armour(1, header), Checksum(16, key.checksum(50, covered)), sealed
+            fast._Armour(1, header), Checksum(checksum_type, key.checksum(50, covered)), sealed
         )
         content = tlv(0xA0, fast.ARMOURED_REQ.encode(request))
         return AS_REQ.encode(KDCReq(PVNO, 10, (PAData(PadataType.FX_FAST, content),), outer_body))
@@ -129,6 +137,16 @@ class ArmouredTests(FastTestCase):
         """What is inside decides; the outside only has to be what the checksum is over."""
         error = self.kdc.error(self.request(self.stamp(), till=1))
         self.assertEqual(error.code, Code.MODIFIED)
+
+    def test_other_checksum(self) -> None:
+        """One of another type than the armour's key."""
+        error = self.kdc.error(self.request(checksum_type=15))
+        self.assertEqual(error.code, Code.INAPPROPRIATE_CHECKSUM)
+
+    def test_other_realm(self) -> None:
+        """Inside is a request for this realm, too."""
+        inside = attrs.evolve(self.body, realm="ELSE.WHERE")
+        self.assertEqual(self.kdc.error(self.request(inside=inside)).code, Code.WRONG_REALM)
 
     def test_unknown_option(self) -> None:
         """5.4.2: the first sixteen are for those who know them."""

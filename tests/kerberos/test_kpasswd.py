@@ -47,10 +47,11 @@ class PasswordTests(TGSTestCase):
         version: int = 1,
         ticket: Credential | None = None,
         subkey: bool = True,
+        sequence: int | None = None,
     ) -> bytes:
         used = self.subkey if subkey else None
         header = self.client.ap_request(ticket or self.ticket, 11, None, used)
-        part = ENC_KRB_PRIV_PART.encode(EncKRBPrivPart(password, None, None, None, None, None))
+        part = ENC_KRB_PRIV_PART.encode(EncKRBPrivPart(password, None, None, sequence, None, None))
         key = used or self.ticket.key
         private = KRB_PRIV.encode(
             KRBPriv(PVNO, 21, EncryptedData(18, None, key.seal(13, part, bytes(16))))
@@ -97,6 +98,11 @@ class PasswordTests(TGSTestCase):
         self.result(request)
         self.assertEqual(self.result(request)[0], Result.AUTHENTICATION_ERROR)
         self.assertEqual(len(self.changes), 1)
+
+    def test_of_another_request(self) -> None:
+        """A password that was sealed beside another authenticator."""
+        self.assertEqual(self.result(self.request(sequence=7))[0], Result.AUTHENTICATION_ERROR)
+        self.assertEqual(self.changes, [])
 
     def test_malformed(self) -> None:
         """No answer to what is nothing; an error to what is almost something."""

@@ -12,15 +12,21 @@ from kdc.kerberos.ccache import Credential
 from kdc.kerberos.errors import Code
 from kdc.kerberos.hmac_md5 import hmac_md5_checksum
 from kdc.kerberos.messages import (
+    AP_REQ,
     AUTHORIZATION_DATA,
+    ENC_TICKET_PART,
     KDC_REQ_BODY,
     PA_FOR_USER,
+    PA_S4U_X509_USER,
+    S4U_USER_ID,
     TGS_REQ,
     AuthorizationDatum,
     Checksum,
     EncryptedData,
     PAData,
     PAForUser,
+    PAS4UX509User,
+    S4UUserID,
 )
 from kdc.kerberos.padata import PadataType
 from kdc.kerberos.tickets import Flag
@@ -89,6 +95,43 @@ class GrantTests(TGSTestCase):
         credential = self.service()
         self.refused(lambda: self.client.service(credential, self.web), Code.NOT_US)
 
+    def test_forged(self) -> None:
+        """What no KDC of this realm would have written, though it were under its key."""
+        for later, code in ((1000, Code.TICKET_NOT_YET_VALID), (200, None)):
+            part = attrs.evolve(self.opened(self.tgt.ticket), start_time=int(NOW) + later)
+            key = self.kdc.key_of(self.kdc.database.get(f"krbtgt/{REALM}"))
+            sealed = attrs.evolve(
+                self.tgt.ticket.part, cipher=key.seal(2, ENC_TICKET_PART.encode(part), bytes(16))
+            )
+            tgt, self.tgt = (
+                self.tgt,
+                attrs.evolve(self.tgt, ticket=attrs.evolve(self.tgt.ticket, part=sealed)),
+            )
+            if code is None:
+                self.service()
+            else:
+                self.refused(self.service, code)
+            self.tgt = tgt
+
+    def test_tickets_from_elsewhere(self) -> None:
+        """Another realm's, or of another version."""
+        for changes, code in (
+            ({"realm": "ELSE.WHERE"}, Code.NOT_US),
+            ({"version": 4}, Code.BAD_VERSION),
+        ):
+            ticket = attrs.evolve(self.tgt.ticket, **changes)
+            credential = attrs.evolve(self.tgt, ticket=ticket)
+            self.refused(functools.partial(self.client.service, credential, self.web), code)
+
+    def test_encryption_types(self) -> None:
+        """The session key is of a type that the service has, whatever the client likes best."""
+        old = self.kdc.database.add("HTTP/old", None, (17,)).principal
+        wanted = Wanted(0, etypes=(18, 20, 17))
+        self.assertEqual(self.client.service(self.tgt, old, wanted).key.etype, 17)
+        self.refused(
+            lambda: self.client.service(self.tgt, old, Wanted(0, etypes=(18,))), Code.NO_ETYPE
+        )
+
     def test_older_keys(self) -> None:
         """A ticket is good while its key is kept, and no longer."""
         self.kdc.database.change(f"krbtgt/{REALM}", None, keep=True)
@@ -139,10 +182,12 @@ class OptionTests(TGSTestCase):
 
     def test_validate(self) -> None:
         """A postdated ticket is good for nothing before it has begun and been validated."""
-        start = int(NOW) + 2 * HOUR
         options = int(Flag.POSTDATED | Flag.MAY_POSTDATE)
-        self.tgt = self.got(options, start=start, till=start + HOUR)
         wanted, tgs = Wanted(int(Flag.VALIDATE)), self.kdc.realm.tgs
+        soon = self.got(options, start=int(NOW) + 200)  # within what clocks may be off
+        self.refused(lambda: self.client.service(soon, tgs, wanted), Code.TICKET_NOT_YET_VALID)
+        start = int(NOW) + 2 * HOUR
+        self.tgt = self.got(options, start=start, till=start + HOUR)
         self.refused(self.service, Code.TICKET_NOT_YET_VALID)
         self.refused(lambda: self.client.service(self.tgt, tgs, wanted), Code.TICKET_NOT_YET_VALID)
         self.kdc.now = start + 1
@@ -191,6 +236,22 @@ class HeaderTests(TGSTestCase):
         message = TGS_REQ.decode(self.kdc.requests[-1])
         again = attrs.evolve(message, padata=(*(message.padata or ()), PAData(77, b"")))
         self.assertEqual(self.kdc.error(TGS_REQ.encode(again)).code, Code.REPEATED)
+
+    def test_clock(self) -> None:
+        """An authenticator of another time is somebody else's, found later."""
+        for ahead, code in ((400, Code.SKEW), (-400, Code.SKEW)):
+            self.client = self.kdc.client(ahead=ahead)
+            self.refused(self.service, code)
+
+    def test_other_messages(self) -> None:
+        """Another version or type of what presents the ticket."""
+        self.service()
+        message = TGS_REQ.decode(self.kdc.requests[-1])
+        good = AP_REQ.decode((message.padata or ())[0].content)
+        for header in (attrs.evolve(good, version=4), attrs.evolve(good, message_type=15)):
+            padata = (PAData(PadataType.TGS_REQ, AP_REQ.encode(header)),)
+            error = self.kdc.error(TGS_REQ.encode(attrs.evolve(message, padata=padata)))
+            self.assertEqual(error.code, Code.BAD_VERSION)
 
     def test_no_ticket(self) -> None:
         self.service()
@@ -247,7 +308,7 @@ class AuthorizationTests(TGSTestCase):
 
 
 class ForUserTests(TGSTestCase):
-    """S4U2Self by PA-FOR-USER; the newer padata are tested with MIT's client."""
+    """S4U2Self, by PA-FOR-USER and by PA-S4U-X509-USER; and with MIT's client in tests.testing."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -273,6 +334,42 @@ class ForUserTests(TGSTestCase):
         self.assertEqual(part.client.components, ("alice",))
         self.assertEqual(credential.client, self.alice)
         self.assertFalse(part.flags & Flag.FORWARDABLE)
+
+    def by_user_id(
+        self,
+        user: Any,
+        realm: str = REALM,
+        nonce: int = 0,
+        key: bytes | None = None,
+        kind: int = 16,
+    ) -> Code | None:
+        """What a request with the newer padata is answered with; None is a ticket."""
+        self.client.service(self.service_ticket, self.web)
+        message = TGS_REQ.decode(self.kdc.requests[-1])
+        body = KDC_REQ_BODY.decode(message.body)
+        session = self.service_ticket.key
+        user_id = S4U_USER_ID.encode(S4UUserID(body.nonce + nonce, user, realm, None, None))
+        signer = session if key is None else attrs.evolve(session, content=key)
+        content = PA_S4U_X509_USER.encode(
+            PAS4UX509User(user_id, Checksum(kind, signer.checksum(26, user_id)))
+        )
+        checksum = Checksum(16, session.checksum(6, message.body))
+        header = PAData(
+            PadataType.TGS_REQ, self.client.ap_request(self.service_ticket, 7, checksum)
+        )
+        padata = (header, PAData(PadataType.S4U_X509_USER, content))
+        self.kdc.exchange(TGS_REQ.encode(attrs.evolve(message, padata=padata)))
+        return self.kdc.answers[-1].code
+
+    def test_by_user_id(self) -> None:
+        """The user, the realm and the request are those that the checksum is over."""
+        alice = self.alice.name()
+        self.assertIsNone(self.by_user_id(alice))
+        self.assertEqual(self.by_user_id(alice, nonce=1), Code.MODIFIED)
+        self.assertEqual(self.by_user_id(alice, key=bytes(32)), Code.MODIFIED)
+        self.assertEqual(self.by_user_id(alice, kind=15), Code.INAPPROPRIATE_CHECKSUM)
+        self.assertEqual(self.by_user_id(alice, realm="ELSE.WHERE"), Code.WRONG_REALM)
+        self.assertEqual(self.by_user_id(None), Code.CLIENT_UNKNOWN)
 
     def test_refused(self) -> None:
         """For another service, of an unknown or disabled user, with another key's checksum."""

@@ -14,6 +14,7 @@ from tests.hostile.mutants import (
     _client,
     _etcd,
     _issuing,
+    _kerberos,
     _protocol,
     _relay,
     _server,
@@ -37,6 +38,7 @@ MUTANTS: list[Mutant] = [
     *_server.MUTANTS,
     *_transfer.MUTANTS,
     *_relay.MUTANTS,
+    *_kerberos.MUTANTS,
 ]
 
 

@@ -178,9 +178,21 @@ def _template(realm: str, request: Request, context: Context) -> Invitation:
             kind=ErrorKind.FINGERPRINT_OF_KDC_UNKNOWN,
         )
     try:
-        return Invitation(realm, "x", host, port, fingerprint, b"")
+        others = _others_in(request, port)
+        return Invitation(realm, "x", host, port, fingerprint, b"", others)
     except ValueError as error:
         raise ConfigurationError(str(error)) from None
+
+
+def _others_in(request: Request, port: int) -> tuple[tuple[str, int], ...]:
+    """Where more KDCs of the realm are; raises `ValueError`."""
+    given = request.get("kdc_others") or []
+    if not isinstance(given, list | tuple) or not all(
+        isinstance(each, list | tuple) and len(each) == 2 and isinstance(each[1], int | None)
+        for each in given
+    ):
+        raise ValueError("kdc_others is a list of hosts and ports")
+    return tuple((str(host), port if own is None else own) for host, own in given)
 
 
 def _invitation(template: Invitation, record: Record) -> str:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 from kdc.client.typed import host_and_port
 from kdc.net.tls import is_address
 
-__all__ = ["MOST", "Place", "key_of", "nodes_of", "places", "read", "shown_places"]
+__all__ = ["MOST", "Place", "key_of", "nodes_of", "places", "read", "shown_places", "typed_as"]
 
 Place: TypeAlias = tuple[str, int]
 Typed: TypeAlias = tuple[str, int | None]
@@ -44,6 +44,12 @@ def key_of(host: str, port: int) -> str:
     """One place in one spelling: capitals, and letters beyond ASCII, make no other KDC of it."""
     where = f"[{host}]" if ":" in host else host.encode("idna").decode()
     return f"{where}:{port}".lower()
+
+
+def typed_as(place: Place) -> str:
+    """As a person would type it."""
+    host, port = place
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def shown_places(of: Iterable[Place]) -> str:

@@ -21,6 +21,8 @@ from kdc.protocol.names import check_name, check_realm
 __all__ = ["IncompleteInvitation", "Invitation", "is_incomplete"]
 
 _PREFIX = "kdc2-"
+_SEVERAL_PREFIX = "kdc3-"  # with the addresses of several KDCs of one realm
+_MOST_OTHERS = 15
 _OLD_PREFIX = "kdc-invite:1:"
 _USUAL_REALM = "LOCAL"  # which costs no letters
 _CHECK_BYTES = 3
@@ -51,6 +53,14 @@ def _check_port(_: object, __: object, port: int) -> None:
         raise ValueError(f"not a port: {port}")
 
 
+def _check_others(_: object, __: object, others: tuple[tuple[str, int], ...]) -> None:
+    if len(others) > _MOST_OTHERS:
+        raise ValueError(f"a realm has at most {_MOST_OTHERS + 1} addresses of KDCs")
+    for host, port in others:
+        _check_host(None, None, host)
+        _check_port(None, None, port)
+
+
 def _check_fingerprint(_: object, __: object, fingerprint: str) -> None:
     if not _FINGERPRINT.fullmatch(fingerprint):
         raise ValueError(f"not a fingerprint: {shown(fingerprint)}")
@@ -60,6 +70,7 @@ def _check_fingerprint(_: object, __: object, fingerprint: str) -> None:
 class Invitation:
     """For one name, once.  ``fingerprint`` as the KDC prints it; ``host`` may be IPv6.
 
+    ``others``: where more KDCs of the same realm are.
     Raises `ValueError` for parts that are not what they should be.
     """
 
@@ -69,8 +80,11 @@ class Invitation:
     port: int = attrs.field(validator=_check_port)
     fingerprint: str = attrs.field(validator=_check_fingerprint)
     code: bytes = attrs.field(repr=False)
+    others: tuple[tuple[str, int], ...] = attrs.field(default=(), validator=_check_others)
 
     def __str__(self) -> str:
+        prefix = _SEVERAL_PREFIX if self.others else _PREFIX
+        others = [port.to_bytes(2, "big") + _packed(host) for host, port in self.others]
         content = b"".join(
             (
                 bytes.fromhex(self.fingerprint.removeprefix("sha256:")),
@@ -78,10 +92,12 @@ class Invitation:
                 _counted(b"" if self.realm == _USUAL_REALM else self.realm.encode()),
                 _counted(self.name.encode()),
                 _packed(self.host),
+                *((bytes([len(others)]), *others) if others else ()),
                 _counted(self.code),
             )
         )
-        return _PREFIX + base64.urlsafe_b64encode(content + _check(content)).decode().rstrip("=")
+        checked = content + _check(prefix, content)
+        return prefix + base64.urlsafe_b64encode(checked).decode().rstrip("=")
 
     @classmethod
     def parse(cls, text: str) -> Invitation:
@@ -116,22 +132,24 @@ class Invitation:
         try:
             if word.startswith(_OLD_PREFIX):
                 return cls._of_old(word.removeprefix(_OLD_PREFIX))
-            if not word.startswith(_PREFIX):
+            prefix = word[: len(_PREFIX)]
+            if prefix not in (_PREFIX, _SEVERAL_PREFIX):
                 return None
-            invitation = cls._of_content(_Content(_bytes_of(word.removeprefix(_PREFIX))))
+            invitation = cls._of_content(prefix, _Content(_bytes_of(word.removeprefix(prefix))))
         except (ValueError, binascii.Error):
             return None
         return invitation if str(invitation) == word else None  # one spelling of each
 
     @classmethod
-    def _of_content(cls, content: _Content) -> Invitation:
+    def _of_content(cls, prefix: str, content: _Content) -> Invitation:
         fingerprint, port = content.take(32).hex(), int.from_bytes(content.take(2), "big")
         realm = content.counted().decode("ascii") or _USUAL_REALM
         name, host = content.counted().decode("ascii"), content.host()
+        others = content.places() if prefix == _SEVERAL_PREFIX else ()
         code, checked = content.counted(), content.taken
-        if content.take(_CHECK_BYTES) != _check(checked) or content.left:
+        if content.take(_CHECK_BYTES) != _check(prefix, checked) or content.left:
             raise ValueError("other letters than were printed")
-        return cls(realm, name, host, port, f"sha256:{fingerprint}", _code(code))
+        return cls(realm, name, host, port, f"sha256:{fingerprint}", _code(code), others)
 
     @classmethod
     def _of_old(cls, word: str) -> Invitation:
@@ -189,6 +207,13 @@ class _Content:
             return str(ipaddress.IPv6Address(self.take(16)))
         return self.take(length).decode("ascii")
 
+    def places(self) -> tuple[tuple[str, int], ...]:
+        count = self.take(1)[0]
+        if not 1 <= count <= _MOST_OTHERS:
+            raise ValueError("no number of addresses")
+        ports_first = ((int.from_bytes(self.take(2), "big"), self.host()) for _ in range(count))
+        return tuple((host, port) for port, host in ports_first)
+
 
 def _counted(field: bytes) -> bytes:
     return bytes([len(field)]) + field
@@ -205,9 +230,9 @@ def _packed(host: str) -> bytes:
     return bytes([_IPV4 if address.version == 4 else _IPV6]) + address.packed
 
 
-def _check(content: bytes) -> bytes:
+def _check(prefix: str, content: bytes) -> bytes:
     """To notice a slip of the fingers, and nothing else: what is in it is authentic by its way."""
-    return hashlib.sha256(b"kdc2" + content).digest()[:_CHECK_BYTES]
+    return hashlib.sha256(prefix[:-1].encode() + content).digest()[:_CHECK_BYTES]
 
 
 def _code(raw: bytes) -> bytes:

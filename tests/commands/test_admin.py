@@ -342,6 +342,18 @@ class CommandTests(AdminTestCase):
         shown = TLSFiles.beside(self.path).load_or_make().fingerprint
         invitation = Invitation.parse(self.admin("invite", "bob", *WHERE[:4]))
         self.assertEqual(invitation.fingerprint, shown)
+        self.assertEqual(invitation.others, ())
+
+    def test_where_they_are(self) -> None:
+        """Of several KDCs each is said; those without a port of their own have the one that is."""
+        words = ("--kdc-address", "[::1]:99", "--kdc-address", "kdc3.example", *WHERE[4:])
+        for verb in ("invite", "reset"):
+            invitation = Invitation.parse(self.admin(verb, "bob", *WHERE[:4], *words))
+            self.assertEqual((invitation.host, invitation.port), ("kdc.example", 88))
+            self.assertEqual(invitation.others, (("::1", 99), ("kdc3.example", 88)))
+        self.fails(1, "not a host", "invite", "eve", *WHERE, "--kdc-address", "a b")
+        many = [w for n in range(16) for w in ("--kdc-address", f"kdc{n}")]
+        self.fails(1, "at most 16 addresses", "invite", "eve", *WHERE, *many)
 
     def test_rotate_tls(self) -> None:
         """The new fingerprint is told; a key that the KDC did not make is left alone."""

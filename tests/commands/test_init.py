@@ -13,7 +13,7 @@ from kdc.client import configuration as configuration_module
 from kdc.commands.admin.database import AdminStore
 from kdc.errors import ConfigurationError, LocalIOError
 from kdc.protocol.invitation import Invitation
-from tests.support.processes import KDC, Program, ProgramTestCase
+from tests.support.processes import KDC, Program, ProgramTestCase, reserved_port
 
 
 class InitTestCase(ProgramTestCase):
@@ -24,10 +24,10 @@ class InitTestCase(ProgramTestCase):
         self.kdc_here = self.shared_kdc()
         self.bob, self.carol = self.name("bob"), self.name("carol")
 
-    def invite(self, name: str) -> str:
+    def invite(self, name: str, **where: Any) -> str:
         """As the operator does it; return what he hands over."""
         store = Path(f"/proc/{self.kdc_here.program.pid}/cwd").resolve() / "pwd.txt"
-        (answer,) = AdminStore(store).ask({"command": "invite", "name": name})
+        (answer,) = AdminStore(store).ask({"command": "invite", "name": name, **where})
         self.secrets.setdefault(None, []).append(answer["invitation"].rpartition(":")[2])
         return str(answer["invitation"])
 
@@ -95,6 +95,26 @@ class FirstExperienceTests(InitTestCase):
             },
         )
         self.assert_ends(self.client("whoami"), 0)
+
+    def test_several_kdcs(self) -> None:
+        """An invitation for several KDCs of a realm: one of them has to be there."""
+        away = reserved_port()
+        invitation = self.invite(
+            self.bob, kdc_host="127.0.0.1", kdc_port=away, kdc_others=[("::1", away), self.here]
+        )
+        self.assert_ends(self.init("--invitation-file", self.file_of(invitation)), 0)
+        self.keep(self.config.with_name(f"{self.bob}.key"))
+        written = tomllib.loads(self.config.read_text())
+        self.assertEqual(
+            written["addresses"],
+            [f"127.0.0.1:{away}", f"[::1]:{away}", f"127.0.0.1:{self.kdc_here.port}"],
+        )
+        self.assertFalse({"address", "port"} & set(written))
+        self.assert_ends(self.client("whoami"), 0)
+
+    @property
+    def here(self) -> tuple[str, int]:
+        return self.kdc_here.host, self.kdc_here.port
 
     def test_typed(self) -> None:
         """The invitation can be pasted at a prompt, which does not show it."""

@@ -55,6 +55,38 @@ class InvitationTests(SynchronousTestCase):
         self.assertEqual(Invitation.parse(f"  {invitation}\n"), invitation)
         self.assertEqual(len(str(invitation).split()), 1)
 
+    @PROPERTY
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["kdc1.example", "192.0.2.1", "2001:db8::1"]), st.integers(1, 65535)
+            ),
+            min_size=1,
+            max_size=15,
+        )
+    )
+    def test_several(self, others: list[tuple[str, int]]) -> None:
+        """Of several KDCs of a realm, all are in it."""
+        invitation = attrs.evolve(ONE, others=tuple(others))
+        word = str(invitation)
+        self.assertTrue(word.startswith("kdc3-"))
+        self.assertEqual(Invitation.parse(word), invitation)
+        for at in range(len("kdc3-"), len(word), 7):
+            self.assertRaises(IncompleteInvitation, Invitation.parse, word[:at])
+
+    def test_several_at_most(self) -> None:
+        """More than a realm has, and what is no place, is refused; so is one in this form."""
+        for others in ((("kdc", 1),) * 16, (("a b", 1),), (("kdc", 0),)):
+            self.assertRaises(ValueError, attrs.evolve, ONE, others=others)
+        one, code = str(ONE), CODE
+        content = base64.urlsafe_b64decode(one[5:] + "=" * (-len(one[5:]) % 4))[:-3]
+        at = content.index(bytes([len(code)]) + code)
+        for count in (b"\0", b"\x10", b"\xff"):
+            changed = content[:at] + count + content[at:]
+            changed += hashlib.sha256(b"kdc3" + changed).digest()[:3]
+            wrong = "kdc3-" + base64.urlsafe_b64encode(changed).decode().rstrip("=")
+            self.assertRaises(ConfigurationError, Invitation.parse, wrong)
+
     def test_short(self) -> None:
         """With an IPv4 address and the usual realm and code it has some 90 letters."""
         usual = Invitation("LOCAL", "alice", "192.0.2.10", 12345, PRINT, bytes(16))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.python import usage
 
@@ -28,19 +28,26 @@ class _Inviting(Command):
     parent: Any
 
     optParameters = [
-        ["kdc-address", None, None, "where clients reach the KDC, if it does not know"],
         ["kdc-port", None, None, "its port"],
         ["kdc-fingerprint", None, None, "its fingerprint, if the KDC is not running"],
         ["hours", None, "72", "how long the invitation is good"],
     ]
+    optRepeated: ClassVar[tuple[str, ...]] = ("kdc-address",)
     optFlags = [["qr", None, "print it as a QR code, too, for a telephone's camera"]]
+
+    def opt_kdc_address(self, value: str) -> None:
+        """where clients reach the KDC, if it does not know; may be repeated where a realm has
+        several KDCs"""
+        self["kdc-address"] = (*self.get("kdc-address", ()), value)
 
     @property
     def invitation(self) -> dict[str, Any]:
         """What a request has that leads to one."""
-        host, port = place_of(self["kdc-address"], self["kdc-port"])
+        first, *others = self.get("kdc-address", ()) or ("",)
+        host, port = place_of(first, self["kdc-port"])
         return {
             "kdc_host": host,
+            "kdc_others": [place_of(other, None) for other in others],
             "kdc_fingerprint": self["kdc-fingerprint"],
             "kdc_port": port,
             "valid_seconds": 3600 * whole_number(self["hours"], 1, 8760, "--hours"),

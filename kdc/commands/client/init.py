@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.python import usage
 
 from kdc.client import configuration
+from kdc.client.addresses import typed_as
 from kdc.client.membership import NOT_REGISTERED, check_new, join, make_client
 from kdc.client.secret import ensure_key_file, read_invitation
 from kdc.client.settings import absolute, client_settings
@@ -129,12 +130,18 @@ def _make_directory(path: Path) -> None:
         ) from None
 
 
-def _values_of(invitation: Invitation, path: Path, key_file: Path | None) -> dict[str, str | int]:
+def _values_of(
+    invitation: Invitation, path: Path, key_file: Path | None
+) -> dict[str, str | int | list[str]]:
     """What the configuration at ``path`` has to say."""
-    values: dict[str, str | int] = {
+    places = ((invitation.host, invitation.port), *invitation.others)
+    values: dict[str, str | int | list[str]] = {
         "name": invitation.name,
-        "address": invitation.host,
-        "port": invitation.port,
+        **(
+            {"addresses": list(map(typed_as, places))}
+            if invitation.others
+            else {"address": invitation.host, "port": invitation.port}
+        ),
         "realm": invitation.realm,
         "kdc-fingerprint": invitation.fingerprint,
     }

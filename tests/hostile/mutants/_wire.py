@@ -337,7 +337,7 @@ MUTANTS: list[Mutant] = [
         (
             "4",
             "the form of an invitation",
-            "            if not word.startswith(_PREFIX):\n                return None\n",
+            "            if prefix not in (_PREFIX, _SEVERAL_PREFIX):\n                return None\n",
             "",
         ),
         (
@@ -349,7 +349,7 @@ MUTANTS: list[Mutant] = [
         (
             "4.3",
             "a slip of the fingers in an invitation",
-            "if content.take(_CHECK_BYTES) != _check(checked) or content.left:",
+            "if content.take(_CHECK_BYTES) != _check(prefix, checked) or content.left:",
             'if content.take(_CHECK_BYTES) == b"" or content.left:',
         ),
         (

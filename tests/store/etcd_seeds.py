@@ -111,10 +111,14 @@ class Run:
         self.faults.unsent = kept
         # It was not there to be told of what was changed meanwhile.
         now = {record.name: record for record in self.stores[name]}
-        self.told[name] += sorted(
-            (record for each, record in now.items() if before.get(each) != record),
-            key=lambda record: record.generation,
-        )
+        missed = [record for each, record in now.items() if before.get(each) != record]
+        generation = self.stores[name].generation
+        missed += [
+            Record(each, Status.DELETED, generation=generation)
+            for each in before
+            if each not in now
+        ]
+        self.told[name] += sorted(missed, key=lambda record: record.generation)
 
     def restart_later(self, name: str) -> None:
         calm = Faults(self.seed)

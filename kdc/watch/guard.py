@@ -22,6 +22,9 @@ _SESSION_MILLISECONDS = 12 * 3600 * 1000
 _MAX_SESSIONS = 64
 
 
+_WHO = text_answer(401, "the token, please", ("WWW-Authenticate", 'Bearer realm="kdc"'))
+
+
 class Guard:
     """``token`` is None where only this machine can connect; ``secure`` where TLS is spoken.
 
@@ -58,16 +61,18 @@ class Guard:
 
     def _without_cookie(self, query: Query, token: bytes, now: int) -> Answer | None:
         if query.authorization:
-            wait = self._guesses.wait(query.address, now)
-            if wait:
-                return text_answer(429, "too many tokens", ("Retry-After", str(wait)))
             scheme, _, given = query.authorization.partition(" ")
             if scheme.lower() == "bearer" and same(given.strip().encode(), token):
                 return None
-            self._guesses.take(query.address, now)
-        elif query.path == "/":
+            return self._wrong(query, now, _WHO)
+        if query.path == "/":
             return Answer(303, b"", headers=(("Location", LOGIN),))
-        return text_answer(401, "the token, please", ("WWW-Authenticate", 'Bearer realm="kdc"'))
+        return _WHO
+
+    def _wrong(self, query: Query, now: int, answer: Answer) -> Answer:
+        """Refuse a wrong token; who tries many has to wait.  The right one never comes here."""
+        wait = self._guesses.take(query.address, now)
+        return text_answer(429, "too many tokens", ("Retry-After", str(wait))) if wait else answer
 
     def _known(self, host: str) -> bool:
         name = host.strip().lower()
@@ -86,13 +91,9 @@ class Guard:
             return _form()
         if query.method != "POST":
             return text_answer(405, "log in, or look", ("Allow", "GET, HEAD, POST"))
-        wait = self._guesses.take(query.address, now)
-        if wait:
-            return text_answer(429, "too many tokens", ("Retry-After", str(wait)))
         typed = parse_qs(query.body.decode("latin-1")).get("token", [""])[0]
         if self._token is None or not same(typed.strip().encode(), self._token):
-            return _form("That is not the token.", 403)
-        self._guesses.give_back(query.address, now)
+            return self._wrong(query, now, _form("That is not the token.", 403))
         session = self._random(32)
         if len(self._sessions) >= _MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]

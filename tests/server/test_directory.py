@@ -532,6 +532,7 @@ class StartTests(DirectoryTestCase):
         directory = self.new_directory(name="who-is-who")
         self.open(directory)
         directory.start()
+        self.network.settle()
         found, _ = self.do(everybody(self.known_client("alice"), "who-is-who"))
         self.assertEqual([each.name for each in found], ["alice", "directory"])
         self.do(directory.stop())

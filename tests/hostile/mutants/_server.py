@@ -119,12 +119,6 @@ MUTANTS: list[Mutant] = [
         (
             "operators",
             "tokens are not guessed fast",
-            "            self._guesses.take(query.address, now)\n        elif",
-            "            pass\n        elif",
-        ),
-        (
-            "operators",
-            "nor typed fast",
             "wait = self._guesses.take(query.address, now)",
             "wait = 0",
         ),

@@ -187,6 +187,12 @@ def _rename(store: Store, request: Request, context: Context) -> Iterator[AdminA
 
 
 def _rotate_master_key(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
+    if store.confirmed_milliseconds is not None:  # others have the store open, too
+        raise RefusedByPolicy(
+            "the master key cannot be changed while several KDCs share the principals",
+            hint="each of them needs the new key before anything is sealed under it,"
+            " and this KDC cannot see yet whether they have it",
+        )
     store.rotate_master_key()
     context.audit("admin-rotated-master-key", "", "")
     yield {"done": True}

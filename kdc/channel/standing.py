@@ -29,7 +29,7 @@ __all__ = ["EndWatch", "ask_directory", "standing", "warning"]
 
 WARNING_SECONDS = 14 * 86400
 # Not all at once when many begin together.
-_FIRST_LOOK_SECONDS = 60.0
+_FIRST_LOOK_SECONDS = 600.0
 _LOOK_SECONDS = 86400.0
 
 Look = Callable[[RealmClient], Coroutine[Any, Any, Standing | None]]
@@ -92,7 +92,7 @@ class EndWatch:
         """Look soon, and from then on; nothing if that has begun already."""
         if not self._begun:
             self._begun = True
-            self._next.within(self._chance() * _FIRST_LOOK_SECONDS, self._due)
+            self._next.within((0.5 + 0.5 * self._chance()) * _FIRST_LOOK_SECONDS, self._due)
 
     def end(self) -> None:
         """Look no more."""

@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from hypothesis import given
@@ -415,6 +415,8 @@ class AdministrationTests(SynchronousTestCase):
     def test_rotations(self) -> None:
         """Both are done and noted; the new fingerprint is told."""
         self.assertEqual(self.one("rotate-master-key"), {"done": True})
+        cast(Any, self.store).confirmed_milliseconds = 1  # as of a store that others have, too
+        self.refused(RefusedByPolicy, "several KDCs", "rotate-master-key")
         self.assertEqual(self.one("rotate-tls"), {"done": True, "fingerprint": "sha256:tls"})
         self.assertEqual(self.operator.rotated, ["tls"])
         self.noted(("admin-rotated-master-key", "", ""), ("admin-rotated-tls", "", "sha256:tls"))

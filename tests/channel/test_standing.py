@@ -82,13 +82,13 @@ class EndWatchTests(SynchronousTestCase):
 
     def test_each_day(self) -> None:
         """Soon after it has begun and then once a day, not all at the same moment."""
-        for chance, times in ((0.0, [0, 77760, 155520]), (0.5, [30, 86430, 172830])):
+        for chance, times in ((0.0, [300, 78060, 155820]), (0.5, [450, 86850, 173250])):
             self.looked, self.clock = [], Clock()
             watch = self.watch(chance)
             self.assertEqual(self.clock.getDelayedCalls(), [])
             watch.begin()
             watch.begin()  # the KDC was away meanwhile
-            self.clock.pump([0.0] + [30.0] * ((2 * DAY + 60) // 30))
+            self.clock.pump([0.0] + [30.0] * ((2 * DAY + 600) // 30))
             self.assertEqual(self.looked, times)
             watch.end()
             self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -100,7 +100,7 @@ class EndWatchTests(SynchronousTestCase):
         self.answer = lambda: Deferred(given_up.append)
         watch = self.watch(0.0)
         watch.begin()
-        self.clock.advance(0)
+        self.clock.advance(300)
         self.assertEqual(len(self.looked), 1)
         watch.end()
         watch.begin()
@@ -112,7 +112,7 @@ class EndWatchTests(SynchronousTestCase):
         self.answer = lambda: succeed(None)
         watch = self.watch(0.0)
         watch.begin()
-        self.clock.pump([0.0, DAY])
+        self.clock.pump([300.0, DAY])
         self.assertEqual((len(self.looked), self.told), (2, []))
         watch.end()
 
@@ -121,7 +121,7 @@ class EndWatchTests(SynchronousTestCase):
         self.answer = lambda: fail(ZeroDivisionError())
         watch = self.watch(0.0)
         watch.begin()
-        self.clock.pump([0.0, DAY])
+        self.clock.pump([300.0, DAY])
         self.assertEqual(len(self.looked), 2)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         watch.end()

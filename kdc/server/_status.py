@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 
+from kdc.net import clock
 from kdc.relay.relay import Figures as RelayFigures
 from kdc.server._connections import KDCFactory
 from kdc.server._measured import Measured
@@ -17,7 +18,7 @@ from kdc.watch.figures import Labels, Sampled
 from kdc.watch.health import Checks
 from kdc.watch.relay import relay_figures
 
-__all__ = ["Parts", "checks_of", "sampled"]
+__all__ = ["Parts", "checks_of", "sampled", "shared_store_figures"]
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +62,9 @@ def sampled(parts: Parts) -> Iterator[Sampled]:
     yield one("kdc_principals", "Names in the store, deleted ones included.", lambda: len(store))
     yield one("kdc_store_up", "1 if the store has no trouble.", lambda: _well(store.trouble))
     yield one("kdc_store_generation", "The latest durable change.", lambda: store.generation)
-    yield from _of_store(store)
+    yield from _of_store(store, _STORE)
+    if store.confirmed_milliseconds is not None:
+        yield from shared_store_figures(store, clock.milliseconds)
     yield one("kdc_log_queue_lines", "Lines that wait to be written.", lambda: audit.waiting)
     yield one(
         "kdc_log_suppressed_lines_total",
@@ -89,6 +92,16 @@ def _connections(factory: KDCFactory) -> Mapping[Labels, float]:
     return {("proved",): max(0, factory.connected - unproved), ("unproved",): unproved}
 
 
+def shared_store_figures(store: Store, now: Callable[[], int]) -> Iterator[Sampled]:
+    """Of a store that several KDCs share; ``now`` is that store's clock, in milliseconds."""
+    yield Sampled.of(
+        "kdc_store_confirmed_age_seconds",
+        "How long ago the shared store was last known to be what all others have.",
+        lambda: (now() - (store.confirmed_milliseconds or 0)) / 1000,
+    )
+    yield from _of_store(store, _SHARED)
+
+
 # (what a store calls it, its name here, what it is, whether it grows)
 _STORE = (
     ("journal_bytes", "kdc_store_journal_bytes", "Changes that pwd.txt does not have yet.", False),
@@ -98,8 +111,25 @@ _STORE = (
 )
 
 
-def _of_store(store: Store) -> Iterator[Sampled]:
-    for key, name, text, grows in _STORE:
+_SHARED = (
+    (
+        "etcd_reloads",
+        "kdc_store_reloads_total",
+        "How often all was read anew, for some change was not told of.",
+        True,
+    ),
+    (
+        "etcd_conflicts",
+        "kdc_store_conflicts_total",
+        "How often another KDC's change came first.",
+        True,
+    ),
+    ("etcd_resent", "kdc_store_resent_total", "How often an answer was lost and asked for.", True),
+)
+
+
+def _of_store(store: Store, known: Sequence[tuple[str, str, str, bool]]) -> Iterator[Sampled]:
+    for key, name, text, grows in known:
         if key in store.figures:
             yield Sampled.of(name, text, _reader(store, key), grows=grows)
 

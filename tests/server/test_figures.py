@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 from kdc.channel.figures import NOTHING
 from kdc.relay.limits import LIMITED
 from kdc.relay.relay import Figures as RelayFigures
+from kdc.server._status import shared_store_figures
+from kdc.store import Store
 from kdc.transfer.receiver import OUTCOMES, TransferFigures
 from kdc.tunnel.traffic import TunnelFigures
 from kdc.watch.figures import Counter, Figures, Histogram, Sampled
@@ -29,6 +31,21 @@ PROCESS = {
     *("process_resident_memory_bytes", "process_virtual_memory_bytes"),
     "process_start_time_seconds",
 }
+SHARED = {
+    "kdc_store_confirmed_age_seconds": 1.5,
+    "kdc_store_reloads_total": 1,
+    "kdc_store_conflicts_total": 2,
+    "kdc_store_resent_total": 3,
+}
+
+
+class Shared:
+    """As much of a store that several KDCs share as tells of itself."""
+
+    confirmed_milliseconds = 3500
+    figures: ClassVar = {"etcd_reloads": 1, "etcd_conflicts": 2, "etcd_resent": 3}
+
+
 Family = Counter | Histogram | Sampled
 
 
@@ -49,10 +66,17 @@ class FamiliesTests(StatusTestCase):
         transfers = TransferFigures(0, 0, dict.fromkeys(OUTCOMES, 0))
         others.sampled(transfer_figures(lambda: transfers))
         others.sampled(tunnel_figures(TunnelFigures))
+        others.sampled(shared_store_figures(cast(Store, Shared()), lambda: 5000))
         self.families |= others.families
         relay = RelayFigures(0, 0, 0, 0, 0, dict.fromkeys(LIMITED, 0))
         of_relay = {family.name for family in relay_figures(lambda: relay)}
         self.assertLessEqual(of_relay, set(self.families))
+
+    def test_shared_store(self) -> None:
+        """A store that several KDCs share tells how old it may be, and what went otherwise."""
+        found = {name: family for name, family in self.families.items() if name in SHARED}
+        read = {name: cast(Sampled, family).read() for name, family in found.items()}
+        self.assertEqual(read, {name: {(): value} for name, value in SHARED.items()})
 
     def rows(self, expression: str) -> set[str]:
         """The families that an expression of Prometheus' language is about."""

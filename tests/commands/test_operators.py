@@ -104,15 +104,3 @@ class ExampleTests(ProgramTestCase):
     def keep(self, name: str, text: str) -> None:
         Path(name).touch(mode=0o600)
         Path(name).write_text(text)
-
-
-class FiguresTests(SynchronousTestCase):
-    def test_every_figure(self) -> None:
-        """The page names each figure of a KDC, and no other."""
-        named = set(re.findall(r"`(kdc_[a-z_]+)`", PAGE.read_text(encoding="utf-8")))
-        made = {
-            name
-            for module in ("server/_measured.py", "server/_status.py", "watch/port.py")
-            for name in re.findall(r'"(kdc_[a-z_]+)"', (TOP / "kdc" / module).read_text())
-        }
-        self.assertEqual(named, made)

@@ -396,6 +396,19 @@ class ProgramTestCase(SynchronousTestCase):
     found in what was said, printed or written.
     """
 
+    def again_until(self, start: Callable[[], Program], said: str) -> Program:
+        """Start a program, and again and again, until one that ends well has said that.
+
+        What a KDC has done is in its log a moment later.
+        """
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            program = start()
+            self.assertEqual(program.wait(), 0)
+            if said in program.printed:
+                return program
+            self.assertLess(time.monotonic(), deadline, f"never said {said!r}")
+
     def __init_subclass__(cls) -> None:
         for name, method in list(vars(cls).items()):
             if name.startswith("test_"):

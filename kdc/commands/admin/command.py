@@ -49,7 +49,7 @@ class StoreOptions(Command):
             "state",
             None,
             None,
-            "the state directory of a running KDC with --store, in the place of --file",
+            "instead of a file: the state directory of a running KDC that shares its principals",
         ],
         [
             "output",

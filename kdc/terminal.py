@@ -11,6 +11,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from io import FileIO
 from typing import BinaryIO
 
 from kdc.errors import ConfigurationError, ErrorKind, KDCError
@@ -171,6 +172,15 @@ def confirm(
     return False
 
 
+def _opened(tty: str) -> FileIO:
+    """A terminal to read from and write to, which does not become that of a process without one."""
+
+    def opener(path: str, flags: int) -> int:
+        return os.open(path, flags | os.O_NOCTTY)
+
+    return open(tty, "r+b", buffering=0, opener=opener)
+
+
 def ask_pasted(
     prompt: str,
     what: str,
@@ -185,7 +195,7 @@ def ask_pasted(
     rest of a secret, and would be a command for the shell.
     """
     try:
-        with interruptible(), open(tty, "r+b", buffering=0) as terminal, _hidden(terminal):
+        with interruptible(), _opened(tty) as terminal, _hidden(terminal):
             terminal.write(prompt.encode())
             text = line = _line(terminal)
             while line.strip() and more(text):

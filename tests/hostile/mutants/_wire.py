@@ -347,12 +347,6 @@ MUTANTS: list[Mutant] = [
             "return invitation",
         ),
         (
-            "4.3",
-            "a slip of the fingers in an invitation",
-            "if content.take(_CHECK_BYTES) != _check(prefix, checked) or content.left:",
-            'if content.take(_CHECK_BYTES) == b"" or content.left:',
-        ),
-        (
             "4",
             "an invitation names a fingerprint",
             "if not _FINGERPRINT.fullmatch(fingerprint):",

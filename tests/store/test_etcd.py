@@ -400,6 +400,20 @@ class FaultTests(NodesCase):
         self.assertEqual(told, [alice, bob])
         self.assertEqual(self.two.following.reloads, 1)
 
+    def test_an_old_line_with_the_next_head_is_noticed(self) -> None:
+        """A watch that tells of a change but shows the line before it is not followed."""
+        alice = self.create(self.one)
+        self.nodes.settle()
+        key = KEYS.line(b"alice")
+        stream: Any = self.two.following._stream
+        stream.forged = {key: self.etcd.keys[key].value}
+        self.one.apply([Replace(active("alice", status=Status.DISABLED), alice.generation)])
+        self.nodes.settle()
+        found = self.two.get("alice")
+        assert found is not None
+        self.assertIs(found.status, Status.DISABLED)
+        self.assertEqual(self.two.following.reloads, 1)
+
     def test_compacted_while_away(self) -> None:
         """Whoever was away for long reads all again, and tells each difference once."""
         old = self.create(self.one, "old")

@@ -214,6 +214,7 @@ class FakeStream:
     revision: int
     dropped: bool = False
     lose: int = 0  # so many revisions are never told, as in some versions of etcd
+    forged: dict[bytes, bytes] = attrs.field(factory=dict)  # told for what such keys have become
 
     def next(self) -> Answer | None:
         etcd, faults = self.link.etcd, self.link.faults
@@ -237,7 +238,7 @@ class FakeStream:
         pair = {"key": _text(event.key), "mod_revision": str(event.revision)}
         if event.value is None:
             return {"type": "DELETE", "kv": pair}
-        return {"kv": {**pair, "value": _text(event.value)}}
+        return {"kv": {**pair, "value": _text(self.forged.get(event.key, event.value))}}
 
     def drop(self) -> None:
         self.dropped = True

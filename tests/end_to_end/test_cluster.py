@@ -104,6 +104,15 @@ class ClusterTests(ProgramTestCase):
             program = self.scratch.start(*KDC, "-p", "0", *words)
             self.assert_ends(program, 1, text)
 
+    def test_no_state_directory(self) -> None:
+        """One that is not there is told of, with what to do; nothing is made in its place."""
+        program = self.scratch.start(
+            *(*KDC, "-p", "0", "--store", self.url, "--state", "nowhere", "-o", "out.txt")
+        )
+        program.expect("cannot lock .*nowhere/kdc.lock: No such file.*\n.*mode 0700")
+        self.assertNotEqual(program.wait(), 0)
+        self.assertFalse((self.directory / "nowhere").exists())
+
     def test_nothing_runs_there(self) -> None:
         """An operator's command says that no node runs, and makes no database."""
         state = self.directory / "none"

@@ -119,7 +119,12 @@ def _lock(files: Files, paths: EtcdFiles) -> int:
             files.fchmod(fd)
             return fd
     except OSError as error:
-        raise StoreError(f"cannot lock {paths.lock}: {error.strerror}") from error
+        raise StoreError(
+            f"cannot lock {paths.lock}: {error.strerror}",
+            hint="make the directory first, with mode 0700"
+            if isinstance(error, FileNotFoundError)
+            else "the directory has to be one that this user can write to",
+        ) from error
     files.close(fd)
     raise StoreInUse(
         f"another process runs this node ({paths.lock})",

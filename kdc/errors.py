@@ -86,6 +86,7 @@ class ErrorKind(enum.Enum):
     FINGERPRINT_OF_KDC_UNKNOWN = enum.auto()
     INVITATION_NEEDED = enum.auto()
     INVITATION_SPENT = enum.auto()  # name
+    KDC_PORT_IN_USE = enum.auto()
     NAME_OF_DIRECTORY_TAKEN = enum.auto()  # name
     NAME_OF_RELAY_TAKEN = enum.auto()  # name
     NAME_TAKEN = enum.auto()  # name

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,30 +136,16 @@ def _ensure_running(path: Path, port: int | None) -> int:
         fcntl.flock(fd, fcntl.LOCK_EX)
         connected = connect(path)
         if connected is None:
-            return _start(path, _usual_port(path) if port is None else port, held.close)
+            return _start(path, port, held.close)
         connected.close()
         return int(ExitStatus.DONE)
 
 
 def _usual_port(path: Path) -> int:
-    """The one that the KDC of this database had last; 0 if somebody else has it now."""
-    port = DEFAULT_PORT
+    """The one that the KDC of this database had last."""
     with contextlib.suppress(KDCError, ValueError, usage.UsageError):
-        port = whole_number(read_small(_port_file(path), 16).decode(), 1, 65535, "a port")
-    if _is_free(port):
-        return port
-    say(f"kdc: port {port} is in use: taking another one")
-    return 0
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the KDC does
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            return error.errno != errno.EADDRINUSE  # anything else it says itself
-    return True
+        return whole_number(read_small(_port_file(path), 16).decode(), 1, 65535, "a port")
+    return DEFAULT_PORT
 
 
 def _port_file(path: Path) -> Path:
@@ -178,16 +162,23 @@ def _remember_port(path: Path, port: int) -> None:
         file.discard()
 
 
-def _start(path: Path, port: int, let_go: Callable[[], None]) -> int:
+def _start(path: Path, given: int | None, let_go: Callable[[], None]) -> int:
     """``let_go`` is called in the new process: what is held for this start is not the KDC's."""
-    words = (
-        *("--port", str(port), "--file", str(path), "--enrol", "invite"),
-        *("--output", str(path.with_name("out.txt")), "--realm", AdminStore(path).realm),
-    )
+    port = _usual_port(path) if given is None else given
+
+    def words(port: int) -> list[str]:
+        return [
+            *("--port", str(port), "--file", str(path), "--enrol", "invite"),
+            *("--output", str(path.with_name("out.txt")), "--realm", AdminStore(path).realm),
+        ]
+
+    def another() -> list[str]:
+        say(f"kdc: port {port} is in use: taking another one")
+        return words(0)
 
     def run(started: Callable[[], None]) -> int:
         let_go()
-        return serve(words, lambda line: None, started)
+        return serve(words(port), lambda line: None, started, another if given is None else None)
 
     return start_in_background(run, path.with_name("kdc.log"))
 

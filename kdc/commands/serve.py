@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from kdc.admin.wire import ask, connect, peer_process
 from kdc.commands.hints import complain
-from kdc.errors import LocalIOError, local_error
+from kdc.errors import ErrorKind, KDCError, LocalIOError, local_error
 from kdc.files.opening import open_regular
 from kdc.terminal import say
 
@@ -25,10 +25,12 @@ def serve(
     argv: Sequence[str],
     tell: Callable[[str], None] = say,
     started: Callable[[], None] = lambda: None,
+    port_in_use: Callable[[], Sequence[str]] | None = None,
 ) -> int:
     """Run the KDC of these words until a signal ends it; ``started`` is called when it answers.
 
-    What it has to say of itself goes to ``tell``, what goes wrong to stderr.
+    What it has to say of itself goes to ``tell``, what goes wrong to stderr.  If somebody else
+    has its port, ``port_in_use`` gives the words to go by instead.
     """
     from twisted.internet import reactor
     from twisted.internet.defer import Deferred
@@ -39,14 +41,23 @@ def serve(
     from kdc.net.threads import take_short_turns
     from kdc.server.service import KDCService
 
-    options = Options()
-    options.parseOptions(argv)
+    def open_ports(argv: Sequence[str]) -> KDCService:
+        options = Options()
+        options.parseOptions(argv)
+        service = service_of(KDCService, options, reactor, failed.errback, tell)
+        service.privilegedStartService()
+        return service
+
     use_monotonic_timers(reactor)
     take_short_turns()
     failed: Deferred[NoReturn] = Deferred()
-    service = service_of(KDCService, options, reactor, failed.errback, tell)
     show_warnings("kdc")
-    service.privilegedStartService()
+    try:
+        service = open_ports(argv)
+    except KDCError as error:
+        if error.kind is not ErrorKind.KDC_PORT_IN_USE or port_in_use is None:
+            raise
+        service = open_ports(port_in_use())
     return run_to_end(
         "kdc",
         reactor,

@@ -355,10 +355,11 @@ class KDCService(Service):
 
     def _listen(self) -> None:
         factory = tls_factory(self.factory, self.tls, self._reactor)
-        hint = "is another program, or another KDC, using that port?"
+        in_use = "is another program, or another KDC, using that port?"
+        kind = ErrorKind.KDC_PORT_IN_USE
         for description in self.settings.endpoints:
             listening = Deferred.fromCoroutine(
-                listen_at(self._reactor, description, factory, hint=hint)
+                listen_at(self._reactor, description, factory, hint=in_use, kind=kind)
             )
             failed: list[Failure] = []
             _ = listening.addCallbacks(self._ports.append, failed.append)

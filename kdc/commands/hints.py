@@ -21,6 +21,7 @@ HINTS = {
         "if you have used it yourself, go on with the key or passphrase of then; otherwise the"
         " KDC's log says which it is: ask its operator for a new one, kdc admin invite {name}"
     ),
+    ErrorKind.KDC_PORT_IN_USE: "is another program, or another KDC, using that port?",
     ErrorKind.NAME_OF_DIRECTORY_TAKEN: (
         "see kdc admin show {name}; free the name, or give --directory-name"
     ),

@@ -355,11 +355,11 @@ class KDCService(Service):
 
     def _listen(self) -> None:
         factory = tls_factory(self.factory, self.tls, self._reactor)
-        in_use = "is another program, or another KDC, using that port?"
+        hint = "is another program using that port?"
         kind = ErrorKind.KDC_PORT_IN_USE
         for description in self.settings.endpoints:
             listening = Deferred.fromCoroutine(
-                listen_at(self._reactor, description, factory, hint=in_use, kind=kind)
+                listen_at(self._reactor, description, factory, hint=hint, kind=kind)
             )
             failed: list[Failure] = []
             _ = listening.addCallbacks(self._ports.append, failed.append)

@@ -113,6 +113,7 @@ class Reception:
                     self._lost(error, pause)
                     await self._sleep(pause)
         finally:
+            self.stop()  # nor is anybody to be called by a relay
             self._timers.end()
 
     def stop(self) -> None:

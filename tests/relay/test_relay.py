@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -9,7 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone
 
 from kdc.channel.listening import Listening
-from kdc.errors import IntegrityError, PeerUnavailable
+from kdc.errors import IntegrityError, PeerUnavailable, Superseded
 from kdc.protocol.messages import Receive
 from kdc.protocol.relay import Call, Reach, dial_back
 from kdc.relay._links import LinkEnd
@@ -312,6 +314,36 @@ class LifeTests(RelayTestCase):
         self.network.advance(70)
         self.assert_another()
 
+    def test_killed_before_bob_has_come(self) -> None:
+        """It is killed when it has called for a sender: that one is told, the next get through."""
+        way: Any = self.bob._reception._way  # type: ignore[union-attr]
+        host: Any = way._client.reactor
+        coming: list[Any] = []
+        with self.held(host, coming):
+            connecting = self.reach("bob", Recorder())
+        self.assertEqual(self.relay.figures.waiting, 1)
+        self.assertNoResult(connecting)
+        self.stop_relay()
+        self.network.advance(5)
+        self.failureResultOf(connecting, PeerUnavailable)
+        self.relay = self.start_relay()
+        # One that has been started again does not know what bob comes with.
+        for arguments in coming:
+            host.connectTCP(*arguments)
+        self.network.advance(70)
+        self.assertEqual(self.relay.figures.joined, 0)
+        self.assert_another()
+
+    @contextlib.contextmanager
+    def held(self, host: Any, coming: list[Any]) -> Iterator[None]:
+        """Connections that ``host`` wants to make to the relay wait for the test."""
+        connect = host.connectTCP
+        host.connectTCP = lambda *arguments, **options: coming.append(arguments)
+        try:
+            yield
+        finally:
+            host.connectTCP = connect
+
     def test_the_relay_moves(self) -> None:
         """Where it is started at another port the KDC is told, once."""
         self.stop_relay()
@@ -425,6 +457,35 @@ class LifeTests(RelayTestCase):
         self.network.settle()
         self.assertEqual(self.relay.figures.links, 0)
         self.assert_alive()
+
+
+class TwoOfOneNameTests(RelayTestCase):
+    """A second receiver of one name: the KDC ends the first, and the relay calls the second."""
+
+    def test_the_later_one(self) -> None:
+        far, later, near = HalfRecorder(), Recorder(), HalfRecorder()
+        first = self.listen("bob", far)
+        self.network.advance(4)
+        self.successResultOf(self.reach("bob", near))
+        second = self.listen("bob", later, port=60001)
+        self.network.advance(4)
+        self.failureResultOf(self.running[0], Superseded)
+        self.assertNoResult(self.running[1])
+        self.assertEqual(self.relay.figures.links, 1)
+        registry = self.relay._registry
+        self.assertEqual(first.epochs.ids, [])
+        (epoch_id,) = second.epochs.ids
+        self.assertIsNotNone(registry.holder(epoch_id))
+        another = Recorder()
+        self.successResultOf(self.reach("bob", another))
+        another.out.write(b"to the later one")
+        # What was open with the first one goes on.
+        near.out.write(b"to the first one")
+        self.network.settle()
+        self.assertEqual(bytes(later.received), b"to the later one")
+        self.assertEqual(bytes(far.received), b"to the first one")
+        for end in (another, near):
+            end.out.abortConnection()
 
 
 class LoopbackTests(RelayTestCase):

@@ -35,6 +35,7 @@ class RelayTestCase(EdgeTestCase):
         self.said: list[str] = []
         self.parts: list[Any] = []
         self.clients: list[KDCClient] = []
+        self.running: list[Deferred[None]] = []  # of each receiver, in their order
         self.relay = self.start_relay()
 
     def tearDown(self) -> None:
@@ -99,7 +100,9 @@ class RelayTestCase(EdgeTestCase):
         )
         self.parts.append(listening)
         self.do(listening.bind())
-        self.assertNoResult(self.begin(listening.run()))
+        running = self.begin(listening.run())
+        self.assertNoResult(running)
+        self.running.append(running)
         return listening
 
     def address_of(self, listening: Listening) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kdc.errors import local_error
+from kdc.files.write_behind import WriteBehind
 
 __all__ = [
     "PartialFile",
@@ -100,6 +101,7 @@ class PartialFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.written = 0
+        self._behind = WriteBehind()
         self._temporary = path.with_name(f".kdc-{secrets.token_hex(8)}.part")
         try:
             if path.is_dir():
@@ -114,6 +116,7 @@ class PartialFile:
             self.written += write_pieces(self._open_fd, pieces)
         except OSError as error:
             raise local_error(self.path, error) from None
+        self._behind.wrote(self._open_fd, self.written)
 
     def begin_again(self) -> None:
         """What was written was nothing."""
@@ -123,6 +126,7 @@ class PartialFile:
         except OSError as error:
             raise local_error(self.path, error) from None
         self.written = 0
+        self._behind = WriteBehind()
 
     def finish(self) -> None:
         """Make what was written durable under its temporary name."""

@@ -15,6 +15,7 @@ from kdc.errors import LocalIOError, NoRoom, Refusal, RemoteProtocolError, local
 from kdc.files.atomic import end_here, write_pieces, write_with_holes
 from kdc.files.system import SYSTEM, System
 from kdc.files.tree import Tree, exchange, move_to_free_name, require_movable, sync_all
+from kdc.files.write_behind import WriteBehind
 from kdc.transfer._partials import Place
 from kdc.transfer._parts import key_of
 from kdc.transfer._receipts import Receipt, withdrawn
@@ -80,6 +81,7 @@ class InboxDeposit(ItemDeposit):
         self._files = 0
         self._keep = True
         self._digest = hashlib.sha256()
+        self._behind = WriteBehind()
         self._size = 0
         self._receipted = 0
 
@@ -202,6 +204,7 @@ class InboxDeposit(ItemDeposit):
             self._fd, self._digest = self._required.take_up(item.parts, item.start, mode)
             self._size = item.start
             self._receive(whole=False)
+        self._behind = WriteBehind(item.start)
         self._count(item.start, 1)
 
     def _write(self, pieces: list[bytes]) -> None:
@@ -214,6 +217,7 @@ class InboxDeposit(ItemDeposit):
             self._digest.update(piece)
         self._written += written
         self._size += written
+        self._behind.wrote(self._fd, self._size)
         self._count(written, 0)
         # So that little is lost if we are killed, and there are not many of a large file.
         if self._size - self._receipted >= max(_RECEIPT_BYTES, self._size >> 8):

@@ -57,6 +57,19 @@ class PartialFileTests(SynchronousTestCase):
 
         self.patch(os, name, fail)
 
+    def test_what_is_long_goes_to_the_disk_while_it_is_written(self) -> None:
+        """From its beginning again, if what was written was nothing."""
+        asked: list[tuple[int, int, int]] = []
+        self.patch(os, "posix_fadvise", lambda fd, *what: asked.append(what))
+        file = PartialFile(self.path)
+        self.addCleanup(file.discard)
+        for _ in range(2):
+            asked.clear()
+            for _ in range(9):
+                file.write([bytes(1 << 20)])
+            self.assertEqual(asked, [(0, 8 << 20, os.POSIX_FADV_DONTNEED)])
+            file.begin_again()
+
     def test_nothing_before_the_end(self) -> None:
         """Until it is shown there is nothing under the name, and nobody else can read it."""
         file = PartialFile(self.path)

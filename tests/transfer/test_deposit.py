@@ -582,6 +582,27 @@ class ResumeTests(DepositTestCase):
         deposit.take(arrivals)
         return deposit.discard(keep=keep)
 
+    def test_what_is_long_goes_to_the_disk_while_it_arrives(self) -> None:
+        """Each file by itself; one that is gone on with from there."""
+        asked: list[tuple[int, int]] = []
+        self.patch(os, "posix_fadvise", lambda fd, start, count, _: asked.append((start, count)))
+        files = [*file_of("a", *[bytes(MIB)] * 9), *directory("d")]
+        files += file_of("d/x", *[bytes(MIB)] * 9)[:-1]
+        deposit = self.inbox("a", "d")
+        deposit.prepare()
+        for arrival in files:
+            deposit.take([arrival])
+        deposit.discard(keep=True)
+        self.assertEqual(asked, [(0, 8 * MIB)] * 2)
+
+        asked.clear()
+        deposit = self.inbox("a", "d")
+        deposit.prepare()
+        deposit.take([*file_of("a", start=9 * MIB), *directory("d")])
+        for arrival in file_of("d/x", *[bytes(MIB)] * 9, start=9 * MIB):
+            deposit.take([arrival])
+        self.assertEqual(asked, [(0, 17 * MIB)])
+
     def test_goes_on(self) -> None:
         """What is there is told, by name, size and digest; the rest is appended."""
         whole, half = bytes(range(256)) * 8192, os.urandom(MIB)

@@ -39,7 +39,7 @@ __all__ = [
 _MOST = 200
 # Every event that there is, and what it says besides who, from where and when.
 EVENTS: Mapping[str, str] = {
-    "started": "the KDC can be used; how many principals it has",
+    "started": "the KDC can be used; how many principals it has, and which of several nodes it is",
     "stopped": "the KDC has ended, as it was told",
     "reloaded": "configuration and certificate were read again; the KDC's fingerprint",
     "reload-failed": "they could not be used, and why; the old ones stay",

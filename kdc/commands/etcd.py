@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,29 @@ from twisted.python import usage
 
 from kdc.client.settings import absolute
 from kdc.commands.options import whole_number
+from kdc.protocol.names import fold_name
 
 if TYPE_CHECKING:
     from kdc.store.etcd.api import EtcdSettings
 
-__all__ = ["ETCD_OPTIONS", "ETCD_VALUES", "confirm_seconds", "etcd_of", "state_path", "store_path"]
+__all__ = [
+    "ETCD_OPTIONS",
+    "ETCD_VALUES",
+    "confirm_seconds",
+    "etcd_of",
+    "node_of",
+    "state_path",
+    "store_path",
+]
 
 _MEMBER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253})(?::([0-9]{1,5}))?")
 _PORT = 2379
 _MOST_MEMBERS = 9
 _NAME = "kdc"  # of what a node keeps in its state directory: kdc.key, kdc.tls ...
-_NEEDED = ("etcd-ca", "etcd-certificate", "etcd-key", "etcd-user", "etcd-password-file", "state")
+_NEEDED = (
+    *("etcd-ca", "etcd-certificate", "etcd-key", "etcd-user", "etcd-password-file", "state"),
+    *("node", "confirm-within"),
+)
 
 ETCD_OPTIONS = [
     [
@@ -48,6 +61,12 @@ ETCD_OPTIONS = [
         ),
     ],
     [
+        "node",
+        None,
+        None,
+        "with --store: what operators call this node; by default the name of this machine",
+    ],
+    [
         "confirm-within",
         None,
         None,
@@ -66,7 +85,7 @@ ETCD_VALUES = {
 def store_path(options: Mapping[str, Any]) -> Path:
     """Where the principals are, or with --store what is beside them; raises `UsageError`."""
     if options["store"] is None:
-        given = [name for name in (*_NEEDED, "confirm-within") if options[name] is not None]
+        given = [name for name in _NEEDED if options[name] is not None]
         if given:
             raise usage.UsageError(f"--{given[0]} goes with --store")
         path = absolute("pwd.txt" if options["file"] is None else options["file"])
@@ -89,6 +108,18 @@ def state_path(directory: Path) -> Path:
 def confirm_seconds(options: Mapping[str, Any]) -> float:
     given = options["confirm-within"]
     return 10.0 if given is None else float(whole_number(given, 3, 60, "--confirm-within"))
+
+
+def node_of(options: Mapping[str, Any]) -> str:
+    """What this node is called, or nothing if it is no node; raises `UsageError`."""
+    if options["store"] is None:
+        return ""
+    given = options["node"]
+    try:
+        return fold_name(socket.gethostname() if given is None else given)
+    except ValueError as error:
+        of_machine = "; name this node with --node" if given is None else ""
+        raise usage.UsageError(f"{error}{of_machine}") from None
 
 
 def etcd_of(options: Mapping[str, Any]) -> EtcdSettings | None:

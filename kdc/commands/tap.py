@@ -16,6 +16,7 @@ from kdc.commands.etcd import (
     ETCD_VALUES,
     confirm_seconds,
     etcd_of,
+    node_of,
     store_path,
 )
 from kdc.commands.hints import complain
@@ -228,6 +229,7 @@ def settings_of(options: Options) -> KDCSettings:
         status=_status(options, policy),
         confirm_seconds=confirm_seconds(options),
         etcd=etcd_of(options),
+        node=node_of(options),
     )
 
 

@@ -43,6 +43,7 @@ from kdc.server._handshakes import tls_factory
 from kdc.server._last_seen import LastSeen
 from kdc.server._listeners import Listeners
 from kdc.server._measured import Measured
+from kdc.server._node import node_facts
 from kdc.server._operators import AdminFactory, Operators
 from kdc.server._residents import at_once
 from kdc.server._status import Parts, checks_of, sampled
@@ -76,7 +77,7 @@ class KDCSettings:
     ``look_seconds``: so often, without a change, it is made sure that the store is ours.
     ``confirm_seconds``: nothing is decided on what was confirmed longer ago, where others
     can change the store, too.  ``etcd``: the store is there, and beside ``store`` is only
-    what this node keeps for itself.
+    what this node keeps for itself.  ``node``: what operators call it then.
     """
 
     store: Path
@@ -103,6 +104,7 @@ class KDCSettings:
     look_seconds: float = 5.0
     confirm_seconds: float = 10.0
     etcd: EtcdSettings | None = None
+    node: str = ""
 
     @property
     def where(self) -> str:
@@ -212,7 +214,9 @@ class KDCService(Service):
         for pool in self._pools:
             pool.start()
         self._watch.start()
-        self._tell(Audit("started", "", "", f"{len(self.store)} principals"))
+        self._announce(self.settings)
+        here = f", node {self.settings.node}" if self.settings.node else ""
+        self._tell(Audit("started", "", "", f"{len(self.store)} principals{here}"))
         # SIGHUP would otherwise end twistd without stopService.  Before anybody is told that
         # we are here, and may send it.
         self._hangup_before = signal.signal(
@@ -267,7 +271,13 @@ class KDCService(Service):
         self.factory.limit(settings.limits)
         if self._relay is not None:
             self._relay.limit(settings.relay_limits)
+        self._announce(settings)
         self._tell(Audit("reloaded", "", "", self.tls.fingerprint))
+
+    def _announce(self, settings: KDCSettings) -> None:
+        """Tell the other nodes of us, if there can be others."""
+        if self.store.nodes is not None:
+            self.store.nodes.announce(node_facts(settings, self._ports))
 
     def _open_log(self) -> None:
         try:

@@ -19,6 +19,7 @@ import attrs
 
 from kdc.errors import ErrorKind, ExitStatus, KDCError, PeerUnavailable, RefusedByPolicy
 from kdc.protocol.names import check_address, check_name, plain_address
+from kdc.store.nodes import Nodes
 
 __all__ = [
     "Change",
@@ -218,12 +219,16 @@ class Store(Protocol):
     ``notes``: what was found out while opening that an operator should read.
     ``most_changes``: how many changes a batch may have.
     ``made``: there was none before it was opened.
+    ``nodes``: of those that share it; None if nobody else can have it open.
     """
 
     realm: str
     notes: Sequence[str]
     most_changes: int
     made: bool
+
+    @property
+    def nodes(self) -> Nodes | None: ...
 
     @property
     def generation(self) -> int:

@@ -21,6 +21,7 @@ class MemoryStore:
     made = True
     trouble = ""
     confirmed_milliseconds = None
+    nodes = None
     figures: Mapping[str, float] = {}
 
     def __init__(self, realm: str = "LOCAL", *, most_changes: int = 1000) -> None:

@@ -100,6 +100,8 @@ class ClusterTests(ProgramTestCase):
             (("--store", self.url, "--confirm-within", "1", *state), "--confirm-within"),
             (state, "--state goes with --store"),
             (("--confirm-within", "5"), "goes with --store"),
+            (("--node", "kdc1"), "goes with --store"),
+            (("--store", self.url, "--node", "a b", *state), "not a principal's name"),
         ):
             program = self.scratch.start(*KDC, "-p", "0", *words)
             self.assert_ends(program, 1, text)

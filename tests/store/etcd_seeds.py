@@ -28,6 +28,7 @@ from kdc.store import (
 from kdc.store.etcd.store import EtcdStore
 from kdc.store.etcd.wire import Answer
 from kdc.store.memory import MemoryStore
+from kdc.store.nodes import NodeFacts
 from tests.support.disk import Disk
 from tests.support.etcd import Etcd, Faults, Nodes
 from tests.support.store_conformance import active, invited, token
@@ -80,13 +81,17 @@ class Run:
 
     def step(self) -> None:
         name = self.random.choice([*self.stores])
-        what = self.random.randrange(20)
+        what = self.random.randrange(21)
         if what == 0:
             self.restart(name)
         elif what == 1:
             self.etcd.compact()
         elif what == 2:
             self.stores[name].following.follow_once()
+        elif what == 20:
+            nodes = self.stores[name].nodes
+            nodes.announce(NodeFacts("kdc", "1"))
+            nodes.once()
         elif what == 3:
             self.etcd.down = True
             self.apply(name)

@@ -48,7 +48,7 @@ class EtcdStoreTests(StoreConformance):
 class Pair:
     """Two nodes as one store: changes go to each in turn, and are read at the other."""
 
-    nodes: Nodes
+    cluster: Nodes
     disk: Disk
     one: EtcdStore
     two: EtcdStore
@@ -61,14 +61,14 @@ class Pair:
 
     @property
     def reads(self) -> EtcdStore:
-        self.nodes.settle()
+        self.cluster.settle()
         return self.two if self.turn % 2 else self.one
 
     def apply(self, changes: Sequence[Change]) -> list[Result]:
         self.turn += 1
         # Not settled before: whoever is behind finds out, and decides again.
         results = (self.one if self.turn % 2 else self.two).apply(changes)
-        self.nodes.settle()
+        self.cluster.settle()
         return results
 
     def watch(self, changed: Callable[[Record], None]) -> Callable[[], None]:
@@ -78,7 +78,7 @@ class Pair:
         self.one.new_master_key()
         copy_key(self.disk, "/one", "/two")
         self.one.rotate_master_key()
-        self.nodes.settle()
+        self.cluster.settle()
         copy_key(self.disk, "/one", "/two")
 
     def __iter__(self) -> Iterator[Record]:

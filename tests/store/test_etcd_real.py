@@ -15,6 +15,7 @@ from kdc.store import Change, Create, Record, Result, Store, StoreUncertain
 from kdc.store.etcd.api import EtcdSettings
 from kdc.store.etcd.opening import EtcdFiles, connected, open_etcd
 from kdc.store.etcd.store import EtcdStore
+from kdc.store.nodes import Node, NodeFacts
 from tests.support.etcd_server import EtcdCluster, installed
 from tests.support.store_conformance import StoreConformance, active, token
 
@@ -119,6 +120,32 @@ class TwoNodesTests(StoreConformance, RealCase):
 
 
 del StoreConformance  # it is no test by itself
+
+
+class NodesTests(RealCase):
+    """What nodes tell each other, under leases of a real etcd."""
+
+    def test_seen_until_it_ends(self) -> None:
+        """Each is seen by the other; a lost lease is granted anew; who ends is gone at once."""
+        cluster, one, two = self.two()
+        for name, store in (("kdc1", one), ("kdc2", two)):
+            store.nodes.announce(NodeFacts(name, "1"))
+        eventually("both are there", lambda: names(one) == ["kdc1", "kdc2"] == names(two))
+        for lease in cluster.post("/v3/lease/leases", {})["leases"]:
+            cluster.post("/v3/lease/revoke", lease)
+        self.assertEqual(names(one), [])
+        # To tell of itself anew it needs a lease, and finds out that it has none.
+        one.nodes.announce(NodeFacts("kdc1", "2"))
+        eventually("one is there again", lambda: names(two) == ["kdc1"])
+        two.nodes.announce(NodeFacts("kdc2", "2"))
+        eventually("both are there again", lambda: names(two) == ["kdc1", "kdc2"])
+        two.close()
+        self.assertEqual(names(one), ["kdc1"])
+        self.assertEqual(one.following.reloads, 0)
+
+
+def names(store: EtcdStore) -> list[str]:
+    return sorted(node.facts.name for node in store.nodes.read() if isinstance(node, Node))
 
 
 class ThreeMembersTests(RealCase):

@@ -37,6 +37,7 @@ def _text(value: bytes) -> str:
 class Kept:
     value: bytes
     mod_revision: int
+    lease: int = 0
 
 
 @attrs.frozen
@@ -77,6 +78,9 @@ class Etcd:
         self.keys: dict[bytes, Kept] = {}
         self.events: list[Event] = []
         self._base: dict[bytes, Kept] = {}  # before the first of the events
+        self.leases: set[int] = set()
+        self.ends_after_keepalive = False
+        self.granted: list[int] = []  # seconds of each lease
         self.down = False
         self.full = False
         # Called with each transaction before it is carried out; a test puts others in between.
@@ -97,6 +101,41 @@ class Etcd:
             self.events.append(Event(self.revision, key, value))
         return self.revision
 
+    def end_lease(self, lease: int) -> None:
+        """It was not renewed in time, or given back: what was under it is gone."""
+        self.leases.discard(lease)
+        gone = [key for key, kept in self.keys.items() if kept.lease == lease]
+        if gone:
+            self.write(*((key, None) for key in gone))
+
+    def _grant(self, body: Answer) -> Answer:
+        self.granted.append(int(body["TTL"]))
+        lease = 1000 + len(self.granted)
+        self.leases.add(lease)
+        return {"ID": str(lease), "TTL": body["TTL"]}
+
+    def _keep_alive(self, body: Answer) -> Answer:
+        there = int(body["ID"]) in self.leases
+        if self.ends_after_keepalive:
+            self.end_lease(int(body["ID"]))
+        return {"result": {"ID": body["ID"], **({"TTL": "30"} if there else {})}}
+
+    def _revoke(self, body: Answer) -> Answer:
+        if int(body["ID"]) not in self.leases:
+            raise Denied("requested lease not found")
+        self.end_lease(int(body["ID"]))
+        return {}
+
+    def _put(self, body: Answer) -> Answer:
+        key, lease = _bytes(body["key"]), int(body["lease"])
+        if lease not in self.leases:
+            raise Denied("requested lease not found")
+        if self.full:
+            raise Denied("mvcc: database space exceeded")
+        value = _bytes(body["value"])
+        self.keys[key] = Kept(value, self.write((key, value)), lease)
+        return {}
+
     def compact(self) -> None:
         """Forget the past."""
         self.compacted = self.revision
@@ -107,6 +146,10 @@ class Etcd:
         answers: dict[str, Callable[[Answer], Answer]] = {
             "/v3/kv/range": self._range,
             "/v3/kv/txn": self._transaction,
+            "/v3/kv/put": self._put,
+            "/v3/lease/grant": self._grant,
+            "/v3/lease/keepalive": self._keep_alive,
+            "/v3/lease/revoke": self._revoke,
         }
         return {"header": {"revision": str(self.revision)}, **answers[path](body)}
 
@@ -194,7 +237,9 @@ class FakeLink:
     def watch(self, body: Answer, seconds: float) -> FakeStream:
         if self.ended or self.etcd.down or self.faults.happens(self.faults.unsent):
             raise Unsent("no connection")
-        return FakeStream(self, int(body["create_request"]["start_revision"]))
+        asked = body["create_request"]
+        watched = _bytes(asked["key"]), _bytes(asked["range_end"])
+        return FakeStream(self, int(asked["start_revision"]), watched)
 
     def next_member(self) -> None:
         self.skipped += 1
@@ -208,10 +253,11 @@ class FakeLink:
 
 @attrs.define(eq=False)
 class FakeStream:
-    """A watch of all keys, from a revision on."""
+    """A watch of a range of keys, from a revision on."""
 
     link: FakeLink
     revision: int
+    watched: tuple[bytes, bytes]
     dropped: bool = False
     lose: int = 0  # so many revisions are never told, as in some versions of etcd
     forged: dict[bytes, bytes] = attrs.field(factory=dict)  # told for what such keys have become
@@ -225,7 +271,12 @@ class FakeStream:
         while self.lose and any(event.revision >= self.revision for event in etcd.events):
             self.lose -= 1
             self.revision += 1
-        found = [event for event in etcd.events if event.revision >= self.revision]
+        first, end = self.watched
+        found = [
+            event
+            for event in etcd.events
+            if event.revision >= self.revision and first <= event.key < end
+        ]
         if not found:
             return None
         # As much as has gathered: one revision or several.
@@ -279,7 +330,8 @@ class Nodes:
             self.milliseconds += int(1000 * seconds)
             return wanted()
 
-        links = (self.etcd.link(one), self.etcd.link(one), self.etcd.link(one))
+        writer, watcher, confirmer, announcer = (self.etcd.link(one) for _ in range(4))
+        links = writer, watcher, confirmer, announcer
         options = {"realm": "LOCAL", **options}
         if random is not None:
             options["random"] = random

@@ -41,8 +41,9 @@ _MAX_ERROR = 4096
 _CONNECT_SECONDS = 1.0
 _LOGIN_SECONDS = 2.0
 _UNAUTHENTICATED = 16
-# gRPC's codes of what was certainly not carried out: invalid, denied, no space, unauthenticated.
-_DEFINITE = frozenset((3, 7, 8, _UNAUTHENTICATED))
+# gRPC's codes of what was certainly not carried out: invalid, no such lease, denied, no space,
+# unauthenticated.
+_DEFINITE = frozenset((3, 5, 7, 8, _UNAUTHENTICATED))
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 
 

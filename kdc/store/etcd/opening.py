@@ -16,7 +16,7 @@ from kdc.store import StoreError, StoreInUse, StoreUnavailable
 from kdc.store.etcd.api import EtcdError, EtcdSettings, Gateway, Link
 from kdc.store.etcd.following import CALL_SECONDS, Wait, load, wait_for
 from kdc.store.etcd.head import BATCH_BYTES, Head
-from kdc.store.etcd.store import EtcdStore
+from kdc.store.etcd.store import EtcdStore, Links
 from kdc.store.etcd.view import DoesNotFollow, Moved, RealmKeys, View
 from kdc.store.etcd.wire import (
     BadAnswer,
@@ -52,14 +52,15 @@ class EtcdFiles:
         )
 
 
-def connected(settings: EtcdSettings) -> tuple[Link, Link, Link]:
-    """Return the three ways to etcd that a store has; raises `KDCError`."""
+def connected(settings: EtcdSettings) -> Links:
+    """Return the ways to etcd that a store has; raises `KDCError`."""
     context = settings.context()
-    return Gateway(settings, context), Gateway(settings, context), Gateway(settings, context)
+    writer, watcher, confirmer, announcer = (Gateway(settings, context) for _ in range(4))
+    return writer, watcher, confirmer, announcer
 
 
 def open_etcd(
-    links: tuple[Link, Link, Link],
+    links: Links,
     paths: EtcdFiles,
     *,
     realm: str,

@@ -9,21 +9,30 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from kdc.store import Change, Record, Result, Status
+from kdc.store import Change, Record, Result, Status, StoreError
+from kdc.store.etcd.announcing import Announcing
 from kdc.store.etcd.api import EtcdError, Link
 from kdc.store.etcd.changing import Changing, Wanted
 from kdc.store.etcd.following import CALL_SECONDS, Following, Wait, wait_for
 from kdc.store.etcd.rotating import add_master_key, rotate
 from kdc.store.etcd.view import View
 from kdc.store.etcd.wire import BadAnswer, forget, transaction_answer
+from kdc.store.nodes import Node, NodeFacts
 from kdc.store.sealed.batch import Batch
 from kdc.store.sealed.files import Files
 from kdc.store.sealed.generation import KeptGeneration
+from kdc.store.sealed.masterkey import MasterKeys
 
-__all__ = ["EtcdStore"]
+__all__ = ["EtcdStore", "Links"]
 
+# For changes, for the watch, for confirming, for what nodes tell each other.
+Links: TypeAlias = tuple[Link, Link, Link, Link]
+
+_LONG_AGO = 1000 * 86_400 * 366
 _AGAIN_SECONDS = 0.2
 _DAMAGED_SECONDS = 1.0
 
@@ -37,9 +46,8 @@ def _in_thread(work: Callable[[], None], name: str) -> threading.Thread:
 class EtcdStore:
     """See `kdc.store.Store`; made by `kdc.store.etcd.opening.open_etcd`.
 
-    ``links``: for changes, for the watch, for confirming.  ``now``: milliseconds of
-    the boot clock.  ``made``: the files that were made when it was opened, if the store
-    was.  Without ``start`` nothing happens by itself.
+    ``now``: milliseconds of the boot clock.  ``made``: the files that were made when it
+    was opened, if the store was.  Without ``start`` nothing happens by itself.
     """
 
     # With the head, below the 128 operations that etcd takes in one transaction.
@@ -50,7 +58,7 @@ class EtcdStore:
         view: View,
         *,
         realm: str,
-        links: tuple[Link, Link, Link],
+        links: Links,
         kept: KeptGeneration,
         now: Callable[[], int],
         random: Callable[[int], bytes],
@@ -61,6 +69,7 @@ class EtcdStore:
         key_path: str,
         made: tuple[str, ...] | None = None,
         page: int = 50_000,
+        unix_time: Callable[[], float] = time.time,
     ) -> None:
         self.realm = realm
         self.made = made is not None
@@ -68,7 +77,7 @@ class EtcdStore:
         self._files = files
         self._lock = lock
         self.notes: Sequence[str] = ()
-        self._writer, watcher, confirmer = links
+        self._writer, watcher, confirmer, announcer = links
         self._kept = kept
         self._now = now
         self._confirm_seconds = confirm_seconds
@@ -88,12 +97,22 @@ class EtcdStore:
             page=page,
         )
         self._changing = Changing(self.following, self._writer, now, random)
+        self._since_time = int(unix_time())
+        self.nodes = Announcing(
+            announcer,
+            realm,
+            own=self._own_node,
+            own_id=random(8).hex(),
+            bound_milliseconds=int(1000 * confirm_seconds),
+            master_key_id=lambda: self._view.head.key_id,
+        )
 
     def start(self) -> None:
         """Follow and confirm from now on, in threads."""
         self._threads = [
             _in_thread(self._follow, "kdc-etcd-watch"),
             _in_thread(self._confirm, "kdc-etcd-confirm"),
+            _in_thread(self.nodes.run, "kdc-etcd-nodes"),
         ]
 
     def _follow(self) -> None:
@@ -106,6 +125,25 @@ class EtcdStore:
         while not self.following.closed:
             confirmed = self.following.confirm_once()
             self._pause(self._confirm_seconds / 10 if confirmed else _AGAIN_SECONDS)
+
+    def _own_node(self, facts: NodeFacts) -> Node:
+        age = self._now() - self.following.confirmed_milliseconds
+        return Node(
+            self.nodes.own_id,
+            facts,
+            self._key_ids(),
+            self.generation,
+            min(max(0, age), _LONG_AGO),
+            self.nodes.bound_milliseconds,
+            self._since_time,
+        )
+
+    def _key_ids(self) -> tuple[str, ...]:
+        """Of the keys that the key file has now: whoever seals under another asks for that."""
+        try:
+            return tuple(MasterKeys.read(self._files, self._key_path).by_id)
+        except (OSError, StoreError):
+            return tuple(self._view.realm_keys.masters.by_id)
 
     def _pause(self, seconds: float) -> None:
         following = self.following
@@ -177,10 +215,12 @@ class EtcdStore:
         if self.following.closed:
             return
         self.following.end()
+        self.nodes.end()
         for thread in self._threads:
             thread.join()
         self.following.close()
         self._watchers.clear()
+        self.nodes.close()
         self._writer.close()
         self._kept.close()
         self._files.close(self._lock)

@@ -23,6 +23,8 @@ __all__ = [
     "Watched",
     "forget",
     "head_of",
+    "kept_of",
+    "lease_of",
     "number",
     "page_of",
     "read_head",
@@ -101,14 +103,15 @@ def _text(key: bytes) -> str:
     return base64.b64encode(key).decode()
 
 
-def _bytes(answer: Answer, field: str) -> bytes:
+def _bytes(answer: Answer, field: str, cut: int | None = None) -> bytes:
+    """Return what is in ``field``: as far as ``cut`` if it is longer, otherwise it is refused."""
     try:
         value = base64.b64decode(answer.get(field, ""), validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise BadAnswer(f"{field} is not base64") from None
-    if len(value) > _MAX_VALUE:
+    if cut is None and len(value) > _MAX_VALUE:
         raise BadAnswer(f"{field} is too long")
-    return value
+    return value[:cut]
 
 
 def number(answer: Answer, field: str) -> int:
@@ -150,9 +153,10 @@ def read_page(start: bytes, keys: Keys, limit: int, revision: int) -> Answer:
     return {**asked, "revision": str(revision)} if revision else asked
 
 
-def page_of(answer: Answer) -> Page:
+def page_of(answer: Answer, cut: int | None = None) -> Page:
+    """With ``cut`` keys and values that are too long are taken as far as that."""
     pairs = [
-        (_bytes(pair, "key"), _bytes(pair, "value"), number(pair, "mod_revision"))
+        (_bytes(pair, "key", cut), _bytes(pair, "value", cut), number(pair, "mod_revision"))
         for pair in _list(answer, "kvs")
     ]
     return Page(
@@ -198,6 +202,19 @@ def transaction_answer(answer: Answer) -> tuple[bool, int]:
     if len(found) > 1:
         raise BadAnswer("there are several answers to one question")
     return False, head_of(_object(found[0], "response_range")) if found else 0
+
+
+def lease_of(answer: Answer) -> int:
+    """Return the lease that was granted."""
+    lease = number(answer, "ID")
+    if not lease:
+        raise BadAnswer("no lease was granted")
+    return lease
+
+
+def kept_of(answer: Answer) -> bool:
+    """Whether a lease that was renewed was still there."""
+    return number(_object(answer, "result"), "TTL") > 0
 
 
 def watch_request(keys: Keys, start_revision: int) -> Answer:

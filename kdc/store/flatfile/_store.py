@@ -56,6 +56,7 @@ class FlatFileStore:
     most_changes = 1000
     made = False
     confirmed_milliseconds = None  # its lock keeps others from changing it
+    nodes = None
 
     def __init__(
         self,

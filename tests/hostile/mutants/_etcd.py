@@ -108,6 +108,44 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
+        "kdc/store/nodes.py",
+        "tests.store.test_nodes",
+        (
+            "cluster",
+            "what a node tells is bounded before it is parsed",
+            "        if len(text) > MAX_NODE_BYTES:\n",
+            "        if False:\n",
+        ),
+        (
+            "cluster",
+            "what a node tells is what it should be",
+            "    if not isinstance(value, str) or not fits(value):\n",
+            "    if not isinstance(value, str):\n",
+        ),
+        (
+            "cluster",
+            "one's own bound counts, whatever others tell",
+            "return max(own_milliseconds, *bounds, 0)",
+            "return max(*bounds, 0)",
+        ),
+    ),
+    *of(
+        "kdc/store/etcd/announcing.py",
+        "tests.store.test_nodes",
+        (
+            "cluster",
+            "a node is seen for as long as it may give keys",
+            "max(_LEASE_SECONDS, 2 * bound_milliseconds // 1000)",
+            "_LEASE_SECONDS",
+        ),
+        (
+            "cluster",
+            "a lease that was lost is granted anew",
+            "if self._lease and not kept_of(",
+            "if False and not kept_of(",
+        ),
+    ),
+    *of(
         "kdc/store/etcd/api.py",
         _TESTS,
         (

@@ -35,6 +35,7 @@ help:
 	@echo 'make store-scale  the store with a million principals'
 	@echo 'make test-oldest  all tests, with the oldest versions that are good enough'
 	@echo 'make kerberos-suites  python-gssapi and pykrb5 test themselves with our realm'
+	@echo 'make heimdal      unpack the clients of Heimdal from Debian, for the tests that use them'
 	@echo 'make kerberos-oracles  our Kerberos messages beside those of asn1tools and impacket'
 	@echo 'make wheel-check  build the distribution, install it elsewhere, find both plugins'
 	@echo 'make container-check  build the image of etc/Containerfile, use it, start it again'
@@ -110,6 +111,10 @@ container-check: $(READY)
 .PHONY: kerberos-suites
 kerberos-suites: $(READY)
 	@.ci/kerberos $(BIN)/python
+
+.PHONY: heimdal
+heimdal:
+	@.ci/heimdal
 
 .PHONY: kerberos-oracles
 kerberos-oracles: $(READY)

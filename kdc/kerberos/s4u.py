@@ -74,13 +74,17 @@ def user_of(realm: Realm, request: Request, header: Presented) -> User | None:
 
 
 def _for_user(padata: PAForUser, header: Presented) -> User:
-    """2.2.1: HMAC-MD5 under the session key, whatever that is of."""
-    if padata.checksum.kind != _KEYED_MD5:
-        text = f"PA-FOR-USER with a checksum of type {padata.checksum.kind}"
-        raise KerberosError(Code.INAPPROPRIATE_CHECKSUM, text)
+    """2.2.1: HMAC-MD5 under the session key, whatever that is of; from Heimdal the key's own."""
+    key, kind = header.session, padata.checksum.kind
     covered = (padata.user.name_type & 0xFFFFFFFF).to_bytes(4, "little")
     covered += "".join((*padata.user.components, padata.realm, padata.package)).encode()
-    expected = hmac_md5_checksum(header.session.content, _USAGE_FOR_USER, covered)
+    if kind == _KEYED_MD5:
+        expected = hmac_md5_checksum(key.content, _USAGE_FOR_USER, covered)
+    elif BY_CHECKSUM.get(kind) is key.profile:
+        expected = key.checksum(_USAGE_FOR_USER, covered)
+    else:
+        text = f"PA-FOR-USER with a checksum of type {kind}"
+        raise KerberosError(Code.INAPPROPRIATE_CHECKSUM, text)
     if not same(expected, padata.checksum.content):
         raise KerberosError(Code.MODIFIED, "PA-FOR-USER is not what its checksum was made over")
     return User(padata.user, padata.realm)

@@ -317,12 +317,21 @@ class ForUserTests(TGSTestCase):
         )
 
     def asked(
-        self, user: str = "alice", key: bytes | None = None, target: Any = None
+        self,
+        user: str = "alice",
+        key: bytes | None = None,
+        target: Any = None,
+        kind: int = -138,
     ) -> Credential:
         name = self.kdc.principal(user).name()
         covered = (1).to_bytes(4, "little") + f"{user}{REALM}Kerberos".encode()
-        used = key or self.service_ticket.key.content
-        checksum = Checksum(-138, hmac_md5_checksum(used, 17, covered))
+        signer = self.service_ticket.key
+        if key is not None:
+            signer = attrs.evolve(signer, content=key)
+        if kind == -138:
+            checksum = Checksum(kind, hmac_md5_checksum(signer.content, 17, covered))
+        else:
+            checksum = Checksum(kind, signer.checksum(17, covered))
         content = PA_FOR_USER.encode(PAForUser(name, REALM, checksum, "Kerberos"))
         wanted = Wanted(int(Flag.FORWARDABLE), padata=(PAData(PadataType.FOR_USER, content),))
         return self.client.service(self.service_ticket, target or self.web, wanted)
@@ -334,6 +343,10 @@ class ForUserTests(TGSTestCase):
         self.assertEqual(part.client.components, ("alice",))
         self.assertEqual(credential.client, self.alice)
         self.assertFalse(part.flags & Flag.FORWARDABLE)
+
+    def test_checksum_of_the_key(self) -> None:
+        """Heimdal's clients send that instead of HMAC-MD5."""
+        self.assertEqual(self.asked(kind=16).client, self.alice)
 
     def by_user_id(
         self,
@@ -375,6 +388,10 @@ class ForUserTests(TGSTestCase):
         """For another service, of an unknown or disabled user, with another key's checksum."""
         self.refused(lambda: self.asked(target=self.kdc.host.principal), Code.BAD_OPTION)
         self.refused(lambda: self.asked("nobody"), Code.CLIENT_UNKNOWN)
-        self.refused(lambda: self.asked(key=bytes(32)), Code.MODIFIED)
+        for kind in (-138, 16):
+            forged = functools.partial(self.asked, key=bytes(32), kind=kind)
+            self.refused(forged, Code.MODIFIED)
+        for kind in (15, 7, 0):
+            self.refused(functools.partial(self.asked, kind=kind), Code.INAPPROPRIATE_CHECKSUM)
         self.kdc.database.modify("alice", disabled=True)
         self.refused(self.asked, Code.CLIENT_REVOKED)

@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from kdc.kerberos.profile import PROFILES
-from kdc.testing import Realm
+from tests.support.realm_programs import RealmTestCase
 
 TOP = Path(__file__).parent.parent.parent
 KDC = [sys.executable, "-c", "from kdc.commands.main import kdc_main; kdc_main()"]
 
 
-class ProgramTestCase(SynchronousTestCase):
-    needs: tuple[str, ...] = ("kinit", "kvno", "klist")
-
-    def setUp(self) -> None:
-        missing = [name for name in self.needs if shutil.which(name) is None]
-        if missing:
-            self.skipTest(f"this machine has no {', '.join(missing)} (Debian: krb5-user)")
-        self.realm = self.new_realm()
-        self.alice = self.realm.user("alice", "pw")
-        self.web = self.realm.service("HTTP/localhost")
-
-    def new_realm(self, **settings: object) -> Realm:
-        realm = Realm(in_process=True, **settings)  # type: ignore[arg-type]
-        self.addCleanup(realm.close)
-        return realm
-
-    def run_program(self, line: str, typed: str = "", status: int = 0, **more: str) -> str:
-        """Run it in the realm's environment; return all that it printed."""
-        done = subprocess.run(
-            line.split(),
-            input=typed,
-            env={**os.environ, **self.realm.environment, "LC_ALL": "C", **more},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        self.assertEqual(done.returncode, status, f"{line}: {done.stdout} {self.realm.decisions}")
-        return done.stdout
-
-    def flags(self) -> str:
-        """The flags of the first ticket in the cache."""
-        found = re.search(r"Flags: (\w+)", self.run_program("klist -f"))
-        return found[1] if found else ""
-
-
-class MITTests(ProgramTestCase):
+class MITTests(RealmTestCase):
     def test_password(self) -> None:
         """By UDP and TCP, right and wrong, and known or not."""
         self.run_program("kinit alice", "pw\n")
@@ -62,11 +22,7 @@ class MITTests(ProgramTestCase):
         self.assertIn("HTTP/localhost@KRBTEST.COM", self.run_program("klist"))
         self.assertIn("incorrect", self.run_program("kinit alice", "no\n", 1))
         self.assertIn("not found", self.run_program("kinit bob", "", 1))
-        config = self.realm.krb5_config
-        text = config.read_text("utf-8").replace(
-            "[libdefaults]", "[libdefaults]\nudp_preference_limit = 1"
-        )
-        config.write_text(text, "utf-8")
+        self.add_libdefault("udp_preference_limit = 1")
         self.run_program("kinit alice", "pw\n")
 
     def test_our_cache(self) -> None:
@@ -163,7 +119,7 @@ class MITTests(ProgramTestCase):
         self.run_program("kinit alice", "pw\n")
 
 
-class CommandTests(ProgramTestCase):
+class CommandTests(RealmTestCase):
     """``kdc realm``."""
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:

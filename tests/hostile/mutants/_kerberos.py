@@ -424,8 +424,20 @@ MUTANTS: list[Mutant] = [
         (
             "MS-SFU 2.2.1",
             "a user's name that was changed",
-            "hmac_md5_checksum(header.session.content, _USAGE_FOR_USER, covered)",
+            "hmac_md5_checksum(key.content, _USAGE_FOR_USER, covered)",
             "padata.checksum.content",
+        ),
+        (
+            "MS-SFU 2.2.1",
+            "a user's name that was changed, from Heimdal",
+            "key.checksum(_USAGE_FOR_USER, covered)",
+            "padata.checksum.content",
+        ),
+        (
+            "MS-SFU 2.2.1",
+            "a checksum of a type that the key is not of",
+            "    elif BY_CHECKSUM.get(kind) is key.profile:\n",
+            "    elif kind in BY_CHECKSUM:\n",
         ),
         (
             "MS-SFU 3.2.5.1.1",

@@ -33,6 +33,7 @@ help:
 	@echo 'make store-kill9  kill the store at random moments, 200 times; nothing may be lost'
 	@echo 'make store-faults fail each system call of the store, and damage each byte of its files'
 	@echo 'make store-scale  the store with a million principals'
+	@echo 'make cluster-faults  with FAULTS="--rounds 20": harm to several KDCs on etcd; the table in docs/cluster.md'
 	@echo 'make test-oldest  all tests, with the oldest versions that are good enough'
 	@echo 'make kerberos-suites  python-gssapi and pykrb5 test themselves with our realm'
 	@echo 'make heimdal      unpack the clients of Heimdal from Debian, for the tests that use them'
@@ -99,6 +100,15 @@ store-faults: $(READY)
 
 store-scale: $(READY)
 	@$(BIN)/python bench/store_scale.py
+
+# What several KDCs must stand; without --write only the table is printed.
+.PHONY: cluster-faults cluster-faults-short
+FAULTS ?= --write
+cluster-faults: $(READY)
+	@$(BIN)/python -m bench.cluster_faults $(FAULTS)
+
+cluster-faults-short: $(READY)
+	@$(BIN)/python -m bench.cluster_faults --short
 
 .PHONY: wheel-check
 wheel-check: $(READY)

@@ -31,6 +31,7 @@ FOREIGN_OPTIONS = frozenset(
         *("--constraint", "--path"),  # of pip and of twistd web
         *("--first", "--seed", "--seeds"),  # of the simulation and the fuzzer
         *("--rounds", "--most"),  # of bench.hostile
+        "--only",  # of bench.cluster_faults, as --rounds
     )
 )
 # Other programs in the README's blocks.

@@ -1,6 +1,6 @@
 """Two nodes on an etcd with faults, a seed at a time, against a store in memory.
 
-    python -m tests.store.etcd_seeds 10000
+    python -m tests.store.etcd_seeds 10000 [FIRST]
 
 What was acknowledged is there, what was refused is not, nothing was made twice, what
 was uncertain was made once or not at all; at the end both nodes and the model are
@@ -223,4 +223,5 @@ def run(first: int, count: int) -> dict[str, int]:
 
 if __name__ == "__main__":
     number = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    print(f"{number} seeds: {run(0, number)}")
+    first = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    print(f"{number} seeds from {first} on: {run(first, number)}")

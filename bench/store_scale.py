@@ -4,8 +4,9 @@
 
 What is measured, each in a process of its own: registrations into an empty and
 into the full store; starting with the full store (processor time and resident
-memory); looking principals up; one change by itself; and, on the same file
-system, how often it can append and fdatasync at all.
+memory); looking principals up; looking at every line, and copying the store; one
+change by itself; and, on the same file system, how often it can append and
+fdatasync at all.
 
 Then what group commit makes of a slow disk: many who register at the same time,
 each waiting for its answer before the next, through the one `StoreWriter` of a
@@ -35,6 +36,8 @@ from twisted.python.threadpool import ThreadPool
 from kdc.server._store_writer import StoreWriter
 from kdc.store import Create, Outcome, Record, Status
 from kdc.store.flatfile._store import FlatFileStore
+from kdc.store.flatfile.backup import backup
+from kdc.store.flatfile.check import check
 from kdc.store.sealed.files import Files
 
 _BATCH = 100
@@ -131,6 +134,23 @@ def start_up(path: str) -> dict[str, float]:
     return result
 
 
+def look_through(path: str, work: Callable[[], object]) -> dict[str, float]:
+    """Go through every line, beside nobody who has the store in memory."""
+    before, cpu, start = memory("VmHWM"), time.process_time(), time.perf_counter()
+    work()
+    return {
+        "s CPU": time.process_time() - cpu,
+        "s": time.perf_counter() - start,
+        "MiB before": before,
+        "peak MiB": memory("VmHWM"),
+    }
+
+
+def backed_up(path: str) -> None:
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(path)) as there:
+        backup(path, there)
+
+
 def look_up(path: str, principals: int) -> dict[str, float]:
     store = opened(path)
     dice = random.Random(2)
@@ -214,6 +234,8 @@ def in_process(path: str, what: str, number: int) -> None:
         "fill": lambda: fill(path, number),
         "start": lambda: start_up(path),
         "look-up": lambda: look_up(path, number),
+        "check": lambda: look_through(path, lambda: check(path)),
+        "backup": lambda: look_through(path, lambda: backed_up(path)),
         "register": lambda: register(path, number),
         "together": lambda: together(path, number),
         "paced-disk": lambda: disk(path, PacedFiles()),
@@ -263,6 +285,8 @@ def main() -> None:
         step(large, "look-up", "looking up", count)
         step(large, "register", f"registering with {count:,} there", count)
         step(large, "start", "starting with changes in the journal")
+        step(large, "check", "check")
+        step(large, "backup", "backup")
         step(large, "disk", "the disk by itself, afterwards")
         step(large, "paced-disk", "a paced disk by itself")
         for together in _TOGETHER:

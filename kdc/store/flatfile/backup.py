@@ -8,7 +8,7 @@ from kdc.errors import ErrorKind
 from kdc.store import StoreError
 from kdc.store.flatfile.check import check
 from kdc.store.flatfile.paths import Paths
-from kdc.store.sealed.files import Files, read_whole, replace
+from kdc.store.sealed.files import Files, pieces_of, replace
 
 __all__ = ["backup"]
 
@@ -39,7 +39,7 @@ def backup(
     try:
         for source, copy in copies.items():
             if files.exists(source):
-                replace(files, copy, read_whole(files, source))
+                replace(files, copy, pieces_of(files, source))
     except OSError as error:
         raise StoreError(f"cannot back up {paths.base}: {error.strerror}") from error
     problems = check(target, key_path=paths.key, files=files)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -13,9 +14,9 @@ from kdc.store.flatfile.base import Header, write_base
 from kdc.store.flatfile.check import Examination, Line, examine
 from kdc.store.flatfile.opening import take_lock
 from kdc.store.flatfile.paths import Paths
-from kdc.store.sealed.files import Files, read_whole, replace
+from kdc.store.sealed.files import Files, pieces_of, replace
 from kdc.store.sealed.generation import KeptGeneration
-from kdc.store.sealed.lines import Entry, Sealer
+from kdc.store.sealed.lines import Entry, Sealer, generation_of
 from kdc.store.sealed.table import Table
 
 __all__ = ["Repaired", "repair"]
@@ -55,45 +56,71 @@ def repair(
     paths = Paths.of(path, key_path, generation_path)
     lock = take_lock(files, paths)
     try:
-        found = examine(paths, files)
+        lines = _Lines()
+        found = examine(paths, files, lines.take)
         if all(problem.harmless for problem in found.problems):
             raise StoreError(f"nothing is wrong with {paths.base}")
-        if found.header is None or found.master is None:
+        if not found.repairable or found.header is None or found.master is None:
             raise StoreError(
                 f"{paths.base} cannot be repaired: {found.problems[0]}",
                 hint="put it back from a backup, with the master key file that belongs to it",
             )
         try:
-            return _repair(found, found.header, found.master, files, random, now)
+            return _repair(found, found.header, found.master, lines, files, random, now)
         except OSError as error:
             raise StoreError(f"cannot repair {paths.base}: {error.strerror}") from error
     finally:
         files.close(lock)
 
 
+class _Lines:
+    """What is worth keeping: of each name the latest authentic line, and all that are damaged."""
+
+    def __init__(self) -> None:
+        # The very lines, not sealed anew: what is not touched cannot be broken.
+        self.table = Table()
+        self.bad: list[Line] = []
+        self.generation = 0
+        self._purged: dict[bytes, int] = {}
+
+    def take(self, line: Line) -> None:
+        if line.entry is None:
+            self.bad.append(line)
+            return
+        name, generation = line.entry.record.name.encode(), line.entry.record.generation
+        self.generation = max(self.generation, generation)
+        if generation <= self._known(name):
+            return
+        if line.entry.purged:
+            self._purged[name] = generation
+            with contextlib.suppress(KeyError):
+                self.table.remove(name)
+        else:
+            self._purged.pop(name, None)
+            self.table.put(line.raw)
+
+    def reserved(self) -> list[str]:
+        """Names that only damaged lines have."""
+        names = {name for line in self.bad if (name := line.name())}
+        return sorted(name for name in names if self._known(name.encode()) < 0)
+
+    def _known(self, name: bytes) -> int:
+        line = self.table.get(name)
+        return self._purged.get(name, -1) if line is None else generation_of(line)
+
+
 def _repair(
     found: Examination,
     header: Header,
     master: bytes,
+    lines: _Lines,
     files: Files,
     random: Callable[[int], bytes],
     now: int,
 ) -> Repaired:
-    lines = found.base_lines + found.journal_lines
-    bad = [line for line in lines if line.entry is None]
-    good = _latest(lines)
-    known = {line.entry.record.name for line in lines if line.entry}
-    reserved = sorted({name for line in bad if (name := line.name())} - known)
-    generation = max(
-        [header.generation, found.kept_generation]
-        + [entry.record.generation for entry in good.values()]
-    )
+    table, reserved = lines.table, lines.reserved()
+    generation = max(header.generation, found.kept_generation, lines.generation)
     sealer = Sealer(master, header.realm, header.store_id, random)
-    table = Table()
-    for line in lines:
-        # The very lines, not sealed anew: what is not touched cannot be broken.
-        if line.entry and good[line.entry.record.name] is line.entry and not line.entry.purged:
-            table.put(line.raw)
     tombstones = []
     for name in reserved:
         generation += 1
@@ -101,21 +128,10 @@ def _repair(
         tombstones.append(Entry(record))
     for raw in sealer.lines(tombstones):
         table.put(raw)
-    quarantine = _quarantine(found.paths, files, bad)
+    quarantine = _quarantine(found.paths, files, lines.bad)
     new = attrs.evolve(header, generation=generation, count=len(table))
     _install(found.paths, files, new, master, table)
-    return Repaired(len(table) - len(reserved), len(bad), reserved, quarantine)
-
-
-def _latest(lines: list[Line]) -> dict[str, Entry]:
-    latest: dict[str, Entry] = {}
-    for line in lines:
-        if line.entry is None:
-            continue
-        other = latest.get(line.entry.record.name)
-        if other is None or other.record.generation < line.entry.record.generation:
-            latest[line.entry.record.name] = line.entry
-    return latest
+    return Repaired(len(table) - len(reserved), len(lines.bad), reserved, quarantine)
 
 
 def _quarantine(paths: Paths, files: Files, bad: list[Line]) -> str:
@@ -125,14 +141,20 @@ def _quarantine(paths: Paths, files: Files, bad: list[Line]) -> str:
     while files.exists(path):
         number += 1
         path = f"{paths.base}.quarantine.{number}"
-    parts = [b"# lines that are not authentic\n"]
-    for line in bad:
-        parts.append(f"# {line.file}, line {line.number}\n".encode())
-        parts.append(line.raw if line.raw.endswith(b"\n") else line.raw + b"\n")
-    present = [name for name in (paths.base, paths.journal) if files.exists(name)]
-    parts += [f"# all of {name}\n".encode() + read_whole(files, name) + b"\n" for name in present]
-    replace(files, path, b"".join(parts))
+    replace(files, path, _quarantined(paths, files, bad))
     return path
+
+
+def _quarantined(paths: Paths, files: Files, bad: list[Line]) -> Iterator[bytes]:
+    yield b"# lines that are not authentic\n"
+    for line in bad:
+        yield f"# {line.file}, line {line.number}\n".encode()
+        yield line.raw if line.raw.endswith(b"\n") else line.raw + b"\n"
+    for name in (paths.base, paths.journal):
+        if files.exists(name):
+            yield f"# all of {name}\n".encode()
+            yield from pieces_of(files, name)
+            yield b"\n"
 
 
 def _install(paths: Paths, files: Files, header: Header, master: bytes, table: Table) -> None:

@@ -12,13 +12,13 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from kdc.files.directory import mounted_alone
 from kdc.files.opening import open_regular
 
-__all__ = ["Files", "TimedFiles", "read_all", "read_whole", "replace", "write_all"]
+__all__ = ["Files", "TimedFiles", "pieces_of", "read_all", "read_whole", "replace", "write_all"]
 
 _MODE = 0o600
 _PIECE = 1 << 20
@@ -145,20 +145,36 @@ def read_whole(files: Files, path: str) -> bytes:
 
 
 def read_all(files: Files, fd: int) -> bytes:
+    _require_regular(files, fd)
+    return b"".join(_pieces(files, fd))
+
+
+def pieces_of(files: Files, path: str) -> Iterator[bytes]:
+    """Yield the content of a regular file, of which only a piece is in memory; raises `OSError`."""
+    fd = files.open(path, os.O_RDONLY)
+    try:
+        _require_regular(files, fd)
+        yield from _pieces(files, fd)
+    finally:
+        files.close(fd)
+
+
+def _require_regular(files: Files, fd: int) -> None:
     if not stat.S_ISREG(files.fstat(fd).st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
-    pieces = []
+
+
+def _pieces(files: Files, fd: int) -> Iterator[bytes]:
     offset = 0
     while piece := files.pread(fd, _PIECE, offset):
-        pieces.append(piece)
+        yield piece
         offset += len(piece)
-    return b"".join(pieces)
 
 
 def replace(
     files: Files,
     path: str,
-    content: bytes,
+    content: bytes | Iterable[bytes],
     rename: Callable[[str, str], None] | None = None,
 ) -> None:
     """Make ``content`` the whole of ``path``, readable by its owner only.
@@ -173,7 +189,8 @@ def replace(
     fd = files.create(new)
     try:
         try:
-            write_all(files, fd, content)
+            for piece in (content,) if isinstance(content, bytes) else content:
+                write_all(files, fd, piece)
             files.fsync(fd)
         finally:
             files.close(fd)

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 
 from kdc.store import StoreError
-from kdc.store.sealed.files import Files, read_all, replace
+from kdc.store.sealed.files import Files, read_whole, replace
 
 __all__ = ["KeptGeneration"]
 
@@ -33,20 +33,27 @@ class KeptGeneration:
         self._store_id = store_id
         self._fd = -1
 
-    @staticmethod
-    def read(files: Files, path: str, store_id: str) -> int | None:
+    @classmethod
+    def read(cls, files: Files, path: str, store_id: str) -> int | None:
         """Return the number, or None if there is no file.
 
         Raises `StoreError` if the file is damaged or of another store; `OSError`.
         """
+        content = cls.content(files, path)
+        return None if content is None else cls.parse(content, path, store_id)
+
+    @staticmethod
+    def content(files: Files, path: str) -> bytes | None:
+        """Return the file as it is, for `parse`.  Raises `OSError`."""
         try:
-            fd = files.open(path, os.O_RDONLY)
+            return read_whole(files, path)
         except FileNotFoundError:
             return None
-        try:
-            match = _CONTENT.fullmatch(read_all(files, fd))
-        finally:
-            files.close(fd)
+
+    @staticmethod
+    def parse(content: bytes, path: str, store_id: str) -> int:
+        """Return the number in ``content``; raises `StoreError`."""
+        match = _CONTENT.fullmatch(content)
         if match is None or zlib.crc32(match[1]) != int(match[4], 16):
             raise StoreError(
                 f"{path} is damaged: it does not tell how far the store had come",

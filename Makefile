@@ -24,6 +24,7 @@ endif
 .PHONY: help
 help:
 	@echo 'make demo         a KDC, a receiver and a sender on this machine, and what each of them sees'
+	@echo 'make demo-cluster three KDCs of one realm on etcd, some of it killed while files go; nothing is lost'
 	@echo 'make test         all tests'
 	@echo 'make lint         style and types'
 	@echo 'make format       put the source into its form'
@@ -53,6 +54,10 @@ help:
 .PHONY: demo
 demo: $(READY)
 	@$(BIN)/python docs/recorders/demo.py
+
+.PHONY: demo-cluster
+demo-cluster: $(READY)
+	@$(BIN)/python docs/recorders/demo_cluster.py
 
 .PHONY: test
 test: $(READY)

@@ -71,16 +71,34 @@ def wrapped(command: str) -> list[str]:
     return [f"$ {first}", *(f"    {line}" for line in rest)]
 
 
-class Program:
-    """One of our commands; each line that it prints is shown behind its title."""
+@contextlib.contextmanager
+def undivided() -> Iterator[None]:
+    """What is begun in here is done before a signal counts: so all that runs can be ended."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
 
-    def __init__(self, title: str, home: Path, *command: str) -> None:
+
+class Program:
+    """One of our commands; each line that it prints is shown behind its title, if at all."""
+
+    def __init__(
+        self, title: str, home: Path, *command: str, typed: bool = True, shown: bool = True
+    ) -> None:
         self.title = title
+        self._shown = shown
         self.lines: list[str] = []
         self._news = threading.Condition()
         # The home is empty and nobody's: the demo neither reads nor changes what the user has.
         kept = {key: value for key, value in os.environ.items() if not key.startswith("XDG_")}
-        for line in wrapped(shlex.join(command)):
+        for line in wrapped(shlex.join(command)) if typed else ():
             self._say(line)
         self._process = subprocess.Popen(
             [str(COMMANDS / command[0]), *command[1:]],
@@ -96,7 +114,8 @@ class Program:
         self._reader.start()
 
     def _say(self, line: str) -> None:
-        show(f"  {self.title:>5} | {line}")
+        if self._shown:
+            show(f"  {self.title:>5} | {line}")
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
@@ -180,8 +199,9 @@ class Realm:
         return self._start(name, *command, "-n", name, *flags, *self._where, *secret)
 
     def _start(self, title: str, *command: str) -> Program:
-        program = Program(title, self._home, *command)
-        self._started.append(program)
+        with undivided():
+            program = Program(title, self._home, *command)
+            self._started.append(program)
         return program
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ RENEW_UNIT, RENEW_TIMER = ETC / "kdcclient-renew.service", ETC / "kdcclient-rene
 CONTAINERFILE = ETC / "Containerfile"
 KDC_UNIT, KDC_SOCKET = ETC / "kdc.service", ETC / "kdc.socket"
 SOCKET_CONF = ETC / "kdc.service.d" / "socket.conf"
+ETCD_CONF = ETC / "kdc.service.d" / "etcd.conf"
 CREDENTIALS = "${CREDENTIALS_DIRECTORY}"
 # What a person has to get hold of by other means than an option's value.
 SECRET_OPTIONS = ("passphrase-file", "key-file", "tls-key")
@@ -60,7 +61,9 @@ def start_line(unit: Path, *drop_ins: Path) -> list[str]:
         for setting in directives(file).get("Environment", []):
             name, _, value = setting.partition("=")
             values[name] = value
-    (line,) = directives(unit)["ExecStart"]
+    line = [line for file in (unit, *drop_ins) for line in directives(file).get("ExecStart", [])][
+        -1
+    ]
     for name, value in values.items():
         line = line.replace(f"${{{name}}}", value)
     return [word.replace("/etc/kdc/", f"{ETC}/") for word in shlex.split(line)]
@@ -150,6 +153,29 @@ class UnitTests(SynchronousTestCase):
         self.assertEqual([f"tcp:{number}" for number in unit["ListenStream"]], ["tcp:12345"])
         self.assertEqual(directives(SOCKET_CONF)["Requires"], [KDC_SOCKET.name])
 
+    def test_principals_in_etcd(self) -> None:
+        """With that drop-in it starts after the member of etcd here, and can do without it."""
+        from kdc.commands.etcd import etcd_of
+
+        words = start_line(KDC_UNIT, ETCD_CONF)
+        options = parse(words).subOptions
+        settings = tap.settings_of(options)
+        self.assertEqual(settings.endpoints, ("tcp:12345",))
+        etcd = etcd_of(options)
+        if etcd is None:
+            self.fail("it has no etcd")
+        self.assertEqual([port for _, port in etcd.members], [2379] * 3)
+        own = directives(ETCD_CONF)
+        self.assertEqual((own["Wants"], own["After"]), (["etcd.service"],) * 2)
+        self.assertEqual(own["ExecStart"][0], "", "the unit's own command has to go")
+        name = own["LoadCredential"][0].split(":")[0]
+        self.assertEqual(str(etcd.key), f"/{CREDENTIALS}/{name}".replace("/$", f"{Path.cwd()}/$"))
+        # All else is as without.
+        alone = start_line(KDC_UNIT)
+        for option in ("--host", "--config", "--output"):
+            at, there = words.index(option), alone.index(option)
+            self.assertEqual(words[at : at + 2], alone[there : there + 2])
+
     def test_an_option_that_is_gone(self) -> None:
         """The check above notices one, in each unit."""
         for unit in UNITS:
@@ -166,7 +192,7 @@ class UnitTests(SynchronousTestCase):
         """The same for options by themselves."""
         # Of useradd, systemctl and systemd-creds.
         foreign = {"--system", "--home-dir", "--shell", "--now", "--name"}
-        for unit in (*UNITS, KDC_SOCKET, SOCKET_CONF):
+        for unit in (*UNITS, KDC_SOCKET, SOCKET_CONF, ETCD_CONF):
             mentioned = options_in(unit.read_text(encoding="utf-8"))
             self.assertEqual(mentioned - long_options() - foreign, set(), unit.name)
 
@@ -213,7 +239,7 @@ class UnitTests(SynchronousTestCase):
         directory = Path(self.mktemp()).absolute()
         directory.mkdir()
         (directory / "kdc.service.d").mkdir()
-        for unit in (*UNITS, KDC_SOCKET, SOCKET_CONF):
+        for unit in (*UNITS, KDC_SOCKET, SOCKET_CONF, ETCD_CONF):
             # The user and the installation are not on this machine.
             text = re.sub(r"(?m)^(User|Group)=.*\n", "", unit.read_text(encoding="utf-8"))
             copy = directory / unit.relative_to(ETC)

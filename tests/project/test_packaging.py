@@ -11,6 +11,7 @@ import json
 import os
 import re
 import runpy
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -238,7 +239,22 @@ def _parse_containerfile(text: str) -> None:
         raise ValueError(f"no instructions: {set(words) - known}")
 
 
+def _parse_shell(text: str) -> None:
+    result = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ValueError(result.stderr)
+
+
+def _parse_environment(text: str) -> None:
+    for line in text.splitlines():
+        if re.fullmatch(r"|#.*|[A-Z][A-Z_]*=\S+", line) is None:
+            raise ValueError(f"no setting: {line!r}")
+
+
+# By a file's name, or by how it ends.
 PARSERS: dict[str, Callable[[str], object]] = {
+    "etcd.conf": _parse_environment,
+    ".sh": _parse_shell,
     "": _parse_containerfile,
     ".yml": yaml_lines,
     ".conf": _parse_unit,
@@ -261,8 +277,9 @@ class EtcTests(SynchronousTestCase):
         files = [path for path in paths if path.is_file()]
         self.assertNotEqual(files, [])
         for path in files:
-            self.assertIn(path.suffix, PARSERS, f"nothing here can parse {path.name}")
-            PARSERS[path.suffix](path.read_text(encoding="utf-8"))
+            by = path.name if path.name in PARSERS and path.parent.name == "etc" else path.suffix
+            self.assertIn(by, PARSERS, f"nothing here can parse {path.name}")
+            PARSERS[by](path.read_text(encoding="utf-8"))
 
     def test_parsers_refuse(self) -> None:
         """The parsers used above notice a broken file."""
@@ -271,6 +288,8 @@ class EtcTests(SynchronousTestCase):
             (".toml", "= 1"),
             (".service", "A=1"),
             (".socket", ""),
+            (".sh", "if true; then"),
+            ("etcd.conf", "ETCD_NAME = kdc"),
             (".yml", "\ta: b"),
             (".json", '{"a": }'),
             ("", "RUN true\nFROM nothing"),

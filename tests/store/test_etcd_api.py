@@ -24,6 +24,7 @@ from kdc.store.etcd.wire import (
     transaction_answer,
     watched,
 )
+from tests.support.authority import Authority
 from tests.support.processes import reserved_port
 
 SECRET = "not-to-be-told"
@@ -212,6 +213,21 @@ class GatewayTests(SynchronousTestCase):
         settings = EtcdSettings((("192.0.2.1", 2379),), ca=nothing)
         self.assertRaises(LocalIOError, settings.context)
         nothing.write_text("no certificate", encoding="ascii")
+        self.assertRaises(LocalIOError, settings.context)
+
+    def test_our_own_key(self) -> None:
+        """One that others can read, or that wants a passphrase, is refused; nobody is asked."""
+        authority = Authority(Path(self.mktemp()))
+        members = (("127.0.0.1", 2379),)
+        settings = EtcdSettings(members, authority.ca, *authority.issue("kdc"))
+        key = settings.key
+        assert key is not None
+        self.assertIsNotNone(settings.context())
+        key.chmod(0o640)
+        refused = self.assertRaises(ConfigurationError, settings.context)
+        self.assertIn("can be read by others", str(refused))
+        locked = authority.issue("locked", passphrase=SECRET)
+        settings = EtcdSettings(members, authority.ca, *locked)
         self.assertRaises(LocalIOError, settings.context)
 
 

@@ -20,6 +20,7 @@ from typing import Protocol, TypeVar
 import attrs
 
 from kdc.errors import ConfigurationError, LocalIOError
+from kdc.files.private import read_private
 from kdc.store.etcd.wire import Answer
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ __all__ = [
 _PIECE = 1 << 16
 _MAX_ANSWER = 256 << 20  # 50,000 lines are some 40 MB
 _MAX_ERROR = 4096
+_MAX_PEM = 1 << 16
 _CONNECT_SECONDS = 1.0
 _LOGIN_SECONDS = 2.0
 _UNAUTHENTICATED = 16
@@ -130,7 +132,10 @@ class EtcdSettings:
             context = ssl.create_default_context(cafile=str(self.ca))
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             if self.certificate is not None:
-                context.load_cert_chain(self.certificate, self.key)
+                # For what it refuses: whoever reads the key can write to etcd.
+                read_private(self.key or self.certificate, _MAX_PEM)
+                # A key under a passphrase is an error: nobody is there to be asked.
+                context.load_cert_chain(self.certificate, self.key, password=str)
         except (OSError, ssl.SSLError) as error:
             raise LocalIOError(
                 f"cannot use the certificates for etcd: {error.strerror or 'not a certificate'}",

@@ -154,5 +154,11 @@ MUTANTS: list[Mutant] = [
             "            if outside:\n",
             "            if False:\n",
         ),
+        (
+            "cluster",
+            "our key for etcd is nobody else's",
+            "                read_private(self.key or self.certificate, _MAX_PEM)\n",
+            "",
+        ),
     ),
 ]

@@ -1,0 +1,1 @@
+`make demo-cluster` sets up three KDCs of one realm on three members of etcd, on one machine, and kills some of it while files go; etc/ has certificates, settings and a unit's drop-in for that on three machines.

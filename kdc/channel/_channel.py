@@ -65,7 +65,6 @@ class Channel(Protocol):
         self._handshake: FrameBuffer | None = handshake
         self._stream: RecordStream | None = None
         self._application: IProtocol | None = None
-        self._facade: ChannelTransport | None = None
         self._paused = False
         self._delivering = False
         self._storing = False
@@ -105,11 +104,16 @@ class Channel(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._phase = Phase.CLOSED
         self._timers.end()
+        self._liveness.end()
         application, self._application = self._application, None
-        if application is None:
-            self._never_opened(self._error or self._why_never(reason))
-        else:
-            application.connectionLost(self._why_lost())
+        try:
+            if application is None:
+                self._never_opened(self._error or self._why_never(reason))
+            else:
+                application.connectionLost(self._why_lost())
+        finally:
+            # Where it was raised is a frame of ours: it would hold us, and our keys.
+            self._error = None
 
     def fail(self, error: KDCError) -> None:
         """Drop the connection: the first error is what the application is told."""
@@ -329,9 +333,8 @@ class Channel(Protocol):
 
     def _open(self, application: IProtocol, peer: PrincipalAddress) -> None:
         self._application = application
-        self._facade = ChannelTransport(self, peer)
         self._liveness.begin()
-        application.makeConnection(self._facade)
+        application.makeConnection(ChannelTransport(self, peer))
         if self._capture is None:
             self._captured = None
 

@@ -60,6 +60,11 @@ class Liveness:
     def begin(self) -> None:
         self._beat.within(PING_SECONDS, self._on_beat)
 
+    def end(self) -> None:
+        """It is over: nobody is asked any more, nor held by what would be."""
+        self._beat.end()
+        del self._ping, self._expected, self._lost
+
     def spoke(self) -> None:
         """We have said something."""
         self._spoke = True

@@ -41,7 +41,7 @@ class SenderChannel(Channel):
         self._presentation: Presentation | None = None
         self._service = service
         self._factory = factory
-        self.opened: Deferred[IProtocol] = Deferred(lambda _: self._cancelled())
+        self.opened: Deferred[IProtocol] = Deferred()
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -96,5 +96,6 @@ class SenderChannel(Channel):
             )
         )
 
-    def _cancelled(self) -> None:
+    def give_up(self) -> None:
+        """Nobody waits for it any more."""
         self.fail(PeerUnavailable("given up"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred
@@ -94,14 +93,20 @@ class ChannelClientEndpoint:
     ) -> IProtocol:
         address = (await node.link()).address if self.resident else self.address
         place = address or grant.reply.address, grant.reply.port
-        # A factory lives as long as its connection: it must not keep the session key.
         sender = SenderChannel(grant, self.service, factory, self.client.reactor)
-        raw = Factory.forProtocol(lambda: sender)
+        held = [sender]
+        raw = Factory.forProtocol(lambda: held[0])
         raw.noisy = False
         try:
-            channel: Any = await ways.connect(raw, place, node)
+            _ = await ways.connect(raw, place, node)
         except CancelledError:
             _ = sender.opened.addErrback(lambda failure: None)  # nobody waits for it any more
             raise
-        opened: IProtocol = await channel.opened
-        return opened
+        finally:
+            # A factory lives longer than its connection: it must not keep what has the keys.
+            held.clear()
+        try:
+            return await sender.opened
+        except CancelledError:
+            sender.give_up()
+            raise

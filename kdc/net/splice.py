@@ -30,7 +30,8 @@ class SpliceEnd(Protocol):
     Ends pass on as half-closes, back-pressure as pauses; an end that was cut
     short aborts the other, so that nobody takes half a stream for a whole one.
 
-    ``received`` counts what arrived here; ``broken`` is why it was cut.
+    ``received`` counts what arrived here, ``sent`` what came from the other end; ``broken`` is
+    why it was cut.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class SpliceEnd(Protocol):
         self._other: SpliceEnd | None = None
         self._write_ended = False
         self._lost = False
-        self.received = 0
+        self.received = self.sent = 0
         self.broken: KDCError | None = None
 
     @property
@@ -54,10 +55,6 @@ class SpliceEnd(Protocol):
     def _producer(self) -> Any:
         """What is told to pause while the other end does not take what comes from here."""
         return self._transport
-
-    @property
-    def sent(self) -> int:
-        return 0 if self._other is None else self._other.received
 
     @property
     def lost(self) -> bool:
@@ -82,8 +79,10 @@ class SpliceEnd(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.received += len(data)
-        if self._other is not None:
-            self._other._put(data)
+        other = self._other
+        if other is not None:
+            other.sent += len(data)
+            other._put(data)
 
     def _put(self, data: bytes) -> None:
         """Have it leave here."""
@@ -122,6 +121,9 @@ class SpliceEnd(Protocol):
         self._lost = True
         self._part(None if reason.check(ConnectionDone) else error_of(reason))
         self._gone(self, reason)
+        other = self._other
+        if other is not None and other._lost:
+            self._other = other._other = None  # they would keep each other
 
     def _part(self, broken: KDCError | None) -> None:
         """Close the other end as this one was."""

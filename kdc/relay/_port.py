@@ -182,7 +182,7 @@ class Joined(StraightEnd):
     """
 
     def __init__(self, port: Port, principal: str, early: bytes = b"") -> None:
-        super().__init__(gone=lambda end, reason: self._is_gone())
+        super().__init__()
         self.principal = principal
         self._port = port
         self._early = early
@@ -258,7 +258,8 @@ class Joined(StraightEnd):
         self._seen = moved
         self._deadline.within(self._port.registry.limits.idle_seconds, self._look)
 
-    def _is_gone(self) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
         self._deadline.cancel()
         self._resting.cancel()
         self._port.open.discard(self)

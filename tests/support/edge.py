@@ -236,8 +236,9 @@ class Wire:
         producer, self.producer = self.producer, None
         if producer is not None:
             producer.stopProducing()
-        if self.protocol is not None:
-            self.protocol.connectionLost(Failure(error))
+        protocol, self.protocol = self.protocol, None  # as Twisted does
+        if protocol is not None:
+            protocol.connectionLost(Failure(error))
 
     def _move(self) -> bool:
         if not self.waiting or self.stalled:

@@ -18,12 +18,17 @@ from kdc.store.interface import (
     StoreUncertain,
     change_record,
     no_such_principal,
+    settled,
 )
+from kdc.store.kerberos_part import RESERVED, KerberosKey, KerberosPart, part_owner
 
 __all__ = [
+    "RESERVED",
     "Change",
     "Create",
     "Delete",
+    "KerberosKey",
+    "KerberosPart",
     "Outcome",
     "Purge",
     "Record",
@@ -38,4 +43,6 @@ __all__ = [
     "StoreUncertain",
     "change_record",
     "no_such_principal",
+    "part_owner",
+    "settled",
 ]

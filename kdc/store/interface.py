@@ -19,6 +19,7 @@ import attrs
 
 from kdc.errors import ErrorKind, ExitStatus, KDCError, PeerUnavailable, RefusedByPolicy
 from kdc.protocol.names import check_address, check_name, plain_address
+from kdc.store.kerberos_part import KerberosPart
 from kdc.store.nodes import Nodes
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "StoreUncertain",
     "change_record",
     "no_such_principal",
+    "settled",
 ]
 
 # So often a change is decided anew because somebody else was faster.
@@ -130,6 +132,9 @@ class Record:
 
     ``expiry_time``: when the principal ends, 0 for never; whoever then gives it other
     keys makes that ``renewal_seconds`` from there, unless these are 0.
+
+    ``kerberos``: what is known of it there; of one that is not this key's a store keeps only
+    the number of its keys.
     """
 
     name: str = attrs.field(converter=check_name)
@@ -145,6 +150,7 @@ class Record:
     expiry_time: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
     renewal_seconds: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
     generation: int = attrs.field(default=0, validator=_number(_MAX_NUMBER))
+    kerberos: KerberosPart | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if self.renewal_seconds and not self.expiry_time:
@@ -152,6 +158,20 @@ class Record:
 
     def expired(self, unix_seconds: int) -> bool:
         return self.expiry_time != 0 and unix_seconds > self.expiry_time
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The Kerberos services that are this principal's, and no other's."""
+        return () if self.kerberos is None or not self.kerberos.owner else self.kerberos.services
+
+
+def settled(record: Record) -> Record:
+    """Return what a store keeps of ``record``."""
+    part = record.kerberos
+    if part is None or not part.owner or part.is_of(record.verify_key):
+        return record
+    # Its keys were somebody else's, or of a key that is gone: nothing brings them back.
+    return attrs.evolve(record, kerberos=KerberosPart(part.kvno))
 
 
 @attrs.frozen
@@ -203,6 +223,7 @@ class Outcome(enum.Enum):
     EXISTS = "exists"  # Create: the name has a record
     CONFLICT = "conflict"  # the record has another generation than expected
     ABSENT = "absent"  # there is no such record
+    TAKEN = "taken"  # one of its services is another principal's
 
 
 @attrs.frozen
@@ -268,6 +289,12 @@ class Store(Protocol):
 
     def names_from(self, name: str) -> Iterator[Record]:
         """As iteration, but from ``name`` on, which need not be there; it begins at once."""
+
+    def owner_of(self, service: str) -> str | None:
+        """Return whose Kerberos service that is; from memory, as `get`."""
+
+    def with_kerberos(self) -> list[Record]:
+        """Return the records that have a Kerberos part, in the order of names."""
 
     def __len__(self) -> int:
         """How many records there are, tombstones included."""
@@ -337,5 +364,10 @@ def change_record(store: Store, name: str, decide: Callable[[Record], Change | N
         (result,) = store.apply([change])
         if result.outcome is Outcome.DONE:
             return True
+        if result.outcome is Outcome.TAKEN:
+            raise RefusedByPolicy(
+                f"a service of {name} is another principal's",
+                hint="look whose it is, and take it from there first",
+            )
         record = result.record
     raise RefusedByPolicy(f"{name} is being changed by somebody else", hint="try again")

@@ -9,7 +9,19 @@ import attrs
 
 from kdc.protocol.crypto import same
 from kdc.protocol.names import check_realm
-from kdc.store import Change, Create, Delete, Outcome, Purge, Record, Replace, Result, Status
+from kdc.store import (
+    Change,
+    Create,
+    Delete,
+    Outcome,
+    Purge,
+    Record,
+    Replace,
+    Result,
+    Status,
+    settled,
+)
+from kdc.store.services import Services, Taking
 
 __all__ = ["MemoryStore"]
 
@@ -29,6 +41,7 @@ class MemoryStore:
         self.most_changes = most_changes
         self._records: dict[str, Record] = {}
         self._tokens: dict[str, bytes] = {}
+        self._services = Services()
         self.generation = 0
         self._watchers: list[Callable[[Record], None]] = []
 
@@ -45,6 +58,12 @@ class MemoryStore:
 
     def names_from(self, name: str) -> Iterator[Record]:
         return iter([self._records[each] for each in sorted(self._records) if each >= name])
+
+    def owner_of(self, service: str) -> str | None:
+        return self._services.owner_of(service)
+
+    def with_kerberos(self) -> list[Record]:
+        return [record for record in self if record.kerberos is not None]
 
     def __len__(self) -> int:
         return len(self._records)
@@ -86,6 +105,7 @@ class MemoryStore:
         if isinstance(change, Purge) and now.status not in (Status.DELETED, Status.INVITED):
             return Result(Outcome.CONFLICT, now)
         self._tokens.pop(name, None)
+        self._services.put(name, ())
         time = change.changed_time if isinstance(change, Delete) else 0
         tombstone = Record(name, Status.DELETED, changed_time=time)
         if isinstance(change, Delete):
@@ -99,12 +119,18 @@ class MemoryStore:
         name = change.record.name
         now = self._records.get(name)
         if now is None:
-            self._tokens[name] = change.token
-            return self._put(change.record)
+            result = self._put(change.record)
+            if result.outcome is Outcome.DONE:
+                self._tokens[name] = change.token
+            return result
         own = same(self._tokens.get(name, b""), change.token)
         return Result(Outcome.DONE if own else Outcome.EXISTS, now)
 
     def _put(self, record: Record) -> Result:
+        record = settled(record)
+        if not Taking(self.owner_of).allows(record):
+            return Result(Outcome.TAKEN, self._records.get(record.name))
+        self._services.put(record.name, record.services)
         self.generation += 1
         record = attrs.evolve(record, generation=self.generation)
         self._records[record.name] = record

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 import attrs
 
 from kdc.protocol.names import fold_name, plain_address
-from kdc.store import Record, Status, Store, StoreError
+from kdc.store import RESERVED, KerberosPart, Record, Status, Store, StoreError
 
 __all__ = [
     "Numbered",
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _FORMAT = "kdc-dump"
-_MAX_LINE = 4096  # several times the longest of ours
+_MAX_LINE = 8192  # more than the longest of ours
 _MAX_REASON = 200
 _TEXTBOOK = re.compile(
     r":([^:\s]+):(\[[^\]\s]*\]|[^:]*):([^:]*):[^:]*:"
@@ -75,7 +75,8 @@ def dump(store: Store, *, secrets: bool = False) -> Iterator[str]:
 
 def fields_of(record: Record, *, secrets: bool) -> dict[str, Any]:
     """Return what JSON can hold of ``record``: all of it, or all but its secrets."""
-    fields: dict[str, Any] = attrs.asdict(record)
+    fields: dict[str, Any] = attrs.asdict(record, recurse=False)
+    part = fields.pop("kerberos")
     fields["status"] = record.status.value
     for name in _ENDS:  # few have one, and older versions know none
         if not record.expiry_time:
@@ -84,6 +85,8 @@ def fields_of(record: Record, *, secrets: bool) -> dict[str, Any]:
         value = fields.pop(name)
         if secrets:
             fields[name] = base64.b64encode(value).decode()
+    if part is not None and secrets:
+        fields["kerberos"] = base64.b64encode(part.encoded()).decode()
     return fields
 
 
@@ -98,6 +101,8 @@ def record_of(fields: Any) -> Record:
     if record is None:
         raise ValueError("not a principal")
     has_owner = record.status in (Status.ACTIVE, Status.DISABLED)
+    if record.name in RESERVED and record.status is Status.DISABLED and not record.verify_key:
+        has_owner = False  # the realm's own
     if {bool(record.verify_key), bool(record.reply_key)} != {has_owner}:
         raise ValueError("keys without an owner, or the other way round")
     return record
@@ -144,6 +149,8 @@ def _value(name: str, value: Any) -> Any:
         return Status(value)
     if type(value) is not (int if name in _NUMBERS else str):
         raise ValueError
+    if name == "kerberos":
+        return KerberosPart.decoded(base64.b64decode(str(value), validate=True))
     return base64.b64decode(str(value), validate=True) if name in _SECRETS else value
 
 
@@ -168,6 +175,8 @@ def _dumped(number: int, line: str, secrets: bool) -> Record:
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         fields = json.loads(line)
         if sum(name in fields for name in _SECRETS) != (len(_SECRETS) if secrets else 0):
+            raise ValueError
+        if not secrets and "kerberos" in fields:
             raise ValueError
         if not secrets and fields["status"] != Status.DELETED.value:
             fields["status"] = Status.INVITED.value

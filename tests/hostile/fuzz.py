@@ -34,7 +34,7 @@ from kdc.protocol.names import check_name, fold_name
 from kdc.protocol.records import AckStatus
 from kdc.server._operators import _request
 from kdc.server.policy import read_policy
-from kdc.store import StoreError
+from kdc.store import KerberosPart, StoreError
 from kdc.store.memory import MemoryStore
 from kdc.store.portable import bounded_lines, read_dump, read_textbook
 from kdc.transfer._framing import AnswerReader, ItemReader
@@ -45,6 +45,7 @@ from tests.hostile._fuzz_services import SERVICES
 from tests.hostile._fuzz_target import Found, Target, defects_of
 from tests.support.edge import ChannelTestCase, EdgeTestCase, Recorder
 from tests.support.samples import REQUESTS
+from tests.support.store_conformance import active, part
 
 __all__ = ["CORPUS", "TARGETS", "Found", "Target", "main", "tried"]
 
@@ -233,6 +234,12 @@ _DUMP = (
 )
 _TO_KDC, _TO_RECEIVER = _ToKDC("outside"), _ToReceiver("said")
 
+
+def _part(data: bytes) -> None:
+    if KerberosPart.decoded(data).encoded() != data:
+        raise Found("a Kerberos part has two forms")
+
+
 TARGETS: dict[str, Target] = {
     "frames": Target(_frames, tuple(map(frame, _REQUESTS)), (RemoteProtocolError,)),
     "requests": Target(_requests, _REQUESTS, (RemoteProtocolError,)),
@@ -264,6 +271,9 @@ TARGETS: dict[str, Target] = {
         _in_file(lambda path: known_kdcs.find(path, "192.0.2.1", 88)),
         (known_kdcs.line_for([("192.0.2.1", 88)], "sha256:" + "0" * 64).encode(),),
         (KDCError,),
+    ),
+    "kerberos-part": Target(
+        _part, (part(active("a"), "HTTP/a", "host/b").encoded(),), (ValueError,)
     ),
     "dump": Target(lambda data: list(read_dump(_lines(data), "LOCAL")), (_DUMP,), (StoreError,)),
     "textbook": Target(

@@ -325,7 +325,7 @@ class KindsOfDamageTests(DamageCase):
 
     def test_another_version(self) -> None:
         """A file of a version to come is not touched."""
-        content = self.good[PATH].replace(b"kdc-principals:1:", b"kdc-principals:2:")
+        content = self.good[PATH].replace(b"kdc-principals:1:", b"kdc-principals:3:")
         error = self.assertRaises(StoreError, open_on, self.with_({PATH: content}))
         self.assertIn("another version", str(error))
 

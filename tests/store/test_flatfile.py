@@ -22,8 +22,10 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from kdc.protocol.codec import ADDRESS, enc
 from kdc.store import (
     Create,
+    KerberosPart,
     Outcome,
     Record,
+    Replace,
     Status,
     StoreError,
     StoreLost,
@@ -32,12 +34,14 @@ from kdc.store import (
 from kdc.store.flatfile._store import FlatFileStore, Folding
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.check import check
+from kdc.store.flatfile.repair import repair
 from kdc.store.sealed.files import Files
-from kdc.store.sealed.lines import BadLine, Entry, Sealer, _split
+from kdc.store.sealed.lines import BadLine, Entry, Sealer, _split, has_part
 from kdc.store.sealed.table import CHUNK_BYTES, Table, lines_of
 from tests.support.disk import abandon
 from tests.support.processes import PATIENCE_SECONDS
-from tests.support.store_conformance import active, invited, token
+from tests.support.store_conformance import active, invited, serving, token
+from tests.vectors.make_store_vectors import make
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _VECTORS = os.path.join(_ROOT, "tests", "vectors")
@@ -282,9 +286,41 @@ class FilesTests(FlatFileCase):
     def test_ends_that_no_version_writes(self) -> None:
         """An end that is none, has another length, or comes twice, is refused."""
         four = (b"v" * 32, b"r" * 32, b"", b"t" * 16)
-        for more in ((bytes(16),), (b"e" * 15,), (b"e" * 17,), (b"\0" * 7 + b"e" * 9,) * 2, (b"",)):
+        end = bytes(7) + b"\2" + bytes(8)
+        for more in (
+            *((bytes(16),), (b"e" * 15,), (b"e" * 17,), (b"\0" * 7 + b"e" * 9,) * 2, (b"",)),
+            *((end, bytes(320 + 1)), (end, b"p"), (end, KerberosPart(1).encoded(), b"")),
+        ):
             self.assertRaises(BadLine, _split, enc(*four, *more))
-        self.assertEqual(_split(enc(*four, bytes(7) + b"\2" + bytes(8)))[4:], (2, 0))
+        self.assertEqual(_split(enc(*four, end))[4:], ((2, 0), None))
+        part = KerberosPart(1)
+        self.assertEqual(_split(enc(*four, bytes(16), part.encoded()))[4:], ((0, 0), part))
+        self.assertRaises(BadLine, _split, enc(*four) + b"\0")
+        self.assertRaises(BadLine, _split, enc(*four[:3]))
+
+    def test_a_line_with_a_part(self) -> None:
+        """It is longer than any without, so that it is found without being opened."""
+        sealer = Sealer(b"k" * 32, "LOCAL", "0" * 16, os.urandom)
+        long = 10**18 - 1
+        longest = Record(
+            "a" * 64,
+            Status.DISABLED,
+            address="1111:1111:1111:1111:1111:1111:1111:1111",
+            port=65535,
+            verify_key=b"v" * 32,
+            reply_key=b"r" * 32,
+            invitation=b"i" * 32,
+            invitation_end_time=long,
+            changed_time=long,
+            expiry_time=long,
+            renewal_seconds=long,
+            generation=long,
+        )
+        shortest = Record("a", Status.DELETED, kerberos=KerberosPart(1))
+        for record, has in ((longest, False), (shortest, True)):
+            (line,) = sealer.lines([Entry(record, b"t" * 16)])
+            self.assertIs(has_part(line), has)
+            self.assertEqual(sealer.entry(line).record, record)
 
     def test_the_same_record_is_sealed_differently_each_time(self) -> None:
         """Nobody sees in pwd.txt that two records hold one key."""
@@ -686,6 +722,82 @@ class EarlierVersionsTests(FlatFileCase):
         self.assertEqual(store.generation, 9)
         (retry,) = store.apply([Create(active("carol"), token(3))])
         self.assertIs(retry.outcome, Outcome.DONE)
+
+    def test_no_part_no_change(self) -> None:
+        """A store without Kerberos is written as it was before there was any, byte for byte."""
+        make(self.directory)
+        for end in ("", ".journal", ".key", ".generation"):
+            with open(os.path.join(_VECTORS, "store-1", f"pwd.txt{end}")) as file:
+                self.assertEqual(self.read(end), file.read(), end)
+
+
+class FormatTests(FlatFileCase):
+    """Who knows nothing of Kerberos parts must not take such a store for damaged, nor use it."""
+
+    def formats(self) -> tuple[str, str]:
+        one, two = self.read(), self.read(".journal")
+        return one[: one.index(":", 15)], two[: two.index(":", 12)]
+
+    def test_with_the_first_part(self) -> None:
+        """The journal says so before the part is in it, pwd.txt once it has it; not for ever."""
+        store = self.open()
+        store.apply([Create(active("alice"), token(1))])
+        self.assertEqual(self.formats(), ("kdc-principals:1", "kdc-journal:1"))
+        (made,) = store.apply([Create(serving("web", "HTTP/web"), token(2))])
+        self.assertEqual(self.formats(), ("kdc-principals:1", "kdc-journal:2"))
+        self.assertEqual(check(self.path), [])
+        abandon(store)
+        store = self.open()
+        self.assertEqual(store.owner_of("HTTP/web"), "web")
+        store.apply([Create(active("bob"), token(3))])
+        self.assertEqual(self.formats(), ("kdc-principals:1", "kdc-journal:2"))
+        store.fold()
+        self.assertEqual(self.formats(), ("kdc-principals:2", "kdc-journal:2"))
+        self.assertEqual(check(self.path), [])
+        store.close()
+        store = self.open()
+        self.assertEqual([record.name for record in store], ["alice", "bob", "web"])
+        self.assertEqual(store.owner_of("HTTP/web"), "web")
+        assert made.record is not None
+        store.apply([Replace(active("web"), made.record.generation)])
+        store.fold()
+        self.assertEqual(self.formats(), ("kdc-principals:1", "kdc-journal:2"))
+        store.rotate_master_key()
+        self.assertEqual(self.formats(), ("kdc-principals:1", "kdc-journal:1"))
+        self.assertEqual(check(self.path), [])
+
+    def test_another_key(self) -> None:
+        """A new master key leaves the formats as what is there needs them."""
+        store = self.open()
+        store.apply([Create(serving("web", "HTTP/web"), token(2))])
+        store.rotate_master_key()
+        self.assertEqual(self.formats(), ("kdc-principals:2", "kdc-journal:2"))
+        store.close()
+        self.assertEqual(check(self.path), [])
+        self.assertEqual(self.open().owner_of("HTTP/web"), "web")
+
+    def test_repaired(self) -> None:
+        """A repair keeps the part, and says that there is one."""
+        store = self.open()
+        store.apply([Create(serving("web", "HTTP/web"), token(1)), Create(active("x"), token(2))])
+        store.close()
+        text = self.read().replace(":x:10", ":y:10")
+        with open(self.path, "w") as file:
+            file.write(text)
+        repair(self.path)
+        self.assertEqual(self.formats(), ("kdc-principals:2", "kdc-journal:2"))
+        self.assertEqual(check(self.path), [])
+        self.assertEqual(self.open().owner_of("HTTP/web"), "web")
+
+    def test_a_part_that_line_1_does_not_know(self) -> None:
+        """It is told of: such a file no version writes."""
+        store = self.open()
+        store.apply([Create(serving("web", "HTTP/web"), token(1))])
+        store.close()
+        text = self.read().replace("kdc-principals:2:", "kdc-principals:1:")
+        with open(self.path, "w") as file:
+            file.write(text)
+        self.assertIn("a Kerberos part", "".join(map(str, check(self.path))))
 
 
 class BackupTests(FlatFileCase):

@@ -34,7 +34,7 @@ from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.memory import MemoryStore
 from tests.store.test_faults import PATH, inline
 from tests.support.disk import Disk
-from tests.support.store_conformance import active, invited, token
+from tests.support.store_conformance import active, invited, serving, token
 
 NAMES = st.sampled_from(["a", "a-", "active", "b", "b.c"])
 TOKENS = st.integers(1, 3).map(token)
@@ -42,6 +42,11 @@ RECORDS = st.one_of(
     st.builds(lambda name, port: active(name, port=port), NAMES, st.integers(0, 3)),
     st.builds(invited, NAMES),
     st.builds(lambda name: active(name, status=Status.DISABLED), NAMES),
+    st.builds(
+        lambda name, services: serving(name, *services),
+        NAMES,
+        st.sets(st.sampled_from(["HTTP/x", "HTTP/y"])),
+    ),
 )
 # Generations are aimed at: 0 is right, anything else is off by so much.
 CHANGES = st.one_of(
@@ -70,7 +75,24 @@ class Model:
         now = self.records[name][0].generation if name in self.records else 0
         return attrs.evolve(change, expected_generation=now + change.expected_generation)
 
+    def owners(self, name: str) -> set[str]:
+        """The services of all but ``name``."""
+        others = [record for other, (record, _) in self.records.items() if other != name]
+        return {service for record in others for service in record.services}
+
     def outcome(self, change: Change) -> Outcome:
+        found = self._outcome(change)
+        new = change.record if isinstance(change, Create | Replace) else None
+        if (
+            found is not Outcome.DONE
+            or new is None
+            or self.owners(new.name).isdisjoint(new.services)
+        ):
+            return found
+        repeated = isinstance(change, Create) and new.name in self.records
+        return Outcome.DONE if repeated else Outcome.TAKEN
+
+    def _outcome(self, change: Change) -> Outcome:
         name = change.record.name if isinstance(change, Create | Replace) else change.name
         record, made_by = self.records.get(name, (None, b""))
         if isinstance(change, Create):
@@ -120,10 +142,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.apply([self.model.aim(change) for change in changes])
 
     def apply(self, changes: list[Change]) -> None:
-        expected = [self.model.outcome(change) for change in changes]
         results = self.store.apply(changes)
-        assert [result.outcome for result in results] == expected
         for change, result in zip(changes, results, strict=True):
+            assert result.outcome is self.model.outcome(change)
             if result.outcome is not Outcome.DONE:
                 continue
             generation = result.record.generation if result.record else 0
@@ -143,6 +164,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert [record.name for record in self.store] == sorted(expected)
         assert {record.name: record for record in self.store} == expected
         assert len(self.store) == len(expected)
+        owners = {s: name for name, record in expected.items() for s in record.services}
+        assert {s: self.store.owner_of(s) for s in ("HTTP/x", "HTTP/y")} == {
+            s: owners.get(s) for s in ("HTTP/x", "HTTP/y")
+        }
         for name in ("a", "a-", "active", "b", "b.c", "d"):
             assert self.store.get(name) == expected.get(name)
 

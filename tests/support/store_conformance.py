@@ -16,6 +16,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc.store import (
     Create,
     Delete,
+    KerberosKey,
+    KerberosPart,
     Outcome,
     Purge,
     Record,
@@ -23,9 +25,10 @@ from kdc.store import (
     Result,
     Status,
     Store,
+    part_owner,
 )
 
-__all__ = ["HOSTILE_NAMES", "StoreConformance", "active", "invited", "token"]
+__all__ = ["HOSTILE_NAMES", "StoreConformance", "active", "invited", "part", "serving", "token"]
 
 HOSTILE_NAMES = [
     "",
@@ -67,6 +70,17 @@ def active(name: str, **fields: Any) -> Record:
 
 def invited(name: str) -> Record:
     return Record(name, Status.INVITED, invitation=b"c" * 16, invitation_end_time=1_800_000_000)
+
+
+def part(record: Record, *services: str, kvno: int = 1) -> KerberosPart:
+    """What ``record`` may hold for Kerberos: keys of two types, and these services."""
+    keys = (KerberosKey(kvno, 18, b"K" * 32, 1_700_000_000), KerberosKey(kvno, 17, b"k" * 16))
+    return KerberosPart(kvno, keys, "", 0, services, part_owner(record.verify_key))
+
+
+def serving(name: str, *services: str, **fields: Any) -> Record:
+    record = active(name, **fields)
+    return attrs.evolve(record, kerberos=part(record, *services))
 
 
 def token(number: int) -> bytes:
@@ -119,6 +133,10 @@ class StoreConformance(SynchronousTestCase):
             active("e", expiry_time=1_900_000_000),
             active("f", expiry_time=1_900_000_000, renewal_seconds=90 * 86_400),
             attrs.evolve(invited("g"), expiry_time=10**18 - 1, renewal_seconds=10**18 - 1),
+            serving("h", "HTTP/h.example.org", "host/h"),
+            serving("i", expiry_time=1_900_000_000),
+            active("j", kerberos=KerberosPart(7)),
+            Record("krbtgt", Status.DISABLED, kerberos=part(Record("k", Status.DISABLED))),
             active("0", changed_time=0),
             active("a" * 64),
             # Names that are also words of a file format.
@@ -135,6 +153,85 @@ class StoreConformance(SynchronousTestCase):
             now = self.store.get(record.name)
             assert now is not None
             self.assertEqual(attrs.evolve(now, generation=0), record)
+
+    def test_a_part_of_another_key(self) -> None:
+        """Kerberos keys made beside another key are not kept, only their number."""
+        old = serving("alice", "HTTP/a")
+        self.one(Create(old, token(1)))
+        self.assertEqual(self.store.owner_of("HTTP/a"), "alice")
+        changed = attrs.evolve(old, verify_key=b"n" * 32)
+        result = self.one(Replace(changed, self.store.get("alice").generation))  # type: ignore[union-attr]
+        assert result.record is not None
+        self.assertEqual(result.record.kerberos, KerberosPart(1))
+        self.assertIsNone(self.store.owner_of("HTTP/a"))
+        # And the old key again does not bring them back.
+        back = attrs.evolve(result.record, verify_key=old.verify_key)
+        result = self.one(Replace(back, result.record.generation))
+        assert result.record is not None
+        self.assertEqual(result.record.kerberos, KerberosPart(1))
+
+    def test_a_service_has_one_owner(self) -> None:
+        """Who is second is told so, in one batch or in two, and nothing of it is stored."""
+        first, second = self.store.apply(
+            [
+                Create(serving("a", "HTTP/x", "HTTP/y"), token(1)),
+                Create(serving("b", "HTTP/y"), token(2)),
+            ]
+        )
+        self.assertIs(first.outcome, Outcome.DONE)
+        self.assertEqual(second, Result(Outcome.TAKEN, None))
+        self.assertIsNone(self.store.get("b"))
+        result = self.one(Create(serving("c", "HTTP/x"), token(3)))
+        self.assertEqual(result, Result(Outcome.TAKEN, None))
+        free = self.one(Create(active("d"), token(4))).record
+        assert free is not None
+        result = self.one(Replace(serving("d", "HTTP/x"), free.generation))
+        self.assertEqual(result, Result(Outcome.TAKEN, free))
+        self.assertEqual(self.store.get("d"), free)
+        self.assertEqual(self.store.owner_of("HTTP/x"), "a")
+        self.assertIsNone(self.store.owner_of("HTTP/z"))
+
+    def test_a_service_goes_on(self) -> None:
+        """Once its owner has let it go, was deleted, or purged, another may have it."""
+        (one,) = self.store.apply([Create(serving("a", "HTTP/x", "HTTP/y"), token(1))])
+        assert one.record is not None
+        taken = self.store.apply(
+            [
+                Replace(serving("a", "HTTP/x"), one.record.generation),
+                Create(serving("b", "HTTP/y"), token(2)),
+            ]
+        )
+        self.assertEqual([result.outcome for result in taken], [Outcome.DONE] * 2)
+        self.assertEqual(self.store.owner_of("HTTP/y"), "b")
+        left = taken[0].record
+        assert left is not None
+        done = self.store.apply(
+            [Delete("a", left.generation), Create(serving("c", "HTTP/x"), token(3))]
+        )
+        self.assertEqual([result.outcome for result in done], [Outcome.DONE] * 2)
+        self.assertEqual(self.store.owner_of("HTTP/x"), "c")
+        (new,) = self.store.apply([Create(invited("d"), token(4))])
+        assert new.record is not None
+        dead = attrs.evolve(new.record, kerberos=part(new.record, "HTTP/z"))
+        (result,) = self.store.apply([Replace(dead, new.record.generation)])
+        assert result.record is not None
+        self.assertEqual(self.store.owner_of("HTTP/z"), "d")
+        self.store.apply([Purge("d", result.record.generation)])
+        self.assertIsNone(self.store.owner_of("HTTP/z"))
+
+    def test_who_has_a_part(self) -> None:
+        """They are found without looking through all, and stay found under another master key."""
+        self.store.apply(
+            [Create(record, token(1)) for record in (serving("b", "B"), active("c"), serving("a"))]
+        )
+        self.assertEqual([record.name for record in self.store.with_kerberos()], ["a", "b"])
+        self.store.rotate_master_key()
+        self.assertEqual([record.name for record in self.store.with_kerberos()], ["a", "b"])
+        self.assertEqual(self.store.owner_of("B"), "b")
+        found = self.store.get("a")
+        assert found is not None
+        self.one(Replace(active("a"), found.generation))
+        self.assertEqual([record.name for record in self.store.with_kerberos()], ["b"])
 
     def test_a_name_is_taken_once(self) -> None:
         """The second to register a name is told that it exists; the first keeps it."""

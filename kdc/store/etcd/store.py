@@ -164,6 +164,12 @@ class EtcdStore:
     def names_from(self, name: str) -> Iterator[Record]:
         return (entry.record for entry in self._view.content.entries_from(name))
 
+    def owner_of(self, service: str) -> str | None:
+        return self._view.content.owner_of(service)
+
+    def with_kerberos(self) -> list[Record]:
+        return [entry.record for entry in self._view.content.entries_with_parts()]
+
     def __len__(self) -> int:
         return len(self._view.content.table)
 
@@ -238,7 +244,7 @@ class EtcdStore:
         results: list[Result] = []
 
         def decide(view: View) -> Wanted | None:
-            batch = Batch(view.content.entry_of, view.generation)
+            batch = Batch(view.content, view.generation)
             results[:] = [batch.decide(change) for change in changes]
             if not batch.entries:
                 return None

@@ -235,9 +235,9 @@ class View:
         told = self._told(head, lines)
         for name, line in lines.items():
             if line is None:
-                self.content.table.remove(name)
+                self.content.remove(name)
             else:
-                self.content.table.put(line)
+                self.content.put(line)
         if head.key_id != self.head.key_id:
             sealer = self.realm_keys.sealer(head.store_id, head.key_id)
             self.content = Content(self.content.table, sealer, self.realm_keys.keys.head.decode())

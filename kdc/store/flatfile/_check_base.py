@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from kdc.protocol.crypto import same
 from kdc.store.flatfile._examined import Line, Problem, Source, Take, line_of
-from kdc.store.flatfile.base import Header, end_line
+from kdc.store.flatfile.base import WITH_PARTS, Header, end_line
 from kdc.store.sealed.lines import Sealer, foreign_digest
 from kdc.store.sealed.masterkey import mac_key
 
@@ -107,6 +107,8 @@ class _Lines:
             self._say(number, "belongs into the journal: it was put in here")
         elif record.name <= self._previous:
             self._misplaced.append(line)
+        if record.kerberos and self._header.format < WITH_PARTS:
+            self._say(number, "has a Kerberos part, which line 1 says that none has")
         if self._header.generation and record.generation > self._header.generation:
             self._say(
                 number,

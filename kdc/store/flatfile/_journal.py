@@ -26,9 +26,8 @@ from kdc.store.sealed.masterkey import mac_key
 
 __all__ = ["COMMIT", "Chain", "Journal", "JournalHeader", "Scan", "scan"]
 
-_FORMAT = "kdc-journal:1"
 _HEADER = re.compile(
-    rb"kdc-journal:1:([A-Za-z0-9.-]{1,64}):([0-9a-f]{16}):([0-9a-f]{16}):(0|[1-9][0-9]{0,18}):\n"
+    rb"kdc-journal:([12]):([A-Za-z0-9.-]{1,64}):([0-9a-f]{16}):([0-9a-f]{16}):(0|[1-9][0-9]{0,18}):\n"
 )
 COMMIT = re.compile(rb"commit:([1-9][0-9]{0,18}):([A-Za-z0-9+/]{43}=):\n")
 _COMMIT_START = b"\ncommit:"
@@ -38,23 +37,29 @@ _PIECE = 1 << 20
 
 @attrs.frozen
 class JournalHeader:
-    """The first line; ``after`` is the generation that the first change follows."""
+    """The first line; ``after`` is the generation that the first change follows.
+
+    ``format`` is 2 where there may be lines with a Kerberos part.
+    """
 
     realm: str
     store_id: str
     key_id: str
     after: int
+    format: int = 1
 
     def line(self) -> bytes:
-        return f"{_FORMAT}:{self.realm}:{self.store_id}:{self.key_id}:{self.after}:\n".encode()
+        return (
+            f"kdc-journal:{self.format}:{self.realm}:{self.store_id}:{self.key_id}:{self.after}:\n"
+        ).encode()
 
     @classmethod
     def parse(cls, line: bytes) -> JournalHeader | None:
         match = _HEADER.fullmatch(line)
         if match is None:
             return None
-        realm, store_id, key_id = (match[number].decode() for number in (1, 2, 3))
-        return cls(check_realm(realm), store_id, key_id, int(match[4]))
+        realm, store_id, key_id = (match[number].decode() for number in (2, 3, 4))
+        return cls(check_realm(realm), store_id, key_id, int(match[5]), int(match[1]))
 
 
 class Chain:

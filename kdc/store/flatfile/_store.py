@@ -136,6 +136,7 @@ class FlatFileStore:
             found.kept,
             lock,
             ours,
+            found.journal_format,
             found.made,
         )
         folding = folding or Folding()
@@ -155,7 +156,7 @@ class FlatFileStore:
         with self._disk.ours.letting_go(), self._writing:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            batch = Batch(self._content.entry_of, self._generation)
+            batch = Batch(self._content, self._generation)
             results = [batch.decide(change) for change in changes]
             if batch.entries:
                 self._commit(batch)
@@ -171,6 +172,12 @@ class FlatFileStore:
 
     def names_from(self, name: str) -> Iterator[Record]:
         return (entry.record for entry in self._content.entries_from(name))
+
+    def owner_of(self, service: str) -> str | None:
+        return self._content.owner_of(service)
+
+    def with_kerberos(self) -> list[Record]:
+        return [entry.record for entry in self._content.entries_with_parts()]
 
     def entries(self) -> Iterator[Entry]:
         """Every record with its token; a snapshot, as iteration."""
@@ -297,9 +304,9 @@ class FlatFileStore:
         self._generation = batch.generation
         for entry, line in zip(batch.entries, lines, strict=True):
             if entry.purged:
-                self._content.table.remove(entry.record.name.encode())
+                self._content.remove(entry.record.name.encode())
             else:
-                self._content.table.put(line)
+                self._content.put(line)
             self._unfolded_bytes += len(line)
         if self._since_fold is not None:
             self._since_fold += lines

@@ -13,10 +13,11 @@ import attrs
 from kdc.store.flatfile._journal import Journal, JournalHeader
 from kdc.store.flatfile._ours import Ours
 from kdc.store.flatfile._replay import copy_history
-from kdc.store.flatfile.base import Header, write_base
+from kdc.store.flatfile.base import WITH_PARTS, Header, write_base
 from kdc.store.flatfile.paths import Paths
 from kdc.store.sealed.files import Files
 from kdc.store.sealed.generation import KeptGeneration
+from kdc.store.sealed.lines import has_part
 from kdc.store.sealed.masterkey import MasterKeys
 from kdc.store.sealed.table import Table
 
@@ -40,6 +41,7 @@ class StoreFiles:
         kept: KeptGeneration,
         lock: int,
         ours: Ours,
+        journal_format: int,
         made: tuple[str, ...] = (),
     ) -> None:
         self.paths = paths
@@ -50,6 +52,7 @@ class StoreFiles:
         self._journal = journal
         self._kept = kept
         self._lock = lock
+        self._journal_format = journal_format
         self._made = made
 
     def check_ours(self) -> None:
@@ -63,6 +66,9 @@ class StoreFiles:
     def append(self, lines: list[bytes], table: Table, before: int, after: int) -> None:
         """Make ``lines`` durable; they lead from generation ``before``, that of ``table``."""
         self.check_ours()
+        if self._journal_format < WITH_PARTS and any(map(has_part, lines)):
+            self._journal_format = WITH_PARTS
+            self._journal.sound = False  # in its first line
         self.mend_journal(table, before)
         self._journal.append(lines, after)
 
@@ -77,7 +83,7 @@ class StoreFiles:
 
     def header_of(self, table: Table, generation: int) -> Header:
         """Return the first line of a pwd.txt that were written now."""
-        return attrs.evolve(self.header, generation=generation, count=len(table))
+        return self.header.now(table, generation)
 
     def fold(self, header: Header, chunks: list[bytes]) -> Journal:
         """Write the next pwd.txt, and the journal for it, beside those that are in use.
@@ -130,6 +136,7 @@ class StoreFiles:
         # From here on the name shows the new file, so go on with it whatever fails;
         # the old journal must not take another change.
         self.header, self._master = header, master
+        self._journal_format = header.format  # what comes next is a journal without a past
         self._journal.sound = False
 
     def finish_rotation(self, keys: MasterKeys, table: Table, generation: int) -> None:
@@ -188,7 +195,9 @@ class StoreFiles:
         self.header = header
 
     def _empty_journal(self, end: str, after: int) -> Journal:
-        header = JournalHeader(self.header.realm, self.header.store_id, self.header.key_id, after)
+        of = self.header
+        form = self._journal_format
+        header = JournalHeader(of.realm, of.store_id, of.key_id, after, form)
         return Journal.create(self._files, self.paths.journal + end, header, self._master)
 
     def _new_journal(self, end: str, header: Header, upto: int) -> Journal | None:

@@ -19,17 +19,20 @@ from kdc.store.sealed.masterkey import mac_key
 from kdc.store.sealed.table import Table
 
 __all__ = [
+    "WITH_PARTS",
     "DamagedBase",
     "Header",
     "end_line",
     "first_line",
+    "format_of",
     "read_base",
     "write_base",
 ]
 
-_FORMAT = "kdc-principals:1"
+# Versions that know nothing of Kerberos refuse what they would not keep.
+WITH_PARTS = 2
 _HEADER = re.compile(
-    rb"kdc-principals:1:([A-Za-z0-9.-]{1,64}):([0-9a-f]{16}):([0-9a-f]{16})"
+    rb"kdc-principals:([12]):([A-Za-z0-9.-]{1,64}):([0-9a-f]{16}):([0-9a-f]{16})"
     rb":(0|[1-9][0-9]{0,18}):(0|[1-9][0-9]{0,18}):\n"
 )
 _END = re.compile(rb"end:([A-Za-z0-9+/]{43}=):\n")
@@ -45,17 +48,18 @@ class DamagedBase(Exception):
 
 @attrs.frozen
 class Header:
-    """The first line."""
+    """The first line.  ``format`` is 2 where there are lines with a Kerberos part."""
 
     realm: str
     store_id: str
     key_id: str
     generation: int
     count: int
+    format: int = 1
 
     def line(self) -> bytes:
         return (
-            f"{_FORMAT}:{self.realm}:{self.store_id}:{self.key_id}"
+            f"kdc-principals:{self.format}:{self.realm}:{self.store_id}:{self.key_id}"
             f":{self.generation}:{self.count}:\n"
         ).encode()
 
@@ -64,8 +68,18 @@ class Header:
         match = _HEADER.fullmatch(line)
         if match is None:
             return None
-        realm, store_id, key_id = (match[number].decode() for number in (1, 2, 3))
-        return cls(check_realm(realm), store_id, key_id, int(match[4]), int(match[5]))
+        realm, store_id, key_id = (match[number].decode() for number in (2, 3, 4))
+        numbers = (int(match[number]) for number in (5, 6, 1))
+        return cls(check_realm(realm), store_id, key_id, *numbers)
+
+    def now(self, table: Table, generation: int) -> Header:
+        """Return the first line for what is in ``table``."""
+        form = format_of(table)
+        return attrs.evolve(self, generation=generation, count=len(table), format=form)
+
+
+def format_of(table: Table) -> int:
+    return WITH_PARTS if table.parts else 1
 
 
 def end_line(mac: bytes) -> bytes:
@@ -101,7 +115,7 @@ def read_base(files: Files, fd: int, header: Header, master: bytes) -> Table:
         text = rest + piece
         cut = text.rfind(b"\n") + 1
         # What is parsed before the MAC has been compared is only cut at newlines.
-        _extend(table, text[:cut])
+        _extend(table, text[:cut], parts=header.format >= WITH_PARTS)
         rest = text[cut:]
     match = _END.fullmatch(files.pread(fd, _END_BYTES + 1, end)) if end >= start else None
     if match is None or not same(base64.b64encode(mac.digest()), match[1]):
@@ -111,9 +125,9 @@ def read_base(files: Files, fd: int, header: Header, master: bytes) -> Table:
     return table
 
 
-def _extend(table: Table, text: bytes) -> None:
+def _extend(table: Table, text: bytes, *, parts: bool) -> None:
     try:
-        table.extend(text, text.count(b"\n"))
+        table.extend(text, text.count(b"\n"), parts=parts)
     except ValueError:  # a line without a name: not ours, whatever the MAC would say
         raise DamagedBase("has lines that are not principals") from None
 

@@ -141,7 +141,7 @@ def _find_key(found: Examination, files: Files, journal_line: bytes, header_line
         other = JournalHeader.parse(journal_line)
         if other is None:
             return
-        found.header = Header(other.realm, other.store_id, other.key_id, 0, 0)
+        found.header = Header(other.realm, other.store_id, other.key_id, 0, 0, other.format)
     try:
         keys = MasterKeys.read(files, paths.key)
         found.master = keys.get(found.header.key_id, paths.base)

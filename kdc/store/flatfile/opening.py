@@ -16,6 +16,7 @@ from kdc.store.flatfile.base import (
     DamagedBase,
     Header,
     first_line,
+    format_of,
     read_base,
     write_base,
 )
@@ -44,6 +45,7 @@ class Found:
     generation: int
     unfolded_bytes: int
     notes: list[str]
+    journal_format: int
     made: tuple[str, ...] = ()
 
 
@@ -205,7 +207,7 @@ def _unknown_format(path: str, first: bytes) -> StoreError:
             hint="move it away, start anew, and import the names in it",
             kind=ErrorKind.STORE_OF_THE_ORIGINAL,
         )
-    if first.startswith(b"kdc-principals:") and not first.startswith(b"kdc-principals:1:"):
+    if first.startswith(b"kdc-principals:") and first[15:17] not in (b"1:", b"2:"):
         return StoreError(
             f"{path} was written by another version: {first[:40]!r}",
             hint="use the version that wrote it, or a newer one",
@@ -259,7 +261,7 @@ def _replay(
     if kept_generation is not None and kept_generation > generation:
         # Generations are never used twice, by the state that was lost either.
         generation = kept_generation
-        header = attrs.evolve(header, generation=generation, count=len(table))
+        header = header.now(table, generation)
         with reported("write", paths.base):
             write_base(files, paths.base + ".new", header, master, table.snapshot())
             files.rename(paths.base + ".new", paths.base)
@@ -281,6 +283,7 @@ def _replay(
         generation=generation,
         unfolded_bytes=unfolded_bytes,
         notes=notes,
+        journal_format=max(format_of(table), 1 if found is None else found.header.format),
     )
 
 

@@ -129,7 +129,7 @@ def _repair(
     for raw in sealer.lines(tombstones):
         table.put(raw)
     quarantine = _quarantine(found.paths, files, lines.bad)
-    new = attrs.evolve(header, generation=generation, count=len(table))
+    new = header.now(table, generation)
     _install(found.paths, files, new, master, table)
     return Repaired(len(table) - len(reserved), len(lines.bad), reserved, quarantine)
 
@@ -164,7 +164,9 @@ def _install(paths: Paths, files: Files, header: Header, master: bytes, table: T
     journal = Journal.create(
         files,
         paths.journal + ".new",
-        JournalHeader(header.realm, header.store_id, header.key_id, header.generation),
+        JournalHeader(
+            header.realm, header.store_id, header.key_id, header.generation, header.format
+        ),
         master,
     )
     try:

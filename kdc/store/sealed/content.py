@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
 
 from kdc.errors import ErrorKind
 from kdc.protocol.names import check_name
 from kdc.store import Status, StoreError
-from kdc.store.sealed.lines import BadLine, Entry, Sealer, name_of
+from kdc.store.sealed.lines import BadLine, Entry, Sealer, has_part, name_of
 from kdc.store.sealed.table import Table, lines_of
+from kdc.store.services import Services
 
 __all__ = ["Content"]
 
@@ -25,6 +27,11 @@ class Content:
         self._path = path
         # By the line, not by the name: it cannot go stale.
         self._read_again = functools.lru_cache(_RECENT_LINES)(self._read)
+        self._services = Services()
+        for name in table.parts.copy():
+            # One that does not open is told of when it is asked for.
+            with contextlib.suppress(StoreError):
+                self._index(name.decode())
 
     def entry_of(self, name: str) -> Entry | None:
         try:
@@ -43,6 +50,32 @@ class Content:
         first = name.encode("utf-8", "replace")
         chunks = self.table.snapshot(first)
         return (self._read(line) for line in lines_of(chunks) if name_of(line) >= first)
+
+    def entries_with_parts(self) -> list[Entry]:
+        """Those with a Kerberos part, in the order of their names."""
+        names = sorted(name.decode() for name in self.table.parts.copy())
+        found = [self.entry_of(name) for name in names]
+        return [entry for entry in found if entry is not None]
+
+    def _index(self, name: str) -> None:
+        entry = self.entry_of(name)
+        self._services.put(name, () if entry is None else entry.record.services)
+
+    def owner_of(self, service: str) -> str | None:
+        return self._services.owner_of(service)
+
+    def put(self, line: bytes) -> None:
+        """Take in a line that is durable."""
+        name = name_of(line)
+        concerns = has_part(line) or name in self.table.parts
+        self.table.put(line)
+        if concerns:
+            self._index(name.decode())
+
+    def remove(self, name: bytes) -> None:
+        """Forget a line that is durably gone; raises `KeyError`."""
+        self._services.put(name.decode(), ())
+        self.table.remove(name)
 
     def counts(self) -> dict[Status, int]:
         """How many lines have each status; no line is opened for it."""

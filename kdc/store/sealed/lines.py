@@ -11,7 +11,7 @@ import attrs
 
 from kdc.protocol.codec import enc
 from kdc.protocol.crypto import AESGCM, InvalidTag, hkdf
-from kdc.store import Record, Status
+from kdc.store import KerberosPart, Record, Status
 
 __all__ = [
     "PURGED",
@@ -20,6 +20,7 @@ __all__ = [
     "Sealer",
     "foreign_digest",
     "generation_of",
+    "has_part",
     "name_of",
     "status_of",
 ]
@@ -29,11 +30,12 @@ PURGED = "purged"  # in a journal only: from here on the name has no record
 _NONCE_BYTES = 12
 _END = struct.Struct(">QQ")  # expiry_time, renewal_seconds
 _NUMBER = rb"(0|[1-9][0-9]{0,18})"
+_LONGEST_WITHOUT_PART = 500  # of 427: a name, an address and numbers as long as they can be
 _LINE = re.compile(
     rb":([a-z0-9][a-z0-9._-]{0,63})"
     rb":(\[[0-9a-f:.]{2,45}\]|[0-9.]{0,15})"
     rb":(0|[1-9][0-9]{0,4})"
-    rb":([A-Za-z0-9+/]{32,400}={0,2})"
+    rb":([A-Za-z0-9+/]{32,6000}={0,2})"
     rb":(active|disabled|invited|deleted|purged)"
     rb":" + _NUMBER + rb":" + _NUMBER + rb":" + _NUMBER + rb":\n"
 )
@@ -65,6 +67,11 @@ def generation_of(line: bytes) -> int:
 def status_of(line: bytes) -> str:
     """Return the status in a line that has been authenticated."""
     return line.rsplit(b":", 5)[1].decode()
+
+
+def has_part(line: bytes) -> bool:
+    """Whether there is a Kerberos part in a line that has been authenticated."""
+    return len(line) > _LONGEST_WITHOUT_PART
 
 
 class Sealer:
@@ -100,9 +107,11 @@ class Sealer:
         record = entry.record
         plain = _plain_fields(record, PURGED if entry.purged else record.status.value)
         # The end is a field only if there is one: who does not know it refuses the line then.
-        ends = (
-            (_END.pack(record.expiry_time, record.renewal_seconds),) if record.expiry_time else ()
-        )
+        ends: tuple[bytes, ...] = ()
+        if record.expiry_time or record.kerberos:
+            ends = (_END.pack(record.expiry_time, record.renewal_seconds),)
+        if record.kerberos:
+            ends += (record.kerberos.encoded(),)
         secrets = enc(record.verify_key, record.reply_key, record.invitation, entry.token, *ends)
         sealed = nonce + self._aead.encrypt(nonce, secrets, self._associated(plain))
         name, address, port, *rest = plain
@@ -132,7 +141,9 @@ class Sealer:
             raise BadLine(
                 "is not authentic: changed by hand, damaged, or of another store"
             ) from None
-        verify_key, reply_key, invitation, token, expiry_time, renewal_seconds = _split(secrets)
+        verify_key, reply_key, invitation, token, (expiry_time, renewal_seconds), part = _split(
+            secrets
+        )
         status, generation, changed_time, invitation_end_time = rest
         purged = status == PURGED.encode()
         try:
@@ -149,6 +160,7 @@ class Sealer:
                 expiry_time=expiry_time,
                 renewal_seconds=renewal_seconds,
                 generation=int(generation),
+                kerberos=part,
             )
         except ValueError as error:
             raise BadLine(f"says what no record may say: {error}") from None
@@ -187,20 +199,28 @@ def _plain_fields(record: Record, status: str) -> tuple[bytes, ...]:
     )
 
 
-def _split(secrets: bytes) -> tuple[bytes, bytes, bytes, bytes, int, int]:
+def _split(
+    secrets: bytes,
+) -> tuple[bytes, bytes, bytes, bytes, tuple[int, int], KerberosPart | None]:
     fields = []
     at = 0
     while at < len(secrets):
         end = at + 4 + int.from_bytes(secrets[at : at + 4], "big")
         fields.append(secrets[at + 4 : end])
         at = end
-    ends = [_END.unpack(field) for field in fields[4:] if len(field) == _END.size]
-    expiry_time, renewal_seconds = ends[0] if ends else (0, 0)
-    if (
-        len(ends) > 1
-        or len(fields) != 4 + len(ends)
-        or at != len(secrets)
-        or (ends and not expiry_time)
-    ):
-        raise BadLine("holds something else than this version writes")
-    return fields[0], fields[1], fields[2], fields[3], expiry_time, renewal_seconds
+    strange = BadLine("holds something else than this version writes")
+    if at != len(secrets) or not 4 <= len(fields) <= 6:
+        raise strange
+    ends, part = (0, 0), None
+    if len(fields) > 4:
+        if len(fields[4]) != _END.size:
+            raise strange
+        ends = _END.unpack(fields[4])
+    if len(fields) > 5:
+        try:
+            part = KerberosPart.decoded(fields[5])
+        except ValueError:
+            raise strange from None
+    elif len(fields) == 5 and not ends[0]:
+        raise strange
+    return fields[0], fields[1], fields[2], fields[3], ends, part

@@ -11,7 +11,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
-from kdc.store.sealed.lines import name_of
+from kdc.store.sealed.lines import has_part, name_of
 
 __all__ = ["CHUNK_BYTES", "Table", "lines_of"]
 
@@ -24,17 +24,27 @@ def lines_of(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class Table:
-    """Lines by name.  `get` may run in any thread while one other changes the table."""
+    """Lines by name.  `get` may run in any thread while one other changes the table.
+
+    ``parts``: the names whose lines have a Kerberos part.
+    """
 
     def __init__(self) -> None:
+        self.parts: set[bytes] = set()
         self._chunks: list[bytes] = []
         self._firsts: list[bytes] = []
         self._count = 0
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def extend(self, text: bytes, count: int) -> None:
-        """Add ``count`` whole lines that sort after all that are there."""
+    def extend(self, text: bytes, count: int, *, parts: bool = True) -> None:
+        """Add ``count`` whole lines that sort after all that are there.
+
+        Without ``parts`` none of them has one.
+        """
+        if parts:
+            lines = text.splitlines(keepends=True)
+            self.parts.update(name_of(line) for line in lines if has_part(line))
         self._count += count
         self._bytes += len(text)
         at = 0
@@ -67,6 +77,7 @@ class Table:
             else:
                 end = chunk.index(b"\n", start) + 1
             self._bytes += len(line) - (end - start)
+            self._note(name, has_part(line))
             self._replace(index, chunk[:start] + line + chunk[end:])
 
     def remove(self, name: bytes) -> None:
@@ -80,6 +91,7 @@ class Table:
             end = chunk.index(b"\n", start) + 1
             self._count -= 1
             self._bytes -= end - start
+            self._note(name, False)
             self._replace(index, chunk[:start] + chunk[end:])
 
     def snapshot(self, first: bytes = b"") -> list[bytes]:
@@ -99,6 +111,12 @@ class Table:
 
     def _index(self, name: bytes) -> int:
         return max(0, bisect_right(self._firsts, name) - 1)
+
+    def _note(self, name: bytes, part: bool) -> None:
+        if part:
+            self.parts.add(name)
+        else:
+            self.parts.discard(name)
 
     def _replace(self, index: int, chunk: bytes) -> None:
         pieces = [chunk]

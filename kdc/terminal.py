@@ -36,6 +36,7 @@ __all__ = [
     "say",
     "shown",
     "span",
+    "wait_shown",
 ]
 
 _MOST_TYPED = 4096
@@ -107,6 +108,22 @@ def span(seconds: float) -> str:
         if seconds >= length:
             return counted(int(seconds // length), unit)
     return counted(int(seconds), "second")
+
+
+def wait_shown(seconds: int, what: str, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait; a person at a terminal sees how long yet."""
+    shown_there = sys.stderr.isatty()
+    for left in range(seconds, 0, -1):
+        if shown_there:
+            _redraw(f"{left} s {what}")
+        sleep(1)
+    if shown_there and seconds:
+        _redraw("")
+
+
+def _redraw(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
 
 
 def columns_of(fd: int) -> int:

@@ -23,6 +23,7 @@ from kdc.admin._request import (
 )
 from kdc.admin.ending import expire
 from kdc.admin.enrolment import add, invite, load, reset
+from kdc.admin.nodes import in_force_seconds, list_nodes
 from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
 from kdc.store import (
     Change,
@@ -42,7 +43,9 @@ __all__ = ["READING", "AdminAnswer", "Context", "Request", "administer", "descri
 _MAX_TICKET_SECONDS = 3600  # the longest lifetime that a KDC can be told
 
 # These change nothing, and can take long where there are many principals.
-READING = frozenset(("list", "show", "stats", "dump"))
+READING = frozenset(("list", "show", "stats", "dump", "nodes"))
+# After these an older state must not be relied on: it is told when no KDC does any more.
+_ENDING = frozenset(("reset", "disable", "delete", "purge", "expire"))
 
 
 def administer(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
@@ -54,7 +57,14 @@ def administer(store: Store, request: Request, context: Context) -> Iterator[Adm
     command = _COMMANDS.get(str(request.get("command")))
     if command is None:
         raise ConfigurationError(f"no such command: {str(request.get('command'))[:40]!r}")
-    return command(store, request, context)
+    answers = command(store, request, context)
+    return _in_force(store, answers) if request["command"] in _ENDING else answers
+
+
+def _in_force(store: Store, answers: Iterator[AdminAnswer]) -> Iterator[AdminAnswer]:
+    for answer in answers:
+        seconds = in_force_seconds(store)
+        yield {**answer, "in_force_seconds": seconds} if seconds else answer
 
 
 def describe(record: Record) -> AdminAnswer:
@@ -242,6 +252,7 @@ _COMMANDS: dict[str, Callable[[Store, Request, Context], Iterator[AdminAnswer]]]
     "rotate-master-key": _rotate_master_key,
     "rotate-tls": _rotate_tls,
     "stats": _stats,
+    "nodes": list_nodes,
     "dump": _dump,
 }
 

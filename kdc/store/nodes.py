@@ -16,6 +16,7 @@ import attrs
 from kdc.protocol.names import check_name
 
 __all__ = [
+    "LONGEST_BOUND_MILLISECONDS",
     "MAX_NODE_BYTES",
     "MOST_ADDRESSES",
     "MOST_NODES",
@@ -32,6 +33,7 @@ __all__ = [
 MOST_NODES = 64  # so many are looked at; there are three, or five
 MAX_NODE_BYTES = 4096
 MOST_ADDRESSES = 16
+LONGEST_BOUND_MILLISECONDS = 60_000
 _MOST_KEYS = 8
 _ID = re.compile(r"[0-9a-f]{16}")
 _VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
@@ -162,7 +164,7 @@ def _node(node_id: str, values: Any) -> Node:
         _texts(values, "key_ids", _ID, _MOST_KEYS),
         _number(values, "generation", _MAX_NUMBER),
         _number(values, "age_milliseconds", _MAX_NUMBER),
-        _number(values, "bound_milliseconds", 60_000),
+        _number(values, "bound_milliseconds", LONGEST_BOUND_MILLISECONDS),
         _number(values, "since_time", _MAX_NUMBER),
     )
 

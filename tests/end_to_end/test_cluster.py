@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tests.support.etcd_server import EtcdCluster, installed
 from tests.support.processes import KDC, UNLIMITED, ProgramTestCase, RunningKDC
@@ -25,7 +27,8 @@ class ClusterTests(ProgramTestCase):
         state = self.directory / node
         state.mkdir(exist_ok=True)
         log = ("-o", f"{node}.txt")
-        return (*KDC, "-p", "0", "--store", self.url, "--state", str(state), *log, *UNLIMITED)
+        where = ("-p", "0", "--store", self.url, "--state", str(state))
+        return (*KDC, *where, "--node", node, *log, *UNLIMITED)
 
     def node(self, node: str, *options: str) -> RunningKDC:
         return RunningKDC(self.scratch.start(*self.options(node), *options))
@@ -60,6 +63,33 @@ class ClusterTests(ProgramTestCase):
         one.program.kill()
         self.admin("two", "enable", "alice")
         self.send(two, "alice", "bob", path)
+
+    def test_nodes(self) -> None:
+        """Each is seen at each, with what is wrong; who ended is not there; a change is awaited."""
+        one, two = self.two("--confirm-within", "3")
+        self.eventually("both are there", lambda: len(self.nodes("one")) == 2)
+        self.assertEqual(
+            [(each["node"], each["this"], each["troubles"]) for each in self.nodes("two")],
+            [("one", False, []), ("two", True, [])],
+        )
+        self.assertIn("started client=- address=- 0 principals, node one", self.log("one"))
+        two.program.stop()
+        self.assertEqual([each["node"] for each in self.nodes("one")], ["one"])
+        two = self.node("two", "--enrol", "closed", "--confirm-within", "4")
+        self.eventually("it is there again", lambda: len(self.nodes("one", 3)) == 2)
+        self.register(one, "alice")
+        words = ("disable", "alice", "--wait")
+        program = self.scratch.start(*KDC, "admin", "--state", str(self.directory / "one"), *words)
+        self.assert_ends(program, 0, "in force everywhere")
+
+    def nodes(self, node: str, status: int = 0) -> list[Any]:
+        state = str(self.directory / node)
+        program = self.scratch.start(*KDC, "admin", "--state", state, "--json", "nodes")
+        self.assertIn(program.wait(), (0, status))
+        return [json.loads(line) for line in program.printed.splitlines()]
+
+    def log(self, node: str) -> str:
+        return (self.directory / f"{node}.txt").read_text(encoding="utf-8")
 
     def test_a_cut_off_node_decides_nothing(self) -> None:
         """Without etcd it says "later" after the bound, and goes on when etcd is back."""

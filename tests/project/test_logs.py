@@ -21,6 +21,7 @@ HOSTILE = "a\x1b[2J\n\u202e\u0430b 2026-01-01 issued"
 PRINTING = {
     ("terminal.py", "say"): "the one place for what is told",
     ("terminal.py", "answer"): "the one place for what was asked for",
+    ("terminal.py", "_redraw"): "how many seconds yet, and words of ours",
     ("commands/options.py", "opt_version"): "our own version",
     ("commands/completion.py", "run"): "a script of our own words",
     ("commands/options.py", "opt_help_limits"): "names and numbers of ours",

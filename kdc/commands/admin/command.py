@@ -20,10 +20,11 @@ from kdc.commands.options import (
     realm_of,
 )
 from kdc.terminal import answer as tell
-from kdc.terminal import harmless
+from kdc.terminal import harmless, say, wait_shown
 
 __all__ = [
     "AdminCommand",
+    "EndingCommand",
     "NamedCommand",
     "PlacedCommand",
     "RequestCommand",
@@ -128,6 +129,24 @@ class NamedCommand(RequestCommand):
         if not name:
             raise usage.UsageError(f"whom? {self.command} NAME")
         self["principal"] = name_of(name)
+
+
+class EndingCommand(NamedCommand):
+    """A command after which what was true before must not be relied on any more, anywhere."""
+
+    optFlags = [["wait", None, "end only when it is in force at every KDC that shares the store"]]
+
+    def run(self) -> int:
+        seconds = 0
+        for answer in self.store.ask({"command": self.command, **self.request()}):
+            seconds = max(seconds, answer.get("in_force_seconds", 0))
+            self.show(answer, self.line(answer))
+        if seconds and self["wait"]:
+            wait_shown(seconds, "until it is in force everywhere")
+            say("in force everywhere")
+        elif seconds:
+            say(f"in force everywhere within {seconds} s")
+        return 0
 
 
 class PlacedCommand(NamedCommand):

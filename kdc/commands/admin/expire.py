@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from kdc.commands.admin.command import NamedCommand
+from kdc.commands.admin.command import EndingCommand
 from kdc.commands.options import seconds_of
 from kdc.terminal import date, harmless, shown
 
@@ -18,7 +18,7 @@ __all__ = ["ExpireCommand"]
 _FORMS = ("%Y-%m-%d", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ")
 
 
-class ExpireCommand(NamedCommand):
+class ExpireCommand(EndingCommand):
     """``expire NAME --at TIME | --in TIME | --never``"""
 
     synopsis = "kdc admin expire NAME --at DATE | --in TIME | --never"

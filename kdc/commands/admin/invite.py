@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from twisted.python import usage
 
 from kdc.client.settings import absolute
-from kdc.commands.admin.command import NamedCommand, PlacedCommand
+from kdc.commands.admin.command import EndingCommand, PlacedCommand
 from kdc.commands.hints import complain
 from kdc.commands.options import Command, name_of, place_of, whole_number
 from kdc.errors import ConfigurationError, KDCError, local_error
@@ -101,7 +101,7 @@ class InviteCommand(_Inviting, PlacedCommand):
         return status
 
 
-class ResetCommand(_Inviting, NamedCommand):
+class ResetCommand(_Inviting, EndingCommand):
     """``reset NAME``"""
 
     synopsis = "kdc admin reset NAME [options]"

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from kdc.commands.admin.command import NamedCommand
+from kdc.commands.admin.command import EndingCommand, NamedCommand
 
 __all__ = ["DeleteCommand", "DisableCommand", "EnableCommand", "PurgeCommand"]
 
 
-class DisableCommand(NamedCommand):
+class DisableCommand(EndingCommand):
     """``disable NAME``"""
 
-    synopsis = "kdc admin disable NAME"
+    synopsis = "kdc admin disable NAME [--wait]"
+    longdesc = (
+        "Let a principal get no keys.  Where several KDCs share the principals one of them may be"
+        " cut off just now: it is said within how long it counts there, too, and with --wait that"
+        " is waited for."
+    )
     command = "disable"
 
 
@@ -23,18 +28,18 @@ class EnableCommand(NamedCommand):
     command = "enable"
 
 
-class DeleteCommand(NamedCommand):
+class DeleteCommand(EndingCommand):
     """``delete NAME``"""
 
-    synopsis = "kdc admin delete NAME"
+    synopsis = "kdc admin delete NAME [--wait]"
     longdesc = "Delete a principal; its name stays reserved until it is purged."
     command = "delete"
 
 
-class PurgeCommand(NamedCommand):
+class PurgeCommand(EndingCommand):
     """``purge NAME``"""
 
-    synopsis = "kdc admin purge NAME"
+    synopsis = "kdc admin purge NAME [--force] [--wait]"
     longdesc = (
         "Free the name of a deleted principal or of an invitation.  With --force at once: for up to"
         " an hour there can be tickets for the deleted owner, whose senders would take a new owner"

@@ -44,6 +44,7 @@ class AdminOptions(StoreOptions):
         ("import", "load.ImportCommand", "take over names of the textbook format"),
         ("log", "log.LogCommand", "what has happened"),
         ("top", "top.TopCommand", "what the running KDC does, all the time"),
+        ("nodes", "nodes.NodesCommand", "the KDCs that share the principals"),
         ("stats", "stats.StatsCommand", "counts, and what the running KDC does"),
     )
 

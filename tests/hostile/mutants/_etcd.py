@@ -130,6 +130,22 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
+        "kdc/admin/nodes.py",
+        "tests.admin.test_nodes",
+        (
+            "cluster",
+            "who does not know the others names the longest bound",
+            "        bound = LONGEST_BOUND_MILLISECONDS\n",
+            "        bound = nodes.bound_milliseconds\n",
+        ),
+        (
+            "cluster",
+            "a change is in force at the slowest node, too",
+            "bound = slowest(nodes.read(), nodes.bound_milliseconds)",
+            "bound = nodes.bound_milliseconds",
+        ),
+    ),
+    *of(
         "kdc/store/etcd/announcing.py",
         "tests.store.test_nodes",
         (

@@ -124,7 +124,7 @@ class Channel(Protocol):
 
     # from the facade
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         stream = self._stream
         if stream is None or not data or not self._writable:
             return

@@ -58,7 +58,7 @@ class Outlet(Protocol):
 
     transport: Any
 
-    def send(self, data: bytes) -> None: ...
+    def send(self, data: bytes | memoryview) -> None: ...
 
     def end(self) -> None: ...
 
@@ -96,7 +96,7 @@ class ChannelTransport:
         """The name of the peer, proved by the handshake."""
         return self._peer.name
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self._channel.send(data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from kdc.errors import LocalIOError
 from kdc.files.atomic import hashed, sha256_of
+from kdc.files.cached import read_cached
 from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
 from kdc.terminal import counted
@@ -88,6 +89,8 @@ class Outgoing:
         self._chunks = [memoryview(bytearray(room)) for _ in range(2)]
         self._room = self._chunks[0]
         self._hurry = False
+        self._may_wait = True
+        self._left = 0  # of the file that is read now
         self._stopped = False
         self._stream = self._pieces()
 
@@ -104,6 +107,23 @@ class Outgoing:
             if not self._room or self._hurry:
                 break
         return chunk[: len(chunk) - len(self._room)]
+
+    def read_at_once(self) -> memoryview | None:
+        """As `read`, from any thread: it never waits.  None if `read` has to be called.
+
+        That is in the middle of a file that is in memory, and nowhere else.
+        """
+        if self._left <= len(self._chunks[1]):  # what comes behind it may take time
+            return None
+        self._may_wait = False
+        try:
+            chunk = self.read()
+        finally:
+            self._may_wait = True
+        if chunk:
+            return chunk
+        self._chunks.reverse()
+        return None
 
     def stop(self) -> None:
         """Let a `read` that waits for input return; from any thread."""
@@ -243,11 +263,16 @@ class Outgoing:
             if why is None:
                 try:
                     count = self._read_from(file, left)
+                except BlockingIOError:
+                    self._hurry = True
+                    yield
+                    continue
                 except OSError:
                     why = Why.UNREADABLE
                 else:
                     why = None if count else Why.CHANGED
             if why is not None:
+                self._left = 0
                 if not self._omissions:  # it would be for nothing
                     return why
                 count = min(left, len(room))
@@ -257,6 +282,8 @@ class Outgoing:
             elif digest is not None:
                 digest.update(room[:count])
             left -= count
+            if why is None:
+                self._left = left
             yield
         return why
 
@@ -290,7 +317,8 @@ class Outgoing:
             yield
 
     def _read_from(self, file: FileIO, most: int) -> int:
-        count = file.readinto(self._room[:most]) or 0
+        room = self._room[:most]
+        count = (file.readinto(room) or 0) if self._may_wait else read_cached(file.fileno(), room)
         self._room = self._room[count:]
         self.done += count
         return count

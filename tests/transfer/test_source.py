@@ -44,6 +44,26 @@ class Sent:
         return {name: content for name, (_, content) in self.items.items()}
 
 
+_AGAIN = OSError(errno.EAGAIN, "it is not in memory")
+_NOT_SUPPORTED = OSError(errno.EOPNOTSUPP, "this file system does not know")
+
+
+class Cached:
+    """In the place of `os.preadv`: so many bytes are in memory, or none; in the end, all are."""
+
+    def __init__(self, *answers: int | OSError) -> None:
+        self._answers = iter(answers)
+
+    def __call__(self, fd: int, rooms: list[memoryview], at: int, flags: int) -> int:
+        assert flags == os.RWF_NOWAIT
+        answer = next(self._answers, len(rooms[0]))
+        if isinstance(answer, OSError):
+            raise answer
+        data = os.pread(fd, min(answer, len(rooms[0])), at)
+        rooms[0][: len(data)] = data
+        return len(data)
+
+
 class OutgoingTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -59,14 +79,19 @@ class OutgoingTestCase(SynchronousTestCase):
         return Outgoing(survey(things), {each.name: each for each in held}, **how)
 
     def sent(
-        self, out: Outgoing, offer: Offer, between: Callable[[int], object] = lambda n: None
+        self,
+        out: Outgoing,
+        offer: Offer,
+        between: Callable[[int], object] = lambda n: None,
+        *,
+        at_once: bool = False,
     ) -> Sent:
         """What a receiver makes of it; ``between`` is called after each chunk that was read."""
         reader = ItemReader()
         list(reader.feed(offer.encode()))
         found = Sent()
         count = 0
-        while data := out.read():
+        while data := (at_once and out.read_at_once()) or out.read():
             for event in reader.feed(bytes(data)):
                 if isinstance(event, Item):
                     found.items[event.name] = event, b""
@@ -308,6 +333,57 @@ class StreamTests(OutgoingTestCase):
             self.file(f"many/{number}", bytes(100))
         out = self.outgoing(*things_of([self.directory / "many"]))
         self.assertEqual(len(list(iter(out.read, b""))), 1)
+
+    def test_at_once(self) -> None:
+        """What is in memory is read without waiting; and nothing but the middle of a file."""
+        content = os.urandom(5 * CHUNK_BYTES + 9)
+        for answers in ((), (9, CHUNK_BYTES - 10), (_AGAIN,), (_NOT_SUPPORTED, 9, _AGAIN)):
+            self.patch(os, "preadv", Cached(*answers))
+            out = self.outgoing(*things_of([self.file("large", content)]))
+            self.assertIsNone(out.read_at_once())
+            chunks, read_at_once = [bytes(out.read())], 0
+            while True:
+                chunk = out.read_at_once()
+                read_at_once += chunk is not None
+                chunk = out.read() if chunk is None else chunk
+                if not chunk:
+                    break
+                chunks.append(bytes(chunk))
+            self.assertGreater(read_at_once, 2)
+            stream = b"".join(chunks)
+            self.assertEqual(stream[-len(content) :], content)
+            self.assertEqual(out.done, len(content))
+            self.assertLess(len(stream) - len(content), EVEN_DATA)
+            self.assertIsNone(out.read_at_once())
+
+    def test_at_once_after_the_one_before(self) -> None:
+        """While one chunk is sent another is read, whoever reads it."""
+        self.patch(os, "preadv", Cached(_AGAIN))
+        content = os.urandom(4 * CHUNK_BYTES)
+        out = self.outgoing(*things_of([self.file("large", content)]))
+        first = out.read()
+        before = bytes(first)
+        self.assertIsNone(out.read_at_once())
+        second = out.read()
+        self.assertEqual(bytes(first), before)
+        after = bytes(second)
+        self.assertIsNotNone(out.read_at_once())
+        self.assertEqual(bytes(second), after)
+
+    def test_at_once_but_shorter(self) -> None:
+        """It has become shorter: that is told as if it had been read otherwise."""
+        path = self.file("large", bytes(5 * CHUNK_BYTES))
+        self.patch(os, "preadv", Cached())
+        surveyed = survey(things_of([path]))
+        out = Outgoing(surveyed, {}, remarks={Remark.OMISSIONS})
+
+        def shorten(count: int) -> None:
+            if not count:
+                os.truncate(path, 10)
+
+        found = self.sent(out, surveyed.offer, shorten, at_once=True)
+        self.assertEqual(found.contents, {"large": bytes(10)})
+        self.assertEqual(found.omitted, [Omitted("large", Why.CHANGED, again=True)])
 
     def test_no_more_than_is_needed(self) -> None:
         """What is little takes little memory, and what is much no more than a chunk."""

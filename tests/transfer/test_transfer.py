@@ -219,6 +219,26 @@ class TransferTests(TransferTestCase):
         self.assertEqual([stored.name for _, stored in self.received], list(expected))
         self.assert_quiet()
 
+    def test_what_is_in_memory_is_read_at_once(self) -> None:
+        """Without a change of threads; but the reactor gets its turn again and again."""
+        calls: list[str] = []
+
+        def work(call: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            calls.append(call.__name__)
+            return at_once(call, *args)
+
+        def cached(fd: int, rooms: list[memoryview], at: int, flags: int) -> int:
+            data = os.pread(fd, len(rooms[0]), at)
+            rooms[0][: len(data)] = data
+            return len(data)
+
+        self.patch(os, "preadv", cached)
+        self.work = staticmethod(work)
+        self.chunk = 1000
+        self.delivered(self.file("a", bytes(80 * self.chunk)))
+        self.assertEqual(self.arrived(), {"a": bytes(80 * self.chunk)})
+        self.assertIn(calls.count("read"), range(10, 20))
+
     def test_tree(self) -> None:
         """A directory arrives as it is: empty directories, hidden files below, executables."""
         for path in ("d/empty", "d/.git", "d/deep/er"):

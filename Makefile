@@ -36,7 +36,7 @@ help:
 	@echo 'make store-scale  the store with a million principals'
 	@echo 'make cluster-faults  with FAULTS="--rounds 20": harm to several KDCs on etcd; the table in docs/cluster.md'
 	@echo 'make test-oldest  the tests of what runs, with the oldest versions that are good enough'
-	@echo 'make kerberos-suites  python-gssapi and pykrb5 test themselves with our realm'
+	@echo 'make kerberos-suites  python-gssapi, pykrb5, pyspnego test themselves with our realm'
 	@echo 'make heimdal      unpack the clients of Heimdal from Debian, for the tests that use them'
 	@echo 'make kerberos-oracles  our Kerberos messages beside those of asn1tools and impacket'
 	@echo 'make wheel-check  build the distribution, install it elsewhere, find both plugins'

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -28,9 +29,16 @@ def installed() -> str | None:
 
 
 class EtcdCluster:
-    """``count`` members on this machine, in a directory of their own, without TLS."""
+    """``count`` members on this machine, in a directory of their own.
 
-    def __init__(self, count: int = 1, *options: str) -> None:
+    With ``tls``, the files of an authority, of a certificate from it and of its key, they
+    speak TLS with each other and with clients, and want a certificate of everybody.
+    """
+
+    def __init__(
+        self, count: int = 1, *options: str, tls: tuple[Path, Path, Path] | None = None
+    ) -> None:
+        self._tls = tls
         self._directory = Path(tempfile.mkdtemp(prefix="kdc-etcd-"))
         self._options = options
         self.processes: list[subprocess.Popen[bytes]] = []
@@ -48,8 +56,9 @@ class EtcdCluster:
         return tuple(("127.0.0.1", port) for port in self.ports)
 
     def _start(self, number: int) -> subprocess.Popen[bytes]:
-        client, peer = (f"http://127.0.0.1:{ports[number]}" for ports in (self.ports, self.peers))
-        every = ",".join(f"m{n}=http://127.0.0.1:{port}" for n, port in enumerate(self.peers))
+        start = "http://127.0.0.1:" if self._tls is None else "https://127.0.0.1:"
+        client, peer = (f"{start}{ports[number]}" for ports in (self.ports, self.peers))
+        every = ",".join(f"m{n}={start}{port}" for n, port in enumerate(self.peers))
         command = [
             *(
                 str(installed()),
@@ -61,6 +70,7 @@ class EtcdCluster:
             *("--listen-client-urls", client, "--advertise-client-urls", client),
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
             *("--initial-cluster", every, "--auto-compaction-retention", "0"),
+            *self._tls_options(),
             *self._options,
         ]
         parent = os.getpid()
@@ -73,6 +83,27 @@ class EtcdCluster:
                 start_new_session=True,
                 preexec_fn=lambda: ends_with_us(parent),  # noqa: PLW1509 - it takes no lock
             )
+
+    def _tls_options(self) -> tuple[str, ...]:
+        if self._tls is None:
+            return ()
+        ca, certificate, key = map(str, self._tls)
+        files = [("trusted-ca-file", ca), ("cert-file", certificate), ("key-file", key)]
+        return (
+            *("--client-cert-auth", "--peer-client-cert-auth"),
+            *(f"--{name}={file}" for name, file in files),
+            *(f"--peer-{name}={file}" for name, file in files),
+        )
+
+    def _connection(self, number: int) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection("127.0.0.1", self.ports[number], timeout=10)
+        ca, certificate, key = self._tls
+        context = ssl.create_default_context(cafile=ca)
+        context.load_cert_chain(certificate, key)
+        return http.client.HTTPSConnection(
+            "127.0.0.1", self.ports[number], timeout=10, context=context
+        )
 
     def _answers(self) -> bool:
         """Whether every member comes to answer; not if one has ended."""
@@ -89,10 +120,12 @@ class EtcdCluster:
             return "header" in self.post("/v3/kv/range", {"key": "YQ=="}, number)
         return False
 
-    def post(self, path: str, body: dict[str, Any], number: int = 0) -> dict[str, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[number], timeout=10)
-        with contextlib.closing(connection):
-            connection.request("POST", path, json.dumps(body))
+    def post(
+        self, path: str, body: dict[str, Any], number: int = 0, *, token: str = ""
+    ) -> dict[str, Any]:
+        headers = {"Authorization": token} if token else {}
+        with contextlib.closing(self._connection(number)) as connection:
+            connection.request("POST", path, json.dumps(body), headers)
             answer = json.loads(connection.getresponse().read())
         if not isinstance(answer, dict):
             raise ValueError("not an object")

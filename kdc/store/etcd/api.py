@@ -13,7 +13,7 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -21,6 +21,17 @@ import attrs
 
 from kdc.errors import ConfigurationError, LocalIOError
 from kdc.files.private import read_private
+from kdc.store.etcd.refusals import (
+    USER,
+    Denied,
+    EtcdError,
+    TokenEnded,
+    Unknown,
+    Unsent,
+    advice,
+    refusal,
+    why,
+)
 from kdc.store.etcd.wire import Answer
 
 T = TypeVar("T")
@@ -42,27 +53,7 @@ _MAX_ERROR = 4096
 _MAX_PEM = 1 << 16
 _CONNECT_SECONDS = 1.0
 _LOGIN_SECONDS = 2.0
-_UNAUTHENTICATED = 16
-# gRPC's codes of what was certainly not carried out: invalid, no such lease, denied, no space,
-# unauthenticated.
-_DEFINITE = frozenset((3, 5, 7, 8, _UNAUTHENTICATED))
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
-
-
-class EtcdError(Exception):
-    """A request came to nothing; the text holds no secret."""
-
-
-class Unsent(EtcdError):
-    """It was not carried out: there was no connection to send it on."""
-
-
-class Denied(EtcdError):
-    """etcd refused it: it was not carried out, and would not be at another member."""
-
-
-class Unknown(EtcdError):
-    """It was sent, and no good answer came: it may have been carried out, or may yet be."""
 
 
 class Stream(Protocol):
@@ -157,7 +148,7 @@ class _Connection:
             self._http.connect()
         except (OSError, ValueError) as error:
             self._http.close()
-            raise Unsent(f"{host} port {port}: {_why(error)}") from None
+            raise Unsent(f"{host} port {port}: {why(error)}", advice(error, host)) from None
         self.where = f"{host} port {port}"
         self.socket = self._http.sock
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -218,13 +209,13 @@ class Gateway:
             self._log_in()
         try:
             return ask()
-        except _TokenEnded:
+        except TokenEnded:
             if not self._settings.user:
-                raise Denied("etcd wants a user and a password") from None
+                raise Denied("etcd wants a user and a password", USER) from None
         self._log_in()
         try:
             return ask()
-        except _TokenEnded:
+        except TokenEnded:
             raise Denied("etcd does not take the token that it has just given") from None
 
     def _log_in(self) -> None:
@@ -233,9 +224,11 @@ class Gateway:
         try:
             answer = self._ask("/v3/auth/authenticate", body, "", _LOGIN_SECONDS)
         except Unknown as error:
-            raise Unsent(str(error)) from None  # what it was for was not sent
-        except (_TokenEnded, Denied):
-            raise Denied("etcd does not take our user and password") from None
+            raise Unsent(str(error), error.hint) from None  # what it was for was not sent
+        except (TokenEnded, Denied) as error:
+            if error.hint:
+                raise
+            raise Denied("etcd does not take our user and password", USER) from None
         token = answer.get("token")
         if not isinstance(token, str) or len(token) > _MAX_ERROR:
             raise Unsent("etcd gave no token")
@@ -258,46 +251,39 @@ class Gateway:
     def _ask(self, path: str, body: Answer, token: str, seconds: float) -> Answer:
         connection = self._connected()
         until = time.monotonic() + seconds
-        try:
+        with self._unknown_if_it_breaks(connection):
             response = connection.send(path, body, token, seconds)
-            most = _MAX_ANSWER if response.status == http.HTTPStatus.OK else _MAX_ERROR
-            text = _read(response, most, until)
-            answer = json.loads(text)
+            if response.status != http.HTTPStatus.OK:
+                raise self._refusal(connection, _read(response, _MAX_ERROR, until))
+            answer = json.loads(_read(response, _MAX_ANSWER, until))
             if not isinstance(answer, dict):
                 raise ValueError("not an object")
-        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
-            self.next_member()
-            raise Unknown(f"{connection.where}: {_why(error)}") from None
-        if response.status != http.HTTPStatus.OK:
-            raise self._refusal(connection, answer)
         return answer
 
     def _begin_watch(self, body: Answer, seconds: float) -> Stream:
         connection = self._connected()
-        try:
+        with self._unknown_if_it_breaks(connection):
             response = connection.send("/v3/watch", body, self._token, seconds)
             if response.status != http.HTTPStatus.OK:
-                refused = json.loads(_read(response, _MAX_ERROR, time.monotonic() + seconds))
-                raise self._refusal(connection, refused if isinstance(refused, dict) else {})
-        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
-            self.next_member()
-            raise Unknown(f"{connection.where}: {_why(error)}") from None
+                until = time.monotonic() + seconds
+                raise self._refusal(connection, _read(response, _MAX_ERROR, until))
         self._connection = None
         return _GatewayStream(connection, response)
 
-    def _refusal(self, connection: _Connection, answer: Answer) -> EtcdError:
-        grpc, message = answer.get("code"), str(answer.get("message", "no reason"))[:200]
-        if grpc == _UNAUTHENTICATED:
-            return _TokenEnded()
-        text = f"{connection.where}: {message!r}"
-        if grpc in _DEFINITE:
-            return Denied(text)
-        self.next_member()
-        return Unknown(text)
+    @contextlib.contextmanager
+    def _unknown_if_it_breaks(self, connection: _Connection) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
+            self.next_member()
+            text = f"{connection.where}: {why(error)}"
+            raise Unknown(text, advice(error, connection.where) if self._context else "") from None
 
-
-class _TokenEnded(EtcdError):
-    """etcd does not know who we are."""
+    def _refusal(self, connection: _Connection, text: bytes) -> EtcdError:
+        error = refusal(connection.where, text, self._settings.user)
+        if isinstance(error, Unknown):
+            self.next_member()
+        return error
 
 
 class _GatewayStream:
@@ -318,7 +304,7 @@ class _GatewayStream:
         except TimeoutError:
             return None
         except (OSError, http.client.HTTPException, ValueError, RecursionError) as error:
-            raise Unknown(f"{self._connection.where}: {_why(error)}") from None
+            raise Unknown(f"{self._connection.where}: {why(error)}") from None
         return message
 
     def drop(self) -> None:
@@ -339,15 +325,3 @@ def _read(response: http.client.HTTPResponse, most: int, until: float) -> bytes:
         if time.monotonic() > until:
             raise TimeoutError
     return b"".join(pieces)
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not good: {error.verify_message}"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    if isinstance(error, http.client.HTTPException):
-        return f"broken HTTP: {type(error).__name__}"
-    return "not JSON of etcd"

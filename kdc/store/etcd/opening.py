@@ -13,7 +13,7 @@ from kdc.errors import ErrorKind
 from kdc.net import clock
 from kdc.protocol.names import check_realm
 from kdc.store import StoreError, StoreInUse, StoreUnavailable
-from kdc.store.etcd.api import EtcdError, EtcdSettings, Gateway, Link
+from kdc.store.etcd.api import Denied, EtcdError, EtcdSettings, Gateway, Link
 from kdc.store.etcd.following import CALL_SECONDS, Wait, load, wait_for
 from kdc.store.etcd.head import BATCH_BYTES, Head
 from kdc.store.etcd.store import EtcdStore, Links
@@ -185,10 +185,11 @@ class _Opening:
                 self._check_never_used()
                 made = self._make(keys) or made
             except EtcdError as error:
-                if not left:
+                if isinstance(error, Denied) or not left:
+                    what = "used" if isinstance(error, Denied) else "reached"
                     raise StoreUnavailable(
-                        f"etcd cannot be reached: {error}",
-                        hint="look whether most of its members run, and whether we may use it",
+                        f"etcd cannot be {what}: {error}",
+                        hint=error.hint or "look whether most of its members run",
                     ) from None
             except (BadAnswer, DoesNotFollow, Moved) as error:
                 raise StoreError(

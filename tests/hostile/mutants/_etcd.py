@@ -177,4 +177,20 @@ MUTANTS: list[Mutant] = [
             "",
         ),
     ),
+    *of(
+        "kdc/store/etcd/refusals.py",
+        "tests.store.test_etcd_tls tests.store.test_etcd_api",
+        (
+            "cluster",
+            "a token from before users were changed is renewed",
+            "    if grpc == _UNAUTHENTICATED or message == _LOG_IN_AGAIN:\n",
+            "    if grpc == _UNAUTHENTICATED:\n",
+        ),
+        (
+            "cluster",
+            "a user is no use where nobody asks for one",
+            "    if message == _NO_USERS:\n",
+            "    if False:\n",
+        ),
+    ),
 ]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,15 +34,24 @@ def example(part: str) -> str:
     return found
 
 
-class ExampleTests(SynchronousTestCase):
+class ExampleTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
         self.directory.mkdir()
 
     def passes(self, *words: str) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(TOP), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        return self.succeeds(sys.executable, *words)
+
+    def succeeds(self, *words: str) -> str:
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(TOP),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "no_proxy": "localhost",
+        }
         done = subprocess.run(
-            [sys.executable, *words],
+            words,
             cwd=self.directory,
             env=environment,
             text=True,
@@ -53,6 +65,8 @@ class ExampleTests(SynchronousTestCase):
     def write(self, name: str, text: str) -> None:
         (self.directory / name).write_text(text, encoding="utf-8")
 
+
+class ExampleTests(ExampleTestCase):
     def test_first(self) -> None:
         """The first of the page."""
         self.write("first.py", example("alice.kinit()                         #"))
@@ -81,11 +95,58 @@ class ExampleTests(SynchronousTestCase):
         self.write("test_it.py", example("deferToThread"))
         self.assertIn("PASSED", self.passes("-m", "twisted.trial", "test_it"))
 
+    def test_java(self) -> None:
+        """The program, its configuration, and the command, as they stand there."""
+        if shutil.which("java") is None:
+            self.skipTest("this machine has no java (Debian: openjdk-17-jre-headless)")
+        self.write("Login.java", example("public class Login"))
+        self.write("jaas.conf", example("client {"))
+        command = example("java -Djava")
+        said = self.succeeds("bash", "-c", command)
+        self.assertEqual(said, "alice@KRBTEST.COM came to HTTP@localhost\n")
+        self.assertIn(said.strip(), PAGE)
+
     def test_workflow(self) -> None:
-        """The steps of the workflow, without what brings Python; what runs is ours."""
+        """What its steps run: the second as it stands there, the first as far as it can be."""
         steps = re.findall(r"- run: (.*)", example("runs-on: "))
-        self.assertEqual(steps[0], "pip install kdc-twisted")
-        self.assertTrue(steps[1].startswith("kdc realm --user alice --service HTTP/localhost -- "))
+        self.assertEqual(steps[0], f"pip install {distribution('kdc-twisted').name}")
+        self.write("Makefile", "check:\n\t@test -s $${KRB5CCNAME#FILE:} && echo has a ticket\n")
+        self.assertEqual(self.succeeds("bash", "-c", steps[1]), "has a ticket\n")
+        self.assertEqual(len(steps), 2)
+
+
+class OthersTests(ExampleTestCase):
+    """Examples that need what our own environment has not: another Python, which has it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.python = os.environ.get("KDC_TEST_PYTHON", "")
+        if not self.python:
+            self.skipTest("KDC_TEST_PYTHON names no Python with gssapi: make kerberos-suites does")
+
+    def pytest_says(self) -> str:
+        return self.succeeds(self.python, "-m", "pytest", *OPTIONS, "test_it.py")
+
+    def test_requests(self) -> None:
+        self.write("test_it.py", example("HTTPSPNEGOAuth"))
+        self.assertIn("1 passed", self.pytest_says())
+
+    def test_paramiko(self) -> None:
+        self.write("test_it.py", example("paramiko.SSHClient"))
+        self.assertIn("1 passed", self.pytest_says())
+
+    def test_syntax_of_the_workflow(self) -> None:
+        """It is YAML, with the keys of GitHub's syntax and no others."""
+        self.write("workflow.yml", example("runs-on: "))
+        program = (
+            "import json, ruamel.yaml as yaml\n"
+            "print(json.dumps(yaml.YAML(typ='safe').load(open('workflow.yml'))))"
+        )
+        workflow = json.loads(self.succeeds(self.python, "-c", program))
+        (job,) = workflow["jobs"].values()
+        self.assertEqual(set(job), {"runs-on", "steps"})
+        for step in job["steps"]:
+            self.assertTrue({"uses"} <= set(step) <= {"uses", "with"} or set(step) == {"run"}, step)
 
 
 class ManyTests(SynchronousTestCase):

@@ -88,6 +88,7 @@ class ErrorKind(enum.Enum):
     INVITATION_SPENT = enum.auto()  # name
     KDC_PORT_IN_USE = enum.auto()
     NAME_OF_DIRECTORY_TAKEN = enum.auto()  # name
+    NAME_OF_KERBEROS_TAKEN = enum.auto()  # name
     NAME_OF_RELAY_TAKEN = enum.auto()  # name
     NAME_TAKEN = enum.auto()  # name
     NEVER_MET = enum.auto()  # known_kdcs, line

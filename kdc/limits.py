@@ -179,6 +179,10 @@ class ConnectionLimiter(Generic[T]):
     def __len__(self) -> int:
         return len(self._prefixes)
 
+    def members(self) -> list[T]:
+        """Those who are counted."""
+        return list(self._prefixes)
+
     def admit(self, newcomer: T, address: str) -> T | None:
         """Count one more from ``address``; return whom to end for it, who is not counted now."""
         prefix = address_prefix(address)

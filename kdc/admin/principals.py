@@ -26,6 +26,7 @@ from kdc.admin.enrolment import add, invite, load, reset
 from kdc.admin.nodes import in_force_seconds, list_nodes
 from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
 from kdc.store import (
+    RESERVED,
     Change,
     Delete,
     Purge,
@@ -46,6 +47,8 @@ _MAX_TICKET_SECONDS = 3600  # the longest lifetime that a KDC can be told
 READING = frozenset(("list", "show", "stats", "dump", "nodes"))
 # After these an older state must not be relied on: it is told when no KDC does any more.
 _ENDING = frozenset(("reset", "disable", "delete", "purge", "expire"))
+# What may be done to the realm's own names, too.
+_FOR_ALL = frozenset(("delete", "purge", "load"))
 
 
 def administer(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
@@ -54,17 +57,34 @@ def administer(store: Store, request: Request, context: Context) -> Iterator[Adm
     Raises `KDCError`; then nothing was changed.  Each answer of many is made
     when it is wanted: a million principals are never held together.
     """
-    command = _COMMANDS.get(str(request.get("command")))
+    word = str(request.get("command"))
+    command = _COMMANDS.get(word)
+    if word.startswith("kerberos-"):
+        from kdc.admin.kerberos import COMMANDS  # most realms have none of it
+
+        command = COMMANDS.get(word)
+    elif word not in READING and word not in _FOR_ALL:
+        _check_not_own(store, request)
     if command is None:
-        raise ConfigurationError(f"no such command: {str(request.get('command'))[:40]!r}")
+        raise ConfigurationError(f"no such command: {word[:40]!r}")
     answers = command(store, request, context)
-    return _in_force(store, answers) if request["command"] in _ENDING else answers
+    return _in_force(store, answers) if word in _ENDING else answers
 
 
 def _in_force(store: Store, answers: Iterator[AdminAnswer]) -> Iterator[AdminAnswer]:
     for answer in answers:
         seconds = in_force_seconds(store)
         yield {**answer, "in_force_seconds": seconds} if seconds else answer
+
+
+def _check_not_own(store: Store, request: Request) -> None:
+    """Refuse to treat a name of the realm's own as somebody's."""
+    name = request.get("name")
+    record = store.get(name) if isinstance(name, str) and name in RESERVED else None
+    if record is not None and record.status is Status.DISABLED and not record.verify_key:
+        raise RefusedByPolicy(
+            f"{name} is the realm's own, for Kerberos", hint="deleting it is what can be done"
+        )
 
 
 def describe(record: Record) -> AdminAnswer:

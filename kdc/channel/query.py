@@ -7,13 +7,15 @@ from typing import Any, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kdc.channel.endpoint import ChannelClientEndpoint
+from kdc.client.client import RealmClient
 from kdc.errors import TooLarge
 
-__all__ = ["Asking"]
+__all__ = ["Asking", "ask_resident"]
 
 
 @implementer(IHalfCloseableProtocol)
@@ -60,3 +62,16 @@ class Asking(Protocol):
             self.answer.callback(result)
         else:
             self.answer.errback(result)
+
+
+async def ask_resident(
+    client: RealmClient, name: str, service: str, question: bytes, limit: int
+) -> bytes:
+    """Return what a receiver in the KDC's process answers, ``limit`` bytes at most.
+
+    Raises `KDCError`.
+    """
+    asking = Asking(question, limit)
+    endpoint = ChannelClientEndpoint(client, name, service, resident=True)
+    await endpoint.connect(Factory.forProtocol(lambda: asking))
+    return await asking.answer

@@ -7,11 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from kdc.channel.endpoint import ChannelClientEndpoint
-from kdc.channel.query import Asking
+from kdc.channel.query import ask_resident
 from kdc.client.client import RealmClient
 from kdc.errors import KDCError
 from kdc.net.log import Logger
@@ -37,10 +35,7 @@ Look = Callable[[RealmClient], Coroutine[Any, Any, Standing | None]]
 
 async def ask_directory(client: RealmClient, directory: str, service: str, limit: int) -> bytes:
     """Return what the directory answers, ``limit`` bytes at most.  Raises `KDCError`."""
-    asking = Asking(b"", limit)
-    endpoint = ChannelClientEndpoint(client, directory, service, resident=True)
-    await endpoint.connect(Factory.forProtocol(lambda: asking))
-    return await asking.answer
+    return await ask_resident(client, directory, service, b"", limit)
 
 
 async def standing(client: RealmClient, directory: str = DIRECTORY) -> Standing | None:

@@ -25,6 +25,7 @@ HINTS = {
     ErrorKind.NAME_OF_DIRECTORY_TAKEN: (
         "see kdc admin show {name}; free the name, or give --directory-name"
     ),
+    ErrorKind.NAME_OF_KERBEROS_TAKEN: "see kdc admin show {name}; free the name",
     ErrorKind.NAME_OF_RELAY_TAKEN: "see kdc admin show {name}; free the name",
     ErrorKind.NAME_TAKEN: (
         "try again; if it is right, or forgotten, ask the operator, who sees in kdc admin show"

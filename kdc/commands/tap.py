@@ -46,6 +46,7 @@ from kdc.protocol.directory import DIRECTORY
 from kdc.protocol.names import fold_name
 from kdc.relay.limits import RelayLimits
 from kdc.server.audit_log import is_standard_stream
+from kdc.server.kerberos_settings import KerberosSettings
 from kdc.server.policy import LIMITS, Policy, read_policy
 from kdc.server.service import KDCService, KDCSettings
 from kdc.watch.settings import StatusSettings
@@ -166,6 +167,24 @@ class Options(Limited):
             None,
             "what one must show there; needed where other machines can connect",
         ],
+        [
+            "kerberos",
+            None,
+            None,
+            (
+                "where Kerberos clients ask, such as udp:88,tcp:88; without it nobody can."
+                "  See kdc admin kerberos enable"
+            ),
+        ],
+        [
+            "kerberos-tickets",
+            None,
+            None,
+            (
+                "port on 127.0.0.1, or a Twisted endpoint such as tcp:12347, where kdcclient kinit"
+                " and keytab get theirs; by default a free port beside our own"
+            ),
+        ],
         ["directory-name", None, DIRECTORY, "the name of the principal that answers there"],
     ]
     optFlags = [
@@ -230,6 +249,30 @@ def settings_of(options: Options) -> KDCSettings:
         confirm_seconds=confirm_seconds(options),
         etcd=etcd_of(options),
         node=node_of(options),
+        kerberos=_kerberos(options, policy),
+    )
+
+
+def _kerberos(options: Options, policy: Policy) -> KerberosSettings | None:
+    if options["kerberos"] is None:
+        if options["kerberos-tickets"] is not None:
+            raise usage.UsageError("a place for tickets, but no Kerberos: give --kerberos")
+        return None
+    realm = realm_of(options)
+    if realm != realm.upper():
+        raise usage.UsageError(
+            f"Kerberos wants a realm in capital letters: --realm {realm.upper()}"
+        )
+    endpoints = tuple(filter(None, (part.strip() for part in options["kerberos"].split(","))))
+    unknown = [each for each in endpoints if ":" not in each]
+    if unknown or not endpoints:
+        raise usage.UsageError("--kerberos takes endpoints, such as udp:88,tcp:88")
+    tickets = options["kerberos-tickets"]
+    return KerberosSettings(
+        endpoints=endpoints,
+        tickets=server_endpoints(tickets) if tickets else "",
+        advice="nobody has a password here: kdcclient kinit, or kinit -k with a keytab",
+        **policy.kerberos,  # type: ignore[arg-type]
     )
 
 

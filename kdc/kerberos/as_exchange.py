@@ -45,6 +45,7 @@ def authenticate(realm: Realm, request: Request) -> Outcome:
     # 3.1.3: options that need a ticket are refused.
     if body.options & _NEEDS_TICKET:
         raise KerberosError(Code.BAD_OPTION, "an option that only goes with a ticket")
+    realm.check_permitted(client, server)
     etype = realm.session_etype(body.etypes, server)
     life = granted_life(realm, body, now, (client, server))
     # 3.1.2, 5.2.7: who must preauthenticate has done so, before anything is sealed.

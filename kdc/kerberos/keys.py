@@ -84,7 +84,11 @@ class PasswordKeys:
 
 @attrs.define
 class Entry:
-    """One principal.  ``keys`` holds its key versions, the newest last."""
+    """One principal.  ``keys`` holds its key versions, the newest last.
+
+    ``owner``: whose it is to those who know principals by other names.  ``since``: tickets in
+    its name from before that are not of whoever it is now.
+    """
 
     principal: Principal
     keys: dict[int, KeySet] = attrs.field(repr=False)
@@ -102,6 +106,8 @@ class Entry:
     expiration: int | None = None
     password_expiration: int | None = None
     policy: str | None = None
+    owner: str = ""
+    since: int | None = None
 
     @property
     def kvno(self) -> int:

@@ -129,6 +129,9 @@ def hints(realm: Realm, request: Request, client: Entry) -> tuple[PAData, ...]:
     types = [e for e in request.body.etypes if e in realm.policy.etypes]
     entries = [etype_info(client, etype) for etype in types if etype in client.current.etypes]
     found = [PAData(PadataType.ETYPE_INFO2, ETYPE_INFO2.encode(tuple(entries)))]
+    if request.cookie:
+        # RFC 6113 section 5.2
+        found.append(PAData(PadataType.FX_COOKIE, request.cookie))
     return (PAData(PadataType.FX_FAST, b""), *found, PAData(kind, b""))
 
 

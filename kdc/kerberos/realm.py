@@ -30,14 +30,22 @@ class Policy:
     password_advice: str = ""
 
 
+def everybody(client: Entry, server: Entry) -> bool:
+    return True
+
+
 @attrs.frozen
 class Realm:
-    """One realm.  ``random`` returns so many random bytes."""
+    """One realm.  ``random`` returns so many random bytes.
+
+    ``permits`` says whether that client may have a ticket to that service.
+    """
 
     name: str
     lookup: Lookup
     random: Callable[[int], bytes]
     policy: Policy = Policy()
+    permits: Callable[[Entry, Entry], bool] = everybody
 
     @property
     def tgs(self) -> Principal:
@@ -75,6 +83,18 @@ class Realm:
             raise KerberosError(Code.SERVER_UNKNOWN, "no such service in this realm")
         _standing(entry, now, Code.SERVER_EXPIRED)
         return entry
+
+    def check_since(self, client: Entry, auth_time: int) -> None:
+        """Raise `KerberosError` for a ticket of who had the client's name, or its key, before."""
+        if client.since is not None and auth_time < client.since:
+            text = f"the ticket is from before {client.principal} was what it is now"
+            raise KerberosError(Code.TICKET_EXPIRED, text)
+
+    def check_permitted(self, client: Entry, server: Entry) -> None:
+        """Raise `KerberosError` unless the realm lets that client have a ticket there."""
+        if server.principal != self.tgs and not self.permits(client, server):
+            text = f"{client.principal} may not have a ticket for {server.principal}"
+            raise KerberosError(Code.POLICY, text)
 
     def session_etype(self, wanted: tuple[int, ...], server: Entry) -> int:
         """Return the first type that the client wants and that realm and service have."""

@@ -34,6 +34,8 @@ class Request:
     whole: bytes = attrs.field(repr=False)
     outer_body: bytes = attrs.field(repr=False)
     armour: Armour | None = None
+    # What a client shall bring back with its next request, to show that it has got our answer.
+    cookie: bytes = attrs.field(default=b"", repr=False)
 
     def padata_of(self, kind: int) -> bytes | None:
         """The first padata of that type."""

@@ -89,11 +89,15 @@ def grant(realm: Realm, request: Request, header: Presented) -> Outcome:
     server = realm.server(body.server, now)
     # 3.3.3: who has been disabled or deleted since gets nothing more.
     client = realm.client(header.part.client, now)
+    realm.check_since(client, header.part.auth_time)
+    realm.check_permitted(client, server)
     # 3.3.3: every option is one that the ticket allows.
     _check_options(body.options, header, server)
     etype = realm.session_etype(body.etypes, server)
     key, kvno = _sealing_key(realm, request, server)
     user = s4u.user_of(realm, request, header)
+    if user is not None:
+        realm.check_permitted(realm.client(user.name, now), server)
     life = _life(realm, request, header, (client, server))
     part = _ticket(request, header, life, random_key(etype, realm.random))
     part = attrs.evolve(part, authorization=_authorization(request, header) or None)
@@ -159,6 +163,7 @@ def _sealing_key(realm: Realm, request: Request, server: Entry) -> tuple[Key, in
     if part.client.components != server.principal.components:
         text = f"the additional ticket is not of {server.principal}"
         raise KerberosError(Code.SERVER_NOMATCH, text)
+    realm.check_since(server, part.auth_time)
     return key_of(part.key), None
 
 

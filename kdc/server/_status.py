@@ -32,6 +32,7 @@ class Parts:
     measured: Measured
     ports: Callable[[], int]
     relay: Callable[[], RelayFigures | None]
+    kerberos: Callable[[], Mapping[Labels, float] | None] = lambda: None
 
 
 def checks_of(parts: Parts) -> Checks:
@@ -80,6 +81,14 @@ def sampled(parts: Parts) -> Iterator[Sampled]:
     )
     if parts.relay() is not None:
         yield from relay_figures(parts.relay)
+    if parts.kerberos() is not None:
+        yield Sampled(
+            "kdc_kerberos_requests_total",
+            "What was asked of Kerberos, and what became of it.",
+            lambda: dict(parts.kerberos() or {}),
+            ("exchange", "outcome"),
+            True,
+        )
     yield build_info()
 
 

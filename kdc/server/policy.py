@@ -17,6 +17,11 @@ TOML:
 
     [status]
     endpoint = "tcp:127.0.0.1:9464"
+
+    [kerberos]
+    life = 36000
+    renewable-life = 604800
+    fast = "advertise"
 """
 
 from __future__ import annotations
@@ -36,11 +41,14 @@ from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.protocol.messages import LIFETIME_SECONDS
 from kdc.relay import limits as relay
+from kdc.server.kerberos_settings import SETTINGS as KERBEROS
 
 __all__ = ["LIMITS", "Policy", "read_policy"]
 
 LIMITS = {field.name.replace("_", "-"): field for field in attrs.fields(Limits)}
-_SETTINGS = frozenset(("enrol", "lifetime", "limits", "log-format", "permit", "relay", "status"))
+_SETTINGS = frozenset(
+    ("enrol", "kerberos", "lifetime", "limits", "log-format", "permit", "relay", "status")
+)
 _MAX_BYTES = 65_536
 _HIGHEST = 10**9
 
@@ -56,6 +64,7 @@ class Policy:
     relay_limits: dict[str, int] = attrs.field(factory=dict)
     status: dict[str, str] = attrs.field(factory=dict)
     log_format: str = ""
+    kerberos: dict[str, int] = attrs.field(factory=dict)
 
     def over(self, other: Policy) -> Policy:
         """Return this, and ``other`` where this says nothing."""
@@ -67,6 +76,7 @@ class Policy:
             {**other.relay_limits, **self.relay_limits},
             {**other.status, **self.status},
             self.log_format or other.log_format,
+            {**other.kerberos, **self.kerberos},
         )
 
     @classmethod
@@ -76,8 +86,8 @@ class Policy:
         if unknown:
             raise ConfigurationError(
                 f"there is no setting {min(unknown)[:40]!r}",
-                hint="there are enrol, lifetime, log-format, and the tables limits, permit, relay"
-                " and status",
+                hint="there are enrol, lifetime, log-format, and the tables kerberos, limits,"
+                " permit, relay and status",
             )
         lifetime, enrol = values.get("lifetime"), values.get("enrol")
         if lifetime is not None:
@@ -92,6 +102,7 @@ class Policy:
             _limits("relay", relay.LIMITS, values.get("relay"), relay.lowest),
             _status(values.get("status")),
             _log_format(values.get("log-format")),
+            _kerberos(values.get("kerberos")),
         )
 
 
@@ -139,6 +150,26 @@ def _limits(
             )
         limits[known[name].name] = _number(name, value, lowest(name), _HIGHEST)
     return limits
+
+
+def _kerberos(values: Any) -> dict[str, int]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigurationError("kerberos is a table")
+    found = {}
+    for name, value in values.items():
+        if name == "fast":
+            if value not in ("answer", "advertise"):
+                raise ConfigurationError("fast, in the table kerberos, is answer or advertise")
+            found["advertise_fast"] = value == "advertise"
+        elif name in KERBEROS:
+            found[name.replace("-", "_")] = _number(name, value, *KERBEROS[name])
+        else:
+            raise ConfigurationError(
+                f"kerberos has no {str(name)[:40]!r}", hint=f"there are fast, {', '.join(KERBEROS)}"
+            )
+    return found
 
 
 def _status(values: Any) -> dict[str, str]:

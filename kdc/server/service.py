@@ -34,6 +34,7 @@ from kdc.net.sockets import listen_at
 from kdc.net.threads import in_thread
 from kdc.net.tls import is_address
 from kdc.protocol.directory import DIRECTORY
+from kdc.protocol.kerberos import RECEIVER as KERBEROS
 from kdc.protocol.relay import RELAY
 from kdc.relay.limits import RelayLimits, RelaySettings
 from kdc.relay.relay import Figures as RelayFigures
@@ -50,6 +51,7 @@ from kdc.server._status import Parts, checks_of, sampled
 from kdc.server._store_writer import StoreWatch, StoreWriter
 from kdc.server.audit_log import AuditLog, is_standard_stream
 from kdc.server.certificate import TLSFiles
+from kdc.server.kerberos_settings import KerberosSettings
 from kdc.store import Record, StoreLost
 from kdc.store.opened import open_store
 from kdc.terminal import counted
@@ -57,6 +59,7 @@ from kdc.watch.settings import StatusSettings
 
 if TYPE_CHECKING:
     from kdc.server._directory import Directory
+    from kdc.server._kerberos_service import OwnKerberos
     from kdc.server._relay import OwnRelay
     from kdc.store.etcd.api import EtcdSettings
     from kdc.watch.port import StatusPort
@@ -72,7 +75,8 @@ class KDCSettings:
 
     ``endpoints``: Twisted server endpoint strings.  ``hosts``: the names and
     addresses that clients reach us by, besides this machine's own.
-    ``directory``, ``relay`` and ``status``: where they listen, if they are to be there.
+    ``directory``, ``relay``, ``status`` and ``kerberos``: where they listen, if they are to be
+    there.
     ``fold_seconds``: so long after a change people can read it in a small store.
     ``look_seconds``: so often, without a change, it is made sure that the store is ours.
     ``confirm_seconds``: nothing is decided on what was confirmed longer ago, where others
@@ -105,6 +109,7 @@ class KDCSettings:
     confirm_seconds: float = 10.0
     etcd: EtcdSettings | None = None
     node: str = ""
+    kerberos: KerberosSettings | None = None
 
     @property
     def where(self) -> str:
@@ -154,6 +159,7 @@ class KDCService(Service):
         self._admin = SocketPath(settings.store)
         self._directory: Directory | None = None
         self._relay: OwnRelay | None = None
+        self._kerberos: OwnKerberos | None = None
         self._measured = None if settings.status is None else Measured()
         self._status: StatusPort | None = None
         self._hangup_before: Any = signal.SIG_DFL
@@ -180,6 +186,7 @@ class KDCService(Service):
             self._listen()
             self._directory = self._open_directory()
             self._relay = self._open_relay()
+            self._kerberos = self._open_kerberos()
             self._status = self._open_status()
             self._listen_for_operator()
         except BaseException:
@@ -201,7 +208,7 @@ class KDCService(Service):
         """The files beside the store that a start will make: who fails removes them again."""
         settings = self.settings
         # The keys of those who live here are as old as their names are in the store.
-        ends = (".tls", ".directory", ".relay") if self.store.made else (".tls",)
+        ends = (".tls", ".directory", ".relay", ".kerberos") if self.store.made else (".tls",)
         paths = [settings.store.with_name(f"{settings.store.name}{end}") for end in ends]
         if settings.output is not None and not is_standard_stream(settings.output):
             paths.append(settings.output)
@@ -230,6 +237,8 @@ class KDCService(Service):
             self._directory.start()
         if self._relay is not None:
             self._relay.start()
+        if self._kerberos is not None:
+            self._kerberos.start()
         if self._status is not None:
             self._status.start()
         if self._notify is not None:
@@ -272,6 +281,8 @@ class KDCService(Service):
         if self._relay is not None:
             self._relay.limit(settings.relay_limits)
         self._announce(settings)
+        if self._kerberos is not None and settings.kerberos is not None:
+            self._kerberos.govern(settings.kerberos)
         self._tell(Audit("reloaded", "", "", self.tls.fingerprint))
 
     def _announce(self, settings: KDCSettings) -> None:
@@ -337,7 +348,7 @@ class KDCService(Service):
         self._in_reading_thread = in_thread(reactor, self._reading_pool)
         run = self._in_store_thread
         self.writer = StoreWriter(self.store, run if measured is None else measured.write_run(run))
-        current = confirmed_within(self.store, int(1000 * settings.confirm_seconds))
+        current = self._current = confirmed_within(self.store, int(1000 * settings.confirm_seconds))
         make = Issuer if measured is None else measured.issuer
         issuer = make(realm, current)
         self.factory = KDCFactory(issuer, self.writer, clock=reactor, limits=settings.limits)
@@ -468,6 +479,41 @@ class KDCService(Service):
             say=self._say,
         )
 
+    def _open_kerberos(self) -> OwnKerberos | None:
+        """Open the ports for Kerberos, if they are wanted."""
+        settings = self.settings
+        if settings.kerberos is None:
+            return None
+        from kdc.server._kerberos_service import OwnKerberos  # which no other KDC loads
+        from kdc.server._residents import Resident
+
+        key_file = settings.store.with_name(f"{settings.store.name}.kerberos")
+        client = Resident(
+            KERBEROS,
+            key_file,
+            "receiver of Kerberos",
+            "free the name",
+            ErrorKind.NAME_OF_KERBEROS_TAKEN,
+        ).client(
+            self._reactor,
+            self.factory.issuer.realm,
+            self.store,
+            lambda: self.tls.fingerprint,
+            self._from_here(),
+            int(time.time()),
+        )
+        return OwnKerberos(
+            settings.kerberos,
+            client,
+            getattr(self._ports[0].getHost(), "host", "127.0.0.1"),
+            store=self.store,
+            issuing=self.factory.issuer.realm,
+            current=self._current,
+            write=self.writer.submit,
+            tell=self._tell,
+            say=self._say,
+        )
+
     def _open_status(self) -> StatusPort | None:
         """Open the port for whoever watches us, if there is to be one."""
         settings, measured = self.settings.status, self._measured
@@ -485,6 +531,7 @@ class KDCService(Service):
             measured=measured,
             ports=lambda: len(self._ports),
             relay=self._relayed,
+            kerberos=lambda: None if self._kerberos is None else self._kerberos.counts,
         )
         measured.figures.sampled(sampled(parts))
         status = StatusPort(
@@ -511,7 +558,7 @@ class KDCService(Service):
             host, number = getattr(where, "host", ""), getattr(where, "port", 0)
             if host and number:
                 return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), number  # noqa: S104
-        raise ConfigurationError("the directory and the relay need a TCP port of the KDC")
+        raise ConfigurationError("the directory, the relay and Kerberos need a TCP port of the KDC")
 
     def _if_lost(self, failure: Failure) -> Failure:
         """End if the store is another's: what is answered from memory may be old already."""
@@ -543,6 +590,8 @@ class KDCService(Service):
             background(self._directory.stop(), "giving up the directory's port")
         if self._relay is not None:
             background(self._relay.stop(), "giving up the relay's port")
+        if self._kerberos is not None:
+            background(self._kerberos.stop(), "giving up the ports for Kerberos")
         if self._status is not None:
             background(self._status.stop(), "giving up the status port")
         while self._ports:
@@ -584,6 +633,8 @@ class KDCService(Service):
             yield "ending the directory", self._directory.stop
         if self._relay is not None:
             yield "ending the relay", self._relay.stop
+        if self._kerberos is not None:
+            yield "ending Kerberos", self._kerberos.stop
         if self._status is not None:
             yield "ending the status port", self._status.stop
         yield "ending the connections", self.factory.close_all

@@ -338,7 +338,10 @@ class SampleTests(SynchronousTestCase):
                 self.assertEqual(Limits(**policy.limits), Limits(), setting)
                 self.assertEqual(RelayLimits(**policy.relay_limits), RelayLimits(), setting)
                 # One name can stand in both tables.
-                self.assertTrue(policy.limits or policy.relay_limits or policy.status, setting)
+                self.assertTrue(
+                    policy.limits or policy.relay_limits or policy.status or policy.kerberos,
+                    setting,
+                )
         limits = {field.name for field in (*LIMITS.values(), *relay.LIMITS.values())}
         others = {"enrol", "lifetime", "log-format", "endpoint", "token-file"}
         self.assertEqual(found, {*others, *limits})

@@ -20,6 +20,7 @@ PACKAGES = (
     ("kdc.limits", "kdc.terminal", "kdc.files", "kdc.protocol", "kdc.kerberos"),
     ("kdc.net",),
     ("kdc.store",),
+    ("kdc.kerberos_store",),
     ("kdc.issuing", "kdc.admin", "kdc.client"),
     ("kdc.channel",),
     ("kdc.transfer", "kdc.tunnel", "kdc.relay"),
@@ -46,7 +47,10 @@ RULES = (
     ),
     (
         ("kdc.testing",),
-        ("twisted", "zope", "kdc.store", "kdc.issuing", "kdc.client", "kdc.server"),
+        (
+            *("twisted", "zope", "kdc.store", "kdc.kerberos_store", "kdc.issuing", "kdc.client"),
+            "kdc.server",
+        ),
         "other people's tests start in milliseconds, and have a realm of nothing but Kerberos",
     ),
     (
@@ -94,7 +98,9 @@ PURE = frozenset(
         *("cryptography", "hashlib", "hmac"),
     )
 )
-PURE_PACKAGES = ("kdc.limits", "kdc.protocol", "kdc.issuing", "kdc.kerberos")
+PURE_PACKAGES = (
+    *("kdc.limits", "kdc.protocol", "kdc.issuing", "kdc.kerberos", "kdc.kerberos_store"),
+)
 
 
 def parse(source: str, module: str, package: bool, known: Iterable[str]) -> set[str]:

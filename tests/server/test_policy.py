@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,6 +14,7 @@ from kdc.errors import ConfigurationError, LocalIOError
 from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
+from kdc.server.kerberos_settings import SETTINGS, KerberosSettings
 from kdc.server.policy import LIMITS, Policy, read_policy
 from tests.support.core import PROPERTY
 
@@ -32,7 +34,8 @@ class PolicyTests(SynchronousTestCase):
             error.hint
             or "is a" in str(error)
             or "is open" in str(error)
-            or "is text" in str(error),
+            or "is text" in str(error)
+            or "is answer" in str(error),
             error,
         )
         return error
@@ -113,6 +116,30 @@ class PolicyTests(SynchronousTestCase):
         """What to do is said too."""
         self.assertIn("enrol, lifetime", self.refused("x = 1", "no setting").hint)
         self.assertIn("idle-seconds", self.refused("[limits]\nx = 1", "no limit").hint)
+
+    def test_kerberos(self) -> None:
+        """Its table has the settings that it has, within bounds."""
+        self.path.write_text(
+            "[kerberos]\nlife = 60\nrenewable-life = 120\nfast = 'advertise'\nconnections = 7"
+        )
+        policy = read_policy(self.path)
+        self.assertEqual(
+            policy.kerberos,
+            {"life": 60, "renewable_life": 120, "advertise_fast": True, "connections": 7},
+        )
+        self.assertEqual(KerberosSettings(**policy.kerberos).life, 60)  # type: ignore[arg-type]
+        over = Policy.of({"kerberos": {"life": 61, "fast": "answer"}}).over(policy)
+        self.assertEqual(over.kerberos, {**policy.kerberos, "life": 61, "advertise_fast": False})
+        for name in SETTINGS:
+            self.assertIn(name.replace("-", "_"), attrs.fields_dict(KerberosSettings))
+        for text, pattern in (
+            ("kerberos = 7", "kerberos is a table"),
+            ("[kerberos]\nlife = 59", "life is a whole number from 60"),
+            ("[kerberos]\nlife = '60'", "life is a whole number"),
+            ("[kerberos]\nfast = true", "fast, in the table kerberos, is answer"),
+            ("[kerberos]\nskew = 3", "kerberos has no 'skew'"),
+        ):
+            self.refused(text, pattern)
 
     def test_cannot_be_read(self) -> None:
         """A file that is not there or is none is a local error, with its path."""

@@ -76,7 +76,10 @@ class AdminCommand(StoreOptions):
 
     def given(self, name: str) -> Any:
         """What was given behind the command, or before it."""
-        return self.parent[name] if self[name] in (None, 0) else self[name]
+        if self[name] not in (None, 0):
+            return self[name]
+        before = self.parent
+        return before.given(name) if isinstance(before, AdminCommand) else before[name]
 
     @property
     def store(self) -> AdminStore:

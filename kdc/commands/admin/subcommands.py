@@ -36,6 +36,7 @@ class AdminOptions(StoreOptions):
         ("rename", "rename.RenameCommand", "refused"),
         ("rotate-master-key", "rotate.RotateMasterKeyCommand", "seal the database under a new key"),
         ("rotate-tls", "rotate.RotateTLSCommand", "give the KDC a new identity"),
+        ("kerberos", "kerberos.KerberosOptions", "keys and services for Kerberos"),
         ("check", "files.CheckCommand", "look for damage"),
         ("repair", "files.RepairCommand", "put damaged lines aside"),
         ("backup", "files.BackupCommand", "copy the database"),

@@ -59,6 +59,8 @@ class Options(ReceiverOptions):
         ("renew", "renew.RenewCommand", "put a new key into our key file"),
         ("whoami", "whoami.WhoamiCommand", "what we are to the KDC"),
         ("who", "who.WhoCommand", "who can be reached now"),
+        ("kinit", "kinit.KinitCommand", "get a Kerberos ticket"),
+        ("keytab", "kinit.KeytabCommand", "get our Kerberos keys, for a machine"),
         ("doctor", "doctor.DoctorCommand", "find out what is wrong"),
         ("completion", _completion, "completion for bash, zsh or fish"),
         ("keygen", "keygen.KeygenCommand", "make a key file"),

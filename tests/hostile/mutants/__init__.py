@@ -15,6 +15,7 @@ from tests.hostile.mutants import (
     _etcd,
     _issuing,
     _kerberos,
+    _kerberos_front,
     _protocol,
     _relay,
     _server,
@@ -39,6 +40,7 @@ MUTANTS: list[Mutant] = [
     *_transfer.MUTANTS,
     *_relay.MUTANTS,
     *_kerberos.MUTANTS,
+    *_kerberos_front.MUTANTS,
 ]
 
 

@@ -1,0 +1,1 @@
+With `--kerberos` the KDC serves programs that speak only Kerberos, over the same principals: `kdcclient kinit` gets a ticket, `kdcclient keytab` a machine's keys, `kdc admin kerberos` looks after both; off by default, and docs/kerberos.md says what is lost by it.

@@ -8,6 +8,7 @@ several KDCs of one realm.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
@@ -21,7 +22,7 @@ from twisted.internet.task import deferLater
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from kdc.client.identity import ClientTLS
-from kdc.client.link import KDCLink, _Dropped
+from kdc.client.link import KDCLink, _Busy, _Silent, dropped
 from kdc.errors import (
     KDCError,
     KDCUnreachable,
@@ -35,7 +36,7 @@ from kdc.protocol.relay import RELAY, Reach
 __all__ = ["KDCClient", "RealmClient"]
 
 CONNECT_SECONDS = 10.0
-_MOST_PAUSE_SECONDS = 8.0
+_MOST_PAUSE_SECONDS = 20.0
 T = TypeVar("T")
 
 
@@ -118,6 +119,7 @@ class KDCClient:
     # How long for one connection; and how long a KDC that is too busy for one is tried again.
     connect_seconds: float = CONNECT_SECONDS
     patience_seconds: float = CONNECT_SECONDS
+    held_up: Callable[[KDCError], None] = lambda error: None
     _link: KDCLink | None = attrs.field(default=None, init=False)
     _lock: DeferredLock = attrs.field(factory=DeferredLock, init=False)
 
@@ -127,53 +129,19 @@ class KDCClient:
 
     async def connect(self) -> KDCLink:
         """Return a new connection, the KDC's identity checked and nothing said yet."""
-        deadline = self.reactor.seconds() + self.patience_seconds
-        attempt = 0
-        while True:
-            try:
-                link = await self._connect_once()
-            except _Dropped:
-                pause = backoff(attempt, most=_MOST_PAUSE_SECONDS)
-                attempt += 1
-                if self.reactor.seconds() + pause > deadline:
-                    raise
-                await deferLater(self.reactor, pause)
-            else:
-                link.use(self.keys)
-                return link
+        return await self._patiently(self._connect)
 
     async def login(self) -> KDCLink:
         """Return a new connection on which we are authenticated."""
-        link = await self.connect()
-        try:
-            await link.authenticate()
-        except (KDCError, CancelledError):
-            link.close()
-            raise
-        return link
+        return await self._patiently(self._login)
 
     async def register(self, address: str, port: int, invitation: bytes = b"") -> int:
         """Take our name; returns once the KDC has it on disk."""
-        link = await self.connect()
-        try:
-            generation = await link.register(address, port, invitation)
-            await link.authenticate()
-        except (KDCError, CancelledError):
-            link.close()
-            raise
-        self._link = link
-        return generation
+        return await self._patiently(lambda: self._register(address, port, invitation))
 
     async def link(self) -> KDCLink:
         """Return the connection on which we are authenticated: the open one, or a new one."""
-        async with self._lock:
-            link = await self._open_link()
-            try:
-                await link.introduced()
-            except CancelledError:
-                link.close()
-                raise
-            return link
+        return await self._patiently(self._introduced_link)
 
     async def grant(self, peer: str) -> Grant:
         """Return a fresh session key for one channel to ``peer``."""
@@ -187,9 +155,14 @@ class KDCClient:
 
         On a new one the question leaves together with our proof: one round trip for both.
         """
+        return await self._patiently(lambda: self._ask_over_link(ask))
+
+    async def _ask_over_link(self, ask: Callable[[KDCLink], Awaitable[T]]) -> T:
         link = await self._some_link()
         try:
             return await ask(link)
+        except _Busy:
+            raise
         except (KDCUnreachable, Superseded):
             if link.alive:
                 raise
@@ -204,9 +177,61 @@ class KDCClient:
     async def _open_link(self) -> KDCLink:
         """Return the connection that is open, or a new one with our proof on its way."""
         if self._link is None or not self._link.alive:
-            self._link = await self.connect()
+            self._link = await self._connect()
             self._link.introduce()
         return self._link
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Again and again, if the KDC has no room for us: it may have none at any moment before
+        it has heard who we are, so also when it was told already.
+        """
+        deadline = self.reactor.seconds() + self.patience_seconds
+        tries = 0
+        while True:
+            try:
+                return await attempt()
+            except _Busy as error:
+                pause = backoff(tries, most=_MOST_PAUSE_SECONDS)
+                tries += 1
+                if self.reactor.seconds() + pause > deadline:
+                    raise
+                self.held_up(error)
+                await deferLater(self.reactor, pause)
+
+    async def _connect(self) -> KDCLink:
+        link = await self._connect_once()
+        link.use(self.keys)
+        return link
+
+    async def _login(self) -> KDCLink:
+        link = await self._connect()
+        try:
+            await link.authenticate()
+        except (KDCError, CancelledError):
+            link.close()
+            raise
+        return link
+
+    async def _register(self, address: str, port: int, invitation: bytes) -> int:
+        link = await self._connect()
+        try:
+            generation = await link.register(address, port, invitation)
+            await link.authenticate()
+        except (KDCError, CancelledError):
+            link.close()
+            raise
+        self._link = link
+        return generation
+
+    async def _introduced_link(self) -> KDCLink:
+        async with self._lock:
+            link = await self._open_link()
+            try:
+                await link.introduced()
+            except CancelledError:
+                link.close()
+                raise
+            return link
 
     def close(self) -> None:
         if self._link is not None:
@@ -223,6 +248,8 @@ class KDCClient:
         try:
             tls: Any = await self.endpoint.connect(secured)
         except (ConnectError, ConnectionClosed, OSError) as error:
+            if getattr(error, "osError", None) == errno.ECONNRESET:
+                raise dropped(self.where) from None
             raise KDCUnreachable(
                 f"no KDC answers at {self.where}: {reason_of(error)}",
                 hint="is it running, and are address and port right?",
@@ -235,6 +262,6 @@ class KDCClient:
             raise
         except TimeoutError:
             tls.abortConnection()
-            raise KDCUnreachable(
+            raise _Silent(
                 f"the KDC at {self.where} did not begin TLS within {self.connect_seconds:.0f} s"
             ) from None

@@ -65,6 +65,7 @@ class KDCLink(Protocol):
         self._exchange: Exchange | None = None
         self._waiting: dict[bytes, Deferred[Reply]] = {}
         self._introduction: Deferred[None] | None = None
+        self._answered = False
         self._error: KDCError | None = None
 
     @property
@@ -218,6 +219,7 @@ class KDCLink(Protocol):
         if self._exchange is None:
             raise RemoteProtocolError(Refusal.MALFORMED, "the KDC speaks before it was asked")
         answer = self._exchange.take(body)
+        self._answered = True
         if isinstance(answer.message, EpochEnded):
             # Not `close`: that waits for the other side, and this must be heard at once,
             # also by who waits for his next epoch: he must not come back for it.
@@ -240,9 +242,9 @@ class KDCLink(Protocol):
 
     def _why_lost(self, reason: Failure) -> KDCError:
         value = reason.value
-        if self.ready.called:
+        if self.ready.called and self._answered:
             return KDCUnreachable(f"the connection to the KDC at {self._where} was lost")
-        if isinstance(value, SSL.Error):
+        if isinstance(value, SSL.Error) and not self.ready.called:
             if "certificate verify failed" in str(value):
                 return WrongIdentity(
                     f"the certificate of the KDC at {self._where} does not verify",
@@ -253,11 +255,23 @@ class KDCLink(Protocol):
                 f"what answers at {self._where} does not speak this protocol (TLS 1.3, kdp/1)",
                 hint="check the port",
             )
-        return _Dropped(
-            f"the KDC at {self._where} closed the connection before it began",
-            hint="it may be too busy, or the port belongs to another program",
-        )
+        return dropped(self._where)
 
 
-class _Dropped(KDCUnreachable):
-    """Closed before TLS was up: what a KDC does that has too many newcomers; worth another try."""
+class _Busy(KDCUnreachable):
+    """So it is with a KDC that has too many newcomers; worth another try."""
+
+
+class _Dropped(_Busy):
+    """It closed the connection before it had answered anything: it has no room."""
+
+
+class _Silent(_Busy):
+    """It has not begun TLS: our turn has not come."""
+
+
+def dropped(where: str) -> _Dropped:
+    return _Dropped(
+        f"the KDC at {where} closed the connection before it had answered",
+        hint="it may be too busy, or the port belongs to another program",
+    )

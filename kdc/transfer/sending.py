@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 
 import attrs
 from twisted.internet.defer import DeferredList, DeferredSemaphore
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from kdc.channel.endpoint import ChannelClientEndpoint
@@ -75,6 +76,13 @@ class SendSettings:
     ask: bool = False
     choice: Choice = EVERYTHING
 
+    @property
+    def patience_seconds(self) -> float:
+        """How long it is tried when the receiver, or the KDC, has no room for us."""
+        if self.wait:
+            return math.inf if self.wait_seconds is None else self.wait_seconds
+        return PATIENCE_SECONDS if self.retry else _ONCE_SECONDS
+
 
 def plain_file(path: Path) -> tuple[Thing, ...]:
     """One file, and nothing else; raises `LocalIOError`."""
@@ -94,8 +102,9 @@ async def send(client: RealmClient, settings: SendSettings, complain: Complain =
     it of each, and the worst is the result.
     """
     run = in_thread(client.reactor)
-    if settings.retry and len(client.nodes) == 1:  # of several the next one is asked
-        client.nodes[0].patience_seconds = PATIENCE_SECONDS
+    if len(client.nodes) == 1:  # of several the next one is asked
+        client.nodes[0].patience_seconds = settings.patience_seconds
+        client.nodes[0].held_up = _HeldUp(client.reactor, say).tell
     try:
         surveyed: Survey = await run(survey, settings.things, settings.choice)
         await _require_all(surveyed, settings, run)
@@ -183,6 +192,24 @@ def _status(receiver: str, result: Any, complain: Complain) -> int:
     return 1
 
 
+class _HeldUp:
+    """Says once why nothing goes on, if that lasts."""
+
+    def __init__(self, clock: IReactorTime, say: Callable[[str], None]) -> None:
+        self._clock = clock
+        self._say = say
+        self._since: float | None = None
+        self._told = False
+
+    def tell(self, error: KDCError) -> None:
+        now = self._clock.seconds()
+        if self._since is None:
+            self._since = now
+        elif not self._told and now - self._since > _TELL_SECONDS:
+            self._told = True
+            self._say(f"{error}; it may be busy: trying on")
+
+
 class _Sending:
     """To one receiver, as often as it takes."""
 
@@ -208,8 +235,7 @@ class _Sending:
         self._continued = False
         self._cut: Interrupted | None = None
         self._waiting = False
-        self._held_up_since: float | None = None
-        self._told_held_up = False
+        self._held_up = _HeldUp(client.reactor, lambda line: self._say(f"{receiver}: {line}"))
         self._wait_until = math.inf
         self._deadline = 0.0
         self._once = surveyed.once
@@ -254,30 +280,13 @@ class _Sending:
             self._client,
             self._receiver,
             SERVICE,
-            patience_seconds=self._patience,
-            held_up=self._held_up,
+            patience_seconds=self._settings.patience_seconds,
+            held_up=self._held_up.tell,
         )
         sending = cast(SendProtocol, await endpoint.connect(factory))
         self._waiting = False
         self._progress.wait(f"waiting for {self._receiver} to accept")
         return await sending.done
-
-    @property
-    def _patience(self) -> float:
-        """How long it is tried when the receiver, or the KDC, has no room for us."""
-        settings = self._settings
-        if settings.wait:
-            return math.inf if settings.wait_seconds is None else settings.wait_seconds
-        return PATIENCE_SECONDS if settings.retry else _ONCE_SECONDS
-
-    def _held_up(self, error: KDCError) -> None:
-        """Say it once, if it lasts."""
-        now: float = self._client.reactor.seconds()
-        if self._held_up_since is None:
-            self._held_up_since = now
-        elif not self._told_held_up and now - self._held_up_since > _TELL_SECONDS:
-            self._told_held_up = True
-            self._say(f"{self._receiver}: {error}; it may be busy: trying on")
 
     def _on_progress(self, done: int) -> None:
         stream = self._stream

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import IHandshakeListener
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface.verify import verifyObject
 
 from kdc.channel.services import Service
 from kdc.client.client import CONNECT_SECONDS, KDCClient
-from kdc.client.link import REQUEST_SECONDS
+from kdc.client.link import REQUEST_SECONDS, _Silent
 from kdc.errors import (
     AuthenticationRefused,
     ErrorKind,
     ExitStatus,
+    KDCError,
     KDCUnreachable,
     PeerUnavailable,
     Refusal,
@@ -42,6 +46,7 @@ from kdc.protocol.messages import (
     type_of,
 )
 from kdc.server._connections import KDCProtocol
+from kdc.server._handshakes import tls_factory
 from kdc.store import Replace
 from tests.support.core import keys_of
 from tests.support.edge import KDC, KDC_HOST, KDC_PORT, EdgeTestCase, Recorder, factory_of
@@ -307,6 +312,55 @@ class TroubleTests(EdgeTestCase):
         self.failureResultOf(login, KDCUnreachable)
         self.assertEqual(self.network.wires, [])
         self.assertEqual(self.network.getDelayedCalls(), [])
+
+    def test_silent_in_a_crowd(self) -> None:
+        """Who has more patience waits for another turn at a KDC that has not come to him."""
+        silent = self.network.listen(KDC_HOST, 99, factory_of(*(Recorder() for _ in range(3))))
+        client = self.client("alice", port=99)
+        told: list[KDCError] = []
+        client.patience_seconds, client.held_up = 60.0, told.append
+        entering = self.begin(client.register("", 0))
+        for tried in range(1, 3):
+            self.network.advance(CONNECT_SECONDS + 0.3)
+            self.assertEqual([type(error) for error in told], [_Silent] * tried)
+        self.assertNoResult(entering)
+        silent.stopListening()
+        kdc = self.kdc
+        self.network.listen(KDC_HOST, 99, tls_factory(kdc.factory, kdc.tls, self.network))
+        self.network.advance(CONNECT_SECONDS + 8)
+        self.assertEqual(self.successResultOf(entering), 1)
+
+    def test_displaced(self) -> None:
+        """A KDC may need our place when TLS is up and it has not heard us: that is no other end."""
+        recorder = Recorder()
+        self.impostor(recorder)
+        client = self.client("alice")
+        entering = self.begin(client.register("", 0))
+        self.network.settle()
+        self.assertTrue(recorder.received)
+        kdc = self.kdc
+        self.network.listen(KDC_HOST, KDC_PORT, tls_factory(kdc.factory, kdc.tls, self.network))
+        recorder.out.abortConnection()
+        self.assertNoResult(entering)
+        self.network.advance(1)
+        self.assertEqual(self.successResultOf(entering), 1)
+
+    def test_reset_while_connecting(self) -> None:
+        """Nor is a connection that was closed before we knew that it was there."""
+        client = self.client("alice")
+        endpoint, left = client.endpoint, [1]
+
+        def connect(factory: Any) -> Deferred[Any]:
+            if left:
+                left.clear()
+                return fail(ConnectError(errno.ECONNRESET, "Connection reset by peer"))
+            return endpoint.connect(factory)
+
+        client.endpoint = SimpleNamespace(connect=connect)  # type: ignore[assignment]
+        entering = self.begin(client.register("", 0))
+        self.assertNoResult(entering)
+        self.network.advance(1)
+        self.assertEqual(self.successResultOf(entering), 1)
 
     def test_closes_at_once(self) -> None:
         """A KDC with too many newcomers is tried again, for ten seconds."""

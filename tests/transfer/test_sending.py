@@ -84,14 +84,15 @@ class PauseTests(SynchronousTestCase):
             ({"wait": True}, math.inf),
             ({"wait": True, "wait_seconds": 5.0}, 5.0),
         ):
-            self.assertEqual(Scripted(Clock(), [], **settings)._patience, seconds)
+            chosen = SendSettings(None, ("bob",), (), **settings)  # type: ignore[arg-type]
+            self.assertEqual(chosen.patience_seconds, seconds)
 
     def test_held_up(self) -> None:
         """Why it takes so long is said once, and not at once."""
         clock = Clock()
         sending = Scripted(clock, [])
         for _ in range(8):
-            sending._held_up(TooBusy("too often", retry_after=1))
+            sending._held_up.tell(TooBusy("too often", retry_after=1))
             clock.advance(0.9)
         self.assertEqual(sending.said, ["bob: too often; it may be busy: trying on"])
 

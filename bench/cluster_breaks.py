@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
-import attrs
-
-from bench.cluster import Machine
 from bench.cluster_load import EVE
-from bench.cluster_trial import Found, Trial
+from bench.cluster_trial import SHORT_SECONDS, Fault, Found, Trial
 from bench.population import name_of
-from bench.processes import Failed, until
+from bench.processes import Failed
 
-__all__ = ["FAULTS", "Fault"]
+__all__ = ["BREAKS"]
 
 _BEFORE_SECONDS = 1.0
 _LEADERLESS_SECONDS = 5.0
 _KDC_SECONDS = 3.0
-_SHORT = 3
-
-
-@attrs.frozen
-class Fault:
-    """``key`` chooses it, ``must`` is what has to hold, ``confirm_seconds`` the KDCs' bound."""
-
-    key: str
-    title: str
-    must: str
-    run: Callable[[Trial, int], Found]
-    confirm_seconds: int = 10
-    checked: bool = True  # whether the KDCs have the check that what they know is new enough
-    times: float = 1.0  # rounds for each round that is asked for
-    short: bool = False  # whether it is one of those that are tried at every change
 
 
 def _leader_killed(trial: Trial, rounds: int) -> Found:
@@ -144,22 +125,13 @@ def _keys_of_one_cut_off(trial: Trial, rounds: int) -> tuple[Found, int, float]:
             raise Failed("there were no keys even before")
         late.extend(at - disabled for at in begun if at > disabled)
         cluster.admin(other, "enable", eve)
-        _works_again(trial, away)
+        trial.gives_keys(away)
 
     found = trial.rounds(rounds, one)
     return found, len(late), max(late, default=0.0)
 
 
-def _works_again(trial: Trial, machine: Machine) -> None:
-    """The KDC there gives keys to whoever was enabled."""
-    trial.ask("alone", at=[machine.number])
-    try:
-        until(lambda: trial.ask("asked")["begun"][0], "a key after it was enabled again")
-    finally:
-        trial.ask("no_more")
-
-
-FAULTS = (
+BREAKS = (
     Fault(
         "leader-killed",
         "the leader of etcd is killed",
@@ -191,7 +163,7 @@ FAULTS = (
         "a node is cut off, and somebody is disabled elsewhere",
         "no key that was asked for more than 3 s later, the KDCs' bound",
         _cut_off,
-        confirm_seconds=_SHORT,
+        confirm_seconds=SHORT_SECONDS,
         short=True,
     ),
     Fault(
@@ -199,7 +171,7 @@ FAULTS = (
         "the same, with the check taken out of the KDCs",
         "such keys: without them the row above would show nothing",
         _cut_off_unchecked,
-        confirm_seconds=_SHORT,
+        confirm_seconds=SHORT_SECONDS,
         checked=False,
         times=0.2,
         short=True,

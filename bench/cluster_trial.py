@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -16,14 +17,21 @@ import attrs
 from bench.cluster import Cluster, Machine
 from bench.population import name_of
 from bench.processes import HERE, Failed, Scratch, said, until
+from kdc.store.etcd.wire import page_of
 from tests.hostile.mutants import MUTANTS, mutated
 
-__all__ = ["CHECK", "Found", "Skipped", "Trial"]
+__all__ = ["CHECK", "SHORT_SECONDS", "Fault", "Found", "Skipped", "Trial", "text"]
 
 _ANSWER_SECONDS = 60.0
 _SETTLE_SECONDS = 90.0
 _LOST_SECONDS = 30.0
+SHORT_SECONDS = 3  # the shortest bound that a KDC takes
 CHECK = "nothing is decided on what was not confirmed"
+
+
+def text(key: bytes) -> str:
+    """As etcd's gateway has keys and values."""
+    return base64.b64encode(key).decode()
 
 
 class Skipped(Exception):
@@ -37,8 +45,8 @@ class Found:
     rounds: int = 0
     registrations: int = 0
     lost: int = 0
-    kept_waiting: int = 0
     registration_gap: float | None = None
+    registration_wait: float = 0.0
     channels: int = 0
     channel_gap: float | None = None
     wrong: int = 0
@@ -50,13 +58,38 @@ class Found:
         """One round's, as the load tells them."""
         self.rounds += 1
         self.registrations += figures["registrations"]
-        self.kept_waiting += figures["kept_waiting"]
+        self.registration_wait = max(self.registration_wait, figures["registration_wait"])
         self.registration_gap = max(self.registration_gap or 0.0, figures["registration_gap"])
         self.channels += figures["channels"]
         self.channel_gap = max(self.channel_gap or 0.0, figures["channel_gap"])
         self.wrong += len(figures["wrong"])
         self.errors += len(figures["errors"])
         self.bad += [f"wrongly refused: {text}" for text in figures["wrong"]]
+
+    def join(self, other: Found) -> None:
+        """Take in what came of more rounds."""
+        self.rounds += other.rounds
+        for name in ("registrations", "lost", "channels", "wrong", "errors"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.registration_gap = max(self.registration_gap or 0.0, other.registration_gap or 0.0)
+        self.registration_wait = max(self.registration_wait, other.registration_wait)
+        self.channel_gap = max(self.channel_gap or 0.0, other.channel_gap or 0.0)
+        self.besides += other.besides
+        self.bad += other.bad
+
+
+@attrs.frozen
+class Fault:
+    """``key`` chooses it, ``must`` is what has to hold, ``confirm_seconds`` the KDCs' bound."""
+
+    key: str
+    title: str
+    must: str
+    run: Callable[[Trial, int], Found]
+    confirm_seconds: int = 10
+    checked: bool = True  # whether the KDCs have the check that what they know is new enough
+    times: float = 1.0  # rounds for each round that is asked for
+    short: bool = False  # whether it is one of those that are tried at every change
 
 
 class Trial:
@@ -164,3 +197,30 @@ class Trial:
             missing = wanted - self.cluster.names(machine)
             if not missing or time.monotonic() > end:
                 return missing
+
+    def only_later(self, asked: dict[str, Any], found: Found) -> None:
+        """Who asked alone and was refused was told to try later, and nothing else."""
+        kinds = {error for each in asked["refused"] for _, error in each} - {"KDCUnreachable"}
+        found.wrong += len(kinds)
+        found.bad += [f"wrongly refused: {kind}" for kind in kinds]
+
+    def value(self, key: bytes) -> bytes:
+        """What is in etcd under ``key``."""
+        answer = self.cluster.ask("/v3/kv/range", {"key": text(key)})
+        ((_, value, _),) = page_of(answer).pairs
+        return value
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Write it, or delete it, as whoever owns etcd could."""
+        if value is None:
+            self.cluster.ask("/v3/kv/deleterange", {"key": text(key)})
+        else:
+            self.cluster.ask("/v3/kv/put", {"key": text(key), "value": text(value)})
+
+    def gives_keys(self, *machines: Machine) -> None:
+        """Wait until each of these KDCs gives keys, to whoever is always there."""
+        self.ask("alone", at=[machine.number for machine in machines])
+        try:
+            until(lambda: all(self.ask("asked")["begun"]), "every KDC gives keys", _SETTLE_SECONDS)
+        finally:
+            self.ask("no_more")

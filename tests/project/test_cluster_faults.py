@@ -6,8 +6,7 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.cluster_breaks import FAULTS
-from bench.cluster_faults import row_of, with_rows
+from bench.cluster_faults import FAULTS, row_of, with_rows
 from bench.cluster_trial import CHECK, Found
 from bench.processes import Failed, run
 from tests.hostile.mutants import MUTANTS
@@ -16,7 +15,7 @@ from tests.project.test_packaging import TOP
 PAGE = "before\n<!-- faults: begin -->\n<!-- faults: end -->\nafter\n"
 FIGURES = {
     "registrations": 3,
-    "kept_waiting": 1,
+    "registration_wait": 0.5,
     "registration_gap": 0.25,
     "channels": 4,
     "channel_gap": 0.5,

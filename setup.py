@@ -101,6 +101,7 @@ setup(
         "kdc.store",
         "kdc.store.etcd",
         "kdc.store.flatfile",
+        "kdc.store.moving",
         "kdc.store.sealed",
         "kdc.testing",
         "kdc.transfer",

@@ -75,6 +75,7 @@ EVENTS: Mapping[str, str] = {
     "admin-kerberos-services": "an operator said which Kerberos services are a principal's",
     "admin-kerberos-keytab": "an operator took a principal's Kerberos keys; for which names",
     "admin-dumped": "an operator took the secrets out of the database",
+    "admin-moved-store": "an operator moved the database, to etcd or from there; its generation",
     "admin-repaired": "an operator put damaged lines aside; how many were kept",
 }
 

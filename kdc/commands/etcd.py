@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kdc.store.etcd.api import EtcdSettings
 
 __all__ = [
+    "ETCD_LOGIN",
     "ETCD_OPTIONS",
     "ETCD_VALUES",
     "confirm_seconds",
@@ -73,6 +74,8 @@ ETCD_OPTIONS = [
         "with --store: seconds without most members after which no key is given, 3 to 60; 10",
     ],
 ]
+# What a command needs of these that only speaks to etcd.
+ETCD_LOGIN = [row for row in ETCD_OPTIONS if str(row[0]).startswith("etcd-")]
 ETCD_VALUES = {
     "etcd-ca": "file",
     "etcd-certificate": "file",
@@ -122,9 +125,12 @@ def node_of(options: Mapping[str, Any]) -> str:
         raise usage.UsageError(f"{error}{of_machine}") from None
 
 
-def etcd_of(options: Mapping[str, Any]) -> EtcdSettings | None:
-    """What --store and what goes with it say; raises `UsageError`, `KDCError`."""
-    if options["store"] is None:
+def etcd_of(options: Mapping[str, Any], option: str = "store") -> EtcdSettings | None:
+    """What --store and what goes with it say; raises `UsageError`, `KDCError`.
+
+    ``option``: which one says where etcd is.
+    """
+    if options[option] is None:
         return None
     from kdc.files.private import read_private
     from kdc.store.etcd.api import EtcdSettings  # whoever has a file needs none of it
@@ -136,7 +142,7 @@ def etcd_of(options: Mapping[str, Any]) -> EtcdSettings | None:
     file = absolute(options["etcd-password-file"])
     password = "" if file is None else read_private(file).decode("utf-8", "replace").strip()
     return EtcdSettings(
-        _members(options["store"]),
+        _members(options[option], option),
         absolute(options["etcd-ca"]),
         absolute(options["etcd-certificate"]),
         absolute(options["etcd-key"]),
@@ -145,11 +151,11 @@ def etcd_of(options: Mapping[str, Any]) -> EtcdSettings | None:
     )
 
 
-def _members(typed: str) -> tuple[tuple[str, int], ...]:
+def _members(typed: str, option: str) -> tuple[tuple[str, int], ...]:
     scheme, _, rest = typed.partition("://")
     members = rest.removesuffix("/").split(",")
     if scheme != "etcd" or not 1 <= len(members) <= _MOST_MEMBERS:
-        raise usage.UsageError("--store is etcd://HOST:PORT,HOST:PORT/")
+        raise usage.UsageError(f"--{option} is etcd://HOST:PORT,HOST:PORT/")
     return tuple(map(_member, members))
 
 

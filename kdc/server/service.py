@@ -52,6 +52,7 @@ from kdc.server._store_writer import StoreWatch, StoreWriter
 from kdc.server.audit_log import AuditLog, is_standard_stream
 from kdc.server.certificate import TLSFiles
 from kdc.server.kerberos_settings import KerberosSettings
+from kdc.server.own_files import KEY_ENDS
 from kdc.store import Record, StoreLost
 from kdc.store.opened import open_store
 from kdc.terminal import counted
@@ -208,7 +209,7 @@ class KDCService(Service):
         """The files beside the store that a start will make: who fails removes them again."""
         settings = self.settings
         # The keys of those who live here are as old as their names are in the store.
-        ends = (".tls", ".directory", ".relay", ".kerberos") if self.store.made else (".tls",)
+        ends = KEY_ENDS if self.store.made else (".tls",)
         paths = [settings.store.with_name(f"{settings.store.name}{end}") for end in ends]
         if settings.output is not None and not is_standard_stream(settings.output):
             paths.append(settings.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from twisted.python import usage
@@ -89,6 +90,9 @@ class AdminCommand(StoreOptions):
         path = state_path(state) if state else absolute(_or(self.given("file"), "pwd.txt"))
         if path is None:
             raise usage.UsageError("--file must name the principal database")
+        return self.store_at(path, running_only=state is not None)
+
+    def store_at(self, path: Path, *, running_only: bool = False) -> AdminStore:
         return AdminStore(
             path,
             realm_of({"realm": _or(self.given("realm"), "LOCAL")}),
@@ -96,7 +100,7 @@ class AdminCommand(StoreOptions):
             absolute(self.given("master-key")),
             absolute(self.given("generation-file")),
             log_format_of(_or(self.given("log-format"), "text")),
-            running_only=state is not None,
+            running_only=running_only,
         )
 
     def run(self) -> int:

@@ -40,6 +40,7 @@ class AdminOptions(StoreOptions):
         ("check", "files.CheckCommand", "look for damage"),
         ("repair", "files.RepairCommand", "put damaged lines aside"),
         ("backup", "files.BackupCommand", "copy the database"),
+        ("move", "move.MoveCommand", "move the database into etcd, or back"),
         ("dump", "dump.DumpCommand", "write it as portable text"),
         ("load", "load.LoadCommand", "add what dump wrote"),
         ("import", "load.ImportCommand", "take over names of the textbook format"),

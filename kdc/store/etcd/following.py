@@ -23,14 +23,14 @@ from kdc.store.etcd.wire import (
     watched,
 )
 
-__all__ = ["CALL_SECONDS", "Following", "Wait", "load", "wait_for"]
+__all__ = ["CALL_SECONDS", "LOAD_SECONDS", "PAGE", "Following", "Wait", "load", "wait_for"]
 
 # (what to wait on, holding it; for what; seconds) -> whether it came
 Wait = Callable[[threading.Condition, Callable[[], bool], float], bool]
 
 CALL_SECONDS = 2.0  # then the next member is asked
-_PAGE = 50_000
-_LOAD_SECONDS = 60.0
+PAGE = 50_000
+LOAD_SECONDS = 60.0
 _SILENT_SECONDS = 30.0  # a watch that was so long silent is begun anew
 _CATCH_UP_SECONDS = 1.0
 _NEVER = -(1 << 62)
@@ -40,17 +40,20 @@ def wait_for(changed: threading.Condition, wanted: Callable[[], bool], seconds: 
     return changed.wait_for(wanted, seconds)
 
 
-def load(link: Link, realm_keys: RealmKeys, page: int = _PAGE) -> View | None:
+def load(
+    link: Link, realm_keys: RealmKeys, page: int = PAGE, *, closed_too: bool = False
+) -> View | None:
     """Read everything as it is at one revision; None if there is nothing.
 
+    ``closed_too``: though it was moved away.
     Raises `EtcdError`, `BadAnswer`, `DoesNotFollow`, `Moved`.
     """
     keys: Keys = realm_keys.keys
-    loading = Loading(realm_keys)
+    loading = Loading(realm_keys, closed_too=closed_too)
     start, revision = keys.head, 0
     while True:
         asked = read_page(start, keys, page, revision)
-        found = page_of(link.post("/v3/kv/range", asked, _LOAD_SECONDS))
+        found = page_of(link.post("/v3/kv/range", asked, LOAD_SECONDS))
         revision = revision or found.revision
         loading.add(found.pairs)
         if not found.more:
@@ -79,7 +82,7 @@ class Following:
         tell: Callable[[Record], None],
         took: Callable[[View], None],
         wait: Wait = wait_for,
-        page: int = _PAGE,
+        page: int = PAGE,
     ) -> None:
         self.view = view
         self.changed = threading.Condition()

@@ -17,14 +17,23 @@ import attrs
 from kdc.protocol.crypto import AESGCM, InvalidTag
 from kdc.store.sealed.masterkey import mac_key
 
-__all__ = ["BATCH_BYTES", "BadHead", "Closed", "Head", "HeadKeys", "closed", "key_id_of_head"]
+__all__ = [
+    "BATCH_BYTES",
+    "BadHead",
+    "Closed",
+    "Head",
+    "HeadKeys",
+    "closed",
+    "generation_of_head",
+    "key_id_of_head",
+]
 
 BATCH_BYTES = 16
 _NONCE_BYTES = 12
 _SUM_BYTES = 32
 _MODULUS = 1 << 8 * _SUM_BYTES
 _NUMBER = rb"(0|[1-9][0-9]{0,18})"
-_HEAD = re.compile(
+_HEAD_TEXT = (
     rb"(kdc-head:1:([0-9a-f]{16}):([0-9a-f]{16}):"
     + _NUMBER
     + rb":"
@@ -33,8 +42,12 @@ _HEAD = re.compile(
     + _NUMBER
     + rb":([0-9a-f]{32}):)([A-Za-z0-9+/]{80}):"
 )
-# Not while the store is being moved: then no node may decide anything.
-_CLOSED = re.compile(rb"kdc-(loading|closed):1:([0-9a-f]{16}):([0-9a-f]{16}):")
+_HEAD = re.compile(_HEAD_TEXT)
+# While the store is being moved no node may decide anything.  What the head was before stays
+# there: the lines can be checked against it, and nothing older is loaded over them.
+_CLOSED = re.compile(
+    rb"kdc-(loading|closed):1:([0-9a-f]{16}):([0-9a-f]{16}):((?:%s)?)" % _HEAD_TEXT
+)
 
 
 class BadHead(ValueError):
@@ -43,20 +56,26 @@ class BadHead(ValueError):
 
 @attrs.frozen
 class Closed:
-    """What stands in the place of a head while the store is moved: ``loading`` or ``closed``."""
+    """What stands in the place of a head while the store is moved: ``loading`` or ``closed``.
+
+    ``before``: the last head, sealed as it was, if there was one.
+    """
 
     state: str
     store_id: str
     key_id: str
+    before: bytes = attrs.field(default=b"", repr=False)
 
     def text(self) -> bytes:
-        return f"kdc-{self.state}:1:{self.store_id}:{self.key_id}:".encode()
+        return f"kdc-{self.state}:1:{self.store_id}:{self.key_id}:".encode() + self.before
 
 
 def closed(value: bytes) -> Closed | None:
     """Return what this says if it is no head but stands in the place of one."""
     match = _CLOSED.fullmatch(value)
-    return None if match is None else Closed(*(field.decode() for field in match.groups()))
+    if match is None:
+        return None
+    return Closed(match[1].decode(), match[2].decode(), match[3].decode(), match[4])
 
 
 def key_id_of_head(value: bytes) -> tuple[str, str]:
@@ -65,6 +84,14 @@ def key_id_of_head(value: bytes) -> tuple[str, str]:
     if match is None:
         raise BadHead("the head is not one that this version wrote")
     return match[2].decode(), match[3].decode()
+
+
+def generation_of_head(value: bytes) -> int:
+    """Return which generation a head says that it is; raises `BadHead`."""
+    match = _HEAD.fullmatch(value)
+    if match is None:
+        raise BadHead("the head is not one that this version wrote")
+    return int(match[5])
 
 
 @attrs.frozen

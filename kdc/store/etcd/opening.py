@@ -30,9 +30,13 @@ from kdc.store.sealed.files import Files
 from kdc.store.sealed.generation import KeptGeneration
 from kdc.store.sealed.masterkey import MasterKeys
 
-__all__ = ["EtcdFiles", "connected", "open_etcd"]
+__all__ = ["EtcdFiles", "connected", "lock_node", "open_etcd"]
 
 _TRIES = 7  # each at the next member
+_MOVED_HINTS = {
+    "loading": "finish the move, where it was begun; until then every node refuses",
+    "closed": "the principals are in a file again; to share them, move that file here",
+}
 
 
 @attrs.frozen
@@ -79,7 +83,7 @@ def open_etcd(
     was changed, here or there.
     """
     files = files or Files()
-    lock = _lock(files, paths)
+    lock = lock_node(files, paths)
     try:
         opening = _Opening(links[0], paths, files, check_realm(realm), random, create, page, now)
         try:
@@ -113,12 +117,18 @@ def open_etcd(
     return store
 
 
-def _lock(files: Files, paths: EtcdFiles) -> int:
+def lock_node(files: Files, paths: EtcdFiles) -> int:
+    """Return the open lock file of a state directory; raises `StoreError`."""
     try:
         fd = files.open(paths.lock, os.O_RDWR | os.O_CREAT)
-        if files.lock(fd):
-            files.fchmod(fd)
-            return fd
+        try:
+            if files.lock(fd):
+                files.fchmod(fd)
+                return fd
+        except BaseException:
+            files.close(fd)
+            raise
+        files.close(fd)
     except OSError as error:
         raise StoreError(
             f"cannot lock {paths.lock}: {error.strerror}",
@@ -126,7 +136,6 @@ def _lock(files: Files, paths: EtcdFiles) -> int:
             if isinstance(error, FileNotFoundError)
             else "the directory has to be one that this user can write to",
         ) from error
-    files.close(fd)
     raise StoreInUse(
         f"another process runs this node ({paths.lock})",
         hint="ask the running one, or stop it; a second node needs a state directory of its own",
@@ -191,7 +200,12 @@ class _Opening:
                         f"etcd cannot be {what}: {error}",
                         hint=error.hint or "look whether most of its members run",
                     ) from None
-            except (BadAnswer, DoesNotFollow, Moved) as error:
+            except Moved as error:
+                raise StoreError(
+                    f"the store of {self._realm} in etcd cannot be opened: {error}",
+                    hint=_MOVED_HINTS[error.found.state],
+                ) from None
+            except (BadAnswer, DoesNotFollow) as error:
                 raise StoreError(
                     f"the store of {self._realm} in etcd cannot be opened: {error}",
                     hint="nothing was changed; see what the other nodes say",

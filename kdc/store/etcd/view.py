@@ -20,7 +20,16 @@ from kdc.store.sealed.lines import BadLine, Entry, Sealer, name_of
 from kdc.store.sealed.masterkey import MasterKeys
 from kdc.store.sealed.table import Table, lines_of
 
-__all__ = ["DoesNotFollow", "Loading", "Moved", "RealmKeys", "View", "differences"]
+__all__ = [
+    "DoesNotFollow",
+    "Loading",
+    "Moved",
+    "RealmKeys",
+    "View",
+    "differences",
+    "merged",
+    "value_of",
+]
 
 _KEY_ID_CHARACTERS = 16
 # So many heads are remembered, to find out whose change followed which.
@@ -298,10 +307,14 @@ class View:
 
 
 class Loading:
-    """Gathers pages of one revision into a `View`; raises `DoesNotFollow`, `Moved`."""
+    """Gathers pages of one revision into a `View`; raises `DoesNotFollow`, `Moved`.
 
-    def __init__(self, realm_keys: RealmKeys) -> None:
+    ``closed_too``: what was closed is read as it was then, by whoever moves it away.
+    """
+
+    def __init__(self, realm_keys: RealmKeys, *, closed_too: bool = False) -> None:
         self._realm_keys = realm_keys
+        self._closed_too = closed_too
         self._table = Table()
         self._head: tuple[bytes, int] | None = None
         self._last = b""
@@ -312,9 +325,7 @@ class Loading:
             if self._head is None:
                 if key != self._realm_keys.keys.head:
                     raise DoesNotFollow("there are lines, and no head")
-                self._head = value, revision
-                if closed(value) is not None:
-                    self._realm_keys.opened(value)
+                self._head = self._opened(value), revision
                 continue
             try:
                 name = self._realm_keys.keys.name(key)
@@ -325,6 +336,14 @@ class Loading:
             self._last = name
             lines.append(line_of(name, value))
         self._table.extend(b"".join(lines), len(lines))
+
+    def _opened(self, value: bytes) -> bytes:
+        found = closed(value)
+        if found is None:
+            return value
+        if self._closed_too and found.state == "closed":
+            return found.before
+        raise Moved(found)
 
     @property
     def empty(self) -> bool:
@@ -372,19 +391,25 @@ def differences(old: View, new: View) -> list[Record]:
 
 def _unequal(old: View, new: View) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
     """Yield each name whose lines differ, with both."""
-    olds = lines_of(old.content.table.snapshot())
-    news = lines_of(new.content.table.snapshot())
-    one, two = next(olds, None), next(news, None)
+    olds, news = (
+        ((name_of(line), line) for line in lines_of(view.content.table.snapshot()))
+        for view in (old, new)
+    )
+    return (found for found in merged(olds, news) if found[1] != found[2])
+
+
+def merged(
+    ones: Iterator[tuple[bytes, bytes]], twos: Iterator[tuple[bytes, bytes]]
+) -> Iterator[tuple[bytes, bytes | None, bytes | None]]:
+    """Yield each name with what it has in both; each is in the order of names."""
+    one, two = next(ones, None), next(twos, None)
     while one is not None or two is not None:
-        first = b"" if one is None else name_of(one)
-        second = b"" if two is None else name_of(two)
-        if two is None or (one is not None and first < second):
-            yield first, one, None
-            one = next(olds, None)
-        elif one is None or second < first:
-            yield second, None, two
-            two = next(news, None)
-        else:
-            if one != two:
-                yield first, one, two
-            one, two = next(olds, None), next(news, None)
+        if one is not None and (two is None or one[0] < two[0]):
+            yield one[0], one[1], None
+            one = next(ones, None)
+        elif two is not None and (one is None or two[0] < one[0]):
+            yield two[0], None, two[1]
+            two = next(twos, None)
+        elif one is not None and two is not None:
+            yield one[0], one[1], two[1]
+            one, two = next(ones, None), next(twos, None)

@@ -165,16 +165,23 @@ def page_of(answer: Answer, cut: int | None = None) -> Page:
 
 
 def transaction(
-    keys: Keys, head_revision: int, changes: Iterable[tuple[bytes, bytes | None]], head: bytes
+    keys: Keys,
+    head_revision: int,
+    changes: Iterable[tuple[bytes, bytes | None]],
+    head: bytes | None,
 ) -> Answer:
-    """Put and delete keys, and the head last, if the head is still that of ``head_revision``."""
+    """Put and delete keys, and the head last, if the head is still that of ``head_revision``.
+
+    None leaves it as it is: only while the store is being loaded.
+    """
     operations: list[Answer] = [
         {"request_delete_range": {"key": _text(key)}}
         if value is None
         else {"request_put": {"key": _text(key), "value": _text(value)}}
         for key, value in changes
     ]
-    operations.append({"request_put": {"key": _text(keys.head), "value": _text(head)}})
+    if head is not None:
+        operations.append({"request_put": {"key": _text(keys.head), "value": _text(head)}})
     return _if_unchanged(keys, head_revision, operations)
 
 

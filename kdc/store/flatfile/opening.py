@@ -139,6 +139,12 @@ def hold_files(files: Files, paths: Paths, lock: int) -> Ours:
 
 
 def _check_never_used(files: Files, paths: Paths, create: bool) -> None:
+    if files.exists(paths.moved):
+        raise StoreError(
+            f"the principals of {paths.base} were moved into etcd; what they were then is in"
+            f" {paths.moved}",
+            hint="open the store there; to have them in a file again, move them back",
+        )
     # The key alone is no witness: it is made first, before anything is promised.
     witnesses = [path for path in (paths.journal, paths.generation) if files.exists(path)]
     if witnesses:

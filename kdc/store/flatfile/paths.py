@@ -40,6 +40,11 @@ class Paths:
     def lock(self) -> str:
         return self.base + ".lock"
 
+    @property
+    def moved(self) -> str:
+        """What pwd.txt is called once its principals are elsewhere."""
+        return self.base + ".moved"
+
     def temporary(self) -> list[str]:
         return [
             path + end

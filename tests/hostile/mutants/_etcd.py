@@ -7,6 +7,7 @@ from tests.hostile.mutants._mutant import Mutant, of
 __all__ = ["MUTANTS"]
 
 _TESTS = "tests.store.test_etcd tests.store.test_etcd_seeds tests.store.test_etcd_api"
+_MOVING = "tests.store.test_moving"
 
 MUTANTS: list[Mutant] = [
     *of(
@@ -159,6 +160,82 @@ MUTANTS: list[Mutant] = [
             "a lease that was lost is granted anew",
             "if self._lease and not kept_of(",
             "if False and not kept_of(",
+        ),
+    ),
+    *of(
+        "kdc/store/etcd/filling.py",
+        _MOVING,
+        (
+            "cluster",
+            "of two that move one ends",
+            "            if value != head.text():  # else it may be ours, whose answer was lost\n",
+            "            if False:\n",
+        ),
+        (
+            "cluster",
+            "what was moved is read back",
+            "        return differed or bool(changes)\n",
+            "        return False\n",
+        ),
+    ),
+    *of(
+        "kdc/store/moving/_there.py",
+        _MOVING,
+        (
+            "cluster",
+            "nothing older is moved over it",
+            "    if before > source.header.generation:\n",
+            "    if False:\n",
+        ),
+        (
+            "cluster",
+            "the way back is not turned",
+            '    if found.state == "closed" and source.moved:\n',
+            "    if False:\n",
+        ),
+        (
+            "cluster",
+            "the file has another name before nodes start",
+            "    rename()\n    filling.finish(revision, sealed)\n",
+            "    filling.finish(revision, sealed)\n    rename()\n",
+        ),
+        (
+            "cluster",
+            "whose lock it is is looked at again",
+            "if at is None or (at.st_dev, at.st_ino) != (ours.st_dev, ours.st_ino):",
+            "if False:",
+        ),
+    ),
+    *of(
+        "kdc/store/moving/_files.py",
+        _MOVING,
+        (
+            "cluster",
+            "another master key is not written over",
+            "            if key_id not in MasterKeys.read(self._files, path).by_id:\n",
+            "            if False:\n",
+        ),
+        (
+            "cluster",
+            "another key is not written over",
+            "                elif read_whole(self._files, target) != content:\n",
+            "                elif False:\n",
+        ),
+        (
+            "cluster",
+            "an older state is not moved",
+            "        if kept is not None and kept > generation:\n",
+            "        if False:\n",
+        ),
+    ),
+    *of(
+        "kdc/store/moving/_back.py",
+        _MOVING,
+        (
+            "cluster",
+            "what is not whole is not closed",
+            "            _load(sides, keys)  # is it whole?\n",
+            "",
         ),
     ),
     *of(

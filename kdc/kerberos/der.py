@@ -8,6 +8,7 @@ mean the same are the same bytes.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, cast
@@ -54,6 +55,15 @@ def tlv(identifier: int, content: bytes) -> bytes:
         return bytes((identifier, length)) + content
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((identifier, 0x80 | len(octets))) + octets + content
+
+
+# Most elements are short, and have a tag around a tag: all the four bytes before such a content.
+_SHORT = 0x7E
+
+
+@functools.lru_cache(maxsize=512)
+def _heads(outer: int, inner: int) -> list[bytes]:
+    return [bytes((outer, length + 2, inner, length)) for length in range(_SHORT)]
 
 
 def whole(data: bytes) -> tuple[int, int]:
@@ -181,6 +191,8 @@ def _days_of(year: int, month: int, day: int) -> int:
     )
 
 
+# The same few moments are said again and again, a dozen times in one answer.
+@functools.lru_cache(maxsize=1024)
 def text_of_moment(moment: int) -> bytes:
     """Return seconds since 1970 as KerberosTime, ``YYYYMMDDHHMMSSZ``."""
     days, second = divmod(moment, _DAY_SECONDS)
@@ -198,6 +210,7 @@ def text_of_moment(moment: int) -> bytes:
     return b"%04d%02d%02d%02d%02d%02dZ" % (year, month, day, hour, *divmod(second, 60))
 
 
+@functools.lru_cache(maxsize=1024)
 def moment_of(text: bytes) -> int:
     """Return KerberosTime as seconds since 1970; raises `DERError` if there is no such time."""
     if not _TIME.fullmatch(text):
@@ -219,10 +232,10 @@ TIME: Kind[int] = Kind(0x18, text_of_moment, lambda data, at, end: moment_of(dat
 
 def sequence_of(kind: Kind[T]) -> Kind[tuple[T, ...]]:
     """SEQUENCE OF ``kind``."""
-    expected, unpack_one, encode = kind.identifier, kind.unpack, kind.encode
+    expected, unpack_one, pack_one = kind.identifier, kind.unpack, kind.pack
 
     def pack(values: tuple[T, ...]) -> bytes:
-        return b"".join([encode(value) for value in values])
+        return b"".join([tlv(expected, pack_one(value)) for value in values])
 
     def unpack(data: bytes, at: int, end: int) -> tuple[T, ...]:
         values = []
@@ -279,8 +292,15 @@ class Layout(Generic[T]):
         parts = []
         for name, identifier, kind, _ in self._fields:
             value = getattr(message, name)
-            if value is not None:
-                parts.append(tlv(identifier, kind.encode(value)))
+            if value is None:
+                continue
+            content, inner = kind.pack(value), kind.identifier
+            if inner == _ANYTHING:
+                parts.append(tlv(identifier, content))
+            elif len(content) < _SHORT:
+                parts.append(_heads(identifier, inner)[len(content)] + content)
+            else:
+                parts.append(tlv(identifier, tlv(inner, content)))
         content = b"".join(parts)
         return content if self._application is None else tlv(_SEQUENCE, content)
 

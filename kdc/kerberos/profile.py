@@ -45,7 +45,12 @@ def _cbc(key: bytes, data: bytes) -> bytes:
 
 def _blocks(key: bytes) -> Cipher[ECB]:
     """AES of single blocks: what CTS and the derivations of RFC 3961 are made of."""
-    return Cipher(AES(key), ECB())  # noqa: S305 - never for more than one block of a message
+    return Cipher(AES(key), ECB())  # noqa: S305 - no message is encrypted by it
+
+
+def _xor(one: bytes, other: bytes) -> bytes:
+    size = len(one)
+    return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(size, "big")
 
 
 def cts_encrypt(key: bytes, plaintext: bytes) -> bytes:
@@ -59,20 +64,23 @@ def cts_encrypt(key: bytes, plaintext: bytes) -> bytes:
 
 
 def cts_decrypt(key: bytes, ciphertext: bytes) -> bytes:
-    """The inverse of `cts_encrypt`, for at least one block."""
+    """The inverse of `cts_encrypt`, for at least one block.
+
+    To make a cipher costs more than to use it: one does all blocks, and what CBC has before
+    each of them is XORed afterwards.
+    """
+    decryptor = _blocks(key).decryptor()
     length = len(ciphertext)
     if length == _BLOCK:
-        return _blocks(key).decryptor().update(ciphertext)
+        return decryptor.update(ciphertext)
     last = (length - 1) % _BLOCK + 1
     cut = length - last - _BLOCK  # where the block that was swapped to the front begins
+    drawn = decryptor.update(ciphertext[: cut + _BLOCK])
     # Its plaintext, before it is XORed, says what had been cut off the block before it.
-    swapped = ciphertext[cut : cut + _BLOCK]
-    stolen = _blocks(key).decryptor().update(swapped)
+    stolen = drawn[cut:]
     before = ciphertext[cut + _BLOCK :] + stolen[last:]
-    head = ciphertext[:cut] + before
-    plain = Cipher(AES(key), CBC(_NO_IV)).decryptor().update(head)
-    tail = bytes(a ^ b for a, b in zip(stolen[:last], before, strict=False))
-    return plain + tail
+    plain = _xor(drawn[:cut] + decryptor.update(before), _NO_IV + ciphertext[:cut])
+    return plain + _xor(stolen[:last], before[:last])
 
 
 @attrs.frozen
@@ -99,29 +107,33 @@ class Profile:
         drawn = hashlib.pbkdf2_hmac(self.hash_name, password.encode(), salted, count, self.key_size)
         if self.sha2:
             return self._kdf(drawn, b"kerberos", self.key_size)
-        return self._dk(drawn, b"kerberos")
+        return self._dk(drawn, b"kerberos")[0]
 
-    def _dk(self, key: bytes, constant: bytes) -> bytes:
-        """DR and DK of RFC 3961 section 5.1: the constant, encrypted again and again."""
+    def _dk(self, key: bytes, *constants: bytes) -> list[bytes]:
+        """DR and DK of RFC 3961 section 5.1: each constant, encrypted again and again."""
         encryptor = _blocks(key).encryptor()
-        block = constant if len(constant) == _BLOCK else nfold(constant, _BLOCK)
-        drawn = b""
-        while len(drawn) < self.key_size:
-            block = encryptor.update(block)
-            drawn += block
-        return drawn[: self.key_size]
+        found = []
+        for constant in constants:
+            block = _folded(constant)
+            drawn = b""
+            while len(drawn) < self.key_size:
+                block = encryptor.update(block)
+                drawn += block
+            found.append(drawn[: self.key_size])
+        return found
 
     def _kdf(self, key: bytes, label: bytes, size: int, context: bytes = b"") -> bytes:
         """KDF-HMAC-SHA2 of RFC 8009 section 3; one block of it is always enough."""
         message = b"\0\0\0\1" + label + b"\0" + context + (8 * size).to_bytes(4, "big")
         return hmac.digest(key, message, self.hash_name)[:size]
 
-    def derived(self, key: bytes, usage: int, purpose: int) -> bytes:
+    def derived(self, key: bytes, usage: int, *purposes: int) -> list[bytes]:
         """Ke (0xAA), Ki (0x55) or Kc (0x99) for one use of a key."""
-        label = usage.to_bytes(4, "big") + bytes((purpose,))
+        labels = [usage.to_bytes(4, "big") + bytes((purpose,)) for purpose in purposes]
         if not self.sha2:
-            return self._dk(key, _folded(label))
-        return self._kdf(key, label, self.key_size if purpose == 0xAA else self.mac_size)
+            return self._dk(key, *labels)
+        sizes = [self.key_size if purpose == 0xAA else self.mac_size for purpose in purposes]
+        return [self._kdf(key, label, size) for label, size in zip(labels, sizes, strict=True)]
 
     def prf(self, key: bytes, octets: bytes) -> bytes:
         """RFC 3962 section 6 (by RFC 3961 section 5.3), RFC 8009 section 5."""
@@ -129,12 +141,12 @@ class Profile:
             size = hashlib.new(self.hash_name).digest_size
             return self._kdf(key, b"prf", size, octets)
         block = hashlib.new(self.hash_name, octets).digest()[:_BLOCK]
-        return _blocks(self._dk(key, b"prf")).encryptor().update(block)
+        return _blocks(self._dk(key, b"prf")[0]).encryptor().update(block)
 
 
 @functools.lru_cache(maxsize=256)
-def _folded(label: bytes) -> bytes:
-    return nfold(label, _BLOCK)
+def _folded(constant: bytes) -> bytes:
+    return nfold(constant, _BLOCK)
 
 
 PROFILES = {
@@ -192,7 +204,7 @@ class Key:
 
     def checksum(self, usage: int, covered: bytes) -> bytes:
         profile = self.profile
-        key = profile.derived(self.content, usage, 0x99)
+        key = _checksum_key(self, usage)
         return hmac.digest(key, covered, profile.hash_name)[: profile.mac_size]
 
     def prf(self, octets: bytes) -> bytes:
@@ -201,10 +213,15 @@ class Key:
 
 # A long-term key is used again and again; a session key not for long.  Both are bounded.
 @functools.lru_cache(maxsize=1024)
-def _pair(key: Key, usage: int) -> tuple[bytes, bytes]:
+def _pair(key: Key, usage: int) -> list[bytes]:
     """Ke and Ki."""
-    profile = key.profile
-    return profile.derived(key.content, usage, 0xAA), profile.derived(key.content, usage, 0x55)
+    return key.profile.derived(key.content, usage, 0xAA, 0x55)
+
+
+@functools.lru_cache(maxsize=1024)
+def _checksum_key(key: Key, usage: int) -> bytes:
+    """Kc."""
+    return key.profile.derived(key.content, usage, 0x99)[0]
 
 
 def random_key(etype: int, random: Callable[[int], bytes]) -> Key:

@@ -99,10 +99,7 @@ def grant(realm: Realm, request: Request, header: Presented) -> Outcome:
     if user is not None:
         realm.check_permitted(realm.client(user.name, now), server)
     life = _life(realm, request, header, (client, server))
-    part = _ticket(request, header, life, random_key(etype, realm.random))
-    part = attrs.evolve(part, authorization=_authorization(request, header) or None)
-    if server.ok_as_delegate:
-        part = attrs.evolve(part, flags=part.flags | Flag.OK_AS_DELEGATE)
+    part = _ticket(request, header, life, random_key(etype, realm.random), server)
     if user is not None:
         part = s4u.impersonated(part, user)
     else:
@@ -189,12 +186,15 @@ def _life(realm: Realm, request: Request, header: Presented, parties: tuple[Entr
     return attrs.evolve(life, renew_till=min(life.renew_till, part.renew_till))
 
 
-def _ticket(request: Request, header: Presented, life: Life, session: Key) -> EncTicketPart:
+def _ticket(
+    request: Request, header: Presented, life: Life, session: Key, server: Entry
+) -> EncTicketPart:
     """5.3: what of the ticket that was shown is in the new one as well."""
     part, options = header.part, request.body.options
     flags = life.flags | part.flags & _INHERITED | Flag.TRANSITED_CHECKED
     flags |= options & (Flag.FORWARDABLE | Flag.FORWARDED | Flag.PROXIABLE | Flag.PROXY)
     flags |= options & Flag.MAY_POSTDATE
+    flags |= Flag.OK_AS_DELEGATE if server.ok_as_delegate else 0
     if options & _AGAIN:
         flags |= part.flags & (Flag.FORWARDABLE | Flag.PROXIABLE | Flag.MAY_POSTDATE)
     addresses = part.addresses
@@ -211,7 +211,7 @@ def _ticket(request: Request, header: Presented, life: Life, session: Key) -> En
         end_time=life.end,
         renew_till=life.renew_till,
         addresses=addresses,
-        authorization=None,
+        authorization=_authorization(request, header) or None,
     )
 
 

@@ -26,8 +26,11 @@ __all__ = ["Flag", "Life", "granted_life", "opened", "sealed"]
 USAGE_TICKET = 2
 
 
-class Flag(enum.IntFlag):
-    """Ticket flags (5.3) and KDC options (5.4.1): the same places for the same things."""
+class Flag(enum.IntEnum):
+    """Ticket flags (5.3) and KDC options (5.4.1): the same places for the same things.
+
+    Several of them are an ordinary number.
+    """
 
     FORWARDABLE = 1 << 30
     FORWARDED = 1 << 29

@@ -38,6 +38,15 @@ PAIR = Layout(_Pair, 5)
 
 
 class StrictTests(SynchronousTestCase):
+    def test_each_length(self) -> None:
+        """What is short and what is long is one tag in another, and is read again."""
+        for length in (*range(300), 65_535, 65_536):
+            content = bytes(length)
+            inner = tlv(0x30, tlv(0xA0, tlv(0x02, b"\7")) + tlv(0xA2, tlv(0x04, content)))
+            encoded = PAIR.encode(_Pair(7, content))
+            self.assertEqual(encoded, tlv(0x65, inner))
+            self.assertEqual(PAIR.decode(encoded), _Pair(7, content))
+
     def refused(self, kind: Kind[Any] | Layout[Any], *texts: str) -> None:
         for text in texts:
             data = bytes.fromhex(text)

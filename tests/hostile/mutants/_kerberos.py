@@ -81,8 +81,8 @@ MUTANTS: list[Mutant] = [
         (
             "4120 7.5.1",
             "one key for all uses",
-            'label = usage.to_bytes(4, "big") + bytes((purpose,))',
-            "label = bytes(4) + bytes((purpose,))",
+            'usage.to_bytes(4, "big") + bytes((purpose,)) for',
+            "bytes(4) + bytes((purpose,)) for",
         ),
     ),
     *of(

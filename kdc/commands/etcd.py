@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from twisted.python import usage
 
 from kdc.client.settings import absolute
@@ -23,9 +25,11 @@ __all__ = [
     "ETCD_VALUES",
     "confirm_seconds",
     "etcd_of",
+    "later_etcd_of",
     "node_of",
     "state_path",
     "store_path",
+    "with_store_table",
 ]
 
 _MEMBER = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]{1,253})(?::([0-9]{1,5}))?")
@@ -37,6 +41,26 @@ _NEEDED = (
     *("node", "confirm-within"),
 )
 
+# The keys of the table [store] in the configuration, and the options that they stand for.
+STORE_KEYS = {
+    "url": "store",
+    "ca": "etcd-ca",
+    "certificate": "etcd-certificate",
+    "key": "etcd-key",
+    "user": "etcd-user",
+    "password-file": "etcd-password-file",
+    "state": "state",
+    "node": "node",
+    "confirm-within": "confirm-within",
+}
+
+ETCD_LOGIN = [
+    ["etcd-ca", None, None, "PEM file: the authority that etcd's certificates are from"],
+    ["etcd-certificate", None, None, "PEM file with our own certificate for etcd"],
+    ["etcd-key", None, None, "PEM file with its key"],
+    ["etcd-user", None, None, "our name at etcd, where it wants one"],
+    ["etcd-password-file", None, None, "file with the password for --etcd-user"],
+]
 ETCD_OPTIONS = [
     [
         "store",
@@ -47,11 +71,7 @@ ETCD_OPTIONS = [
             " realm, in the place of --file; the nearest member first"
         ),
     ],
-    ["etcd-ca", None, None, "PEM file: the authority that etcd's certificates are from"],
-    ["etcd-certificate", None, None, "PEM file with our own certificate for etcd"],
-    ["etcd-key", None, None, "PEM file with its key"],
-    ["etcd-user", None, None, "our name at etcd, where it wants one"],
-    ["etcd-password-file", None, None, "file with the password for --etcd-user"],
+    *ETCD_LOGIN,
     [
         "state",
         None,
@@ -75,7 +95,6 @@ ETCD_OPTIONS = [
     ],
 ]
 # What a command needs of these that only speaks to etcd.
-ETCD_LOGIN = [row for row in ETCD_OPTIONS if str(row[0]).startswith("etcd-")]
 ETCD_VALUES = {
     "etcd-ca": "file",
     "etcd-certificate": "file",
@@ -83,6 +102,19 @@ ETCD_VALUES = {
     "etcd-password-file": "file",
     "state": "directory",
 }
+
+
+def with_store_table(options: Mapping[str, Any], table: Mapping[str, str | int]) -> dict[str, Any]:
+    """Return the options about the store, and what the table says where there is none of them.
+
+    A file that was named on the command line is not overruled: then both are there.
+    """
+    place = {name: options.get(name) for name in (*STORE_KEYS.values(), "file")}
+    for key, value in table.items():
+        name = STORE_KEYS[key]
+        if place[name] is None:
+            place[name] = str(value)
+    return place
 
 
 def store_path(options: Mapping[str, Any]) -> Path:
@@ -130,25 +162,34 @@ def etcd_of(options: Mapping[str, Any], option: str = "store") -> EtcdSettings |
 
     ``option``: which one says where etcd is.
     """
-    if options[option] is None:
-        return None
-    from kdc.files.private import read_private
+    return None if options[option] is None else later_etcd_of(options, option)()
+
+
+def later_etcd_of(options: Mapping[str, Any], option: str = "store") -> Callable[[], EtcdSettings]:
+    """Return what reads the password and returns the rest, too.  Raises `UsageError` at once."""
     from kdc.store.etcd.api import EtcdSettings  # whoever has a file needs none of it
 
     if (options["etcd-certificate"] is None) != (options["etcd-key"] is None):
         raise usage.UsageError("--etcd-certificate and --etcd-key go together")
     if (options["etcd-user"] is None) != (options["etcd-password-file"] is None):
         raise usage.UsageError("--etcd-user and --etcd-password-file go together")
-    file = absolute(options["etcd-password-file"])
-    password = "" if file is None else read_private(file).decode("utf-8", "replace").strip()
-    return EtcdSettings(
+    settings = EtcdSettings(
         _members(options[option], option),
         absolute(options["etcd-ca"]),
         absolute(options["etcd-certificate"]),
         absolute(options["etcd-key"]),
         options["etcd-user"] or "",
-        password,
     )
+    return functools.partial(_with_password, settings, absolute(options["etcd-password-file"]))
+
+
+def _with_password(settings: EtcdSettings, file: Path | None) -> EtcdSettings:
+    from kdc.files.private import read_private
+
+    if file is None:
+        return settings
+    password = read_private(file).decode("utf-8", "replace").strip()
+    return attrs.evolve(settings, password=password)
 
 
 def _members(typed: str, option: str) -> tuple[tuple[str, int], ...]:

@@ -18,6 +18,7 @@ from kdc.commands.etcd import (
     etcd_of,
     node_of,
     store_path,
+    with_store_table,
 )
 from kdc.commands.hints import complain
 from kdc.commands.options import (
@@ -224,9 +225,10 @@ def settings_of(options: Options) -> KDCSettings:
     """
     endpoints = tuple(options["port"])
     policy = _policy(options)
+    place = with_store_table(options, policy.store)
     local = all(map(is_local_endpoint, endpoints))
     return KDCSettings(
-        store=store_path(options),
+        store=store_path(place),
         endpoints=endpoints,
         output=_log(options),
         log_format=log_format_of(options["log-format"] or policy.log_format or "text"),
@@ -246,9 +248,9 @@ def settings_of(options: Options) -> KDCSettings:
         relay=server_endpoints(options["relay"]) if options["relay"] else None,
         relay_limits=RelayLimits(**policy.relay_limits),
         status=_status(options, policy),
-        confirm_seconds=confirm_seconds(options),
-        etcd=etcd_of(options),
-        node=node_of(options),
+        confirm_seconds=confirm_seconds(place),
+        etcd=etcd_of(place),
+        node=node_of(place),
         kerberos=_kerberos(options, policy),
     )
 
@@ -309,6 +311,8 @@ def _policy(options: Options) -> Policy:
         given["lifetime"] = whole_number(options["lifetime"], 1, 10**9, "--lifetime")
     policy = Policy.of(given)
     # Made absolute once: a daemon has another directory when it reads it again.
+    for name in ETCD_VALUES:
+        options[name] = absolute(options[name])
     path = options["config"] = absolute(options["config"])
     return policy if path is None else policy.over(read_policy(path))
 

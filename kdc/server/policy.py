@@ -22,6 +22,10 @@ TOML:
     life = 36000
     renewable-life = 604800
     fast = "advertise"
+
+    [store]
+    url = "etcd://kdc1.example,kdc2.example,kdc3.example/"
+    state = "/var/lib/kdc"
 """
 
 from __future__ import annotations
@@ -47,15 +51,23 @@ __all__ = ["LIMITS", "Policy", "read_policy"]
 
 LIMITS = {field.name.replace("_", "-"): field for field in attrs.fields(Limits)}
 _SETTINGS = frozenset(
-    ("enrol", "kerberos", "lifetime", "limits", "log-format", "permit", "relay", "status")
+    (
+        *("enrol", "kerberos", "lifetime", "limits", "log-format"),
+        *("permit", "relay", "status", "store"),
+    )
 )
+_PATHS = frozenset(("ca", "certificate", "key", "password-file", "state"))
+_STORE = frozenset(("url", "user", "node", "confirm-within", *_PATHS))
 _MAX_BYTES = 65_536
 _HIGHEST = 10**9
 
 
 @attrs.frozen
 class Policy:
-    """What can change while the KDC runs; None: not said."""
+    """What can change while the KDC runs; None: not said.
+
+    ``status`` and ``store`` count at the start only.
+    """
 
     enrolment: Enrolment | None = None
     lifetime_seconds: int | None = None
@@ -65,6 +77,7 @@ class Policy:
     status: dict[str, str] = attrs.field(factory=dict)
     log_format: str = ""
     kerberos: dict[str, int] = attrs.field(factory=dict)
+    store: dict[str, str | int] = attrs.field(factory=dict)
 
     def over(self, other: Policy) -> Policy:
         """Return this, and ``other`` where this says nothing."""
@@ -77,6 +90,7 @@ class Policy:
             {**other.status, **self.status},
             self.log_format or other.log_format,
             {**other.kerberos, **self.kerberos},
+            {**other.store, **self.store},
         )
 
     @classmethod
@@ -87,7 +101,7 @@ class Policy:
             raise ConfigurationError(
                 f"there is no setting {min(unknown)[:40]!r}",
                 hint="there are enrol, lifetime, log-format, and the tables kerberos, limits,"
-                " permit, relay and status",
+                " permit, relay, status and store",
             )
         lifetime, enrol = values.get("lifetime"), values.get("enrol")
         if lifetime is not None:
@@ -103,6 +117,7 @@ class Policy:
             _status(values.get("status")),
             _log_format(values.get("log-format")),
             _kerberos(values.get("kerberos")),
+            _store(values.get("store")),
         )
 
 
@@ -182,6 +197,27 @@ def _status(values: Any) -> dict[str, str]:
         raise ConfigurationError(
             f"status has no {min(unknown)[:40]!r}", hint="there are endpoint and token-file"
         )
+    return dict(values)
+
+
+def _store(values: Any) -> dict[str, str | int]:
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigurationError("store is a table")
+    unknown = values.keys() - _STORE
+    if unknown:
+        raise ConfigurationError(
+            f"store has no {min(unknown)[:40]!r}", hint=f"there are {', '.join(sorted(_STORE))}"
+        )
+    for key, value in values.items():
+        if key == "confirm-within":
+            _number(key, value, 3, 60)
+        elif not isinstance(value, str) or not value or "\0" in value:
+            raise ConfigurationError(f"{key} of store is a text")
+        elif key in _PATHS and not value.startswith("/"):
+            # A daemon has another directory when it reads the file again.
+            raise ConfigurationError(f"{key} of store begins with a /")
     return dict(values)
 
 

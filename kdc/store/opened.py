@@ -14,8 +14,32 @@ from kdc.store import Store
 
 if TYPE_CHECKING:
     from kdc.store.etcd.api import EtcdSettings
+    from kdc.store.etcd.checking import Examined
 
-__all__ = ["open_store"]
+__all__ = ["check_etcd", "open_store"]
+
+
+def check_etcd(
+    etcd: EtcdSettings,
+    path: Path,
+    *,
+    realm: str,
+    key_path: Path | None = None,
+    generation_path: Path | None = None,
+) -> Examined:
+    """Look at every line of ``realm`` in etcd, with what a node keeps beside ``path``.
+
+    Raises `kdc.store.StoreError`, `kdc.errors.ConfigurationError`.
+    """
+    from kdc.store.etcd.checking import examine
+    from kdc.store.etcd.opening import EtcdFiles, connected
+
+    link, *others = connected(etcd)
+    try:
+        return examine(link, EtcdFiles.of(path, key_path, generation_path), realm)
+    finally:
+        for each in (link, *others):
+            each.close()
 
 
 def open_store(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shutil
@@ -10,6 +11,10 @@ from typing import Any
 
 from tests.support.etcd_server import EtcdCluster, installed
 from tests.support.processes import KDC, UNLIMITED, ProgramTestCase, RunningKDC
+
+
+def coded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
 
 
 class ClusterTests(ProgramTestCase):
@@ -72,7 +77,7 @@ class ClusterTests(ProgramTestCase):
             [(each["node"], each["this"], each["troubles"]) for each in self.nodes("two")],
             [("one", False, []), ("two", True, [])],
         )
-        self.assertIn("started client=- address=- 0 principals, node one", self.log("one"))
+        self.eventually("noted", lambda: " 0 principals, node one" in self.log("one"))
         two.program.stop()
         self.assertEqual([each["node"] for each in self.nodes("one")], ["one"])
         two = self.node("two", "--enrol", "closed", "--confirm-within", "4")
@@ -107,6 +112,92 @@ class ClusterTests(ProgramTestCase):
         options = (*node.options, "-n", "alice", *key)
         self.client("whoami", *options).wait()
         return (self.directory / "one.txt").read_text(encoding="utf-8")
+
+    def test_without_a_running_node(self) -> None:
+        """What an operator does on etcd itself, every node knows; what is of files is refused."""
+        one = self.node("one")
+        self.register(one, "alice")
+        one.program.stop()
+        where = ("--store", self.url)
+        self.admin("one", *where, "disable", "alice")
+        self.assertRegex(self.admin("one", *where, "list"), "alice +disabled")
+        self.assertIn("status: disabled", self.admin("one", *where, "show", "alice"))
+        kdc = ("--kdc-address", "kdc.example", "--kdc-port", "1")
+        self.assertIn("kdc2-", self.admin("one", *where, "invite", "bob", *kdc))
+        (self.directory / "dump").write_text(self.admin("one", *where, "dump"), encoding="utf-8")
+        self.admin("one", *where, "purge", "bob")
+        self.admin("one", *where, "load", str(self.directory / "dump"), *kdc)
+        self.admin("one", *where, "set-address", "bob", "192.0.2.1", "5")
+        self.admin("one", *where, "expire", "bob", "--in", "1h")
+        self.admin("one", *where, "reset", "bob", *kdc)
+        self.admin("one", *where, "delete", "bob")
+        self.assertIn("generation:", self.admin("one", *where, "stats"))
+        self.assertEqual(self.admin("one", *where, "nodes"), "")
+        self.admin("one", *where, "check")
+        self.assertIn("admin-disabled client=alice", self.audit())
+        for words in (("repair",), ("backup", str(self.directory))):
+            self.admin("one", *where, *words, status=1)
+        self.copy_keys()
+        two = self.node("two")
+        self.assertRegex(self.admin("two", "list"), "alice +disabled.*\nbob +deleted")
+        # Through the running node, though etcd is named, too.
+        self.admin("two", *where, "enable", "alice")
+        self.eventually("noted", lambda: "admin-enabled client=alice" in self.log("two"))
+        # Beside it, by another state directory; and it sees it at once.
+        self.admin("one", *where, "disable", "alice")
+        self.eventually("it knows", lambda: "disabled" in self.admin("two", "show", "alice"))
+        self.admin("two", *where, "check")
+        two.program.stop()
+
+    def audit(self) -> str:
+        return (self.directory / "one" / "kdc.audit").read_text(encoding="utf-8")
+
+    def test_damage_is_found_without_a_node(self) -> None:
+        """A line that somebody changed in etcd is what ``check`` is for; nothing is changed."""
+        one = self.node("one")
+        self.register(one, "alice")
+        one.program.stop()
+        self.cluster.post("/v3/kv/put", {"key": coded("/kdc/LOCAL/p/alice"), "value": coded("x")})
+        program = self.scratch.start(*KDC, "admin", *self.direct("one"), "check")
+        self.assert_ends(program, 6, "damaged; restore a snapshot")
+        program = self.scratch.start(*KDC, "admin", *self.direct("one"), "list")
+        self.assert_ends(program, 7, "cannot be opened")
+
+    def test_no_such_store(self) -> None:
+        """A realm that nobody has made is not made by an operator's command."""
+        state = self.directory / "one"
+        state.mkdir()
+        where = ("--kdc-address", "kdc.example", "--kdc-port", "1")
+        program = self.scratch.start(*KDC, "admin", *self.direct("one"), "invite", "bob", *where)
+        self.assert_ends(program, 7, "there is no store of LOCAL in etcd")
+        self.assertEqual([path.name for path in state.iterdir()], ["kdc.lock"])
+
+    def direct(self, node: str) -> tuple[str, ...]:
+        return "--state", str(self.directory / node), "--store", self.url
+
+    def test_by_configuration(self) -> None:
+        """The table store is as good as the options, for a node and for an operator."""
+        state, config = self.directory / "one", self.directory / "kdc.toml"
+        state.mkdir()
+        config.write_text(
+            f'enrol = "open"\n[store]\nurl = "{self.url}"\nstate = "{state}"\n'
+            'node = "first"\nconfirm-within = 3\n',
+            encoding="utf-8",
+        )
+        own = ("-p", "0", "-c", str(config), "-o", "one.txt", *UNLIMITED)
+        node = RunningKDC(self.scratch.start(*KDC, *own))
+        self.register(node, "alice")
+        self.eventually("noted", lambda: " 0 principals, node first" in self.log("one"))
+        listed = self.scratch.start(*KDC, "admin", "-c", str(config), "list")
+        self.assert_ends(listed, 0)
+        self.assertIn("alice", listed.printed)
+        node.program.stop()
+        listed = self.scratch.start(*KDC, "admin", "-c", str(config), "list")
+        self.assert_ends(listed, 0)
+        self.assertIn("alice", listed.printed)
+        for words in (("admin", "-f", "pwd.txt", "-c", str(config), "list"), ("-f", "p", *own)):
+            program = self.scratch.start(*KDC, *words)
+            self.assert_ends(program, 1, "exclude each other")
 
     def test_a_node_without_the_keys_of_the_others(self) -> None:
         """It does not start, says what to copy, and makes nothing that would be in the way."""

@@ -21,6 +21,7 @@ from kdc.client import configuration as configuration_module
 from kdc.client.settings import client_settings
 from kdc.commands import tap
 from kdc.commands.client.receive import receive_settings
+from kdc.commands.etcd import STORE_KEYS
 from kdc.errors import ConfigurationError
 from kdc.files.private import read_private
 from kdc.limits import Limits
@@ -327,7 +328,7 @@ class SampleTests(SynchronousTestCase):
         found = set()
         for setting, path in self.variants("kdc.toml"):
             policy = read_policy(path)
-            found |= {"enrol", *policy.limits, *policy.relay_limits, *policy.status}
+            found |= {"enrol", *policy.limits, *policy.relay_limits, *policy.status, *policy.store}
             if policy.lifetime_seconds is not None:
                 found.add("lifetime")
                 self.assertEqual(policy.lifetime_seconds, tap.DEFAULT_LIFETIME_SECONDS)
@@ -338,13 +339,12 @@ class SampleTests(SynchronousTestCase):
                 self.assertEqual(Limits(**policy.limits), Limits(), setting)
                 self.assertEqual(RelayLimits(**policy.relay_limits), RelayLimits(), setting)
                 # One name can stand in both tables.
-                self.assertTrue(
-                    policy.limits or policy.relay_limits or policy.status or policy.kerberos,
-                    setting,
-                )
+                tables = (policy.limits, policy.relay_limits, policy.status, policy.kerberos)
+                self.assertTrue(any((*tables, policy.store)), setting)
+                self.assertEqual(policy.store.get("confirm-within", 10), 10)
         limits = {field.name for field in (*LIMITS.values(), *relay.LIMITS.values())}
         others = {"enrol", "lifetime", "log-format", "endpoint", "token-file"}
-        self.assertEqual(found, {*others, *limits})
+        self.assertEqual(found, {*others, *limits, *STORE_KEYS})
 
     def test_client(self) -> None:
         """The client takes it; each setting that stands for another is taken instead of that."""

@@ -40,6 +40,30 @@ class PolicyTests(SynchronousTestCase):
         )
         return error
 
+    def test_where_the_store_is(self) -> None:
+        """Texts, absolute paths and one number; anything else names what is wrong."""
+        text = '[store]\nurl = "etcd://h/"\nstate = "/s"\nnode = "kdc1"\nconfirm-within = 5\n'
+        policy = self.read(text)
+        wanted = {"url": "etcd://h/", "state": "/s", "node": "kdc1", "confirm-within": 5}
+        self.assertEqual(policy.store, wanted)
+        self.assertEqual(Policy(store={"node": "x"}).over(policy).store, {**wanted, "node": "x"})
+        for line, pattern in (
+            ('state = "s"', "state of store begins with a /"),
+            ('password-file = "~/p"', "password-file of store begins"),
+            ("url = 5", "url of store is a text"),
+            ('user = ""', "user of store is a text"),
+            ('key = "/a\\u0000b"', "key of store is a text"),
+            ("confirm-within = 2", "confirm-within is a whole number from 3 to 60"),
+            ('confirm-within = "5"', "confirm-within is a whole number"),
+            ('colour = "red"', "store has no 'colour'"),
+        ):
+            with self.subTest(line=line):
+                error = self.assertRaises(ConfigurationError, self.read, f"[store]\n{line}\n")
+                self.assertRegex(str(error), pattern)
+        self.assertRegex(
+            str(self.assertRaises(ConfigurationError, self.read, "store = 5")), "store is a table"
+        )
+
     def test_everything(self) -> None:
         """Enrolment, lifetime and every limit."""
         lines = [f"{name} = {number}" for number, name in enumerate(LIMITS, 7)]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.python import usage
 
 from kdc.client.settings import absolute
 from kdc.commands.admin.database import AdminStore
-from kdc.commands.etcd import state_path
+from kdc.commands.etcd import (
+    ETCD_LOGIN,
+    ETCD_VALUES,
+    later_etcd_of,
+    state_path,
+    store_path,
+    with_store_table,
+)
 from kdc.commands.options import (
     LOG_FORMAT_OPTION,
     Command,
@@ -23,6 +31,9 @@ from kdc.commands.options import (
 from kdc.terminal import answer as tell
 from kdc.terminal import harmless, say, wait_shown
 
+if TYPE_CHECKING:
+    from kdc.store.etcd.api import EtcdSettings
+
 __all__ = [
     "AdminCommand",
     "EndingCommand",
@@ -34,6 +45,9 @@ __all__ = [
 ]
 
 
+_PLACE = ("store", "state", *(str(row[0]) for row in ETCD_LOGIN))
+
+
 class StoreOptions(Command):
     """Which database, and how to answer: before the command or behind it."""
 
@@ -43,7 +57,8 @@ class StoreOptions(Command):
         "output": "file",
         "master-key": "file",
         "generation-file": "file",
-        "state": "directory",
+        "config": "file",
+        **ETCD_VALUES,
     }
     optParameters = [
         ["file", "f", None, "the principal database; by default pwd.txt"],
@@ -51,8 +66,19 @@ class StoreOptions(Command):
             "state",
             None,
             None,
-            "instead of a file: the state directory of a running KDC that shares its principals",
+            "instead of a file: the state directory of a KDC that shares its principals",
         ],
+        [
+            "store",
+            None,
+            None,
+            (
+                "with --state: etcd://HOST:PORT,HOST:PORT/ - where the principals are, for when"
+                " no KDC runs there"
+            ),
+        ],
+        *ETCD_LOGIN,
+        ["config", "c", None, "the KDC's configuration: what its table store says of these"],
         [
             "output",
             "o",
@@ -84,15 +110,22 @@ class AdminCommand(StoreOptions):
 
     @property
     def store(self) -> AdminStore:
-        state = absolute(self.given("state"))
-        if state is not None and self.given("file"):
+        place = self._place()
+        state = absolute(place["state"])
+        if state is not None and place["file"]:
             raise usage.UsageError("--file and --state exclude each other")
-        path = state_path(state) if state else absolute(_or(self.given("file"), "pwd.txt"))
-        if path is None:
-            raise usage.UsageError("--file must name the principal database")
-        return self.store_at(path, running_only=state is not None)
+        shared = place["store"] is not None
+        path = store_path(place) if shared or state is None else state_path(state)
+        etcd = later_etcd_of(place) if shared else None
+        return self.store_at(path, running_only=state is not None and not shared, etcd=etcd)
 
-    def store_at(self, path: Path, *, running_only: bool = False) -> AdminStore:
+    def store_at(
+        self,
+        path: Path,
+        *,
+        running_only: bool = False,
+        etcd: Callable[[], EtcdSettings] | None = None,
+    ) -> AdminStore:
         return AdminStore(
             path,
             realm_of({"realm": _or(self.given("realm"), "LOCAL")}),
@@ -101,7 +134,18 @@ class AdminCommand(StoreOptions):
             absolute(self.given("generation-file")),
             log_format_of(_or(self.given("log-format"), "text")),
             running_only=running_only,
+            etcd=etcd,
         )
+
+    def _place(self) -> dict[str, Any]:
+        """Where the principals are, by the options or by the KDC's configuration."""
+        given = {name: self.given(name) for name in (*_PLACE, "file")}
+        config = absolute(self.given("config"))
+        if config is None:
+            return with_store_table(given, {})
+        from kdc.server.policy import read_policy
+
+        return with_store_table(given, read_policy(config).store)
 
     def run(self) -> int:
         raise NotImplementedError

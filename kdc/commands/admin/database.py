@@ -23,6 +23,7 @@ from kdc.files.opening import open_regular
 if TYPE_CHECKING:
     from kdc.admin.principals import AdminAnswer, Context, Request
     from kdc.store import Store
+    from kdc.store.etcd.api import EtcdSettings
 
 __all__ = ["AdminStore", "Ask"]
 
@@ -41,6 +42,7 @@ class AdminStore:
 
     ``output`` is where changes are noted that no running KDC can note, in ``log_format``.
     ``running_only``: what is at ``path`` is only what a running KDC keeps beside its store.
+    ``etcd``: the same, and this tells where the store is, which is then opened without a KDC.
     ``tries``: so often, a tenth of a second apart, for a store that somebody has.
     """
 
@@ -51,6 +53,7 @@ class AdminStore:
     generation: Path | None = None
     log_format: LogFormat = LogFormat.TEXT
     running_only: bool = False
+    etcd: Callable[[], EtcdSettings] | None = None
     tries: int = _TRIES
     pause: Callable[[float], None] = time.sleep
 
@@ -66,6 +69,8 @@ class AdminStore:
     @property
     def realm(self) -> str:
         """The database's own, or for one that is yet to be made the one that was given."""
+        if self.shared:
+            return self._realm_of_running() or self.given_realm
         from kdc.store.flatfile.base import Header
 
         try:
@@ -76,6 +81,24 @@ class AdminStore:
         except OSError as error:
             raise local_error(self.path, error) from None
         return self.given_realm if header is None else header.realm
+
+    @property
+    def shared(self) -> bool:
+        """Whether the principals are in no file here."""
+        return self.running_only or self.etcd is not None
+
+    def _realm_of_running(self) -> str:
+        connected = connect(self.path)
+        answers = [] if connected is None else list(ask(connected, {"command": "stats"}))
+        return str(answers[0]["realm"]) if answers else ""
+
+    def check_files(self) -> None:
+        """Refuse what is done to files, where the principals are in none."""
+        if self.shared:
+            raise ConfigurationError(
+                "the principals are in etcd, not in a file here",
+                hint="a backup is a snapshot of etcd, and kdc.key and kdc.tls kept elsewhere",
+            )
 
     @property
     def fingerprint(self) -> str:
@@ -91,7 +114,7 @@ class AdminStore:
         if connected is not None:
             yield from ask(connected, request)
             return
-        with self._by_lock(create=request["command"] in _CREATING) as answer:
+        with self._by_lock(create=self._creates(request["command"] in _CREATING)) as answer:
             yield from answer(request)
 
     @contextlib.contextmanager
@@ -102,7 +125,7 @@ class AdminStore:
         """
         connected = connect(self.path)
         if connected is None:
-            with self._by_lock(create=create) as answer:
+            with self._by_lock(create=self._creates(create)) as answer:
                 yield answer
             return
         connected.close()
@@ -136,6 +159,10 @@ class AdminStore:
 
             yield answer
 
+    def _creates(self, create: bool) -> bool:
+        """A realm of several KDCs is made by the first of them, which has a certificate, too."""
+        return create and not self.shared
+
     def _rehearse(self, request: Request) -> None:
         """Raise what ``request`` is refused for, before a database is made for it."""
         from kdc.admin.principals import administer
@@ -150,7 +177,7 @@ class AdminStore:
         """Hold the store; raises `StoreError` if somebody else does, as a running KDC."""
         self._check_file()
         self.check_owner()
-        if not create and not self.exists:
+        if not create and not self.exists and not self.shared:
             # Before a lock file is left where nothing ever was.
             raise LocalIOError(f"there is no {self.path}", hint="check the path, or start the KDC")
         with contextlib.closing(self._when_free(create=create)) as store:
@@ -163,7 +190,13 @@ class AdminStore:
 
         for left in reversed(range(self.tries)):
             try:
-                return open_store(self.path, realm=self.realm, create=create, **self.companions)
+                return open_store(
+                    self.path,
+                    realm=self.given_realm if self.shared else self.realm,
+                    create=create,
+                    etcd=None if self.etcd is None else self.etcd(),
+                    **self.companions,
+                )
             except StoreInUse:
                 if not left:
                     raise
@@ -175,18 +208,19 @@ class AdminStore:
         if self.running_only:
             raise LocalIOError(
                 f"no KDC runs with {self.path.parent}",
-                hint="start it, or ask another node; the principals are in etcd",
+                hint="start it, ask another node, or say where etcd is: the principals are there",
             )
 
     def check_owner(self) -> None:
         """Refuse to make files that the KDC could not read: it is usually not root."""
+        path = self.path.parent if self.shared else self.path
         try:
-            owner = self.path.stat().st_uid
+            owner = path.stat().st_uid
         except OSError:  # whoever opens it says why
             return
         if owner != os.geteuid():
             raise ConfigurationError(
-                f"{self.path} belongs to another user (uid {owner})",
+                f"{path} belongs to another user (uid {owner})",
                 hint="the KDC could not read files made by us; do it as that user: runuser -u",
             )
 

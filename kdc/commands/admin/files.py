@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.python import usage
@@ -12,7 +13,11 @@ from kdc.client.settings import absolute
 from kdc.commands.admin.command import AdminCommand
 from kdc.errors import ExitStatus, LocalIOError
 from kdc.files.directory import check_directory
-from kdc.terminal import counted, say
+from kdc.terminal import counted, harmless, say
+
+if TYPE_CHECKING:
+    from kdc.commands.admin.database import AdminStore
+    from kdc.store.etcd.api import EtcdSettings
 
 __all__ = ["BackupCommand", "CheckCommand", "RepairCommand"]
 
@@ -27,6 +32,9 @@ class CheckCommand(AdminCommand):
         from kdc.store.flatfile.check import examine
         from kdc.store.flatfile.paths import Paths
 
+        if self.store.etcd is not None:
+            return self._check_shared(self.store, self.store.etcd())
+        self.store.check_files()
         path = self.store.path
         if not self.store.exists:
             raise LocalIOError(f"there is no {path}", hint="check the path, or restore a backup")
@@ -51,6 +59,19 @@ class CheckCommand(AdminCommand):
         )
         return int(ExitStatus.INTEGRITY)
 
+    def _check_shared(self, store: AdminStore, etcd: EtcdSettings) -> int:
+        """What is in etcd, as this node sees it; beside a running KDC, too."""
+        from kdc.store.opened import check_etcd
+
+        found = check_etcd(etcd, store.path, realm=store.realm, **store.companions)
+        for problem in found.problems:
+            self.show({"problem": problem, "harmless": False}, harmless(problem))
+        if found.problems:
+            say(f"etcd ({etcd.hosts}): damaged; restore a snapshot of it")
+            return int(ExitStatus.INTEGRITY)
+        say(f"etcd ({etcd.hosts}): good, {counted(found.count, 'principal')}")
+        return 0
+
 
 class RepairCommand(AdminCommand):
     """``repair``"""
@@ -61,6 +82,7 @@ class RepairCommand(AdminCommand):
     def run(self) -> int:
         from kdc.store.flatfile.repair import repair
 
+        self.store.check_files()
         self.store.check_owner()
         check_directory(self.store.path)
         done = repair(self.store.path, now=int(time.time()), **self.store.companions)
@@ -90,6 +112,7 @@ class BackupCommand(AdminCommand):
     def run(self) -> int:
         from kdc.store.flatfile.backup import backup
 
+        self.store.check_files()
         target = absolute(self["directory"]) or Path()
         if not target.is_dir():
             raise LocalIOError(f"{target} is not a directory", hint="make it first")

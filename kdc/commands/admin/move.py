@@ -14,7 +14,7 @@ from twisted.python import usage
 
 from kdc.client.settings import absolute
 from kdc.commands.admin.command import AdminCommand
-from kdc.commands.etcd import ETCD_LOGIN, ETCD_VALUES, etcd_of, state_path
+from kdc.commands.etcd import ETCD_LOGIN, etcd_of, state_path
 from kdc.server.own_files import KEY_ENDS
 from kdc.terminal import counted, say
 
@@ -38,11 +38,9 @@ class MoveCommand(AdminCommand):
         " file; once the way back has begun, every node refuses.  Cut short, the same command"
         " goes on."
     )
-    optValues = ETCD_VALUES
     optParameters = [
         ["to", None, None, "etcd://HOST:PORT,HOST:PORT/ - put the principals there"],
         ["from", None, None, "etcd://HOST:PORT,HOST:PORT/ - take them from there"],
-        *ETCD_LOGIN,
     ]
 
     def postOptions(self) -> None:
@@ -89,8 +87,8 @@ class MoveCommand(AdminCommand):
         from kdc.store.moving import Sides
 
         option = "from" if self["to"] is None else "to"
-        names = [option, *(str(row[0]) for row in ETCD_LOGIN)]
-        etcd = etcd_of({name: self[name] for name in names}, option)
+        login = {name: self.given(name) for name in (str(row[0]) for row in ETCD_LOGIN)}
+        etcd = etcd_of({option: self[option], **login}, option)
         if etcd is None:
             raise usage.UsageError(f"--{option} is etcd://HOST:PORT,HOST:PORT/")
         file = Paths.of(store.path, **store.companions)

@@ -13,7 +13,7 @@ from kdc.store import Create, Purge, Status
 from kdc.store.memory import MemoryStore
 from tests.support.kerberos import REALM
 from tests.support.kerberos_store import StoreOfTest
-from tests.support.store_conformance import active, token
+from tests.support.store_conformance import active, part, token
 
 
 class KerberosTests(SynchronousTestCase):
@@ -175,4 +175,9 @@ class KerberosTests(SynchronousTestCase):
             [Purge("krbtgt", record.generation), Create(active("krbtgt"), token(9))]
         )
         self.assertFalse(self.case.realm.enabled)
+        # Nor with Kerberos keys of his own.
+        self.case.change("krbtgt", kerberos=part(self.case.record("krbtgt")))
+        self.assertIsNotNone(live_part(self.case.record("krbtgt")))
+        self.assertFalse(self.case.realm.enabled)
+        self.assertIsNone(self.case.realm.principals(self.case.realm.realm.tgs))
         self.assertIsNone(self.case.realm.principals(self.case.principal("krbtgt")))

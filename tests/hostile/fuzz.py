@@ -41,6 +41,7 @@ from kdc.transfer._framing import AnswerReader, ItemReader
 from kdc.transfer.messages import Accept, Held, Item, Kind, Offer, Omitted, Refuse, Why
 from kdc.transfer.names import safe_path
 from tests.hostile._fuzz_kerberos import KERBEROS
+from tests.hostile._fuzz_kerberos_front import KERBEROS_FRONT
 from tests.hostile._fuzz_services import SERVICES
 from tests.hostile._fuzz_target import Found, Target, defects_of
 from tests.support.edge import ChannelTestCase, EdgeTestCase, Recorder
@@ -284,6 +285,7 @@ TARGETS: dict[str, Target] = {
     "channel": Target(_TO_RECEIVER.said, (_TO_RECEIVER.good(),), ()),
     **SERVICES,
     **KERBEROS,
+    **KERBEROS_FRONT,
 }
 
 

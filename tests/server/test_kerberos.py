@@ -25,12 +25,13 @@ from kdc.kerberos.padata import PadataType
 from kdc.kerberos.tickets import Flag, opened
 from kdc.server._kerberos import Cookies, KerberosRealm
 from kdc.server.kerberos_settings import KerberosSettings
-from kdc.store import Delete, Status
+from kdc.store import Create, Delete, Status
 from kdc.store.memory import MemoryStore
 from kdc.testing.client import Client, TicketRefused, Wanted
 from tests.support.core import PROPERTY
 from tests.support.kerberos import NOW, REALM
 from tests.support.kerberos_store import ADDRESS, StoreOfTest
+from tests.support.store_conformance import serving, token
 
 ELSEWHERE = "198.51.100.9"
 
@@ -128,6 +129,10 @@ class TicketTests(Case):
         for components in (("HTTP/web",), ("HTTP", "web", ""), ("HTTP/web", ""), ("krbtgt",)):
             self.assertIsNone(self.case.realm.principals(Principal(components, REALM)))
         self.assertIsNone(self.case.realm.principals(Principal(("alice",), "OTHER")))
+        # A store can hold more than an operator can type: still one name has one way to say it.
+        self.case.store.apply([Create(serving("other", "a/b/c"), token(9))])
+        self.assertIsNotNone(self.case.realm.principals(Principal(("a", "b", "c"), REALM)))
+        self.assertIsNone(self.case.realm.principals(Principal(("a/b", "c"), REALM)))
         self.assertIsNotNone(self.case.realm.principals(self.case.principal("alice")))
 
     def test_realm(self) -> None:
@@ -322,6 +327,7 @@ class StrangersTests(Case):
     def test_anything(self, data: bytes) -> None:
         """What is no request is not answered where anybody may have sent it."""
         case = self.case
+        self.assertIsNone(case.realm.datagram(data.ljust(1400, b"x"), ADDRESS))
         for sent in (data, b"\x6a" + data, b"\x6c" + data):
             reply = case.realm.datagram(sent, ADDRESS)
             self.assertLess(len(reply or b""), 2 * len(sent) or 1)

@@ -322,6 +322,27 @@ class StrangersTests(Case):
         reply = self.case.realm.datagram(asked[-1], ELSEWHERE)
         self.assertLess(len(reply or b""), 2 * len(asked[-1]))
 
+    def test_replay(self) -> None:
+        """The same request again gets the same bytes, and is issued once; its parts get nothing."""
+        asked: list[bytes] = []
+
+        def exchange(request: bytes) -> bytes:
+            asked.append(request)
+            return self.case.realm.request(request, ADDRESS)
+
+        client = Client(REALM, exchange, lambda: self.case.now)
+        client.service(self.case.tgt("alice"), self.case.principal("HTTP/web"))
+        (request,) = asked
+        count = len(self.case.lines)
+        replies = {self.case.realm.request(request, f"192.0.2.{n}") for n in range(100)}
+        self.assertEqual((len(replies), len(self.case.lines)), (1, count))
+        self.case.now += 130
+        reply = KRB_ERROR.decode(self.case.realm.request(request, ELSEWHERE))
+        self.assertEqual(reply.code, Code.REPEATED)
+        self.case.now += 600
+        reply = KRB_ERROR.decode(self.case.realm.request(request, ELSEWHERE))
+        self.assertEqual(reply.code, Code.SKEW)
+
     @PROPERTY
     @given(st.binary(max_size=300))
     def test_anything(self, data: bytes) -> None:

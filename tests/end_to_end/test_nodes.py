@@ -5,9 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 from typing import Any
 
-from tests.support.processes import KDC, UNLIMITED, Program, ProgramTestCase, RunningKDC
+from tests.support.processes import (
+    KDC,
+    UNLIMITED,
+    Program,
+    ProgramTestCase,
+    RunningKDC,
+    reserved_port,
+)
+from tests.support.proxies import OtherService
+
+HERE = "127.0.0.1"
 
 
 class SeveralKDCTests(ProgramTestCase):
@@ -15,8 +26,11 @@ class SeveralKDCTests(ProgramTestCase):
         super().setUp()
         self.kdcs: list[RunningKDC] = []
 
-    def realm(self, count: int, *names: str) -> tuple[str, ...]:
-        """Start so many KDCs that know ``names``; return the options that a client needs."""
+    def realm(self, count: int, *names: str, also: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Start so many KDCs that know ``names``; return the options that a client needs.
+
+        ``also``: what is on each one's command line besides.
+        """
         first = self.kdc()
         for name in names:
             self.register(first, name)
@@ -27,13 +41,15 @@ class SeveralKDCTests(ProgramTestCase):
             for path in self.directory.glob("pwd.txt*"):
                 if not path.name.endswith(".lock"):
                     shutil.copy(path, directory)
-            self.kdcs.append(self.start(number))
+            self.kdcs.append(self.start(number, also=also))
         return (*self.places, "--kdc-fingerprint", first.fingerprint)
 
-    def start(self, number: int, *, port: int = 0, file: str = "pwd.txt") -> RunningKDC:
+    def start(
+        self, number: int, *, port: int = 0, file: str = "pwd.txt", also: tuple[str, ...] = ()
+    ) -> RunningKDC:
         return RunningKDC(
             self.scratch.start(
-                *(*KDC, "-p", str(port), "-f", file, "-o", "out.txt", *UNLIMITED),
+                *(*KDC, "-p", str(port), "-f", file, "-o", "out.txt", *UNLIMITED, *also),
                 directory=self.directory / f"kdc{number}",
             )
         )
@@ -88,6 +104,39 @@ class SeveralKDCTests(ProgramTestCase):
             self.eventually("the other has issued all", lambda: self.issued(1) == 4)
         finally:
             self.kdcs[0].program.signal(signal.SIGCONT)
+        self.assertEqual(bob.stop(), 143)
+
+    def test_no_use(self) -> None:
+        """Addresses where nobody answers, or says nothing, or what is no KDC's, and one KDC."""
+        options = self.realm(1, "alice", "bob")
+        with socket.create_server((HERE, 0)) as silent, OtherService(b"SSH-2.0-x\r\n") as other:
+            ports = (reserved_port(), silent.getsockname()[1], other.port)
+            options += tuple(word for port in ports for word in ("-a", f"{HERE}:{port}"))
+            bob = self.receive(options, "bob", "--inbox", ".", "--yes")
+            bob.expect(r"\(1 of 4 KDCs\)\n")
+            for _ in range(4):  # by lot most begin elsewhere
+                program = self.deliver(options, "alice", "bob")
+                self.assertEqual(len(program.said.splitlines()), 1, program.said)
+            newcomer = self.client("register", "-n", "carol", *options, *self.key("carol"))
+            self.assert_ends(newcomer, 0, "registered carol")
+        self.assertEqual(bob.stop(), 143)
+
+    def test_relay(self) -> None:
+        """Each KDC has its own relay; when one goes, with its relay, others come by the other."""
+        options = self.realm(2, "alice", "bob", also=("--relay", "0"))
+        options += ("--reach", "relay")
+        bob = self.receive(options, "bob", "--inbox", ".", "--yes")
+        bob.expect(r"others reach us through the relay at")
+        bob.expect(r"\(2 of 2 KDCs\)\n")
+        self.deliver(options, "alice", "bob")
+        for number in (0, 1):
+            self.kdcs[number].program.kill()
+            bob.expect(r"bob: .*trying again in")
+            for _ in range(2):
+                self.deliver(options, "alice", "bob")
+            port = self.kdcs[number].port
+            self.kdcs[number] = self.start(number, port=port, also=("--relay", "0"))
+            bob.expect(r"\(2 of 2 KDCs\)\n")
         self.assertEqual(bob.stop(), 143)
 
     def test_sticks(self) -> None:

@@ -70,9 +70,9 @@ def sha256_of(fd: int, count: int) -> str | None:
     return None if digest is None else digest.hexdigest()
 
 
-def hashed(fd: int, count: int) -> hashlib._Hash | None:
-    """As `sha256_of`, to go on with."""
-    digest = hashlib.sha256()
+def hashed(fd: int, count: int, digest: hashlib._Hash | None = None) -> hashlib._Hash | None:
+    """As `sha256_of`, to go on with; or going on with ``digest``."""
+    digest = hashlib.sha256() if digest is None else digest
     while count:
         data = os.read(fd, min(count, _HASH_BYTES))
         if not data:

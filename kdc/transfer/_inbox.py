@@ -16,7 +16,7 @@ from kdc.files.atomic import end_here, write_pieces, write_with_holes
 from kdc.files.system import SYSTEM, System
 from kdc.files.tree import Tree, exchange, move_to_free_name, require_movable, sync_all
 from kdc.files.write_behind import WriteBehind
-from kdc.transfer._partials import Place
+from kdc.transfer._partials import LONG_BYTES, Place
 from kdc.transfer._parts import key_of
 from kdc.transfer._receipts import Receipt, withdrawn
 from kdc.transfer._room import free_bytes, make_room, tidy
@@ -44,7 +44,8 @@ class InboxDeposit(ItemDeposit):
     noted what was shown, see `kdc.transfer.redelivery`; without one it is not.
     ``free`` says how many bytes may be stored in a directory, of a descriptor.
     ``preserve``: files keep their times, and of their modes what is safe.
-    ``system`` has the calls that not every file system understands.
+    ``system`` has the calls that not every file system understands.  ``long_bytes``: what is
+    kept of such a file is told before it has been read again, see `kdc.transfer._partials`.
     """
 
     remarks = (Remark.OMISSIONS, Remark.DETAILS)
@@ -60,6 +61,7 @@ class InboxDeposit(ItemDeposit):
         free: Callable[[int], int] = free_bytes,
         preserve: bool = True,
         system: System = SYSTEM,
+        long_bytes: int = LONG_BYTES,
     ) -> None:
         self.key = key_of(sender, offer)
         self._inbox = inbox
@@ -70,6 +72,7 @@ class InboxDeposit(ItemDeposit):
         self._free = free
         self._preserve = preserve
         self._system = system
+        self._long_bytes = long_bytes
         self._later: list[Item] = []
         self._inbox_fd = -1
         self._place: Place | None = None
@@ -95,7 +98,7 @@ class InboxDeposit(ItemDeposit):
             raise RemoteProtocolError(Refusal.NOT_ALLOWED, f"more than {_MAX_TOPS} things")
         try:
             self._inbox_fd = os.open(self._inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._place = Place(self._inbox_fd, self.key)
+            self._place = Place(self._inbox_fd, self.key, long_bytes=self._long_bytes)
             require_movable(self._tree.fd, self._inbox_fd, self._system)
             tidy(self._inbox_fd, self._sender)  # and not what is gone on with now
         except OSError as error:

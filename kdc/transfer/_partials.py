@@ -39,10 +39,12 @@ from kdc.transfer._parts import (
     open_root,
 )
 from kdc.transfer._receipts import Receipt, Receipts, read_receipts
+from kdc.transfer._rereading import Rereading
+from kdc.transfer.deposit import Anew
 from kdc.transfer.messages import MAX_HELD_BYTES, Held
 from kdc.transfer.names import safe_path
 
-__all__ = ["NOTE_SECONDS", "Note", "Place", "forget"]
+__all__ = ["LONG_BYTES", "NOTE_SECONDS", "Note", "Place", "forget"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
 _RECEIPTS = ".received"
@@ -50,6 +52,8 @@ NOTE_SECONDS = 3600.0
 _SHOWING, _SHOWN = "showing", "shown"
 _MAX_NOTE_BYTES = 1 << 20
 _MAX_ATTEMPTS = 16
+LONG_BYTES = 64 << 20
+_MOST_LONG = 4  # each is a descriptor
 
 
 @attrs.frozen
@@ -67,17 +71,19 @@ class Note:
 class Place:
     """Where one transfer is put together; nobody else uses it meanwhile.
 
-    ``tree`` and ``receipts`` are this attempt's.  Methods raise `OSError` or
-    `LocalIOError`.
+    ``tree`` and ``receipts`` are this attempt's.  What is held of files of ``long_bytes`` or
+    more is read while the sender reads its own.  Methods raise `OSError` or `LocalIOError`.
     """
 
-    def __init__(self, inbox: int, key: str) -> None:
+    def __init__(self, inbox: int, key: str, *, long_bytes: int = LONG_BYTES) -> None:
         self._inbox = inbox
         self._root = open_root(inbox)
         self.resumable = True
         self._name, self._fd = key, -1
         self._found: dict[str, tuple[int, Receipt]] = {}
         self._earlier: tuple[int, Tree] | None = None
+        self._long_bytes = long_bytes
+        self._rereading: Rereading | None = None
         try:
             if not self._claim(key):
                 # The same is arriving at this moment: beside it, and for this once.
@@ -119,7 +125,7 @@ class Place:
                     total += receipt.size
         listed, length = [], 0
         for number, receipt in sorted(self._found.values(), key=lambda each: -each[1].size):
-            if self._is_still(number, receipt):
+            if self._may_be_still(number, receipt):
                 length += len(receipt.held.encode())
                 if length > MAX_HELD_BYTES:
                     break
@@ -131,24 +137,41 @@ class Place:
 
         Return its descriptor, and the digest of what is before it to go on with.
         """
-        number, _ = self._found.get("/".join(parts), (0, None))
-        if not number:
+        number, receipt = self._found.get("/".join(parts), (0, None))
+        if receipt is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         tree = self._earlier_tree(number)
-        fd = tree.reopen(parts)
+        fd, digest = self._reopened(number, parts, receipt, size)
         try:
             name, above = parts[-1], self.tree.directory(parts[:-1])
             if exists(name, above):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-            digest = hashed(fd, size)
-            if digest is None:
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             os.rename(name, name, src_dir_fd=tree.directory(parts[:-1]), dst_dir_fd=above)
             # It was made under the umask: nothing is added to that but what is the owner's.
             before = stat.S_IMODE(os.fstat(fd).st_mode)
             with contextlib.suppress(OSError):  # where there are no permissions to keep
                 os.fchmod(fd, before & mode | 0o600 | mode & 0o100)
             os.ftruncate(fd, size)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd, digest
+
+    def _reopened(
+        self, number: int, parts: tuple[str, ...], receipt: Receipt, size: int
+    ) -> tuple[int, hashlib._Hash]:
+        """Open it behind ``size`` bytes; raises `Anew` if they are not what came."""
+        read = None if self._rereading is None else self._rereading.take(receipt.name)
+        fd, digest = read or (self._earlier_tree(number).reopen(parts), None)
+        try:
+            if read is not None and (digest is None or digest.hexdigest() != receipt.sha256):
+                self._remove_file(number, receipt.name)  # or it would be told of again
+                raise Anew("what was kept of it is not what came; it has to be sent anew")
+            if digest is None or size != receipt.size:
+                os.lseek(fd, 0, os.SEEK_SET)
+                digest = hashed(fd, size)
+            if digest is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         except BaseException:
             os.close(fd)
             raise
@@ -200,6 +223,8 @@ class Place:
     def leave(self, *, keep: bool) -> None:
         """Give it up; what is not kept for another attempt is gone."""
         self.receipts.close()
+        if self._rereading is not None:
+            self._rereading.close()
         self.tree.close()
         if self._earlier is not None:
             self._earlier[1].close()
@@ -250,12 +275,20 @@ class Place:
         finally:
             os.close(fd)
 
-    def _is_still(self, number: int, receipt: Receipt) -> bool:
-        """Whether there is what has come: otherwise it is not gone on with."""
+    def _may_be_still(self, number: int, receipt: Receipt) -> bool:
+        """Whether there is what has come: otherwise it is not gone on with.
+
+        Of few long files only whether there is so much: `take_up` waits for what is in it.
+        """
         try:
             fd = self._earlier_tree(number).reopen(safe_path(receipt.name))
         except OSError:
             return False
+        if receipt.size >= self._long_bytes and os.fstat(fd).st_size >= receipt.size:
+            self._rereading = self._rereading or Rereading()
+            if len(self._rereading) < _MOST_LONG:
+                self._rereading.begin(receipt.name, fd, receipt.size)
+                return True
         try:
             return sha256_of(fd, receipt.size) == receipt.sha256
         finally:

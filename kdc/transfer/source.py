@@ -220,11 +220,8 @@ class Outgoing:
         watched = size < status.st_size or repeats < MAX_REPEATS or not self._omissions
         self._promise(size, name)
         # What comes again the receiver has thrown away before.
-        start = 0 if repeats < MAX_REPEATS else self._start(file, name, size)
-        digest = hashlib.sha256() if watched else None
-        if digest is not None and start:
-            file.seek(0)
-            digest = hashed(file.fileno(), start) or hashlib.sha256()
+        start, begun = (0, None) if repeats < MAX_REPEATS else self._start(file, name, size)
+        digest = (begun or hashlib.sha256()) if watched else None
         executable = bool(status.st_mode & 0o100)
         details = self._details_of(status)
         item = Item(Kind.FILE, name, size, executable, start, **details)
@@ -331,14 +328,15 @@ class Outgoing:
             data = data[count:]
             yield
 
-    def _start(self, file: FileIO, name: str, size: int) -> int:
-        """How much of it the receiver has, which it must have proved."""
+    def _start(self, file: FileIO, name: str, size: int) -> tuple[int, hashlib._Hash | None]:
+        """How much of it the receiver has, which it must have proved, and the digest of that."""
         held = self._held.get(name)
         if held is not None and held.size <= size:
-            if sha256_of(file.fileno(), held.size) == held.sha256:
-                return held.size
+            digest = hashed(file.fileno(), held.size)
+            if digest is not None and digest.hexdigest() == held.sha256:
+                return held.size, digest
             file.seek(0)
-        return 0
+        return 0, None
 
     def _promise(self, size: int, name: str) -> None:
         """Send no more than was offered: it would be refused, and rightly."""

@@ -30,7 +30,15 @@ from kdc.transfer import _room as room_module
 from kdc.transfer._framing import Content, Finished
 from kdc.transfer._inbox import InboxDeposit
 from kdc.transfer._parts import DIRECTORY
-from kdc.transfer.deposit import Arrival, Deposit, FileDeposit, Recorded, Sealed, StreamDeposit
+from kdc.transfer.deposit import (
+    Anew,
+    Arrival,
+    Deposit,
+    FileDeposit,
+    Recorded,
+    Sealed,
+    StreamDeposit,
+)
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Why
 from tests.support.core import PROPERTY
 
@@ -47,6 +55,9 @@ def directory(name: str) -> list[Arrival]:
     return [Item(Kind.DIRECTORY, name, 0), Finished()]
 
 
+_HOW = ("force", "free", "process", "long_bytes")
+
+
 class DepositTestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.directory = Path(self.mktemp())
@@ -61,7 +72,7 @@ class DepositTestCase(SynchronousTestCase):
         }
 
     def inbox(self, *names: str, sender: str = "alice", **fields: Any) -> InboxDeposit:
-        how = {name: fields.pop(name) for name in ("force", "free", "process") if name in fields}
+        how = {name: fields.pop(name) for name in _HOW if name in fields}
         offer = Offer(names or ("a",), **fields)
         deposit = InboxDeposit(self.directory, sender, offer, system=self.system, **how)
         self.addCleanup(deposit.discard)
@@ -844,6 +855,44 @@ class ResumeTests(DepositTestCase):
             told = [(held.name, held.size) for held in deposit.prepare()]
             self.assertEqual(told, [("a", MIB)] if len(planted) > MIB else [])
             deposit.discard()
+
+    def test_long_goes_on(self) -> None:
+        """Of a long file what was written down is told, and what is there is read meanwhile."""
+        kept = os.urandom(2 * MIB)
+        for start in (2 * MIB, MIB):  # a sender may rely on less
+            self.assertTrue(self.cut(*file_of("a", kept)[:-1]))
+            deposit = self.inbox("a", "d", long_bytes=MIB)
+            (held,) = deposit.prepare()
+            self.assertEqual(held.sha256, hashlib.sha256(kept).hexdigest())
+            deposit.take(file_of("a", b"rest", start=start))
+            (stored,) = deposit.show()
+            self.assertEqual(stored.path.read_bytes(), kept[:start] + b"rest")
+            stored.path.unlink()
+
+    def test_long_changed_here(self) -> None:
+        """What is not as it came is told of, but not gone on with; the next time it is not told."""
+        for planted in (b"x" * 2 * MIB, bytes(2 * MIB - 1) + b"y", b"y" + bytes(3 * MIB)):
+            self.assertTrue(self.cut(*file_of("a", bytes(2 * MIB))[:-1]))
+            (part,) = self.directory.glob(f"{DIRECTORY}/*/1/a")
+            part.write_bytes(planted)
+            deposit = self.inbox("a", "d", long_bytes=MIB)
+            (held,) = deposit.prepare()
+            self.assertEqual(held.sha256, hashlib.sha256(bytes(2 * MIB)).hexdigest())
+            self.assertRaises(Anew, deposit.take, file_of("a", b"rest", start=held.size))
+            deposit.discard(keep=True)
+            deposit = self.inbox("a", "d", long_bytes=MIB)
+            self.assertEqual(deposit.prepare(), [])
+            deposit.discard()
+            self.assertEqual(os.listdir(self.directory), [])
+
+    def test_long_given_up(self) -> None:
+        """Who leaves before it has been read is not waited for, and keeps nothing open."""
+        before = len(os.listdir("/proc/self/fd"))
+        self.assertTrue(self.cut(*directory("d"), *file_of("d/a", bytes(20 * MIB))[:-1]))
+        deposit = self.inbox("a", "d", long_bytes=MIB)
+        self.assertEqual([each.size for each in deposit.prepare()], [20 * MIB])
+        deposit.discard()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_many_attempts(self) -> None:
         """However often it is cut, there are few of them, and few descriptors."""

@@ -650,6 +650,25 @@ class ChangingTests(OutgoingTestCase):
         self.assertEqual(left_out.keys(), {"d/new", "d/more", "d/e/odd\n"})
         self.assertIn("it came while", left_out["d/more"].why)
 
+    def test_held_is_read_once(self) -> None:
+        """To compare it with what the receiver has, and to know whether it changes later."""
+        whole = os.urandom(300_000)
+        (thing,) = things_of([self.file("log", whole)])
+        held = Held("log", 200_000, hashlib.sha256(whole[:200_000]).hexdigest())
+        read, count = os.read, [0]
+
+        def counted(fd: int, most: int) -> bytes:
+            data = read(fd, most)
+            count[0] += len(data)
+            return data
+
+        self.patch(os, "read", counted)
+        out = self.outgoing(thing, held=(held,))
+        while out.read():
+            pass
+        self.assertEqual(out.spared, held.size)
+        self.assertEqual(count, [held.size])
+
     def test_held_behind_the_end(self) -> None:
         """It does not go on behind its end of then, whatever the receiver has."""
         whole = b"1234567890"

@@ -27,11 +27,11 @@ from bench.network import Network
 from bench.processes import HERE, Failed, Scratch, free_port, run, until
 from kdc.store.etcd.api import EtcdError, EtcdSettings, Gateway
 
-__all__ = ["Cluster", "Machine", "Tls"]
+__all__ = ["KDC", "Cluster", "Machine", "Tls"]
 
 COUNT = 3
 _PATIENCE_SECONDS = 60.0
-_KDC = (sys.executable, "-c", "from kdc.commands.main import kdc_main; kdc_main()")
+KDC = (sys.executable, "-c", "from kdc.commands.main import kdc_main; kdc_main()")
 # What protects from strangers would be in the way of clients that all come from here.
 _LIMITS = {
     "keys-per-second": 1_000_000,
@@ -210,7 +210,7 @@ class Cluster:
         log = machine.room / "kdc.log"
         log.unlink(missing_ok=True)
         argv: list[object] = [
-            *_KDC,
+            *KDC,
             *("-p", f"tcp:{machine.kdc_port}:interface={machine.address}"),
             *("--store", f"etcd://{hosts}/", "--etcd-ca", self.tls.ca),
             *("--etcd-certificate", self.tls.certificate, "--etcd-key", self.tls.key),
@@ -264,7 +264,7 @@ class Cluster:
         """What an operator asks of the KDC there; raises `Failed`."""
         command, *rest = words
         state = machine.room / "state"
-        done = run([*_KDC, "admin", "--json", "--state", state, command, *rest])
+        done = run([*KDC, "admin", "--json", "--state", state, command, *rest])
         return [json.loads(line) for line in done.output.splitlines()]
 
     def names(self, machine: Machine) -> set[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+import attrs
+
 from bench.cluster_load import EVE
 from bench.cluster_trial import SHORT_SECONDS, Fault, Found, Trial
 from bench.population import name_of
-from bench.processes import Failed
 
 __all__ = ["BREAKS"]
 
@@ -80,39 +81,53 @@ def _kdc_stopped(trial: Trial, rounds: int) -> Found:
     return trial.rounds(rounds, one)
 
 
+@attrs.define
+class _CutOff:
+    """What a node did after somebody had been disabled of which it could not know."""
+
+    late: list[float] = attrs.field(factory=list)  # how much later each key was asked for
+    silent: int = 0  # rounds in which it did not come to say that it is to be tried later
+
+    @property
+    def last(self) -> float:
+        return max(self.late, default=0.0)
+
+    def told(self) -> str:
+        return (
+            f"{len(self.late)} keys given after that was acknowledged, the last asked for"
+            f" {self.last:.1f} s later"
+        )
+
+
 def _cut_off(trial: Trial, rounds: int) -> Found:
     """A node is cut off, and somebody who is there all the time is disabled at another."""
-    found, given, latest = _keys_of_one_cut_off(trial, rounds)
-    if latest > trial.confirm_seconds:
+    found, did = _keys_of_one_cut_off(trial, rounds)
+    if did.last > trial.confirm_seconds:
         found.bad.append("keys of one who was disabled, asked for after the bound")
-    found.besides.append(
-        f"{given} keys given after that was acknowledged, the last asked for {latest:.1f} s later"
-    )
+    if did.silent:
+        found.bad.append("a node that was cut off did not say that it is to be tried later")
+    found.besides.append(did.told())
     return found
 
 
 def _cut_off_unchecked(trial: Trial, rounds: int) -> Found:
     """The same of KDCs that lack the check: it is what keeps the bound."""
-    found, given, latest = _keys_of_one_cut_off(trial, rounds)
-    if latest <= trial.confirm_seconds:
+    found, did = _keys_of_one_cut_off(trial, rounds)
+    if did.last <= trial.confirm_seconds:
         found.bad.append("nothing was decided on what was too old: the check shows nothing")
-    found.besides.append(
-        f"{given} keys given after that was acknowledged, the last asked for {latest:.1f} s later"
-    )
+    found.besides.append(did.told())
     return found
 
 
-def _keys_of_one_cut_off(trial: Trial, rounds: int) -> tuple[Found, int, float]:
-    """Return how many keys the node gave later, and how long later it was asked for the last."""
+def _keys_of_one_cut_off(trial: Trial, rounds: int) -> tuple[Found, _CutOff]:
     trial.need_network()
     cluster, network, eve = trial.cluster, trial.cluster.network, name_of(EVE)
-    late: list[float] = []
+    did = _CutOff()
 
     def one(number: int, found: Found) -> None:
         machines = cluster.machines
         away, other = (machines[(number + n) % len(machines)] for n in range(2))
-        trial.ask("alone", at=[away.number])
-        time.sleep(_BEFORE_SECONDS)
+        trial.ask_alone(away)
         network.cut(away.number)
         cluster.admin(other, "disable", eve)
         disabled = time.monotonic()
@@ -120,15 +135,13 @@ def _keys_of_one_cut_off(trial: Trial, rounds: int) -> tuple[Found, int, float]:
         network.mend(away.number)
         # Back, it knows by itself.
         trial.settle()
-        (begun,) = trial.ask("no_more")["begun"]
-        if not begun or begun[0] > disabled:
-            raise Failed("there were no keys even before")
-        late.extend(at - disabled for at in begun if at > disabled)
+        asked = trial.ask("no_more")
+        did.late += [at - disabled for at in asked["begun"][0] if at > disabled]
+        did.silent += "KDCUnreachable" not in {error for _, error in asked["refused"][0]}
         cluster.admin(other, "enable", eve)
         trial.gives_keys(away)
 
-    found = trial.rounds(rounds, one)
-    return found, len(late), max(late, default=0.0)
+    return trial.rounds(rounds, one), did
 
 
 BREAKS = (

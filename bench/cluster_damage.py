@@ -28,8 +28,7 @@ def _all_killed(trial: Trial, rounds: int) -> Found:
     back: list[float] = []
 
     def one(number: int, found: Found) -> None:
-        trial.ask("alone", at=[machine.number for machine in cluster.machines])
-        time.sleep(_BEFORE_SECONDS)
+        trial.ask_alone(*cluster.machines)
         for machine in cluster.machines:
             cluster.kill(machine.etcd)
         gone = time.monotonic()

@@ -20,6 +20,7 @@ from bench.cluster import Cluster
 from bench.cluster_breaks import BREAKS
 from bench.cluster_damage import DAMAGE, QUOTA_BYTES
 from bench.cluster_lies import LIES
+from bench.cluster_moving import MOVES
 from bench.cluster_trial import Fault, Found, Skipped, Trial
 from bench.figures import table
 from bench.network import ALONE, Network, isolate
@@ -29,7 +30,7 @@ from kdc.store.etcd.api import EtcdError
 _DOCUMENT = HERE / "docs" / "cluster.md"
 _BEGIN, _END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
 _ROUNDS = 3
-FAULTS = (*BREAKS, *DAMAGE, *LIES)
+FAULTS = (*BREAKS, *DAMAGE, *LIES, *MOVES)
 # As docs/cluster.md has it, only less of everything.
 _ETCD = (
     *("--auto-compaction-mode", "revision", "--auto-compaction-retention", "1000"),

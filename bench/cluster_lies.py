@@ -52,8 +52,7 @@ def _event_lost(trial: Trial, rounds: int) -> Found:
     with _behind_a_proxy(trial, machine) as proxy:
 
         def one(number: int, found: Found) -> None:
-            trial.ask("alone", at=[machine.number])
-            time.sleep(_BEFORE_SECONDS)
+            trial.ask_alone(machine)
             before, proxy.lose = proxy.lost, 1
             cluster.admin(other, "disable", eve)
             disabled = time.monotonic()
@@ -144,9 +143,7 @@ def _one_written(trial: Trial, found: Found, key: bytes, value: bytes | None) ->
     """Return how much later the last key was asked for; then it is put right."""
     machines = trial.cluster.machines
     good = trial.value(key)
-    trial.gives_keys(*machines)
-    trial.ask("alone", at=[machine.number for machine in machines])
-    until(lambda: all(trial.ask("asked")["begun"]), "every KDC gives keys")
+    trial.ask_alone(*machines)
     trial.put(key, value)
     written = time.monotonic()
     until(lambda: _refused(trial, "KDCUnreachable"), "every KDC refuses")

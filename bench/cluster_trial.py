@@ -217,10 +217,14 @@ class Trial:
         else:
             self.cluster.ask("/v3/kv/put", {"key": text(key), "value": text(value)})
 
+    def ask_alone(self, *machines: Machine) -> None:
+        """Have these KDCs be asked for keys, each by a client of it alone; each has given one."""
+        self.ask("alone", at=[machine.number for machine in machines])
+        until(lambda: all(self.ask("asked")["begun"]), "every KDC gives keys", _SETTLE_SECONDS)
+
     def gives_keys(self, *machines: Machine) -> None:
         """Wait until each of these KDCs gives keys, to whoever is always there."""
-        self.ask("alone", at=[machine.number for machine in machines])
         try:
-            until(lambda: all(self.ask("asked")["begun"]), "every KDC gives keys", _SETTLE_SECONDS)
+            self.ask_alone(*machines)
         finally:
             self.ask("no_more")

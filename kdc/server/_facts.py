@@ -16,6 +16,7 @@ from kdc.issuing.realm import Realm
 from kdc.net import clock
 from kdc.server._connections import KDCFactory
 from kdc.server._listeners import Listeners
+from kdc.server._node import nodes_shown
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import ServerTLS
 from kdc.store import Store
@@ -73,7 +74,7 @@ def connections_of(factory: KDCFactory) -> Facts:
 def facts_of(
     factory: KDCFactory, store: Store, tls: ServerTLS, relay: Any = None
 ) -> Iterator[tuple[str, Facts]]:
-    """The store, the certificate, the limits; the relay if there is one."""
+    """The store, who shares it, the certificate, the limits; the relay if there is one."""
     yield (
         "Store",
         [
@@ -82,6 +83,8 @@ def facts_of(
             *((name.replace("_", " "), f"{n:,}") for name, n in store.figures.items()),
         ],
     )
+    if store.nodes is not None:
+        yield "Nodes", list(nodes_shown(store.nodes))
     yield (
         "Certificate",
         [("fingerprint", tls.fingerprint), ("ends", stamp(tls.end_time) + "Z")],

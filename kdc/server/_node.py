@@ -1,24 +1,28 @@
-"""What a KDC that shares its store tells the others of itself."""
+"""What a KDC that shares its store tells the others of itself, and whoever watches it of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import attrs
 from twisted.internet.address import IPv4Address, IPv6Address
 
 from kdc import __version__
+from kdc.admin.nodes import rows_of, troubles_of
 from kdc.client.addresses import typed_as
 from kdc.issuing.decisions import Enrolment, Permit
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.relay.limits import RelayLimits
-from kdc.store.nodes import MOST_ADDRESSES, NodeFacts
+from kdc.store.nodes import MOST_ADDRESSES, NodeFacts, Nodes
+from kdc.watch.figures import Sampled
 
-__all__ = ["node_facts", "policy_hash"]
+__all__ = ["node_facts", "nodes_figures", "nodes_shown", "policy_hash"]
+
+_MOST = 300  # characters of what is told of one
 
 
 class Told(Protocol):
@@ -72,3 +76,35 @@ def policy_hash(settings: Told) -> str:
     ]
     text = json.dumps(said, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def nodes_shown(nodes: Nodes) -> Iterator[tuple[str, str]]:
+    """Each of those that were there a moment ago, in a line, and what is wrong with it."""
+    if nodes.trouble:
+        yield "trouble", f"what is here may be old: {nodes.trouble[:_MOST]}"
+    for row in rows_of(nodes.seen, nodes):
+        troubles = "; ".join(row["troubles"])
+        if "node" not in row:
+            yield f"/{row['id']}", troubles[:_MOST]
+            continue
+        said = (
+            f"{row['version']}, change {row['generation']:,}, sure {row['confirmed_age']:.1f} s ago"
+        )
+        name = f"{row['node']}{' (this one)' if row['this'] else ''}"
+        yield name, f"{said}: {troubles}"[:_MOST] if troubles else said
+
+
+def nodes_figures(nodes: Nodes) -> Iterator[Sampled]:
+    yield Sampled.of(
+        "kdc_store_nodes", "KDCs that share the store and run.", lambda: len(nodes.seen)
+    )
+    yield Sampled.of(
+        "kdc_store_nodes_troubled",
+        "Those of them with which something is wrong, such as another master key.",
+        lambda: sum(bool(troubles_of(node, nodes.seen, nodes)) for node in nodes.seen),
+    )
+    yield Sampled.of(
+        "kdc_store_nodes_up",
+        "1 if the others can be seen, and see us.",
+        lambda: int(not nodes.trouble),
+    )

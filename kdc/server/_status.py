@@ -10,6 +10,7 @@ from kdc.net import clock
 from kdc.relay.relay import Figures as RelayFigures
 from kdc.server._connections import KDCFactory
 from kdc.server._measured import Measured
+from kdc.server._node import nodes_figures
 from kdc.server.audit_log import AuditLog
 from kdc.server.certificate import ServerTLS
 from kdc.store import Store
@@ -109,6 +110,8 @@ def shared_store_figures(store: Store, now: Callable[[], int]) -> Iterator[Sampl
         lambda: (now() - (store.confirmed_milliseconds or 0)) / 1000,
     )
     yield from _of_store(store, _SHARED)
+    if store.nodes is not None:
+        yield from nodes_figures(store.nodes)
 
 
 # (what a store calls it, its name here, what it is, whether it grows)

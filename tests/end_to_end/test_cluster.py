@@ -78,6 +78,8 @@ class ClusterTests(ProgramTestCase):
             [("one", False, []), ("two", True, [])],
         )
         self.eventually("noted", lambda: " 0 principals, node one" in self.log("one"))
+        self.eventually("in top, too", lambda: "two: " in self.admin("one", "top"))
+        self.assertIn("one (this one): ", self.admin("one", "top"))
         two.program.stop()
         self.assertEqual([each["node"] for each in self.nodes("one")], ["one"])
         two = self.node("two", "--enrol", "closed", "--confirm-within", "4")

@@ -13,12 +13,14 @@ from kdc.relay.limits import LIMITED
 from kdc.relay.relay import Figures as RelayFigures
 from kdc.server._status import shared_store_figures
 from kdc.store import Store
+from kdc.store.nodes import UnreadableNode
 from kdc.transfer.receiver import OUTCOMES, TransferFigures
 from kdc.tunnel.traffic import TunnelFigures
 from kdc.watch.figures import Counter, Figures, Histogram, Sampled
 from kdc.watch.receiver import channel_figures, transfer_figures, tunnel_figures
 from kdc.watch.relay import relay_figures
 from kdc.watch.settings import StatusSettings
+from tests.admin.test_nodes import NODE, Of, another
 from tests.server.test_service import LOOPBACK
 from tests.server.test_status import StatusTestCase
 from tests.support.processes import TOP
@@ -36,6 +38,9 @@ SHARED = {
     "kdc_store_reloads_total": 1,
     "kdc_store_conflicts_total": 2,
     "kdc_store_resent_total": 3,
+    "kdc_store_nodes": 3,
+    "kdc_store_nodes_troubled": 2,
+    "kdc_store_nodes_up": 1,
 }
 
 
@@ -44,6 +49,8 @@ class Shared:
 
     confirmed_milliseconds = 3500
     figures: ClassVar = {"etcd_reloads": 1, "etcd_conflicts": 2, "etcd_resent": 3}
+    # One lacks the master key, one cannot be read.
+    nodes = Of(seen=(NODE, another(key_ids=()), UnreadableNode("9" * 16, "why")))
 
 
 Family = Counter | Histogram | Sampled

@@ -14,9 +14,10 @@ from kdc.issuing.decisions import Enrolment
 from kdc.issuing.permits import Permits
 from kdc.limits import Limits
 from kdc.relay.limits import RelayLimits
-from kdc.server._node import node_facts, policy_hash
+from kdc.server._node import node_facts, nodes_shown, policy_hash
 from kdc.server.service import KDCSettings
-from kdc.store.nodes import MOST_ADDRESSES, NodeFacts
+from kdc.store.nodes import MOST_ADDRESSES, NodeFacts, UnreadableNode
+from tests.admin.test_nodes import NODE, Of, another
 
 SETTINGS = KDCSettings(Path("/kdc/kdc"), ("tcp:1",), node="kdc1")
 
@@ -69,3 +70,16 @@ class NodeFactsTests(SynchronousTestCase):
         # No rules: everybody may reach everybody, as without a table of them.
         self.assertEqual(policy_hash(attrs.evolve(SETTINGS, permits=Permits())), hashes[0])
         self.assertRegex(hashes[0], "^[0-9a-f]{16}$")
+
+
+class ShownTests(SynchronousTestCase):
+    def test_lines(self) -> None:
+        """One for each, which one this is, and what is wrong; bounded, whatever it is."""
+        bad = UnreadableNode("9" * 16, "x" * 10_000)
+        nodes = Of(seen=[NODE, another(key_ids=()), bad], trouble="no answer " + "y" * 10_000)
+        lines = dict(nodes_shown(nodes))
+        self.assertEqual(lines["kdc1 (this one)"], "0.2.0, change 7, sure 0.3 s ago")
+        self.assertIn("has not the master key", lines["kdc2"])
+        self.assertIn("cannot be read", lines["/" + "9" * 16])
+        self.assertIn("may be old: no answer", lines["trouble"])
+        self.assertLess(max(map(len, lines.values())), 400)

@@ -68,6 +68,7 @@ EVENTS: Mapping[str, str] = {
     "admin-purged": "an operator freed the name of a deleted principal",
     "admin-moved": "an operator noted another address",
     "admin-expires": "an operator let a principal end, and when, in Unix seconds",
+    "admin-new-master-key": "an operator made a master key for several KDCs; what it is called",
     "admin-rotated-master-key": "an operator sealed the database under a new key",
     "admin-rotated-tls": "an operator gave the KDC a new identity; its fingerprint",
     "admin-kerberos-enabled": "an operator gave the realm keys for Kerberos",

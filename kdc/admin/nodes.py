@@ -14,20 +14,75 @@ from kdc.store.nodes import (
     Nodes,
     SeenNode,
     UnreadableNode,
+    newer_key_ids,
     slowest,
 )
 
-__all__ = ["in_force_seconds", "list_nodes", "rows_of", "troubles_of"]
+__all__ = [
+    "check_keys",
+    "in_force_seconds",
+    "list_nodes",
+    "new_master_key",
+    "rows_of",
+    "troubles_of",
+]
 
 
 def list_nodes(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
     """An answer for each that is there."""
+    nodes = _shared(store)
+    yield from rows_of(nodes.read(), nodes)
+
+
+def new_master_key(store: Store) -> str:
+    """Put another key into the key file of this node; return what it is called."""
+    return _shared(store).new_master_key()
+
+
+def check_keys(store: Store) -> None:
+    """Refuse to go over to another master key unless every node has it.
+
+    Where it was gone over to already, all that is left is to drop the old one here.
+    """
+    nodes = store.nodes
+    if nodes is None:
+        return
+    in_use, ours = nodes.master_key_id, nodes.own_key_ids
+    newer = newer_key_ids(ours, in_use)
+    if not newer:
+        if len(ours) > 1:
+            return
+        raise RefusedByPolicy(
+            "there is no new master key yet",
+            hint="make one in the key file of one node, copy that file to every other node, by a"
+            " safe way, and have each read it",
+        )
+    others = [node for node in nodes.read() if node.id != nodes.own_id]
+    without = [node for node in others if not _has(node, newer[0])]
+    if without:
+        raise RefusedByPolicy(
+            f"not every node has the new master key {newer[0]}: "
+            + ", ".join(sorted(map(_called, without))),
+            hint="copy the key file there, by a safe way, and have it read; a node that has ended"
+            " is not waited for longer than its lease, half a minute",
+        )
+
+
+def _shared(store: Store) -> Nodes:
     if store.nodes is None:
         raise RefusedByPolicy(
             "this KDC shares its principals with no other",
             hint="several KDCs of one realm have them in etcd",
         )
-    yield from rows_of(store.nodes.read(), store.nodes)
+    return store.nodes
+
+
+def _has(node: SeenNode, key_id: str) -> bool:
+    return isinstance(node, Node) and key_id in node.key_ids
+
+
+def _called(node: SeenNode) -> str:
+    return node.facts.name if isinstance(node, Node) else f"{node.id!r} ({node.why})"
 
 
 def rows_of(seen: Sequence[SeenNode], of: Nodes) -> Iterator[AdminAnswer]:
@@ -64,7 +119,9 @@ def troubles_of(node: SeenNode, seen: Sequence[SeenNode], of: Nodes) -> list[str
         troubles.append(f"gives no keys: for {seconds} s it was not sure to lack nothing")
     if of.master_key_id not in node.key_ids:
         troubles.append(f"has not the master key that is in use, {of.master_key_id}")
-    elsewhere = {key_id for each in others for key_id in each.key_ids}
+    elsewhere = {
+        key_id for each in others for key_id in newer_key_ids(each.key_ids, of.master_key_id)
+    }
     troubles += [
         f"has not the master key {key_id}, which others have"
         for key_id in sorted(elsewhere - {of.master_key_id, *node.key_ids})

@@ -23,7 +23,7 @@ from kdc.admin._request import (
 )
 from kdc.admin.ending import expire
 from kdc.admin.enrolment import add, invite, load, reset
-from kdc.admin.nodes import in_force_seconds, list_nodes
+from kdc.admin.nodes import check_keys, in_force_seconds, list_nodes, new_master_key
 from kdc.errors import ConfigurationError, ErrorKind, RefusedByPolicy
 from kdc.store import (
     RESERVED,
@@ -216,16 +216,17 @@ def _rename(store: Store, request: Request, context: Context) -> Iterator[AdminA
     )
 
 
+def _new_master_key(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
+    key_id = new_master_key(store)
+    context.audit("admin-new-master-key", "", key_id)
+    yield {"done": True, "master_key": key_id}
+
+
 def _rotate_master_key(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
-    if store.confirmed_milliseconds is not None:  # others have the store open, too
-        raise RefusedByPolicy(
-            "the master key cannot be changed while several KDCs share the principals",
-            hint="each of them needs the new key before anything is sealed under it,"
-            " and this KDC cannot see yet whether they have it",
-        )
+    check_keys(store)
     store.rotate_master_key()
     context.audit("admin-rotated-master-key", "", "")
-    yield {"done": True}
+    yield {"done": True, **({} if store.nodes is None else {"shared": True})}
 
 
 def _rotate_tls(store: Store, request: Request, context: Context) -> Iterator[AdminAnswer]:
@@ -269,6 +270,7 @@ _COMMANDS: dict[str, Callable[[Store, Request, Context], Iterator[AdminAnswer]]]
     "set-address": _set_address,
     "expire": expire,
     "rename": _rename,
+    "new-master-key": _new_master_key,
     "rotate-master-key": _rotate_master_key,
     "rotate-tls": _rotate_tls,
     "stats": _stats,

@@ -25,6 +25,7 @@ __all__ = [
     "Nodes",
     "SeenNode",
     "UnreadableNode",
+    "newer_key_ids",
     "read_node",
     "slowest",
     "written_node",
@@ -113,11 +114,31 @@ class Nodes(Protocol):
     def master_key_id(self) -> str:
         """What the key that the store is sealed under is called."""
 
+    @property
+    def own_key_ids(self) -> Sequence[str]:
+        """Of the keys that our key file has now, in its order."""
+
+    def new_master_key(self) -> str:
+        """Put a newer key into our key file, unless it has one; return what it is called.
+
+        It is for `kdc.store.Store.rotate_master_key`, once every node has that file.
+        Blocks.  Raises `StoreUnavailable`.
+        """
+
     def announce(self, facts: NodeFacts) -> None:
         """From now on, until the store is closed, tell the others this of ourselves."""
 
     def read(self) -> Sequence[SeenNode]:
         """Look who is there now, ourselves too.  Blocks.  Raises `StoreUnavailable`."""
+
+
+def newer_key_ids(key_ids: Sequence[str], in_use: str) -> tuple[str, ...]:
+    """Return those that a key file has before the one that is in use: a new one comes first.
+
+    Behind it are those that were in use before; nothing is ever sealed under them again.
+    """
+    known = tuple(key_ids)
+    return known[: known.index(in_use)] if in_use in known else known
 
 
 def slowest(nodes: Sequence[SeenNode], own_milliseconds: int) -> int:

@@ -33,11 +33,15 @@ class Of:
     master_key_id: str = KEY
     seen: Any = ()
     trouble: str = ""
+    own_key_ids: tuple[str, ...] = (KEY,)
 
     def announce(self, facts: NodeFacts) -> None:
         raise NotImplementedError
 
     def read(self) -> Any:
+        raise NotImplementedError
+
+    def new_master_key(self) -> str:
         raise NotImplementedError
 
 
@@ -64,7 +68,7 @@ class TroubleTests(SynchronousTestCase):
 
     def test_who_lacks_the_new_key(self) -> None:
         """While the master key is changed those are named that have not got it."""
-        seen = [attrs.evolve(NODE, key_ids=(KEY, OTHER)), another()]
+        seen = [attrs.evolve(NODE, key_ids=(OTHER, KEY)), another()]
         self.assertEqual(troubles_of(seen[0], seen, Of()), [])
         self.assertEqual(
             troubles_of(seen[1], seen, Of()),
@@ -147,3 +151,41 @@ class SharedStoreTests(SynchronousTestCase):
         store = MemoryStore()
         store.apply([Create(active("alice"), token(1))])
         self.assertNotIn("in_force_seconds", Operator(store).one("disable", "alice"))
+
+    def copy_key(self) -> None:
+        self.disk.names["/two.key"] = self.disk.names["/one.key"]
+        self.assertTrue(self.two.nodes.once())
+
+    def key_ids(self) -> list[tuple[str, ...]]:
+        return [self.one.nodes.own_key_ids, self.two.nodes.own_key_ids]
+
+    def test_another_master_key(self) -> None:
+        """Not before every node has it; then the others drop the old one, each by the same."""
+        error = self.assertRaises(RefusedByPolicy, self.operator.one, "rotate-master-key")
+        self.assertIn("no new master key", str(error))
+        old = self.one.nodes.master_key_id
+        new = self.operator.one("new-master-key")["master_key"]
+        self.assertEqual(self.operator.one("new-master-key")["master_key"], new)
+        error = self.assertRaises(RefusedByPolicy, self.operator.one, "rotate-master-key")
+        self.assertIn(f"has the new master key {new}: two", str(error))
+        self.assertEqual(self.one.nodes.master_key_id, old)
+        self.copy_key()
+        self.assertEqual(self.operator.one("rotate-master-key"), {"done": True, "shared": True})
+        self.cluster.settle()
+        self.assertTrue(self.one.nodes.once())
+        self.assertEqual(self.key_ids(), [(new,), (new, old)])
+        self.assertEqual([row["troubles"] for row in self.operator.ask("nodes")], [[], []])
+        # Not back to the old one.
+        self.assertEqual(Operator(self.two).one("rotate-master-key")["done"], True)
+        self.cluster.settle()
+        self.assertEqual(self.key_ids(), [(new,), (new,)])
+        self.assertEqual(self.two.nodes.master_key_id, new)
+        self.assertRaises(RefusedByPolicy, Operator(self.two).one, "rotate-master-key")
+
+    def test_a_node_that_cannot_be_read_may_lack_the_key(self) -> None:
+        """Whatever is in the place of a node is waited for."""
+        self.operator.one("new-master-key")
+        self.copy_key()
+        self.etcd.write((b"/kdc-nodes/LOCAL/" + b"3" * 16, b"what"))
+        error = self.assertRaises(RefusedByPolicy, self.operator.one, "rotate-master-key")
+        self.assertIn("'3333333333333333' (it is not JSON)", str(error))

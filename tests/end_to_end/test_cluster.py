@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,36 @@ class ClusterTests(ProgramTestCase):
         for words in (("admin", "-f", "pwd.txt", "-c", str(config), "list"), ("-f", "p", *own)):
             program = self.scratch.start(*KDC, *words)
             self.assert_ends(program, 1, "exclude each other")
+
+    def test_another_master_key(self) -> None:
+        """Not before every node has it; nobody notices; the old key opens nothing any more."""
+        one, two = self.two()
+        self.register(one, "alice")
+        self.admin("one", "new-master-key")
+        program = self.scratch.start(
+            *KDC, "admin", "--state", str(self.directory / "one"), "rotate-master-key"
+        )
+        self.assert_ends(program, 8, "not every node has the new master key")
+        old = (self.directory / "two" / "kdc.key").read_bytes()
+        self.copy_keys("key")
+        both = (self.directory / "one" / "kdc.key").read_bytes()
+        self.assertIn(old, both)
+        two.program.signal(signal.SIGHUP)
+        new = both.split(b":")[2].decode()
+        self.eventually("it is known", lambda: self.admin("one", "nodes", "--json").count(new) == 2)
+        self.admin("one", "rotate-master-key")
+        self.assertNotIn(old, (self.directory / "one" / "kdc.key").read_bytes())
+        self.register(two, "bob")
+        self.admin("two", "rotate-master-key")
+        for node in "one", "two":
+            path = self.directory / node / "kdc.key"
+            self.assertNotIn(old, path.read_bytes())
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            self.assertIn("bob", self.admin(node, "list"))
+        (self.directory / "two" / "kdc.key").write_bytes(old)
+        self.assertEqual(two.program.stop(), 0)
+        program = self.scratch.start(*self.options("two"))
+        self.assert_ends(program, 7, "under master key")
 
     def test_a_node_without_the_keys_of_the_others(self) -> None:
         """It does not start, says what to copy, and makes nothing that would be in the way."""

@@ -3,8 +3,9 @@
     python -m tests.store.etcd_seeds 10000 [FIRST]
 
 What was acknowledged is there, what was refused is not, nothing was made twice, what
-was uncertain was made once or not at all; at the end both nodes and the model are
-equal, and each node's watcher was told of everything in order.
+was uncertain was made once or not at all, while the master key is changed, too; at the
+end both nodes and the model are equal, and each node's watcher was told of everything
+in order.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Run:
 
     def step(self) -> None:
         name = self.random.choice([*self.stores])
-        what = self.random.randrange(21)
+        what = self.random.randrange(22)
         if what == 0:
             self.restart(name)
         elif what == 1:
@@ -92,6 +93,8 @@ class Run:
             nodes = self.stores[name].nodes
             nodes.announce(NodeFacts("kdc", "1"))
             nodes.once()
+        elif what == 21:
+            self.rotate(name)
         elif what == 3:
             self.etcd.down = True
             self.apply(name)
@@ -101,6 +104,21 @@ class Run:
                 self.etcd.before = self.between
             self.apply(name)
             self.etcd.before = lambda body: None
+
+    def rotate(self, name: str) -> None:
+        """Go over to another master key, which the other node has, too, or go on with that."""
+        (other,) = (each for each in self.told if each != name)
+        store = self.stores[name]
+        store.new_master_key()
+        self.disk.names[f"{other}.key"] = self.disk.names[f"{name}.key"]
+        self.etcd.before = self.random.choice((self.between, lambda body: None))
+        try:
+            store.rotate_master_key()
+        except (StoreUnavailable, StoreUncertain):
+            self.count("rotation cut short")
+        else:
+            self.count("rotated")
+        self.etcd.before = lambda body: None
 
     def restart(self, name: str) -> None:
         store = self.stores.pop(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -519,6 +520,82 @@ class RotationTests(NodesCase):
         self.assertEqual(len(list(self.two)), 300)
         self.one.rotate_master_key()
         self.assertEqual(len(self.disk.names["/one.key"].content.splitlines()), 1)
+
+    def test_it_is_never_gone_back(self) -> None:
+        """Cut short before the old key was dropped, and at the other node: only that is left."""
+        old = self.one.nodes.master_key_id
+        new = self.one.new_master_key()
+        copy_key(self.disk, "/one", "/two")
+
+        def fails(call: str) -> None:
+            if call == "rename":
+                raise OSError(5, "Input/output error")
+
+        self.disk.before = fails
+        self.assertRaises(StoreUnavailable, self.one.rotate_master_key)
+        self.disk.before = lambda call: None
+        self.nodes.settle()
+        for store in self.one, self.two:
+            self.assertEqual(store.nodes.own_key_ids, (new, old))
+            before = dict(self.etcd.keys)
+            store.rotate_master_key()
+            self.assertEqual(self.etcd.keys, before)
+            self.assertEqual(store.nodes.own_key_ids, (new,))
+
+    def test_cut_short_at_each_step(self) -> None:
+        """Both nodes have all at any time; the same again, at either node, completes it."""
+        for at in range(1, 8):
+            for again in "/one", "/two":
+                self.setUp()
+                sent = iter(range(1, 1000))
+
+                def between(body: Answer, at: int = at, sent: Iterator[int] = sent) -> None:
+                    self.etcd.full = next(sent) >= at
+
+                self.one.most_changes = 120
+                new = self.one.new_master_key()
+                copy_key(self.disk, "/one", "/two")
+                self.etcd.before = between
+                with contextlib.suppress(StoreUnavailable):
+                    self.one.rotate_master_key()
+                self.etcd.before, self.etcd.full = lambda body: None, False
+                self.nodes.settle()
+                self.assertEqual(len(list(self.one)), 300)
+                self.assertEqual(list(self.one), list(self.two))
+                copy_key(self.disk, "/one", "/new")
+                started = self.nodes.open(self.disk, "/new")  # in the middle
+                self.assertEqual(list(started), list(self.one))
+                store = self.one if again == "/one" else self.two
+                if store.nodes.own_key_ids != (new,):
+                    store.rotate_master_key()
+                self.nodes.settle()
+                self.assertEqual(store.nodes.own_key_ids, (new,))
+                self.assertEqual(store.nodes.master_key_id, new)
+                self.assertEqual(list(self.one), list(self.two))
+
+    def test_a_node_without_the_new_key(self) -> None:
+        """It refuses as soon as there is a line that it cannot read, and goes on with the key."""
+        new = self.one.new_master_key()
+        self.one.rotate_master_key()
+        for _ in range(3):
+            self.two.following.follow_once()
+        self.assertIn(f"under master key {new}", self.two.trouble.replace("'", ""))
+        self.assertRaises(StoreUnavailable, self.create, self.two)
+        copy_key(self.disk, "/one", "/two")
+        self.nodes.settle()
+        self.assertEqual(list(self.one), list(self.two))
+
+    def test_a_node_that_starts_in_the_middle_without_the_new_key(self) -> None:
+        """It does not start, though the head is under the key that it has, and says why."""
+        before = self.disk.names["/one.key"]
+        new = self.one.new_master_key()
+        self.etcd.before = lambda body: setattr(self.etcd, "down", True)
+        self.assertRaises(StoreError, self.one.rotate_master_key)
+        self.etcd.before, self.etcd.down = lambda body: None, False
+        disk = Disk()
+        disk.names["/new.key"] = before
+        error = self.assertRaises(StoreError, self.nodes.open, disk, "/new")
+        self.assertIn(f"there are principals under master key '{new}'", str(error))
 
 
 class ConfirmedTests(NodesCase):

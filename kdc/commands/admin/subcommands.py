@@ -34,6 +34,7 @@ class AdminOptions(StoreOptions):
         ("set-address", "set_address.SetAddressCommand", "note another address"),
         ("expire", "expire.ExpireCommand", "let a principal or an invitation end"),
         ("rename", "rename.RenameCommand", "refused"),
+        ("new-master-key", "rotate.NewMasterKeyCommand", "make a key that nodes can go over to"),
         ("rotate-master-key", "rotate.RotateMasterKeyCommand", "seal the database under a new key"),
         ("rotate-tls", "rotate.RotateTLSCommand", "give the KDC a new identity"),
         ("kerberos", "kerberos.KerberosOptions", "keys and services for Kerberos"),

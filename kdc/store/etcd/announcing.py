@@ -65,12 +65,16 @@ class Announcing:
         own_id: str,
         bound_milliseconds: int,
         master_key_id: Callable[[], str],
+        own_key_ids: Callable[[], tuple[str, ...]],
+        new_master_key: Callable[[], str],
     ) -> None:
         self.own_id = own_id
         self.bound_milliseconds = bound_milliseconds
         self.seen: list[SeenNode] = []
         self.trouble = ""
         self._master_key_id = master_key_id
+        self._own_key_ids = own_key_ids
+        self._new_master_key = new_master_key
         self._link = link
         self._keys = NodeKeys(realm)
         self._own = own
@@ -85,6 +89,19 @@ class Announcing:
     @property
     def master_key_id(self) -> str:
         return self._master_key_id()
+
+    @property
+    def own_key_ids(self) -> tuple[str, ...]:
+        return self._own_key_ids()
+
+    def new_master_key(self) -> str:
+        key_id = self._new_master_key()
+        self.tell()
+        return key_id
+
+    def tell(self) -> None:
+        """Something of us is another now: the others are told at once."""
+        self._wanted.set()
 
     def announce(self, facts: NodeFacts) -> None:
         """From now on, and at once, this is what others are told."""

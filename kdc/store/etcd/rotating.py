@@ -8,6 +8,7 @@ from kdc.store import StoreUnavailable
 from kdc.store.etcd.changing import Changing, Wanted
 from kdc.store.etcd.following import Following
 from kdc.store.etcd.view import View
+from kdc.store.nodes import newer_key_ids
 from kdc.store.sealed.files import Files
 from kdc.store.sealed.lines import BadLine, Sealer, name_of
 from kdc.store.sealed.masterkey import MasterKeys
@@ -17,12 +18,12 @@ __all__ = ["add_master_key", "rotate"]
 
 
 def add_master_key(changing: Changing, following: Following, files: Files, path: str) -> str:
-    """Return the other key of the key file, which is made if there is none."""
+    """Return the key of the key file that is newer than the store's, made if there is none."""
     keys, key_id = following.view.realm_keys, following.view.head.key_id
     keys.refresh()
-    others = [other for other in keys.masters.by_id if other != key_id]
-    if others:
-        return others[0]
+    newer = newer_key_ids(tuple(keys.masters.by_id), key_id)
+    if newer:
+        return newer[0]
     new = MasterKeys.generate(changing.random)
     both = MasterKeys({**new.by_id, **keys.masters.by_id})
     _write(both, files, path)
@@ -33,18 +34,27 @@ def add_master_key(changing: Changing, following: Following, files: Files, path:
 def rotate(
     changing: Changing, following: Following, files: Files, path: str, most_changes: int
 ) -> None:
-    """Seal everything under the other key, and leave only that in the key file."""
-    new = add_master_key(changing, following, files, path)
+    """Seal everything under the newer key, and leave only that in the key file.
+
+    If the file has only older ones beside the store's, it was done before, by us or by
+    another node: then they are dropped.
+    """
+    keys, now = following.view.realm_keys, following.view.head.key_id
+    keys.refresh()
+    key_ids = tuple(keys.masters.by_id)
+    if now in key_ids[:1] and len(key_ids) > 1:
+        new = now
+    else:
+        new = add_master_key(changing, following, files, path)
     while following.view.head.key_id != new:
         lines = list(lines_of(following.view.content.table.snapshot()))
         for at in range(0, len(lines), most_changes):
             names = [name_of(line) for line in lines[at : at + most_changes]]
             changing.change(functools.partial(_resealed, new, names))
         changing.change(functools.partial(_switched, new))
-    masters = following.view.realm_keys.masters
-    only = MasterKeys({new: masters.by_id[new]})
+    only = MasterKeys({new: keys.masters.by_id[new]})
     _write(only, files, path)
-    following.view.realm_keys.masters = only
+    keys.masters = only
 
 
 def _write(keys: MasterKeys, files: Files, path: str) -> None:

@@ -105,6 +105,8 @@ class EtcdStore:
             own_id=random(8).hex(),
             bound_milliseconds=int(1000 * confirm_seconds),
             master_key_id=lambda: self._view.head.key_id,
+            own_key_ids=self._key_ids,
+            new_master_key=self.new_master_key,
         )
 
     def start(self) -> None:
@@ -263,7 +265,7 @@ class EtcdStore:
         return results
 
     def new_master_key(self) -> str:
-        """Put another key into the key file, if there is none yet; return its name.
+        """Put a newer key into the key file, if there is none yet; return what it is called.
 
         It is for `rotate_master_key`, once every node has that file.
         """
@@ -271,14 +273,16 @@ class EtcdStore:
             return add_master_key(self._changing, self.following, self._files, self._key_path)
 
     def rotate_master_key(self) -> None:
-        """Seal everything under the other key of the key file, then drop the old one.
+        """Seal everything under the newer key of the key file, then drop the old one.
 
-        Where there is no other it is made first.  Cut short, the key file holds both,
-        and doing it again finishes it.  What etcd still has of the past, and backups,
-        need the old key.  Blocks for some microseconds a principal.
+        Where there is no other it is made first; where the old one is no longer in use it
+        is only dropped.  Cut short, the key file holds both, and doing it again finishes it.
+        What etcd still has of the past, and backups, need the old key.  Blocks for some
+        microseconds a principal.
         """
         with self._applying:
             rotate(self._changing, self.following, self._files, self._key_path, self.most_changes)
+        self.nodes.tell()
 
     def _forgotten(self) -> bool:
         """Take the head back that we made, if nobody has used it; without it nothing is lost."""

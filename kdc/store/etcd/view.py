@@ -82,6 +82,17 @@ class RealmKeys:
         before, self.masters = set(self.masters.by_id), masters
         return set(masters.by_id) != before
 
+    def check_known(self, key_ids: set[bytes]) -> None:
+        """Raise `DoesNotFollow` if something is sealed under a key that the file has not."""
+        for key_id in sorted(each.decode("ascii", "replace") for each in key_ids):
+            if key_id not in self.masters.by_id and not (
+                self.refresh() and key_id in self.masters.by_id
+            ):
+                raise DoesNotFollow(
+                    f"there are principals under master key {key_id!r}, and the key file has "
+                    + " and ".join(self.masters.by_id)
+                )
+
     def heads(self, store_id: str, key_id: str) -> HeadKeys:
         """Raises `BadHead` if we do not have that master key."""
         at = store_id, key_id
@@ -145,6 +156,11 @@ class _Sealer(Sealer):
 def value_of(key_id: str, line: bytes) -> bytes:
     """Return what is kept in etcd for a line."""
     return key_id.encode() + line
+
+
+def key_id_of(value: bytes) -> bytes:
+    """Return what a value says that its line is sealed under."""
+    return value[:_KEY_ID_CHARACTERS]
 
 
 def line_of(name: bytes, value: bytes) -> bytes:
@@ -240,6 +256,9 @@ class View:
             }
         except (BadHead, BadAnswer) as error:
             raise DoesNotFollow(str(error)) from None
+        self.realm_keys.check_known(
+            {key_id_of(value) for value in rest.values() if value is not None}
+        )
         self._check(head, total, lines)
         told = self._told(head, lines)
         for name, line in lines.items():
@@ -320,7 +339,7 @@ class Loading:
         self._last = b""
 
     def add(self, pairs: Iterable[tuple[bytes, bytes, int]]) -> None:
-        lines = []
+        lines, key_ids = [], set()
         for key, value, revision in pairs:
             if self._head is None:
                 if key != self._realm_keys.keys.head:
@@ -335,6 +354,9 @@ class Loading:
                 raise DoesNotFollow("the keys are not in their order")
             self._last = name
             lines.append(line_of(name, value))
+            key_ids.add(key_id_of(value))
+        # Before anybody is told of a principal whose line cannot be read.
+        self._realm_keys.check_known(key_ids)
         self._table.extend(b"".join(lines), len(lines))
 
     def _opened(self, value: bytes) -> bytes:

@@ -39,6 +39,12 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "cluster",
+            "a line under an unknown key is no line",
+            '            if key_id not in self.masters.by_id and not (\n                self.refresh() and key_id in self.masters.by_id\n            ):\n                raise DoesNotFollow(\n                    f"there are',
+            '            if False:\n                raise DoesNotFollow(\n                    f"there are',
+        ),
+        (
+            "cluster",
             "a line is under its own name",
             "if not whole or name_of(line) != name:",
             "if not whole:",
@@ -236,6 +242,32 @@ MUTANTS: list[Mutant] = [
             "what is not whole is not closed",
             "            _load(sides, keys)  # is it whole?\n",
             "",
+        ),
+    ),
+    *of(
+        "kdc/store/etcd/rotating.py",
+        _TESTS,
+        (
+            "cluster",
+            "a rotation is never gone back",
+            "    if now in key_ids[:1] and len(key_ids) > 1:\n",
+            "    if False:\n",
+        ),
+        (
+            "cluster",
+            "the head goes over when every line has",
+            "if view.head.key_id == key_id or not all(",
+            "if view.head.key_id == key_id or False and not all(",
+        ),
+    ),
+    *of(
+        "kdc/admin/nodes.py",
+        "tests.admin.test_nodes",
+        (
+            "cluster",
+            "every node has the new master key before",
+            "    if without:\n",
+            "    if False:\n",
         ),
     ),
     *of(

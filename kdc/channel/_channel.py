@@ -14,7 +14,8 @@ side that it is there.
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
 from twisted.internet.error import ConnectionClosed, ConnectionDone
@@ -32,11 +33,21 @@ from kdc.net.sockets import notice_dead_peers, read_at_once
 from kdc.net.waiting import Timers
 from kdc.net.writing import is_bare, write_at_once
 from kdc.protocol.codec import FrameBuffer
-from kdc.protocol.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream
+from kdc.protocol.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, RecordStream, Room
 
 __all__ = ["Channel", "ClosedEarly", "Phase"]
 
 LINGER_SECONDS = 30.0
+
+
+class _Own(threading.local):
+    """Of each thread: its channels write one after the other, and never two at a time."""
+
+    def __init__(self) -> None:
+        self.room = Room()
+
+
+_own = _Own()
 
 
 class ClosedEarly(PeerUnavailable):
@@ -128,7 +139,7 @@ class Channel(Protocol):
         stream = self._stream
         if stream is None or not data or not self._writable:
             return
-        self._write(stream.send_data(data))
+        self._write(stream.stream_data(data, _own.room))
 
     def end(self) -> None:
         """Make our direction whole once the producer is done; the other goes on."""
@@ -276,7 +287,7 @@ class Channel(Protocol):
             # All is said and answered; one who reads nothing must not keep our last word here.
             self._within(LINGER_SECONDS, transport.abortConnection)
 
-    def _write(self, records: list[bytes]) -> None:
+    def _write(self, records: Iterable[bytes | memoryview]) -> None:
         self._liveness.spoke()
         write_at_once(self.transport, records, bare=self._is_bare)
 

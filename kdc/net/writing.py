@@ -34,9 +34,10 @@ def is_bare(transport: Any) -> bool:
     return isinstance(transport, FileDescriptor) and not getattr(transport, "TLS", False)
 
 
-def write_at_once(transport: Any, pieces: Iterable[bytes], *, bare: bool) -> None:
+def write_at_once(transport: Any, pieces: Iterable[bytes | memoryview], *, bare: bool) -> None:
     """Write ``pieces`` to a transport; ``bare``: see `is_bare`.
 
+    Each piece that is no `bytes` may change when the next is taken: what has to wait is copied.
     Order, back-pressure and errors are the transport's, as if it had been given all of it.
     """
     waiting = iter(pieces)
@@ -46,10 +47,10 @@ def write_at_once(transport: Any, pieces: Iterable[bytes], *, bare: bool) -> Non
             if not isinstance(sent, int):
                 sent = 0  # the connection is lost: the reactor finds that again, and tells it
             if sent < len(piece):
-                transport.writeSequence((piece[sent:], *waiting))
+                transport.writeSequence((bytes(piece[sent:]), *map(bytes, waiting)))
                 return
         return
-    transport.writeSequence(list(waiting))
+    transport.writeSequence(list(map(bytes, waiting)))
 
 
 def _is_idle(transport: Any) -> bool:

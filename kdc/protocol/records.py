@@ -7,6 +7,7 @@ its own key.
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import attrs
@@ -25,6 +26,7 @@ __all__ = [
     "End",
     "Event",
     "RecordStream",
+    "Room",
 ]
 
 MAX_RECORD = 65_535
@@ -34,6 +36,7 @@ MAX_DATA = MAX_RECORD - MIN_RECORD
 # at a time, and no few bytes are left over for a system call of their own.
 EVEN_RECORD = 65_536
 EVEN_DATA = EVEN_RECORD - 2 - MIN_RECORD
+_LONG_DATA = 4096
 
 
 class _Type(enum.IntEnum):
@@ -81,6 +84,16 @@ _ACK = Layout(Ack)
 _DATA_BYTE = bytes([_Type.DATA])
 
 
+class Room:
+    """For one record before it is sealed and after: whoever streams uses it again and again."""
+
+    __slots__ = ("plain", "record")
+
+    def __init__(self) -> None:
+        self.plain = memoryview(bytearray(1 + EVEN_DATA))
+        self.record = memoryview(bytearray(EVEN_RECORD))
+
+
 @attrs.define
 class _Count:
     """DATA of one direction so far, and how far its end has got."""
@@ -126,6 +139,30 @@ class RecordStream:
         if not data:
             self._sending.rest()
         return records
+
+    def stream_data(self, data: bytes | memoryview, room: Room) -> Iterator[bytes | memoryview]:
+        """As `send_data`, but what is long is sealed in ``room``, one record after the other.
+
+        Each is good until the next is asked for; all of them have to be, before anything else
+        is done with this stream or in the same room.
+        """
+        if len(data) < _LONG_DATA:
+            return iter(self.send_data(data))
+        if self._sent.ended:
+            raise LocalProtocolError("data after the end")
+        return self._seal_in_turn(memoryview(data), room)
+
+    def _seal_in_turn(self, data: memoryview, room: Room) -> Iterator[memoryview]:
+        for at in range(0, len(data), EVEN_DATA):
+            piece = data[at : at + EVEN_DATA]
+            self._sent.add(len(piece))
+            plain = room.plain[: 1 + len(piece)]
+            plain[0], plain[1:] = _Type.DATA, piece
+            length = len(plain) + TAG_BYTES
+            record = room.record[: 2 + length]
+            record[:2] = length.to_bytes(2, "big")
+            self._sending.seal_into(plain, record[2:])
+            yield record
 
     def send_end(self) -> bytes:
         """Return the record that makes our direction whole."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from hypothesis import given
@@ -64,6 +65,22 @@ class WritingTests(SynchronousTestCase):
                 socket.turn()
         socket.turn()
         self.assertEqual(socket.sent, b"".join(piece for pieces in writes for piece in pieces))
+
+    def test_pieces_in_the_same_memory(self) -> None:
+        """What has to wait is not changed by what comes after it."""
+
+        def pieces() -> Iterator[memoryview]:
+            memory = bytearray(3)
+            for piece in (b"one", b"two", b"six"):
+                memory[:] = piece
+                yield memoryview(memory)
+
+        for bare, takes in ((True, []), (True, [2]), (True, [3, 0]), (True, [0]), (False, [])):
+            socket = SomeSocket()
+            socket.takes = [*takes]
+            write_at_once(socket, pieces(), bare=bare)
+            socket.turn()
+            self.assertEqual(socket.sent, b"onetwosix")
 
     def test_nothing_passes_what_waits(self) -> None:
         """Once a byte has to wait, everything after it does."""

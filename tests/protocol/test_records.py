@@ -20,6 +20,7 @@ from kdc.protocol.records import (
     Data,
     End,
     RecordStream,
+    Room,
 )
 from tests.support.core import PROPERTY, CoreTestCase, every_flipped_bit, opened
 
@@ -97,6 +98,38 @@ class StreamTests(CoreTestCase):
             self.assertEqual(len(sent), records)
             self.assertLessEqual(max(map(len, sent)), EVEN_RECORD)
             self.assertEqual(opened(b, *sent, a.send_end())[-1], End(length, records))
+
+    @PROPERTY
+    @given(
+        st.lists(
+            st.sampled_from([0, 1, 4095, 4096, EVEN_DATA - 1, EVEN_DATA, 3 * EVEN_DATA + 4096]),
+            max_size=4,
+        ),
+        st.integers(65_530, 65_536),
+    )
+    def test_streamed(self, lengths: list[int], sealed_before: int) -> None:
+        """Sealed into the same memory again and again it is the same bytes, past a new key, too."""
+        one, other, room = pair()[0], pair()[0], Room()
+        for each in (one, other):
+            each._sending._count = sealed_before
+        for number, length in enumerate(lengths):
+            data = bytes([number]) * length
+            listed = b"".join(one.send_data(data))
+            self.assertEqual(b"".join(map(bytes, other.stream_data(data, room))), listed)
+        self.assertEqual(other.send_end(), one.send_end())
+        for data in (b"", bytes(EVEN_DATA)):
+            self.assertRaises(LocalProtocolError, other.stream_data, data, room)
+
+    def test_streamed_without_memory_of_its_own(self) -> None:
+        """However long, it takes the memory of one record; nothing of one is left in the next."""
+        a, b = pair()
+        records = a.stream_data(memoryview(b"x" * (EVEN_DATA + 5000)), Room())
+        first = next(records)
+        self.assertEqual(opened(b, bytes(first)), [Data(b"x" * EVEN_DATA)])
+        second = next(records)
+        assert isinstance(first, memoryview) and isinstance(second, memoryview)
+        self.assertIs(first.obj, second.obj)
+        self.assertEqual(opened(b, bytes(second)), [Data(b"x" * 5000)])
 
     def test_longest_record(self) -> None:
         """What others send may be as long as a length can say."""

@@ -52,7 +52,7 @@ setup(
     ],
     extras_require={
         # For `make bench`, beside the other programs that it measures.
-        "bench": ["matplotlib", "py-spy"],
+        "bench": ["k5test", "matplotlib", "py-spy"],
         # For `kdcclient send --exclude`.
         "exclude": ["pathspec >= 0.12"],
         # What the figures at the status port are written down by.

@@ -29,6 +29,7 @@ from bench import (
     relay,
     report,
     scale,
+    tickets,
     transfers,
     watching,
 )
@@ -40,7 +41,7 @@ from bench.reference import unit_us
 from bench.rounds import Kept, Run, Wanted, mend, read
 
 _MODULES: tuple[ModuleType, ...] = (
-    *(exchanges, transfers, scale, idle_channels, relay, watching, profiles),
+    *(exchanges, transfers, scale, idle_channels, relay, watching, tickets, profiles),
 )
 _SECTIONS = tuple(section for module in _MODULES for section in module.SECTIONS)
 _DOCS = HERE / "docs"

@@ -23,6 +23,7 @@ from bench.exchanges import (
 )
 from bench.figures import Results, number
 from bench.relay import ALONE, BESIDE, CARRIED, FLOOR, ISSUING, OURS, TRANSIT
+from bench.tickets import AS, CHILD, REALMS, TGS, THREAD, TICKETS, ours, theirs
 from bench.transfers import FILES, MEMORY, SMALL, TUNNEL
 from bench.watching import LOOKED_AT, OFF, WATCHING
 from bench.ways import BARE_TLS, CHANNEL, COPY, IMPORTS, INTERPRETER, SEND, THROUGH, is_rival
@@ -72,6 +73,7 @@ def _of(results: Results, principals: tuple[int, ...]) -> list[Goal]:
         *_start(results, principals),
         _watched(results),
         *_relay(results),
+        *_kerberos(results),
     ]
 
 
@@ -84,6 +86,33 @@ def _watched(results: Results) -> Goal:
         "times",
         lambda value: value <= 1.03,
     )
+
+
+def _kerberos(results: Results) -> list[Goal]:
+    """A realm for tests, beside MIT's KDC."""
+    found = []
+    for what, most in ((AS, 0.8), (TGS, 1.0)):
+        figures = [results.median(TICKETS, row(what), "us") for row in (ours, theirs)]
+        both = _known(*figures)
+        found.append(
+            _bounded(
+                f"Kerberos, {what}: server CPU over UDP at most {most} of krb5kdc's",
+                both[0] / both[1] if both and both[1] else None,
+                "of it",
+                lambda value, most=most: value <= most,  # type: ignore[misc]
+                f"{number(both[0])} us and {number(both[1])} us" if both else "",
+            )
+        )
+    for row, least in ((CHILD, 150), (THREAD, 20)):
+        found.append(
+            _bounded(
+                f"Kerberos, {row}: ready in at most {least} ms of CPU",
+                results.median(REALMS, row, "CPU ms"),
+                "ms",
+                lambda value, least=least: value <= least,  # type: ignore[misc]
+            )
+        )
+    return found
 
 
 def _relay(results: Results) -> list[Goal]:

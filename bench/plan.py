@@ -33,6 +33,7 @@ class Plan:
     linked: int
     joined: int  # transfers through a relay at once
     idle_seconds: int  # twice
+    tickets: int  # of Kerberos, in one measurement
     watched_turns: int
     watched_keys: int  # in each of them
     file_sizes: tuple[int, ...] = attrs.field(converter=_numbers)  # of the growth plot, in bytes
@@ -61,6 +62,7 @@ FULL = Plan(
     linked=1000,
     joined=200,
     idle_seconds=70,
+    tickets=3000,
     watched_turns=20,
     watched_keys=30_000,
     file_sizes=(1, 1 << 10, 1 << 20, 1 << 26, 1 << 30),
@@ -83,6 +85,7 @@ QUICK = Plan(
     linked=50,
     joined=20,
     idle_seconds=2,
+    tickets=400,
     watched_turns=2,
     watched_keys=5_000,
     file_sizes=(1, 1 << 20, 1 << 24),

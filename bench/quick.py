@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import exchanges, idle_channels, relay, scale, transfers, watching
+from bench import exchanges, idle_channels, relay, scale, tickets, transfers, watching
 from bench.figures import Results, number, table
 
 __all__ = ["keep", "shown"]
@@ -25,6 +25,8 @@ _GUARDED = {
     (relay.CARRIED, "CPU s/GiB"): ("MiB", 1e6 / 1024),
     (relay.LINKS, "CPU us to link"): ("link", 1.0),
     (watching.WATCHING, "us"): ("key", 1.0),
+    (tickets.TICKETS, "us"): ("ticket", 1.0),
+    (tickets.REALMS, "CPU ms"): ("realm", 1e3),
 }
 _DEARER = 1.25  # two runs of the same code differ by as much on a busy machine
 _FILE = "quick.json"

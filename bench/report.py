@@ -25,6 +25,7 @@ from bench.plan import Plan
 from bench.profiles import PROFILE
 from bench.relay import ALONE, CARRIED, ISSUING, LINKS, OURS
 from bench.scale import SCALE
+from bench.tickets import AS, REALMS, TGS, TICKETS, theirs
 from bench.transfers import FILES, MEMORY, SMALL, TUNNEL
 from bench.watching import OFF, WATCHING
 from bench.ways import CHANNEL, SEND, THROUGH
@@ -167,7 +168,27 @@ def _sections(results: Results, plan: Plan, plots: bool) -> list[str]:
         ),
         *_relay(results, plan),
         _watching(results, plan),
+        _kerberos(results, plan),
     ]
+
+
+def _kerberos(results: Results, plan: Plan) -> str:
+    same = {f"kdc.testing, {what}": theirs(what) for what in (AS, TGS)}
+    return (
+        f"## Kerberos\n\n{plan.tickets:,} tickets in turn from the realm for tests and from"
+        " krb5kdc, by one client over UDP, one request after the other: AS with the encrypted"
+        " timestamp at once, TGS with a fresh authenticator each. krb5kdc writes nothing into its"
+        " database meanwhile.\n\n"
+        + _of(
+            results,
+            TICKETS,
+            {"us": "server CPU for a ticket, us", "per_second": "per second"},
+            {"CPU, of krb5kdc's": ("us", lambda row: same.get(row, row))},
+        )
+        + "\nStarting a realm with two people, a host, its keytab and a ticket; the CPU is that of"
+        " every process that has a part in it.\n\n"
+        + _of(results, REALMS, {"CPU ms": "CPU for each, ms", "ms": "until it is ready, ms"})
+    )
 
 
 def _watching(results: Results, plan: Plan) -> str:

@@ -26,6 +26,8 @@ _END_SECONDS = 30.0
 class Backend(Protocol):
     """Does what `Host.call` does, somewhere."""
 
+    @property
+    def pid(self) -> int: ...
     def call(self, name: str, values: dict[str, Any]) -> Any: ...
     def close(self) -> None: ...
 
@@ -40,6 +42,10 @@ class Thread:
         except KDCError:
             self._remove()
             raise
+
+    @property
+    def pid(self) -> int:
+        return os.getpid()
 
     def call(self, name: str, values: dict[str, Any]) -> Any:
         return self._host.call(name, values)
@@ -75,6 +81,10 @@ class Child:
         )
         self._commands, self._answers = self._process.stdin, self._process.stdout
         self._write({**attrs.asdict(settings), "directory": directory and str(directory)})
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def call(self, name: str, values: dict[str, Any]) -> Any:
         with self._lock:

@@ -138,7 +138,7 @@ class Client:
                 reply = self._asked(AS_REQ, _AS, body, (*padata, stamp))
             except _Refused as again:
                 raise again.public() from None
-        return self._credential(reply, key, 3, ENC_AS_REP_PART.decode, body)
+        return self._credential(reply, key, 3, body)
 
     def service(
         self, credential: Credential, server: Principal, wanted: Wanted = Wanted()
@@ -155,7 +155,7 @@ class Client:
             reply = self._asked(TGS_REQ, _TGS, body, padata)
         except _Refused as refused:
             raise refused.public() from None
-        return self._credential(reply, credential.key, 8, ENC_TGS_REP_PART.decode, body)
+        return self._credential(reply, credential.key, 8, body)
 
     def ap_request(
         self,
@@ -245,12 +245,11 @@ class Client:
         reply: KDCRep,
         key: Key,
         usage: int,
-        decode: Callable[[bytes], EncKDCRepPart],
         body: KDCReqBody,
     ) -> Credential:
         """3.1.5, 3.3.4: the reply opens, and is the one to this request."""
         try:
-            part = decode(key.open(usage, reply.part.cipher))
+            part = _part(key.open(usage, reply.part.cipher))
         except (IntegrityFailure, DERError):
             hint = "check the password or the keytab"
             raise ConfigurationError("the reply does not open under our key", hint=hint) from None
@@ -267,6 +266,12 @@ class Client:
             flags=part.flags,
             ticket=reply.ticket,
         )
+
+
+def _part(data: bytes) -> EncKDCRepPart:
+    """5.4.2: some KDCs, MIT's for one, have the tag of a TGS reply in an AS reply, too."""
+    is_tgs = data[:1] == bytes((ENC_TGS_REP_PART.kind.identifier,))
+    return (ENC_TGS_REP_PART if is_tgs else ENC_AS_REP_PART).decode(data)
 
 
 class _Refused(Exception):

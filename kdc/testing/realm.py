@@ -101,6 +101,11 @@ class Realm:
             atexit.unregister(self.close)
             self._backend.close()
 
+    @property
+    def pid(self) -> int:
+        """The process that answers; with ``in_process`` it is this one."""
+        return self._backend.pid
+
     def start(self) -> None:
         """Answer again after `stop`, on the same port."""
         ports = self._call("start")

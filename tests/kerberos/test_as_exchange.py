@@ -12,6 +12,7 @@ from kdc.errors import ConfigurationError
 from kdc.kerberos.authdata import indicators_in
 from kdc.kerberos.errors import Code
 from kdc.kerberos.messages import (
+    AS_REP,
     AS_REQ,
     CHECKSUM,
     ENC_AS_REP_PART,
@@ -157,8 +158,6 @@ class TicketTests(ASTestCase):
         """RFC 6806 section 11: what the KDC got is under the reply's key, whole."""
         self.initial()
         reply = self.kdc.answers[-1].reply
-        from kdc.kerberos.messages import AS_REP
-
         key = self.kdc.key_of(self.kdc.alice)
         part = ENC_AS_REP_PART.decode(key.open(3, AS_REP.decode(reply).part.cipher))
         (proof,) = part.padata or ()
@@ -238,6 +237,23 @@ class TicketTests(ASTestCase):
         self.refused(self.initial, Code.KEY_EXPIRED)
         self.kdc.database.modify("alice", password_expiration=int(NOW) + 1)
         self.initial()
+
+    def test_tag_of_another_reply(self) -> None:
+        """5.4.2: what MIT's KDC sends in an AS reply has the tag that belongs to a TGS reply."""
+        key = self.kdc.key_of(self.kdc.alice)
+
+        def exchange(request: bytes) -> bytes:
+            answer = self.kdc.exchange(request)
+            if self.kdc.answers[-1].code is not None:
+                return answer
+            reply = AS_REP.decode(answer)
+            part = key.open(3, reply.part.cipher)
+            self.assertEqual(part[:1], b"\x79")
+            cipher = key.seal(3, b"\x7a" + part[1:], bytes(16))
+            return AS_REP.encode(attrs.evolve(reply, part=attrs.evolve(reply.part, cipher=cipher)))
+
+        client = attrs.evolve(self.kdc.client(), exchange=exchange)
+        self.assertEqual(client.initial(self.alice, "secret").client, self.alice)
 
     def test_wrong_reply(self) -> None:
         """A client that is answered by somebody without its key finds out."""

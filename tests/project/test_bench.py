@@ -10,7 +10,18 @@ from typing import Any
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench import goals, paths, plan, profiles, quick, relay, report, transfers, watching
+from bench import (
+    goals,
+    paths,
+    plan,
+    profiles,
+    quick,
+    relay,
+    report,
+    tickets,
+    transfers,
+    watching,
+)
 from bench.exchanges import (
     BARE,
     CONNECT,
@@ -115,10 +126,28 @@ class GoalsTests(SynchronousTestCase):
             results.add(relay.CARRIED, relay.TRANSIT, {"MiB/s": 200.0})
             results.add(relay.ISSUING, relay.ALONE, {"p99_ms": 4.0})
             results.add(relay.ISSUING, relay.BESIDE, {"p99_ms": p99})
-            return list(met(results).values())[-3:]
+            found = goals.goals(results, SIZES)
+            return [goal.met for goal in found if "relay" in goal.text]
 
         self.assertEqual(goals_of(0.5, 450, 7), [True, True, True])
         self.assertEqual(goals_of(1.2, 390, 9), [False, False, False])
+
+    def test_kerberos(self) -> None:
+        """Tickets beside krb5kdc's, and the start of a realm for tests."""
+
+        def goals_of(ours: float, start: float) -> list[bool | None]:
+            results = Results()
+            for what in (tickets.AS, tickets.TGS):
+                results.add(tickets.TICKETS, tickets.ours(what), {"us": ours})
+                results.add(tickets.TICKETS, tickets.theirs(what), {"us": 100.0})
+            for row in (tickets.CHILD, tickets.THREAD):
+                results.add(tickets.REALMS, row, {"CPU ms": start})
+            found = goals.goals(results, SIZES)
+            return [goal.met for goal in found if goal.text.startswith("Kerberos")]
+
+        self.assertEqual(goals_of(80, 20), [True, True, True, True])
+        self.assertEqual(goals_of(90, 100), [False, True, True, False])
+        self.assertEqual(goals_of(101, 151), [False, False, False, False])
 
     def test_watched(self) -> None:
         """The least of each counts: what else ran on the machine may have been there for one."""

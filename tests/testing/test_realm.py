@@ -22,6 +22,12 @@ TOP = Path(__file__).parent.parent.parent
 class ThreadTests(realm_conformance.RealmConformance):
     in_process = True
 
+    def test_process(self) -> None:
+        """The process that answers is this one; without ``in_process`` it is another."""
+        for in_process in (True, False):
+            with Realm(in_process=in_process) as realm:
+                self.assertEqual(realm.pid == os.getpid(), in_process)
+
 
 class ProcessTests(realm_conformance.RealmConformance):
     in_process = False
@@ -31,7 +37,7 @@ class ProcessTests(realm_conformance.RealmConformance):
         program = (
             "import json, os, sys; from kdc.testing import Realm\n"
             "realm = Realm(); realm.user('alice').kinit()\n"
-            "print(json.dumps([realm.port, str(realm.directory), realm._backend._process.pid]))\n"
+            "print(json.dumps([realm.port, str(realm.directory), realm.pid]))\n"
             "sys.stdout.flush(); sys.stdin.read()\n"
         )
         test = subprocess.Popen(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import sys
 import time
@@ -144,6 +145,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if alone:
         _tell(f"{ALONE}: {alone}")
+    if shutil.which("etcd") is None:
+        _tell("skipped: etcd is not installed (Debian: etcd-server)")
+        return 0
     faults = [
         fault
         for fault in FAULTS

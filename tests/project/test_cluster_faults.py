@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -70,6 +72,17 @@ class CommandTests(SynchronousTestCase):
         words = ("-m", "bench.cluster_faults", "--only", "earthquake")
         error = self.assertRaises(Failed, run, [sys.executable, *words])
         self.assertIn("leader-killed", str(error))
+
+    def test_without_etcd(self) -> None:
+        """It is said what is missing, and nothing is measured."""
+        empty = self.mktemp()
+        os.mkdir(empty)
+        words = (sys.executable, "-m", "bench.cluster_faults", "--short")
+        ran = subprocess.run(
+            words, cwd=TOP, env={"PATH": empty}, capture_output=True, text=True, check=False
+        )
+        self.assertEqual((ran.returncode, ran.stdout), (0, ""))
+        self.assertIn("Debian: etcd-server", ran.stderr)
 
     def test_the_check_is_there_to_be_taken_out(self) -> None:
         """The run without the check takes out what is known to be a defence."""

@@ -11,6 +11,8 @@ JOBS ?= 2
 COVERED ?= tests
 # Options of the measurements: `python -m bench --help`.
 BENCH ?=
+# Options of `python -m bench.cluster_scale --help`.
+CLUSTER ?=
 PIP_INSTALL = $(BIN)/python -m pip --disable-pip-version-check install --quiet \
 	--no-warn-script-location --constraint constraints.txt
 
@@ -35,6 +37,7 @@ help:
 	@echo 'make store-faults fail each system call of the store, and damage each byte of its files'
 	@echo 'make store-scale  the store with a million principals'
 	@echo 'make cluster-faults  with FAULTS="--rounds 20": harm to several KDCs on etcd; the table in docs/cluster.md'
+	@echo 'make cluster-scale  a million principals in etcd, and what etcd costs whoever has none'
 	@echo 'make test-oldest  the tests of what runs, with the oldest versions that are good enough'
 	@echo 'make kerberos-suites  python-gssapi, pykrb5, pyspnego test themselves with our realm'
 	@echo 'make heimdal      unpack the clients of Heimdal from Debian, for the tests that use them'
@@ -107,6 +110,10 @@ store-scale: $(READY)
 	@$(BIN)/python bench/store_scale.py
 
 # What several KDCs must stand; without --write only the table is printed.
+.PHONY: cluster-scale
+cluster-scale: $(READY)
+	@$(BIN)/python -m bench.cluster_scale $(CLUSTER)
+
 .PHONY: cluster-faults cluster-faults-short
 FAULTS ?= --write
 cluster-faults: $(READY)

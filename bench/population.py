@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 from kdc.protocol.crypto import Digest, LongTermKeys, long_term_keys
 from kdc.store import Create, Record, Status
 from kdc.store.flatfile._store import FlatFileStore
 
-__all__ = ["ABLE", "REALM", "fill", "keys_of", "name_of", "sample"]
+__all__ = ["ABLE", "REALM", "batches", "fill", "keys_of", "name_of", "sample"]
 
 REALM = "LOCAL"
 # So many of a store's principals can log in; the others fill it.
@@ -50,16 +51,19 @@ def _record(number: int, real: bool) -> Record:
     )
 
 
+def batches(principals: int, size: int, *, everybody: bool = False) -> Iterator[list[Create]]:
+    """What registers so many, so many at a time; with ``everybody``, all of them can log in."""
+    who = set(able(principals))
+    for at in range(0, principals, size):
+        yield [
+            Create(_record(n, everybody or n in who), hashlib.md5(b"%d" % n).digest())  # noqa: S324 - a token, no secret
+            for n in range(at, min(at + size, principals))
+        ]
+
+
 def fill(path: Path, principals: int, everybody: bool = False) -> None:
     """Make a store of ``principals``; with ``everybody``, all of them can log in."""
     store = FlatFileStore.open(path, realm=REALM)
-    who = set(able(principals))
-    for at in range(0, principals, _BATCH):
-        numbers = range(at, min(at + _BATCH, principals))
-        store.apply(
-            [
-                Create(_record(n, everybody or n in who), hashlib.md5(b"%d" % n).digest())  # noqa: S324 - a token, no secret
-                for n in numbers
-            ]
-        )
+    for batch in batches(principals, _BATCH, everybody=everybody):
+        store.apply(batch)
     store.close()

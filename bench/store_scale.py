@@ -34,7 +34,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.python.threadpool import ThreadPool
 
 from kdc.server._store_writer import StoreWriter
-from kdc.store import Create, Outcome, Record, Status
+from kdc.store import Create, Outcome, Record, Status, Store
 from kdc.store.flatfile._store import FlatFileStore
 from kdc.store.flatfile.backup import backup
 from kdc.store.flatfile.check import check
@@ -188,15 +188,22 @@ def register(path: str, first: int) -> dict[str, float]:
 
 
 def together(path: str, submitters: int, files: Files | None = None) -> dict[str, float]:
-    """Register through a `StoreWriter`, so many at a time, into an empty store."""
+    """Register in an empty store, so many at a time."""
     store = opened(path, files)
+    results = registered(store, submitters)
+    store.close()
+    return results
+
+
+def registered(store: Store, submitters: int, first: int = 0) -> dict[str, float]:
+    """Register through a `StoreWriter` of ``store``, so many at a time, for a while."""
     results: dict[str, float] = {}
 
     async def work(reactor: Any) -> None:
         pool = ThreadPool(minthreads=1, maxthreads=1)
         pool.start()
         writer = StoreWriter(store, lambda *call: deferToThreadPool(reactor, pool, *call))
-        numbers, latencies = iter(range(10**9)), []
+        numbers, latencies = iter(range(first, 10**9)), []
         start, cpu = time.perf_counter(), time.process_time()
 
         async def submitter() -> None:
@@ -224,7 +231,6 @@ def together(path: str, submitters: int, files: Files | None = None) -> dict[str
     except SystemExit as end:
         if end.code:
             raise
-    store.close()
     return results
 
 

@@ -40,10 +40,10 @@ class Member:
         self.title = f"etcd{number + 1}"
         self._address = addresses[number]
         self._own = certificates / self._address
-        self._environment = {**os.environ, **self._settings(number, addresses)}
+        self.settings = self._sample(number, addresses)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def _settings(self, number: int, addresses: list[str]) -> dict[str, str]:
+    def _sample(self, number: int, addresses: list[str]) -> dict[str, str]:
         """What the sample for machines says, for this one."""
         text = (ETC / "etcd.conf").read_text(encoding="utf-8")
         own, data = f"{self._own}/", str(Path(self.title).absolute())
@@ -60,7 +60,7 @@ class Member:
         with Path(f"{self.title}.log").open("ab") as log, undivided():
             self._process = subprocess.Popen(
                 ["etcd"],
-                env=self._environment,
+                env={**os.environ, **self.settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

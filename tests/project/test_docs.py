@@ -31,6 +31,10 @@ FOREIGN_OPTIONS = frozenset(
         *("--constraint", "--path"),  # of pip and of twistd web
         *("--first", "--seed", "--seeds"),  # of the simulation and the fuzzer
         *("--rounds", "--most"),  # of bench.hostile
+        "--now",  # of systemctl
+        # Of etcdctl.
+        *("--peer-urls", "--data-dir"),
+        *("--initial-advertise-peer-urls", "--initial-cluster", "--initial-cluster-token"),
         "--only",  # of bench.cluster_faults, as --rounds
     )
 )

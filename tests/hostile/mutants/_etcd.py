@@ -153,6 +153,16 @@ MUTANTS: list[Mutant] = [
         ),
     ),
     *of(
+        "kdc/store/etcd/checking.py",
+        "tests.store.test_etcd_checking",
+        (
+            "cluster",
+            "a check tells of an older state",
+            "        if before is not None and before > view.generation:\n",
+            "        if False:\n",
+        ),
+    ),
+    *of(
         "kdc/store/etcd/announcing.py",
         "tests.store.test_nodes",
         (

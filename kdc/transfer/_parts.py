@@ -6,6 +6,7 @@ Blocking; no Twisted.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 DIRECTORY = ".kdc-partial"
+_TRIES = 100
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -41,11 +43,7 @@ def key_of(sender: str, offer: Offer) -> str:
 
 def open_root(inbox: int) -> int:
     """Return a descriptor of what nobody else may look into or plant things in."""
-    made = False
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(DIRECTORY, 0o700, dir_fd=inbox)
-        made = True
-    root = os.open(DIRECTORY, DIRECTORY_FLAGS, dir_fd=inbox)
+    root, made = _made_or_found(inbox)
     status = os.fstat(root)
     if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
         if status.st_uid == os.geteuid() and _has_no_modes(root):
@@ -59,6 +57,19 @@ def open_root(inbox: int) -> int:
             hint="remove it, or choose an inbox that only you can write to",
         )
     return root
+
+
+def _made_or_found(inbox: int) -> tuple[int, bool]:
+    """Raises `OSError`."""
+    for _ in range(_TRIES):
+        made = False
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(DIRECTORY, 0o700, dir_fd=inbox)
+            made = True
+        # Another transfer that was the last one may have removed what we found.
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(DIRECTORY, DIRECTORY_FLAGS, dir_fd=inbox), made
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
 
 def _has_no_modes(root: int) -> bool:

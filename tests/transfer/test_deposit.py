@@ -1007,6 +1007,27 @@ class ResumeTests(DepositTestCase):
         self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a"])
         self.assertEqual((len(calls), os.listdir(self.directory)), (2, ["a"]))
 
+    def test_root_removed_before(self) -> None:
+        """Or between our finding it and our opening it."""
+        real = os.open
+        calls: list[Any] = []
+
+        def removed(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+            if path == DIRECTORY and not calls:
+                calls.append(path)
+                os.rmdir(path, dir_fd=dir_fd)
+            return real(path, flags, mode, dir_fd=dir_fd)
+
+        self.patch(os, "open", removed)
+        self.assertEqual(self.stored(self.inbox(), *file_of("a", b"1")), ["a"])
+        self.assertEqual((calls, os.listdir(self.directory)), ([DIRECTORY], ["a"]))
+
+    def test_inbox_removed(self) -> None:
+        """An inbox that is no more is no reason to try for ever."""
+        inbox = self.inbox()
+        self.directory.rmdir()
+        self.assertIn("No such file", str(self.assertRaises(LocalIOError, inbox.prepare)))
+
     def test_place_removed(self) -> None:
         """Or our place, between our opening and locking it."""
         real = fcntl.flock

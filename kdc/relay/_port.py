@@ -190,7 +190,7 @@ class Joined(StraightEnd):
         self._resting = Deadline(port.timers)
         self._full: IPushProducer
         self._rest: IPushProducer
-        self._seen = 0
+        self._seen = -1  # nobody has looked
         self._read_ended = self._shut = False
 
     def connectionMade(self) -> None:

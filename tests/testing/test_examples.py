@@ -50,6 +50,8 @@ class ExampleTestCase(SynchronousTestCase):
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "no_proxy": "localhost",
         }
+        for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):  # of who runs us
+            environment.pop(name, None)
         done = subprocess.run(
             words,
             cwd=self.directory,

@@ -115,7 +115,8 @@ class CacheTests(SynchronousTestCase):
         for text, seconds in (("", 0), ("90", 90), ("30m", 1800), ("10h", 36_000), ("7d", 604_800)):
             self.assertEqual(_span(text, "--lifetime"), seconds)
         for bad in ("0", "-1", "1w", "h", "1.5h", "400d"):
-            self.assertRaises(usage.UsageError, _span, bad, "--lifetime")
+            error = self.assertRaises(usage.UsageError, _span, bad, "--lifetime")
+            self.assertIn("such as 30m, 10h or 7d", str(error))
 
     def test_the_file(self) -> None:
         """It is its owner's alone, whatever was there, and nothing lies beside it."""

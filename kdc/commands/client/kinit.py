@@ -13,7 +13,7 @@ from kdc.client.client import RealmClient
 from kdc.client.membership import make_client
 from kdc.client.settings import absolute, client_settings
 from kdc.commands.client.options import AskingOptions, run_client
-from kdc.commands.options import whole_number
+from kdc.commands.options import seconds_of
 from kdc.commands.private_file import write_private
 from kdc.errors import ConfigurationError, NotReceiving, PeerUnavailable, UnknownPeer, malformed
 from kdc.kerberos.ccache import Credential, ccache, read_ccache
@@ -30,11 +30,11 @@ from kdc.protocol.kerberos import (
     decode_answer,
     encode_question,
 )
-from kdc.terminal import date
+from kdc.terminal import date, shown
 
 __all__ = ["KeytabCommand", "KinitCommand"]
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_MOST_SECONDS = 366 * 86_400
 
 
 class KinitCommand(AskingOptions):
@@ -168,8 +168,12 @@ def _cache(given: str | None) -> Path:
 
 
 def _span(text: str | None, option: str) -> int:
+    """Seconds: of a number, or a time such as 30m, 10h or 7d; 0 if nothing was said."""
     if not text:
         return 0
-    unit = _UNITS.get(text[-1:])
-    number = text[:-1] if unit else text
-    return whole_number(number, 1, 366 * 86_400 // (unit or 1), option) * (unit or 1)
+    seconds = seconds_of(text if text[-1:].isalpha() else f"{text}s")
+    if not seconds or seconds > _MOST_SECONDS:
+        raise usage.UsageError(
+            f"{option} is a time such as 30m, 10h or 7d, of a year at most, not {shown(text)}"
+        )
+    return seconds

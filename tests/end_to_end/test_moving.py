@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -144,9 +145,17 @@ class MoveTests(ProgramTestCase):
         self.addCleanup(self.cluster.end)
         ((host, port),) = self.cluster.members
         self.url = f"etcd://{host}:{port}/"
+        self.fill_etcd()
         self.filled()
         self.assert_ends(self.there(), 7, "database space exceeded", "goes on where it was")
         self.register(self.kdc(), "alice")
+
+    def fill_etcd(self) -> None:
+        """Until it takes nothing more, which it notices only after some time."""
+        for number in itertools.count():
+            key, value = base64.b64encode(b"%d" % number).decode(), "A" * 100_000
+            if "error" in self.cluster.post("/v3/kv/put", {"key": key, "value": value}):
+                return
 
     def test_how_far_it_is(self) -> None:
         """On a terminal one line says it, and is empty at the end."""

@@ -20,7 +20,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cryptography.hazmat.bindings import _rust
@@ -332,7 +332,8 @@ def _terminated(*_: object) -> None:
     raise DemoError("stopped by a signal")
 
 
-def main() -> int:
+def run(demonstrate: Callable[[Path], None], good: str) -> int:
+    """Do it in a directory of its own; say that it was ``good``, or why not; return the status."""
     signal.signal(signal.SIGTERM, _terminated)
     began = time.monotonic()
     try:
@@ -344,9 +345,9 @@ def main() -> int:
     except KeyboardInterrupt:
         show("\ndemo: interrupted")
         return 130
-    show(f"\nEverything was as it should be ({time.monotonic() - began:.1f} s).")
+    show(f"\n{good} ({time.monotonic() - began:.1f} s).")
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(demonstrate, "Everything was as it should be"))

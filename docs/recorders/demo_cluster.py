@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from demo import DemoError, Program, check, heading, scratch, sha256, show, undivided
+from demo import DemoError, Program, check, heading, run, sha256, show, undivided
 
 ETC = Path(__file__).absolute().parent.parent.parent / "etc"
 PATIENCE_SECONDS = 60.0
@@ -269,28 +269,12 @@ def _compare(cluster: Cluster, bob: Program) -> None:
     bob.kill()
 
 
-def _terminated(*_: object) -> None:
-    raise DemoError("stopped by a signal")
-
-
 def main() -> int:
     for program, package in NEEDED.items():
         if shutil.which(program) is None:
             print(f"demo: {program} is missing (Debian: apt install {package})", file=sys.stderr)
             return 1
-    signal.signal(signal.SIGTERM, _terminated)
-    began = time.monotonic()
-    try:
-        with scratch() as home:
-            demonstrate(home)
-    except DemoError as error:
-        show(f"\ndemo: {error}")
-        return 1
-    except KeyboardInterrupt:
-        show("\ndemo: interrupted")
-        return 130
-    show(f"\nNothing was lost ({time.monotonic() - began:.1f} s).")
-    return 0
+    return run(demonstrate, "Nothing was lost")
 
 
 if __name__ == "__main__":

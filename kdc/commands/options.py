@@ -23,6 +23,7 @@ from kdc.protocol.names import check_realm, fold_name
 __all__ = [
     "LIMIT_OPTION",
     "LOG_FORMAT_OPTION",
+    "Chosen",
     "Command",
     "Limited",
     "bytes_of",
@@ -142,6 +143,18 @@ class Limited(Command):
         for name, field in self.limits.items():
             print(f"{name}={field.default:g}")
         raise SystemExit(0)
+
+
+class Chosen(usage.Options):
+    """Options behind which one of ``subCommands`` has to stand, which is what runs."""
+
+    def postOptions(self) -> None:
+        if self.subCommand is None:
+            raise usage.UsageError("which command?")
+
+    def run(self) -> int:
+        status: int = self.subOptions.run()
+        return status
 
 
 def words(

@@ -5,7 +5,7 @@ The only way: `tests.project.test_logs` finds any other.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from kdc.hostile_text import harmless
 from twisted import logger
@@ -15,6 +15,9 @@ __all__ = ["Logger"]
 
 class Logger(logger.Logger):
     """Twisted's, with every text and error that is put into a line made harmless."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Logger:
+        return cast(Logger, super().__get__(instance, owner))
 
     def emit(self, level: logger.LogLevel, format: str | None = None, **values: Any) -> None:
         made = {name: _harmless(name, value) for name, value in values.items()}

@@ -21,8 +21,6 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.channel.listening import Listening
-from kdc.channel.services import Service
 from kdc.channel.transport import ChannelTransport
 from kdc.errors import ErrorKind, KDCError
 from kdc.issuing.realm import Realm
@@ -42,8 +40,7 @@ from kdc.protocol.directory import (
     standing_line,
     wait_line,
 )
-from kdc.protocol.relay import Reach
-from kdc.server._residents import Resident, at_once
+from kdc.server._residents import QuestionPort, Resident
 from kdc.store import Status, Store
 
 __all__ = ["Directory", "DirectorySettings"]
@@ -52,7 +49,6 @@ ANSWER_SECONDS = 60.0
 # What a question is charged to its principal, in 305s: about what it costs us.
 _CHANNEL_CHARGE = 5
 _NAMES_PER_CHARGE = 50
-_MAX_OPEN_OF_ONE = 4
 Run = Callable[..., "Deferred[Any]"]
 
 
@@ -98,7 +94,6 @@ class Directory:
         self._fingerprint = fingerprint
         self._say = say
         self._unix_time = unix_time
-        self._running: Deferred[None] | None = None
         self._asking: set[_Answering] = set()  # whatever it is that they ask
 
     def open(self, host: str, port: int) -> None:
@@ -121,33 +116,27 @@ class Directory:
             (host, port),
             int(self._unix_time()),
         )
-        self._listening = Listening(
+        self._port = QuestionPort(
             self._client,
-            # Asked before the handshake is answered: who has no place learns nothing by it.
-            {
-                SERVICE: Service(_Answers(self, self._asking, _Answering), self._has_room),
-                STANDING: Service(_Answers(self, self._asking, _Standing), self._has_room),
-            },
             self.settings.listen,
-            status=self._status,
-            reach=Reach.DIRECT,
+            {
+                SERVICE: _Answers(self, self._asking, _Answering),
+                STANDING: _Answers(self, self._asking, _Standing),
+            },
+            self._asking,
+            most_open=self.settings.max_open,
+            what="the directory",
+            log=self.log,
+            say=self._say,
         )
-        at_once(self._listening.bind())
 
     def start(self) -> None:
         """Be reachable from now on."""
-        self._running = Deferred.fromCoroutine(self._run()).addErrback(
-            lambda failure: self.log.failure("the directory has ended", failure)
-        )
+        self._port.start()
 
     async def stop(self) -> None:
         """Leave the KDC, and break off the answers that are being given."""
-        await self._listening.close()
-        self._client.close()
-        for each in list(self._asking):
-            each.drop()
-        if self._running is not None:
-            await self._running
+        await self._port.stop()
 
     def charge(self, client: str, tokens: float) -> int:
         """Count work for ``client`` together with all its other; the seconds until it is repaid."""
@@ -177,22 +166,6 @@ class Directory:
         if record is None:  # deleted and purged while it asked
             return Standing(now)
         return Standing(now, record.expiry_time, record.renewal_seconds)
-
-    def _has_room(self, client: str) -> bool:
-        """Whether ``client`` may ask one question more at this time."""
-        own = sum(each.client == client for each in self._asking)
-        return own < _MAX_OPEN_OF_ONE and len(self._asking) < self.settings.max_open
-
-    async def _run(self) -> None:
-        try:
-            await self._listening.run()
-        except KDCError as error:
-            self.log.error("the directory has ended: {error}", error=error)
-            self._status(f"has ended: {error}")
-            await self._listening.close()
-
-    def _status(self, line: str) -> None:
-        self._say(f"kdc: {self.settings.name}: {line}")
 
 
 class _Answers(Factory["_Answering"]):

@@ -12,14 +12,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import attrs
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from kdc.channel.listening import Listening
-from kdc.channel.services import Service
 from kdc.channel.transport import ChannelTransport
 from kdc.client.client import KDCClient
 from kdc.errors import KDCError, RefusedByPolicy, TooBusy
@@ -42,15 +39,13 @@ from kdc.protocol.kerberos import (
     file_answer,
     refusal_answer,
 )
-from kdc.protocol.relay import Reach
 from kdc.server._kerberos import KerberosRealm
-from kdc.server._residents import at_once
+from kdc.server._residents import QuestionPort
 from kdc.store import Change, Outcome, Record, Replace, Result
 
 __all__ = ["KerberosReceiver"]
 
 ANSWER_SECONDS = 60.0
-_MAX_OPEN_OF_ONE = 4
 _MAX_OPEN = 256
 # What it is charged to its principal, in 305s: about what it costs us.
 _CHARGE = 5
@@ -76,38 +71,27 @@ class KerberosReceiver:
     ) -> None:
         self.timers = client.reactor
         self.realm = realm
-        self._name = client.keys.name
-        self._client = client
         self._write = write
-        self._say = say
         self._asking: set[_Answering] = set()
-        self._running: Deferred[None] | None = None
         answers = {TICKET: self._ticket, KEYTAB: self._keytab}
-        self._listening = Listening(
+        self._port = QuestionPort(
             client,
-            {
-                service: Service(_Answers(self, self._asking, answer), self._has_room)
-                for service, answer in answers.items()
-            },
             listen,
-            status=self._status,
-            reach=Reach.DIRECT,
+            {name: _Answers(self, self._asking, answer) for name, answer in answers.items()},
+            self._asking,
+            most_open=_MAX_OPEN,
+            what="the receiver of Kerberos",
+            log=self.log,
+            say=say,
         )
-        at_once(self._listening.bind())
 
     def start(self) -> None:
         """Be reachable from now on."""
-        self._running = Deferred.fromCoroutine(self._run()).addErrback(
-            lambda failure: self.log.failure("the receiver of Kerberos has ended", failure)
-        )
+        self._port.start()
 
     async def stop(self) -> None:
-        await self._listening.close()
-        self._client.close()
-        for each in list(self._asking):
-            each.drop()
-        if self._running is not None:
-            await self._running
+        """Leave the KDC, and break off the answers that are being given."""
+        await self._port.stop()
 
     def charge(self, client: str) -> int:
         """Count a question of ``client``; after how many seconds it could be asked."""
@@ -171,22 +155,6 @@ class KerberosReceiver:
         name = Principal((client,), self.realm.store.realm).name()
         self.realm.realm.client(name, int(self.realm.wall()))
         return record
-
-    def _has_room(self, client: str) -> bool:
-        """Whether ``client`` may ask one question more at this time."""
-        own = sum(each.client == client for each in self._asking)
-        return own < _MAX_OPEN_OF_ONE and len(self._asking) < _MAX_OPEN
-
-    async def _run(self) -> None:
-        try:
-            await self._listening.run()
-        except KDCError as error:
-            self.log.error("the receiver of Kerberos has ended: {error}", error=error)
-            self._status(f"has ended: {error}")
-            await self._listening.close()
-
-    def _status(self, line: str) -> None:
-        self._say(f"kdc: {self._name}: {line}")
 
 
 Answer = Callable[[str, bytes], Awaitable[bytes]]

@@ -7,26 +7,33 @@ network to reach the KDC.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocolFactory
 from twisted.python.failure import Failure
 
+from kdc.channel.listening import Listening
+from kdc.channel.services import Service
 from kdc.client.client import KDCClient
 from kdc.client.identity import ClientTLS, Pin
 from kdc.client.secret import SecretSource, write_key_file
-from kdc.errors import ConfigurationError, ErrorKind
+from kdc.errors import ConfigurationError, ErrorKind, KDCError
 from kdc.issuing.decisions import Audit
 from kdc.issuing.realm import Realm
+from kdc.net.log import Logger
 from kdc.net.sockets import tcp_endpoint
 from kdc.protocol.crypto import LongTermKeys, same
+from kdc.protocol.relay import Reach
 from kdc.store import Create, Outcome, Record, Status, Store
 
-__all__ = ["Resident", "at_once"]
+__all__ = ["Asking", "QuestionPort", "Resident", "at_once"]
+
+_MAX_OPEN_OF_ONE = 4
 
 
 @attrs.frozen
@@ -110,6 +117,83 @@ class Resident:
                 kind=self.taken,
                 facts={"name": name},
             )
+
+
+class Asking(Protocol):
+    """Somebody who has a question at the moment."""
+
+    @property
+    def client(self) -> str: ...
+
+    def drop(self) -> None: ...
+
+
+class QuestionPort:
+    """Where a resident is asked, from `start` to `stop`; its port is taken when this is made.
+
+    ``services`` take the questions, and keep who is ``asking``: at most ``most_open`` at a time,
+    and a few of one client.  ``what`` it is to the ``log``.  Raises `KDCError`.
+    """
+
+    def __init__(
+        self,
+        client: KDCClient,
+        listen: str,
+        services: Mapping[str, IProtocolFactory],
+        asking: set[Any],
+        *,
+        most_open: int,
+        what: str,
+        log: Logger,
+        say: Callable[[str], None],
+    ) -> None:
+        self._log = log
+        self._client = client
+        self._asking: set[Asking] = asking
+        self._most_open = most_open
+        self._what = what
+        self._say = say
+        self._running: Deferred[None] | None = None
+        self._listening = Listening(
+            client,
+            # Asked before the handshake is answered: who has no place learns nothing by it.
+            {name: Service(factory, self._has_room) for name, factory in services.items()},
+            listen,
+            status=self._status,
+            reach=Reach.DIRECT,
+        )
+        at_once(self._listening.bind())
+
+    def start(self) -> None:
+        """Be reachable from now on."""
+        self._running = Deferred.fromCoroutine(self._run()).addErrback(
+            lambda failure: self._log.failure("{what} has ended", failure, what=self._what)
+        )
+
+    async def stop(self) -> None:
+        """Leave the KDC, and break off the answers that are being given."""
+        await self._listening.close()
+        self._client.close()
+        for each in list(self._asking):
+            each.drop()
+        if self._running is not None:
+            await self._running
+
+    def _has_room(self, client: str) -> bool:
+        """Whether ``client`` may ask one question more at this time."""
+        own = sum(each.client == client for each in self._asking)
+        return own < _MAX_OPEN_OF_ONE and len(self._asking) < self._most_open
+
+    async def _run(self) -> None:
+        try:
+            await self._listening.run()
+        except KDCError as error:
+            self._log.error("{what} has ended: {error}", what=self._what, error=error)
+            self._status(f"has ended: {error}")
+            await self._listening.close()
+
+    def _status(self, line: str) -> None:
+        self._say(f"kdc: {self._client.keys.name}: {line}")
 
 
 def at_once(binding: Coroutine[Deferred[Any], Any, None]) -> None:

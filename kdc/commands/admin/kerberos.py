@@ -10,7 +10,7 @@ from twisted.python import usage
 
 from kdc.client.settings import absolute
 from kdc.commands.admin.command import AdminCommand, NamedCommand, RequestCommand, lines
-from kdc.commands.options import words
+from kdc.commands.options import Chosen, words
 from kdc.commands.private_file import write_private
 from kdc.errors import RefusedByPolicy
 from kdc.terminal import date, harmless
@@ -28,7 +28,7 @@ LOST = (
 )
 
 
-class KerberosOptions(AdminCommand):
+class KerberosOptions(Chosen, AdminCommand):
     """``kerberos COMMAND``"""
 
     synopsis = "kdc admin kerberos COMMAND [options]"
@@ -41,14 +41,6 @@ class KerberosOptions(AdminCommand):
         ("rotate", "RotateCommand", "give the realm other keys"),
         ("show", "ShowCommand", "what a principal has"),
     )
-
-    def postOptions(self) -> None:
-        if self.subCommand is None:
-            raise usage.UsageError("which command?")
-
-    def run(self) -> int:
-        status: int = self.subOptions.run()
-        return status
 
 
 class EnableCommand(RequestCommand):

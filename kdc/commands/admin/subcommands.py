@@ -7,15 +7,13 @@ when its word has been typed.
 
 from __future__ import annotations
 
-from twisted.python import usage
-
 from kdc.commands.admin.command import StoreOptions
-from kdc.commands.options import words
+from kdc.commands.options import Chosen, words
 
 __all__ = ["AdminOptions"]
 
 
-class AdminOptions(StoreOptions):
+class AdminOptions(Chosen, StoreOptions):
     """Options of ``kdc admin``."""
 
     synopsis = "kdc admin [-f pwd.txt] COMMAND [options]"
@@ -50,11 +48,3 @@ class AdminOptions(StoreOptions):
         ("nodes", "nodes.NodesCommand", "the KDCs that share the principals"),
         ("stats", "stats.StatsCommand", "counts, and what the running KDC does"),
     )
-
-    def postOptions(self) -> None:
-        if self.subCommand is None:
-            raise usage.UsageError("which command?")
-
-    def run(self) -> int:
-        status: int = self.subOptions.run()
-        return status

@@ -286,6 +286,18 @@ MUTANTS: list[Mutant] = [
             '        Pin(self.fingerprint(), "the KDC that it is part of").check(connection)\n',
             "        pass\n",
         ),
+        (
+            "6.5",
+            "questions of one client at a time",
+            "own < _MAX_OPEN_OF_ONE and len(self._asking) < self._most_open",
+            "len(self._asking) < self._most_open",
+        ),
+        (
+            "6.5",
+            "questions at a time",
+            "own < _MAX_OPEN_OF_ONE and len(self._asking) < self._most_open",
+            "own < _MAX_OPEN_OF_ONE",
+        ),
     ),
     *of(
         "kdc/server/_directory.py",
@@ -308,18 +320,6 @@ MUTANTS: list[Mutant] = [
             "only who is active is named",
             "(record.name for record in store if record.status is Status.ACTIVE)",
             "(record.name for record in store)",
-        ),
-        (
-            "6.5",
-            "questions of one client at a time",
-            "own < _MAX_OPEN_OF_ONE and len(self._asking) < self.settings.max_open",
-            "len(self._asking) < self.settings.max_open",
-        ),
-        (
-            "6.5",
-            "questions at a time",
-            "own < _MAX_OPEN_OF_ONE and len(self._asking) < self.settings.max_open",
-            "own < _MAX_OPEN_OF_ONE",
         ),
         (
             "6.5",

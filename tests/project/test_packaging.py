@@ -302,7 +302,8 @@ class SummaryTests(SynchronousTestCase):
     """The line by which CI tells how the tests went."""
 
     def setUp(self) -> None:
-        self.count = load(TOP / ".ci" / "summary.py").count
+        summary = load(TOP / ".ci" / "summary.py")
+        self.count, self.shortened = summary.count, summary.shortened
 
     def test_counts(self) -> None:
         """Every kind of result is in the count; only trial's last summary speaks."""
@@ -325,6 +326,32 @@ class SummaryTests(SynchronousTestCase):
     def test_trial_says_failed(self) -> None:
         """Trial's verdict counts even if none of its numbers does."""
         self.assertEqual(self.count("FAILED (surprises=1, successes=3)\n"), (3, 1, 0))
+
+    def test_what_failed(self) -> None:
+        """Each failed test is told by name, place and error; nothing of those that were skipped."""
+        rule = "=" * 79
+        output = (
+            f"noise\n{rule}\n[SKIPPED]\nno tool\n\ntests.a.test_b.CTests.test_skipped\n"
+            f'{rule}\n[FAIL]\nTraceback (most recent call last):\n  File "/x/tests/a/test_b.py", '
+            'line 7, in test_d\n    self.fail()\n  File "/y/unittest/case.py", line 1, in fail\n'
+            "    raise it\nFailTest: 1 != 2\n\ntests.a.test_b.CTests.test_d\n"
+            f"{'-' * 79}\nRan 2 tests in 1.0s\nFAILED (failures=1)\n"
+        )
+        self.assertEqual(
+            self.shortened(output),
+            [
+                "tests.a.test_b.CTests.test_d",
+                '  tests/a/test_b.py", line 7, in test_d',
+                "FailTest: 1 != 2",
+                "",
+            ],
+        )
+
+    def test_what_else_failed(self) -> None:
+        """Of another program's output, and of a run cut short, the last lines are told."""
+        self.assertEqual(self.shortened("a\n" * 30 + "why\n")[-2:], ["a", "why"])
+        self.assertEqual(len(self.shortened("a\n" * 30)), 20)
+        self.assertEqual(self.shortened("x" * 999), ["x" * 160])
 
 
 class ScriptTests(SynchronousTestCase):

@@ -18,7 +18,6 @@ from kdc.files.tree import Tree, exchange, move_to_free_name, require_movable, s
 from kdc.files.write_behind import WriteBehind
 from kdc.transfer._partials import LONG_BYTES, Place
 from kdc.transfer._parts import key_of
-from kdc.transfer._receipts import Receipt, withdrawn
 from kdc.transfer._room import free_bytes, make_room, tidy
 from kdc.transfer.deposit import Arrival, ItemDeposit, Stored
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
@@ -35,6 +34,16 @@ _MAX_TOPS = 100_000
 _RECEIPT_BYTES = 1 << 20
 # Of so many the last touch is remembered: directories, and files that are not to be written to.
 _MAX_LATER = 100_000
+
+
+@attrs.define
+class _Top:
+    """One thing at the top, and how much there is in it so far."""
+
+    kind: Kind
+    name: str
+    size: int = 0
+    files: int = 0
 
 
 class InboxDeposit(ItemDeposit):
@@ -77,7 +86,7 @@ class InboxDeposit(ItemDeposit):
         self._inbox_fd = -1
         self._place: Place | None = None
         self._held: dict[str, int] = {}
-        self._top: list[Stored] = []
+        self._top: list[_Top] = []
         self._item: Item | None = None
         self._fd = -1
         self._written = 0
@@ -176,7 +185,7 @@ class InboxDeposit(ItemDeposit):
         self._item = item
         self._digest, self._size, self._receipted = hashlib.sha256(), 0, 0
         if len(item.parts) == 1:
-            self._top.append(Stored(item.kind, item.name, Path(), 0, 0))
+            self._top.append(_Top(item.kind, item.name))
         if item.size is None:
             self._keep = False  # it will not be the same the next time
         try:
@@ -254,7 +263,7 @@ class InboxDeposit(ItemDeposit):
             self._top.pop()
         else:
             self._count(-self._size, -1)
-        self._required.receipts.add(withdrawn(item.kind, item.name))
+        self._required.receipts.withdraw(item.kind, item.name)
 
     def _receive(self, *, whole: bool) -> None:
         """Write down what has come of this item."""
@@ -265,8 +274,9 @@ class InboxDeposit(ItemDeposit):
                     end_here(self._fd)
             self._receipted = self._size
             digest = self._digest.hexdigest()
-            receipt = Receipt(item.kind, item.name, self._size, item.executable, digest, whole)
-            self._required.receipts.add(receipt)
+            self._required.receipts.add(
+                item.kind, item.name, self._size, item.executable, digest, whole
+            )
 
     def _flush_receipts(self) -> None:
         try:
@@ -316,7 +326,8 @@ class InboxDeposit(ItemDeposit):
 
     def _count(self, size: int, files: int) -> None:
         top = self._top[-1]
-        self._top[-1] = attrs.evolve(top, size=top.size + size, files=top.files + files)
+        top.size += size
+        top.files += files
 
     @property
     def _path(self) -> Path:
@@ -351,7 +362,7 @@ class InboxDeposit(ItemDeposit):
                     exchange(source, name, self._inbox_fd, self._system)
                 else:
                     name = move_to_free_name(source, name, self._inbox_fd, self._system)
-                shown.append(attrs.evolve(top, path=self._inbox / name))
+                shown.append(Stored(top.kind, top.name, self._inbox / name, top.size, top.files))
             os.fsync(self._inbox_fd)
         except OSError:
             # All or nothing; but what ``force`` has replaced is gone.

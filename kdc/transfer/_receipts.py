@@ -21,10 +21,11 @@ from kdc.files.atomic import write_pieces
 from kdc.transfer.messages import Held, Kind
 from kdc.transfer.names import safe_path
 
-__all__ = ["Receipt", "Receipts", "read_receipts", "withdrawn"]
+__all__ = ["Receipt", "Receipts", "read_receipts"]
 
 # Of more items than that a cut transfer is begun anew, and stored twice if it was whole.
 _MAX_BYTES = 16 << 20
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 @attrs.frozen
@@ -43,11 +44,6 @@ class Receipt:
         return Held(self.name, self.size, self.sha256)
 
 
-def withdrawn(kind: Kind, name: str) -> Receipt:
-    """What was written down of it before does not hold any more."""
-    return Receipt(kind, name, 0, False, "", False)
-
-
 class Receipts:
     """Appends to the file ``fd``, which it takes over.  Methods raise `OSError`."""
 
@@ -57,15 +53,21 @@ class Receipts:
         self._bytes = 0
         self.complete = True
 
-    def add(self, receipt: Receipt) -> None:
-        """Written with the next `flush`, if there is not too much."""
-        fields = [receipt.kind.value, *attrs.astuple(receipt)[1:]]
-        line = json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+    def add(
+        self, kind: Kind, name: str, size: int, executable: bool, sha256: str, whole: bool
+    ) -> None:
+        """The fields of a `Receipt`: written with the next `flush`, if there is not too much."""
+        fields = (kind.value, name, size, executable, sha256, whole)
+        line = _ENCODER.encode(fields).encode() + b"\n"
         if self._bytes + len(line) > _MAX_BYTES:
             self.complete = False
             return
         self._bytes += len(line)
         self._lines.append(line)
+
+    def withdraw(self, kind: Kind, name: str) -> None:
+        """What was written down of it before does not hold any more."""
+        self.add(kind, name, 0, False, "", False)
 
     def flush(self) -> None:
         """What is behind this survives us, not a power cut."""

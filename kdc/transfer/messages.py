@@ -75,8 +75,12 @@ class Why(enum.Enum):
     UNREADABLE = "unreadable"
 
 
+# Made once: there may be a message for each of very many files.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def _message(fields: dict[str, Any]) -> bytes:
-    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    text = _ENCODER.encode(fields).encode()
     return len(text).to_bytes(2, "big") + text
 
 
@@ -321,7 +325,7 @@ def _answer(fields: dict[str, Any]) -> Answer:
 
 def _decoded(what: str, text: bytes, build: Callable[[dict[str, Any]], T]) -> T:
     try:
-        fields = json.loads(text.decode(), object_pairs_hook=_distinct)
+        fields = _DECODER.decode(text.decode())
         if not isinstance(fields, dict):
             raise ValueError("it is not an object")
         return build(fields)
@@ -335,6 +339,9 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise ValueError("a member that stands there twice")
     return fields
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_distinct)
 
 
 def _exactly(fields: dict[str, Any], *names: str) -> None:

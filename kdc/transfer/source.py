@@ -13,7 +13,6 @@ import os
 import select
 import stat
 from collections.abc import Collection, Generator, Iterator, Mapping
-from io import FileIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -182,20 +181,22 @@ class Outgoing:
         self.name = entry.name
         for repeats in reversed(range(MAX_REPEATS + 1)):
             try:
-                file = _opened(entry.path, follow=top)
+                fd = _opened(entry.path, follow=top)
             except OSError as error:
                 yield from self._omit(entry.name, _why(error), top=top)
                 return
-            with file:
-                status = os.fstat(file.fileno())
-                ends_alone = not stat.S_ISREG(status.st_mode) or has_more(file.fileno(), status)
+            try:
+                status = os.fstat(fd)
+                ends_alone = not stat.S_ISREG(status.st_mode) or has_more(fd, status)
                 if top and ends_alone and not self._surveyed.sizes:
-                    yield from self._pipe(file, entry.name)
+                    yield from self._pipe(fd, entry.name)
                     return
                 if not stat.S_ISREG(status.st_mode):
                     yield from self._omit(entry.name, Why.CHANGED, top=top)
                     return
-                size, why = yield from self._regular(file, entry.name, status, repeats)
+                size, why = yield from self._regular(fd, entry.name, status, repeats)
+            finally:
+                os.close(fd)
             if why is None:
                 self._whole += top
                 return
@@ -204,14 +205,14 @@ class Outgoing:
             if not again:
                 return
 
-    def _pipe(self, file: FileIO, name: str) -> Iterator[None]:
+    def _pipe(self, fd: int, name: str) -> Iterator[None]:
         self._promise(0, name)
         self._whole += 1
         yield from self._put(Item(Kind.FILE, name, None).encode())
-        yield from self._to_its_end(file)
+        yield from self._to_its_end(fd)
 
     def _regular(
-        self, file: FileIO, name: str, status: os.stat_result, repeats: int
+        self, fd: int, name: str, status: os.stat_result, repeats: int
     ) -> Generator[None, None, tuple[int, Why | None]]:
         """Send it as long as it was; return how long, and why that is not what is there."""
         size = min(status.st_size, self._surveyed.sizes.get(name, status.st_size))
@@ -220,7 +221,7 @@ class Outgoing:
         watched = size < status.st_size or repeats < MAX_REPEATS or not self._omissions
         self._promise(size, name)
         # What comes again the receiver has thrown away before.
-        start, begun = (0, None) if repeats < MAX_REPEATS else self._start(file, name, size)
+        start, begun = (0, None) if repeats < MAX_REPEATS else self._start(fd, name, size)
         digest = (begun or hashlib.sha256()) if watched else None
         executable = bool(status.st_mode & 0o100)
         details = self._details_of(status)
@@ -228,13 +229,13 @@ class Outgoing:
         yield from self._put(item.encode())
         self.done += start
         self.spared += start
-        why = yield from self._content(file, size - start, digest)
-        if why is None and not _is_as_it_was(file, status, size, digest):
+        why = yield from self._content(fd, size - start, digest)
+        if why is None and not _is_as_it_was(fd, status, size, digest):
             why = Why.CHANGED
         if why is None and size < status.st_size:
             told = f"it has become longer; its first {counted(size, 'byte')} were sent"
             self.left_out[name] = Problem(name, told)
-        elif why is None and has_more(file.fileno(), status):
+        elif why is None and has_more(fd, status):
             told = "it is made when it is read; as it says that it is empty, so it was sent"
             self.left_out[name] = Problem(name, told)
         return size, why
@@ -250,7 +251,7 @@ class Outgoing:
         return details
 
     def _content(
-        self, file: FileIO, left: int, digest: hashlib._Hash | None
+        self, fd: int, left: int, digest: hashlib._Hash | None
     ) -> Generator[None, None, Why | None]:
         """So many bytes come, even if they are not there: they were announced."""
         why = None
@@ -259,7 +260,7 @@ class Outgoing:
             count = 0
             if why is None:
                 try:
-                    count = self._read_from(file, left)
+                    count = self._read_from(fd, left)
                 except BlockingIOError:
                     self._hurry = True
                     yield
@@ -304,18 +305,18 @@ class Outgoing:
             self.left_out[name] = Problem(name, _WORDS[why])
         yield from self._put(Omitted(name, why, again).encode())
 
-    def _to_its_end(self, file: FileIO) -> Iterator[None]:
+    def _to_its_end(self, fd: int) -> Iterator[None]:
         while not self._stopped:
-            if not select.select([file], [], [], _LOOK_SECONDS)[0]:
+            if not select.select([fd], [], [], _LOOK_SECONDS)[0]:
                 continue
-            if not self._read_from(file, len(self._room)):
+            if not self._read_from(fd, len(self._room)):
                 return
             self._hurry = True  # somebody may be typing it
             yield
 
-    def _read_from(self, file: FileIO, most: int) -> int:
+    def _read_from(self, fd: int, most: int) -> int:
         room = self._room[:most]
-        count = (file.readinto(room) or 0) if self._may_wait else read_cached(file.fileno(), room)
+        count = os.readv(fd, [room]) if self._may_wait else read_cached(fd, room)
         self._room = self._room[count:]
         self.done += count
         return count
@@ -328,14 +329,14 @@ class Outgoing:
             data = data[count:]
             yield
 
-    def _start(self, file: FileIO, name: str, size: int) -> tuple[int, hashlib._Hash | None]:
+    def _start(self, fd: int, name: str, size: int) -> tuple[int, hashlib._Hash | None]:
         """How much of it the receiver has, which it must have proved, and the digest of that."""
         held = self._held.get(name)
         if held is not None and held.size <= size:
-            digest = hashed(file.fileno(), held.size)
+            digest = hashed(fd, held.size)
             if digest is not None and digest.hexdigest() == held.sha256:
                 return held.size, digest
-            file.seek(0)
+            os.lseek(fd, 0, os.SEEK_SET)
         return 0, None
 
     def _promise(self, size: int, name: str) -> None:
@@ -355,11 +356,9 @@ def _why(error: OSError) -> Why:
     return Why.GONE if error.errno == errno.ENOENT else Why.UNREADABLE
 
 
-def _is_as_it_was(
-    file: FileIO, before: os.stat_result, size: int, digest: hashlib._Hash | None
-) -> bool:
+def _is_as_it_was(fd: int, before: os.stat_result, size: int, digest: hashlib._Hash | None) -> bool:
     """Whether the first ``size`` bytes of it are what was read; with a digest it is looked up."""
-    after = os.fstat(file.fileno())
+    after = os.fstat(fd)
     if (after.st_size, after.st_mtime_ns, after.st_ctime_ns) == (
         before.st_size,
         before.st_mtime_ns,
@@ -368,16 +367,21 @@ def _is_as_it_was(
         return True
     if digest is None:
         return False
-    file.seek(0)
-    return sha256_of(file.fileno(), size) == digest.hexdigest()
+    os.lseek(fd, 0, os.SEEK_SET)
+    return sha256_of(fd, size) == digest.hexdigest()
 
 
-def _opened(path: Path, *, follow: bool) -> FileIO:
-    if path == STDIN:  # we may have it without being allowed to open it again
-        return FileIO(os.dup(0))
+def _opened(path: str, *, follow: bool) -> int:
+    if path == str(STDIN):  # we may have it without being allowed to open it again
+        return os.dup(0)
     # What was a file may have become a link.  To open a pipe would be to wait until somebody
     # writes to it, which nothing could end: whoever reads it looks first whether there is more.
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW)
-    file = FileIO(os.open(path, flags))
-    os.set_blocking(file.fileno(), True)
-    return file
+    fd = os.open(path, flags)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        os.close(fd)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        os.set_blocking(fd, True)
+    return fd

@@ -86,7 +86,7 @@ class Entry:
     """One file or directory below a thing, or the thing itself."""
 
     name: str
-    path: Path
+    path: str
     status: os.stat_result
     above: frozenset[str] = frozenset()  # the directories around it, if links are followed
 
@@ -119,7 +119,7 @@ def walk(
             notes.add(name, error)
         return
     walking = _Walk(Path(os.path.realpath(path)), notes, choice, known)
-    top = Entry(name, path, status)
+    top = Entry(name, str(path), status)
     waiting: list[Entry | _Listed] = [top] if _is_known(top, notes, known) else []
     while waiting:
         entry = waiting.pop()
@@ -141,9 +141,9 @@ class _Listed:
     modified: int | None
 
 
-def _modified(path: Path) -> int | None:
+def _modified(path: str) -> int | None:
     try:
-        return path.stat().st_mtime_ns
+        return os.stat(path).st_mtime_ns
     except OSError:
         return None
 
@@ -179,7 +179,7 @@ class _Walk:
         """What it is; None if it is nothing that can be sent, or shall be."""
         name = f"{directory.name}/{found.name}"
         try:
-            entry = Entry(name, Path(found.path), found.stat(follow_symlinks=False))
+            entry = Entry(name, found.path, found.stat(follow_symlinks=False))
             if self._is_excluded(entry, directory):
                 return None
             what = _SKIPPED_KINDS.get(entry.kind)
@@ -188,8 +188,11 @@ class _Walk:
             if what is not None:
                 self.notes.skipped.append(f"{shown(entry.name)} ({what})")
                 return None
-            safe_path(entry.name)
-            require_readable(str(entry.path), entry.status)
+            if (
+                self.known is None
+            ):  # later its name is known, or not sent; to open it tells the rest
+                safe_path(entry.name)
+                require_readable(entry.path, entry.status)
         except FileNotFoundError:  # between one call and the next
             return None
         except (OSError, UnsafeName) as error:
@@ -209,15 +212,17 @@ class _Walk:
             return link, "a symbolic link to a directory that it is in"
         if self._is_inside_excluded(target):
             return link, "a symbolic link to what is left out"
-        entry = Entry(link.name, target, os.stat(target, follow_symlinks=False))
+        entry = Entry(link.name, str(target), os.stat(target, follow_symlinks=False))
         return entry, _SKIPPED_KINDS.get(entry.kind)
 
     def _is_excluded(self, entry: Entry, directory: Entry) -> bool:
         """By its name; if links are followed, by where it is as well."""
         if self.choice.excluded(entry.name.partition("/")[2], entry.kind == stat.S_IFDIR):
             return True
-        place = Path(os.path.realpath(directory.path), entry.path.name)
-        return self.choice.follow and self._is_inside_excluded(place)
+        if not self.choice.follow:  # then nothing is anywhere else: no calls for each of many
+            return False
+        place = Path(os.path.realpath(directory.path), os.path.basename(entry.path))
+        return self._is_inside_excluded(place)
 
     def _is_inside_excluded(self, target: Path) -> bool:
         """Whether it is left out where it is, itself or a directory that it is in."""

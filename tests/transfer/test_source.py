@@ -10,7 +10,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdc.errors import ConfigurationError, KDCError
 from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
-from kdc.transfer import source as source_module
 from kdc.transfer._framing import Content, ItemReader
 from kdc.transfer.exclusion import exclusion
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark, Why
@@ -757,15 +755,14 @@ class ChangingTests(OutgoingTestCase):
         """A disk that fails in one file costs that file."""
         self.file("d/bad", bytes(5000))
         self.file("d/good", b"1")
-        real = FileIO.readinto
+        real = os.readv
 
-        class Failing(FileIO):
-            def readinto(self, room: Any, /) -> Any:
-                if os.readlink(f"/proc/self/fd/{self.fileno()}").endswith("bad"):
-                    raise OSError(errno.EIO, os.strerror(errno.EIO))
-                return real(self, room)
+        def failing(fd: int, rooms: Any) -> int:
+            if os.readlink(f"/proc/self/fd/{fd}").endswith("bad"):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(fd, rooms)
 
-        self.patch(source_module, "FileIO", Failing)
+        self.patch(os, "readv", failing)
         sent, left_out = self.changing(lambda n: None, "d")
         self.assertEqual(sent.contents, {"d": b"", "d/good": b"1"})
         self.assertEqual(sent.omitted, [Omitted("d/bad", Why.UNREADABLE)])
@@ -859,9 +856,9 @@ class ChangingTests(OutgoingTestCase):
         real = os.open
 
         def opened(path: Any, flags: int, *args: Any, **named: Any) -> int:
-            if str(path).endswith("d/a") and not path.is_symlink():
-                path.unlink()
-                path.symlink_to(secret)
+            if str(path).endswith("d/a") and not os.path.islink(path):
+                os.unlink(path)
+                os.symlink(secret, path)
             return real(path, flags, *args, **named)
 
         self.patch(os, "open", opened)

@@ -13,14 +13,14 @@ MUTANTS: list[Mutant] = [
         (
             "sending",
             "a path leads nowhere else",
-            '    elif found := re.search(r"[/\\\\]", name):\n        why = f"it has a {found.group()} in it, which leads elsewhere"\n',
-            "",
+            'rf"[/\\\\{_OBEYED}',
+            'rf"[{_OBEYED}',
         ),
         (
             "sending",
             "a name commands no terminal",
-            '    elif found := OBEYED.search(name):\n        why = f"it has U+{ord(found.group()):04X} in it, which a terminal would obey"\n',
-            "",
+            'rf"[/\\\\{_OBEYED}\\ud800',
+            'rf"[/\\\\\\ud800',
         ),
         (
             "sending",
@@ -59,8 +59,8 @@ MUTANTS: list[Mutant] = [
         (
             "6.4",
             "a component is UTF-8",
-            "    elif _SURROGATE.search(name):",
-            "    elif False:",
+            '{_OBEYED}\\ud800-\\udfff]")',
+            '{_OBEYED}]")',
         ),
         (
             "6.4",

@@ -98,18 +98,27 @@ def made_anew(
     *,
     etypes: tuple[int, ...] = DEFAULT_ETYPES,
 ) -> KerberosPart:
-    """Return the part of ``record`` with keys of the next version, and one version before."""
+    """Return the part of ``record`` with keys of the next version, and one version before.
+
+    Raises `RefusedByPolicy` if there is no room for them beside its services.
+    """
     part = record.kerberos or KerberosPart()
     kvno = part.kvno + 1
     live = live_part(record)
     kept = () if live is None else tuple(k for k in live.keys if k.kvno > kvno - _VERSIONS_KEPT)
-    return KerberosPart(
-        kvno,
-        (*kept, *_new_keys(kvno, now, random, etypes)),
-        flags=part.flags,
-        services=record.services,
-        owner=part_owner(record.verify_key),
-    )
+    try:
+        return KerberosPart(
+            kvno,
+            (*kept, *_new_keys(kvno, now, random, etypes)),
+            flags=part.flags,
+            services=record.services,
+            owner=part_owner(record.verify_key),
+        )
+    except ValueError as error:
+        raise RefusedByPolicy(
+            f"{record.name} has too many services to have other keys: {error}",
+            hint="whoever runs the KDC can let another principal have some of them",
+        ) from None
 
 
 def rotated(

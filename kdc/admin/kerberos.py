@@ -120,7 +120,9 @@ def _services(store: Store, request: Request, context: Context) -> Iterator[Admi
             return None
         if (part := live_part(now)) is None:
             part = made_anew(now, context.now, context.random)
-        return Replace(_with_services(now, part, services), now.generation)
+        changed = _with_services(now, part, services)
+        made_anew(changed, context.now, context.random)  # is there room for the next ones?
+        return Replace(changed, now.generation)
 
     if (add or remove) and change_record(store, name, change):
         detail = " ".join(

@@ -56,13 +56,17 @@ class Asked:
 
 @attrs.frozen
 class Answer:
-    """``code`` is None if a ticket was issued; ``text`` is for a log, and holds no secret."""
+    """``code`` is None if a ticket was issued; ``text`` is for a log, and holds no secret.
+
+    ``again``: the same request had it before, and nothing was decided now.
+    """
 
     reply: bytes = attrs.field(repr=False)
     code: Code | None = None
     text: str = ""
     asked: Asked | None = None
     error: KerberosError | None = attrs.field(default=None, repr=False)
+    again: bool = False
 
 
 @attrs.define
@@ -91,7 +95,7 @@ class KDC:
     """One realm's KDC.  It remembers what it answered, and nothing else."""
 
     realm: Realm
-    _replies: LookAside = attrs.field(factory=LookAside, init=False, repr=False)
+    _answers: LookAside[Answer] = attrs.field(factory=LookAside, init=False, repr=False)
     _used: Authenticators = attrs.field(factory=Authenticators, init=False, repr=False)
 
     def answer(
@@ -105,12 +109,12 @@ class KDC:
             error = KerberosError(Code.FIELD_TOO_LONG, "the request is too long")
             return self.refusal(error, now)
         # 3.1.2, 3.3.2: who asks again with the same bytes has not got the answer.
-        reply = self._replies.get(request, now)
-        if reply is not None:
-            answer = Answer(reply, None, "asked again")
+        before = self._answers.get(request, now)
+        if before is not None:
+            answer = attrs.evolve(before, again=True)
         else:
             answer = self._decided(request, now, cookie)
-            self._replies.put(request, answer.reply, now)
+            self._answers.put(request, answer, now)
         if datagram and len(answer.reply) > MAX_DATAGRAM:
             too_big = KerberosError(Code.TOO_BIG, "the answer does not fit into a datagram")
             return self.refusal(too_big, now)

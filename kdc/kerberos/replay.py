@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from typing import Generic, Protocol, TypeVar
 
 import attrs
 
@@ -15,40 +16,52 @@ __all__ = ["Authenticators", "LookAside"]
 _MOST = 10_000
 # UDP clients ask again within a minute; RFC 4120 section 3.1.2 wants the same answer.
 _LOOK_ASIDE_SECONDS = 120
-_MOST_REPLY_BYTES = 8 * 1024 * 1024
+_MOST_BYTES = 8 * 1024 * 1024
+
+
+class Answered(Protocol):
+    """What a request got, and perhaps more that is known of it by then."""
+
+    @property
+    def reply(self) -> bytes: ...
+
+
+T = TypeVar("T", bound=Answered)
 
 
 @attrs.define
-class LookAside:
+class LookAside(Generic[T]):
     """Answers to requests that may not have arrived."""
 
-    _replies: OrderedDict[bytes, tuple[float, bytes]] = attrs.field(
+    _answers: OrderedDict[bytes, tuple[float, int, T]] = attrs.field(
         factory=OrderedDict, init=False, repr=False
     )
     _bytes: int = attrs.field(default=0, init=False)
 
-    def get(self, request: bytes, now: float) -> bytes | None:
+    def get(self, request: bytes, now: float) -> T | None:
         self._forget(now)
-        found = self._replies.get(hashlib.sha256(request).digest())
-        return None if found is None else found[1]
+        found = self._answers.get(hashlib.sha256(request).digest())
+        return None if found is None else found[2]
 
-    def put(self, request: bytes, reply: bytes, now: float) -> None:
-        self._replies[hashlib.sha256(request).digest()] = (now, reply)
-        self._bytes += len(reply)
-        while len(self._replies) > _MOST or self._bytes > _MOST_REPLY_BYTES:
+    def put(self, request: bytes, answer: T, now: float) -> None:
+        # What is known of a request may be as long as that.
+        size = len(request) + len(answer.reply)
+        self._answers[hashlib.sha256(request).digest()] = (now, size, answer)
+        self._bytes += size
+        while len(self._answers) > _MOST or self._bytes > _MOST_BYTES:
             self._drop()
 
     def clear(self) -> None:
-        self._replies.clear()
+        self._answers.clear()
         self._bytes = 0
 
     def _drop(self) -> None:
-        _, (_, reply) = self._replies.popitem(last=False)
-        self._bytes -= len(reply)
+        _, (_, size, _) = self._answers.popitem(last=False)
+        self._bytes -= size
 
     def _forget(self, now: float) -> None:
-        while self._replies:
-            at, _ = next(iter(self._replies.values()))
+        while self._answers:
+            at, _, _ = next(iter(self._answers.values()))
             if abs(now - at) <= _LOOK_ASIDE_SECONDS:
                 return
             self._drop()

@@ -97,6 +97,9 @@ class KerberosRealm:
         self.principals.keep_seconds = settings.renewable_life
         self._kdc.realm = attrs.evolve(self.realm, policy=_policy(settings))
         self._datagrams = TokenBuckets(settings.datagrams, capacity=1)
+        # Of datagrams that say where they are from, and of connections that are from there:
+        # whoever says that he is somebody else takes nothing of what that one has.
+        self._said_from = TokenBuckets(settings.of_address)
         self._of_address = TokenBuckets(settings.of_address)
         self._failures = TokenBuckets(settings.failures)
 
@@ -119,7 +122,7 @@ class KerberosRealm:
         """Return the answer to a datagram that says it is from ``address``; None is no answer."""
         milliseconds = clock.milliseconds()
         prefix = address_prefix(address)
-        if self._of_address.take(prefix, milliseconds) or self._datagrams.take(0, milliseconds):
+        if self._said_from.take(prefix, milliseconds) or self._datagrams.take(0, milliseconds):
             self.counts["datagram", "dropped"] += 1
             return None
         now = self.wall()
@@ -164,7 +167,7 @@ class KerberosRealm:
             if self._failures.wait(bucket, milliseconds):
                 error = KerberosError(Code.SERVICE_UNAVAILABLE, "too many failures from there")
                 answer = self._kdc.refusal(error, now)
-            elif answer.code is Code.PREAUTH_FAILED:
+            elif answer.code is Code.PREAUTH_FAILED and not answer.again:
                 self._failures.take(bucket, milliseconds)
         self._count(answer, asked)
         self._tell(answer, asked, address, proved=proved)
@@ -173,10 +176,12 @@ class KerberosRealm:
     def _count(self, answer: Answer, asked: Asked | None) -> None:
         exchange = "other" if asked is None else "as" if asked.initial else "tgs"
         outcome = "issued" if answer.code is None else answer.code.name.lower()
+        if answer.again:
+            outcome = "repeated"
         self.counts[exchange, outcome] += 1
 
     def _tell(self, answer: Answer, asked: Asked | None, address: str, *, proved: bool) -> None:
-        if asked is None or answer.code is Code.PREAUTH_REQUIRED:
+        if asked is None or answer.again or answer.code is Code.PREAUTH_REQUIRED:
             return  # the same again, no request at all, or the first half of one
         owner = self.principals.owner_of(asked.client) if asked.client else None
         known = owner is not None and self.store.get(owner) is not None

@@ -22,20 +22,53 @@ __all__ = ["KerberosPorts"]
 
 _MAX_REQUEST = 65_535
 _LENGTH_BYTES = 4
+# So many datagrams are taken before others get their turn: some milliseconds.
+_IN_A_TURN = 16
+_READ_BYTES = 1 << 18
 
 
 class _Datagrams(DatagramProtocol):
-    """Each is a request, and has an answer or none."""
+    """Each is a request, and has an answer or none; a few in a turn of the reactor."""
 
     noisy = False
 
-    def __init__(self, realm: KerberosRealm) -> None:
+    def __init__(self, realm: KerberosRealm, timers: Any) -> None:
         self._realm = realm
+        self._timers = timers
+        self._taken = 0
+        self._due: Any = None
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        self._take_turns()
         answer = self._realm.datagram(datagram, addr[0])
-        if answer is not None:
+        if answer is None:
+            return
+        try:
             cast(Any, self.transport).write(answer, addr)
+        except OSError:
+            # There is no way to where it says that it is from, as to port 0.
+            self._realm.counts["datagram", "unsent"] += 1
+
+    def stopProtocol(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+
+    def _take_turns(self) -> None:
+        """Have Twisted, which reads until so many bytes have come, stop after a few datagrams.
+
+        It would read on for as long as they come faster than they are taken: empty ones for ever.
+        """
+        self._taken += 1
+        if self._due is None:
+            self._due = self._timers.callLater(0, self._turn)
+        if self._taken == _IN_A_TURN:
+            cast(Any, self.transport).maxThroughput = 0
+
+    def _turn(self) -> None:
+        self._due = None
+        self._taken = 0
+        cast(Any, self.transport).maxThroughput = _READ_BYTES
 
 
 @implementer(IPushProducer)
@@ -80,7 +113,9 @@ class _Connection(Protocol):
 
     def resumeProducing(self) -> None:
         self._reads = True
-        self._next()
+        if self._due is None and not self._ended:
+            self._transport.resumeProducing()
+            self._next()
 
     def stopProducing(self) -> None:
         """The connection is gone, and `connectionLost` will tell."""
@@ -91,7 +126,11 @@ class _Connection(Protocol):
 
     def _next(self) -> None:
         """Have the next request answered, once it is there and the peer has the last answer."""
-        if self._ended or self._due is not None or not self._reads:
+        if self._ended or self._due is not None:
+            return
+        if not self._reads:
+            # Nor is more read of who does not: it would all be kept.
+            self._transport.pauseProducing()
             return
         if len(self._received) < _LENGTH_BYTES:
             return
@@ -192,7 +231,10 @@ class KerberosPorts:
         number, interface = _place_of(endpoint)
         try:
             return self._reactor.listenUDP(
-                number, _Datagrams(self.realm), interface=interface, maxPacketSize=_MAX_REQUEST
+                number,
+                _Datagrams(self.realm, self._reactor),
+                interface=interface,
+                maxPacketSize=_MAX_REQUEST,
             )
         except CannotListenError as error:
             cause = error.socketError

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.errors import ConfigurationError, KDCError, PeerUnavailable, RefusedByPolicy
@@ -82,6 +84,26 @@ class KerberosTests(SynchronousTestCase):
         self.refused(RefusedByPolicy, "kerberos-services", name="bob", add=many)
         self.case.change("carol", status=Status.DISABLED)
         self.refused(RefusedByPolicy, "kerberos-services", name="carol", add=["HTTP/x"])
+
+    def test_as_many_services_as_leave_room_for_other_keys(self) -> None:
+        """Whoever has services can have new keys, again and again; and is told if not."""
+        with contextlib.suppress(RefusedByPolicy):
+            for number in range(1000):
+                self.case.ask("kerberos-services", name="bob", add=[f"HTTP/{number}"])
+        self.assertGreater(len(self.case.record("bob").services), 300)
+        for _ in range(3):
+            self.case.ask("kerberos-keytab", name="bob", new_keys=True)
+        # An older version let there be more.
+        before = self.case.record("bob").kerberos
+        assert before is not None
+        keys = tuple(key for key in before.keys if key.kvno == before.kvno)
+        services = [*before.services, *(f"HTTP/{'x' * 50}{number}" for number in range(2))]
+        self.case.change("bob", kerberos=attrs.evolve(before, keys=keys, services=tuple(services)))
+        text = self.refused(RefusedByPolicy, "kerberos-keytab", name="bob", new_keys=True)
+        self.assertIn("bob has too many services", text)
+
+    def test_services_as_they_are(self) -> None:
+        """To say what is so already changes nothing."""
         before = self.case.record("bob")
         self.case.ask("kerberos-services", name="bob", add=["HTTP/bob"])
         self.assertEqual(self.case.record("bob"), before)

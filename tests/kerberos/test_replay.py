@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdc.kerberos.kdc import Answer
 from kdc.kerberos.replay import Authenticators, LookAside
 
 
 class LookAsideTests(SynchronousTestCase):
     def test_number(self) -> None:
         """The oldest go: beyond ten thousand answers, or eight MiB of them."""
-        for count, reply in ((10_001, b"x"), (9, bytes(1 << 20))):
-            answers = LookAside()
+        long = bytes((1 << 20) - 1)
+        for count, behind, reply in ((10_001, b"", b"x"), (9, b"", long), (9, long, b"")):
+            answers: LookAside[Answer] = LookAside()
+            answer = Answer(reply)
             for number in range(count):
-                answers.put(b"%d" % number, reply, 0)
-            self.assertIsNone(answers.get(b"0", 0))
-            self.assertEqual(answers.get(b"%d" % (count - 1), 0), reply)
-            self.assertEqual(answers.get(b"1", 0), reply)
+                answers.put(b"%d" % number + behind, answer, 0)
+            self.assertIsNone(answers.get(b"0" + behind, 0))
+            self.assertEqual(answers.get(b"%d" % (count - 1) + behind, 0), answer)
+            self.assertEqual(answers.get(b"2" + behind, 0), answer)
 
     def test_cleared(self) -> None:
-        answers = LookAside()
-        answers.put(b"a", b"b", 0)
+        answers: LookAside[Answer] = LookAside()
+        answers.put(b"a", Answer(b"b"), 0)
         answers.clear()
         self.assertIsNone(answers.get(b"a", 0))
 

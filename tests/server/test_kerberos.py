@@ -294,6 +294,30 @@ class StrangersTests(Case):
         )
         return asked[-1]
 
+    def made(self, key: str) -> bytes:
+        """A request of web1 under the key of somebody, which is yet to be sent."""
+
+        class Made(Exception):
+            pass
+
+        def exchange(data: bytes) -> bytes:
+            if any(
+                each.kind == PadataType.ENC_TIMESTAMP for each in AS_REQ.decode(data).padata or ()
+            ):
+                raise Made(data)
+            return self.case.realm.request(data, ADDRESS)
+
+        client = Client(REALM, exchange, lambda: self.case.now)
+        made = self.assertRaises(
+            Made, client.initial, self.case.principal("web1"), self.case.keys(key)
+        )
+        return bytes(made.args[0])
+
+    def codes(self, request: bytes, times: int = 1) -> list[int]:
+        """What is refused when it is sent so often."""
+        replies = [self.case.realm.request(request, ELSEWHERE) for _ in range(times)]
+        return [KRB_ERROR.decode(reply).code for reply in replies]
+
     def test_no_amplifier(self) -> None:
         """Without our cookie an answer has less than twice the bytes of what asks for it."""
         requests = [
@@ -388,6 +412,29 @@ class StrangersTests(Case):
         error = self.assertRaises(TicketRefused, elsewhere.initial, web, good)
         self.assertEqual(error.code, Code.SERVICE_UNAVAILABLE)
         self.case.client().initial(web, good)
+
+    def test_failures_asked_again(self) -> None:
+        """Nor is who fails too often told when he sends the same once more."""
+        for _ in range(10):
+            self.assertEqual(self.codes(self.made("bob")), [Code.PREAUTH_FAILED])
+        for key in ("bob", "web1"):
+            self.assertEqual(self.codes(self.made(key), 3), [Code.SERVICE_UNAVAILABLE] * 3)
+        self.assertNotIn(("as", "issued"), self.case.realm.counts)
+
+    def test_asked_again_is_counted(self) -> None:
+        """An answer that is sent again is none that was issued or refused again, nor a failure."""
+        self.assertEqual(self.codes(self.made("bob"), 31), [Code.PREAUTH_FAILED] * 31)
+        counts = self.case.realm.counts
+        self.assertEqual((counts["as", "preauth_failed"], counts["as", "repeated"]), (1, 30))
+        self.assertEqual(self.codes(self.made("bob")), [Code.PREAUTH_FAILED])
+
+    def test_spoofed(self) -> None:
+        """Whoever sends datagrams in another's name takes nothing from that one's connections."""
+        realm = self.case.realm = self.case.new_realm(requests_per_second_per_address=5)
+        for _ in range(100):
+            realm.datagram(as_req("web1"), ADDRESS)
+        self.assertTrue(realm.may_ask(ADDRESS))
+        self.case.client().initial(self.case.principal("web1"), self.case.keys("web1"))
 
     def test_failures_that_are_nobodys(self) -> None:
         """Datagrams that only say that they are from an address do not count against it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -143,6 +144,33 @@ class PortsTests(SynchronousTestCase):
         self.turn()
         self.assertEqual(len(wire.answers()), 1)
 
+    def test_what_comes_from_who_does_not_read(self) -> None:
+        """It stays where it is, and nothing of it is kept here: he may send as much as he likes."""
+        protocol, wire = self.connect()
+        protocol.dataReceived(framed(as_req("web1"))[:-1])
+        protocol.pauseProducing()
+        protocol.dataReceived(framed(as_req("web1"))[-1:])
+        self.assertEqual(wire.producerState, "paused")
+        protocol.resumeProducing()
+        self.assertEqual(wire.producerState, "paused")  # this one is answered first
+        self.turn()
+        self.assertEqual((len(wire.answers()), wire.producerState), (1, "producing"))
+        # He stops reading in the middle of an answer.
+        write = wire.write
+
+        def full(data: bytes) -> None:
+            write(data)
+            protocol.pauseProducing()
+
+        wire.write = full  # type: ignore[method-assign]
+        protocol.dataReceived(framed(as_req("web1")) * 2)
+        self.turn()
+        self.turn()
+        self.assertEqual((len(wire.answers()), wire.producerState), (2, "paused"))
+        protocol.resumeProducing()
+        self.turn()
+        self.assertEqual(len(wire.answers()), 3)
+
     def test_crowds(self) -> None:
         """Beyond what one address may have, and all may, who has been there longest has to go."""
         self.start(connections=3, connections_per_address=2)
@@ -160,18 +188,67 @@ class PortsTests(SynchronousTestCase):
 
     def test_datagrams(self) -> None:
         """Each is answered where it came from, or not at all."""
-        protocol: Any = _Datagrams(self.case.realm)
-        sent: list[tuple[bytes, Any]] = []
-
-        class Transport:
-            def write(self, data: bytes, to: Any) -> None:
-                sent.append((data, to))
-
-        protocol.transport = Transport()
+        protocol = self.datagrams()
         protocol.datagramReceived(as_req("web1"), (ADDRESS, 7))
-        protocol.datagramReceived(b"", (ADDRESS, 7))
-        protocol.datagramReceived(b"\x6arubbish", (ADDRESS, 7))
-        self.assertEqual([to for _, to in sent], [(ADDRESS, 7)])
+        for _ in range(2):
+            protocol.datagramReceived(b"", (ADDRESS, 7))
+            protocol.datagramReceived(b"\x6arubbish", (ADDRESS, 7))
+        self.assertEqual([to for _, to in protocol.transport.sent], [(ADDRESS, 7)])
+
+    def datagrams(self) -> Any:
+        class Transport:
+            maxThroughput = 1 << 18
+
+            def __init__(self) -> None:
+                self.sent: list[tuple[bytes, Any]] = []
+
+            def write(self, data: bytes, to: Any) -> None:
+                if not to[1]:
+                    raise OSError(errno.EINVAL, "Invalid argument")
+                self.sent.append((data, to))
+
+        protocol: Any = _Datagrams(self.case.realm, self.reactor)
+        protocol.transport = Transport()
+        return protocol
+
+    def test_no_way_back(self) -> None:
+        """What says that it is from nowhere has no answer, is counted, and leaves no traceback."""
+        protocol = self.datagrams()
+        protocol.datagramReceived(as_req("web1"), (ADDRESS, 0))
+        self.assertEqual(self.case.realm.counts["datagram", "unsent"], 1)
+
+    def test_datagrams_in_turns(self) -> None:
+        """However fast they come, and empty too, others have their turn after a few of them."""
+        from twisted.internet import reactor
+
+        real: Any = reactor
+        taken: list[int] = []
+        endless = 1000
+
+        class Ever:
+            """What there is to read has no end, or the test would have none."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(socket, name)
+
+            def recvfrom(self, size: int) -> tuple[bytes, tuple[str, int]]:
+                taken.append(size)
+                if len(taken) > endless:
+                    raise BlockingIOError(errno.EAGAIN, "none")
+                return b"", (ADDRESS, 7)
+
+        protocol = _Datagrams(self.case.realm, self.reactor)
+        port = real.listenUDP(0, protocol, interface="127.0.0.1")
+        socket = port.socket
+        self.addCleanup(port.stopListening)
+        port.socket = Ever()
+        for turn in (1, 2, 3):
+            port.doRead()
+            self.assertEqual(len(taken), 16 * turn)
+            self.turn()
+        port.doRead()
+        protocol.stopProtocol()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
     def test_stop(self) -> None:
         """Whoever is connected is dropped, and the ports are free."""
@@ -187,7 +264,7 @@ class PortsTests(SynchronousTestCase):
         from twisted.internet import reactor
 
         taken: Any = reactor
-        port = taken.listenUDP(0, _Datagrams(self.case.realm), interface="127.0.0.1")
+        port = taken.listenUDP(0, _Datagrams(self.case.realm, taken), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         number = port.getHost().port
         case = StoreOfTest(endpoints=(f"udp:{number}:interface=127.0.0.1",))

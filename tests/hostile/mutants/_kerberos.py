@@ -517,6 +517,16 @@ MUTANTS: list[Mutant] = [
         ("4120 3.1.3", "another realm", "    if body.realm != realm.name:\n", "    if False:\n"),
     ),
     *of(
+        "kdc/kerberos/kdc.py",
+        "tests.server.test_kerberos",
+        (
+            "kerberos strangers",
+            "who asks again is known again",
+            "            answer = attrs.evolve(before, again=True)\n",
+            "            answer = Answer(before.reply, again=True)\n",
+        ),
+    ),
+    *of(
         "kdc/kerberos/replay.py",
         "tests.kerberos.test_as_exchange tests.kerberos.test_replay",
         (
@@ -528,7 +538,7 @@ MUTANTS: list[Mutant] = [
         (
             "4120 3.1.2",
             "answers without number",
-            "while len(self._replies) > _MOST or self._bytes > _MOST_REPLY_BYTES:",
+            "while len(self._answers) > _MOST or self._bytes > _MOST_BYTES:",
             "while False:",
         ),
         (

@@ -48,15 +48,21 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "kerberos strangers",
+            "whoever says that he is another takes nothing of his",
+            "if self._said_from.take(prefix, milliseconds)",
+            "if self._of_address.take(prefix, milliseconds)",
+        ),
+        (
+            "kerberos strangers",
             "datagrams of an address are limited",
-            "if self._of_address.take(prefix, milliseconds) or self._datagrams.take(0, milliseconds):",
+            "if self._said_from.take(prefix, milliseconds) or self._datagrams.take(0, milliseconds):",
             "if self._datagrams.take(0, milliseconds):",
         ),
         (
             "kerberos strangers",
             "datagrams of all are limited",
-            "if self._of_address.take(prefix, milliseconds) or self._datagrams.take(0, milliseconds):",
-            "if self._of_address.take(prefix, milliseconds):",
+            "if self._said_from.take(prefix, milliseconds) or self._datagrams.take(0, milliseconds):",
+            "if self._said_from.take(prefix, milliseconds):",
         ),
         (
             "kerberos at once",
@@ -189,8 +195,26 @@ MUTANTS: list[Mutant] = [
         (
             "kerberos strangers",
             "who does not read is answered no more",
-            "if self._ended or self._due is not None or not self._reads:",
-            "if self._ended or self._due is not None:",
+            "        if not self._reads:\n",
+            "        if False:\n",
+        ),
+        (
+            "kerberos strangers",
+            "of who does not read nothing more is read",
+            "            self._transport.pauseProducing()\n            return\n",
+            "            return\n",
+        ),
+        (
+            "kerberos strangers",
+            "a datagram from nowhere",
+            "        except OSError:\n",
+            "        except KeyError:\n",
+        ),
+        (
+            "kerberos strangers",
+            "a few datagrams in a turn",
+            "        if self._taken == _IN_A_TURN:\n",
+            "        if False:\n",
         ),
         (
             "kerberos strangers",

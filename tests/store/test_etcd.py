@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import errno
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +30,7 @@ from kdc.store import (
     StoreUnavailable,
     StoreUncertain,
 )
+from kdc.store.etcd.api import Unknown
 from kdc.store.etcd.head import Closed
 from kdc.store.etcd.store import EtcdStore
 from kdc.store.etcd.wire import Answer, Keys
@@ -236,12 +240,68 @@ class OpeningTests(NodesCase):
         self.assertEqual(nodes.etcd.keys, {})
         self.assertEqual(set(disk.names), {"/kdc.lock"})
 
+    def test_a_start_that_failed_behind_its_head_leaves_nothing(self) -> None:
+        """The generation file cannot be written: the head goes again, then the key."""
+        for key_is_there in (False, True):
+            nodes, disk = Nodes(), Disk()
+            if key_is_there:
+                disk.names["/kdc.key"] = self.disk.names["/one.key"]
+            make = disk.create
+
+            def full(path: str, make: Any = make) -> int:
+                if "generation" in path:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                return int(make(path))
+
+            disk.create = full  # type: ignore[method-assign]
+            error = self.assertRaises(StoreError, nodes.open, disk)
+            self.assertIn("cannot write /kdc.generation", str(error))
+            self.assertEqual(nodes.etcd.keys, {})
+            left = {"/kdc.lock", "/kdc.key"} if key_is_there else {"/kdc.lock"}
+            self.assertEqual(set(disk.names), left)
+
+    def test_a_head_that_may_be_there_keeps_its_key(self) -> None:
+        """The answer is lost, and etcd is away: without the key nobody could open it again."""
+        for there in (False, True):
+            nodes, disk = Nodes(), Disk()
+            post = nodes.etcd.post
+
+            def lost(nodes: Any, post: Any, there: bool, path: str, body: Answer) -> Any:
+                if path == "/v3/kv/txn":
+                    if there:
+                        post(path, body)
+                    nodes.etcd.down = True
+                    raise Unknown("no answer in time")
+                return post(path, body)
+
+            etcd: Any = nodes.etcd
+            etcd.post = functools.partial(lost, nodes, post, there)
+            self.assertRaises(StoreUnavailable, nodes.open, disk)
+            self.assertIn("/kdc.key", disk.names)
+            etcd.down, etcd.post = False, post
+            self.create(nodes.open(disk))
+
     def test_a_store_that_somebody_uses_is_not_taken_back(self) -> None:
         """The node that made it fails, and another has it already."""
         self.create(self.two)
         self.one.discard()
         self.assertIn("/one.key", self.disk.names)
         self.create(self.two, "bob", 2)
+
+    def test_a_node_that_has_only_the_new_key_too_early(self) -> None:
+        """It goes on with what it knows, and when that is not enough says which one it needs."""
+        new = self.one.new_master_key()
+        both = self.disk.names["/one.key"]
+        only = self.disk.names["/two.key"] = copy.copy(both)
+        only.content = next(line for line in both.content.splitlines(True) if new.encode() in line)
+        following = self.two.following
+        following.view.realm_keys.refresh()
+        following._break("what was missed has been compacted away")
+        self.assertFalse(following.follow_once())
+        self.assertIn("the store is sealed under master key", self.two.trouble)
+        self.disk.names["/two.key"] = both
+        self.nodes.settle()
+        self.create(self.two)
 
     def test_no_quorum_at_the_start(self) -> None:
         """It is not made, and the error says what to look at."""

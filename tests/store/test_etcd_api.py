@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -204,6 +205,28 @@ class GatewayTests(SynchronousTestCase):
             thread.join()
         self.assertEqual(raised, [Unknown])
         self.assertRaises(Unsent, gateway.post, "/v3/kv/range", {}, 5)
+
+    def test_interrupted_before_there_is_a_connection(self) -> None:
+        """Whoever is still connecting asks nothing either, and keeps nothing open."""
+        listening = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listening.close)
+        settings = EtcdSettings((("127.0.0.1", listening.getsockname()[1]),))
+
+        class Meanwhile:
+            """What TLS is begun with, when the connection is there."""
+
+            post_handshake_auth, verify_mode, check_hostname = None, ssl.CERT_REQUIRED, True
+
+            def wrap_socket(self, plain: Any, **options: Any) -> Any:
+                gateway.interrupt()
+                return plain
+
+        context: Any = Meanwhile()
+        gateway = Gateway(settings, context)
+        self.assertRaises(Unsent, gateway.post, "/v3/kv/range", {}, 30)
+        accepted, _ = listening.accept()
+        with contextlib.closing(accepted):
+            self.assertEqual(accepted.recv(1), b"")
 
     def test_without_tls_only_this_machine(self) -> None:
         """Elsewhere anybody on the way could be etcd; a bad certificate is said to be one."""

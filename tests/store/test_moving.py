@@ -224,6 +224,18 @@ class MovingTests(MovingCase):
         from_etcd(sides(self.disk, self.etcd))
         self.assertEqual(of_file(self.disk), changed)
 
+    def test_another_store_was_moved_before(self) -> None:
+        """What that was is not written over."""
+        put(self.disk, FILE + ".moved", self.another_store())
+        self.refused(to_etcd, f"{FILE}.moved is there already")
+        put(self.disk, FILE + ".moved", b"no store\n")
+        self.refused(to_etcd, f"{FILE}.moved is there already")
+
+    def another_store(self) -> bytes:
+        disk = Disk()
+        FlatFileStore.open(FILE, realm="LOCAL", files=disk).close()
+        return disk.names[FILE].content
+
     def test_moved_already(self) -> None:
         """The same again says so, and changes nothing, on either way."""
         self.moved()

@@ -246,6 +246,9 @@ class Gateway:
             except Unsent:
                 self.next_member()
                 raise
+            if self._ended:  # meanwhile, when there was nothing yet to interrupt
+                self.close()
+                raise Unsent("closed")
         return self._connection
 
     def _ask(self, path: str, body: Answer, token: str, seconds: float) -> Answer:

@@ -21,6 +21,7 @@ from kdc.store.etcd.view import DoesNotFollow, Moved, RealmKeys, View
 from kdc.store.etcd.wire import (
     BadAnswer,
     Keys,
+    forget,
     page_of,
     read_page,
     transaction,
@@ -166,6 +167,9 @@ class _Opening:
         self._now = now
         self.began = 0
         self.made_key = False
+        # Whether there may be a head of ours, and which revision wrote it, if we know.
+        self._head_sent = False
+        self._head_made: tuple[Keys, int] | None = None
 
     @property
     def made_files(self) -> tuple[str, ...]:
@@ -173,9 +177,26 @@ class _Opening:
         return (self._paths.generation, *key)
 
     def undo(self) -> None:
-        if self.made_key:
+        """Take back what it made.
+
+        Where a head may be there, under a key that nobody else has, the key file stays: without
+        it etcd would have a store that nobody can open any more.
+        """
+        if self._took_head_back() and self.made_key:
             with contextlib.suppress(OSError):
                 self._files.unlink(self._paths.key)
+
+    def _took_head_back(self) -> bool:
+        """Whether there is certainly no head of ours."""
+        if not self._head_sent:
+            return True
+        if self._head_made is None:
+            return False
+        try:
+            request = forget(*self._head_made)
+            return transaction_answer(self._link.post("/v3/kv/txn", request, CALL_SECONDS))[0]
+        except (EtcdError, BadAnswer):
+            return False
 
     def view(self) -> tuple[View, bool]:
         """Return what is in etcd, and whether we made it."""
@@ -308,5 +329,8 @@ class _Opening:
         head = Head(self._random(8).hex(), key_id, 0, 0, 0, self._random(BATCH_BYTES))
         value = keys.heads(head.store_id, key_id).seal(head, 0, self._random)
         request = transaction(keys.keys, 0, [], value)
-        done, _ = transaction_answer(self._link.post("/v3/kv/txn", request, CALL_SECONDS))
+        self._head_sent = True
+        done, revision = transaction_answer(self._link.post("/v3/kv/txn", request, CALL_SECONDS))
+        if done:
+            self._head_made = keys.keys, revision
         return done

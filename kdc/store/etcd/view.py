@@ -97,26 +97,29 @@ class RealmKeys:
         """Raises `BadHead` if we do not have that master key."""
         at = store_id, key_id
         if at not in self._heads:
-            if key_id not in self.masters.by_id and not (
-                self.refresh() and key_id in self.masters.by_id
-            ):
-                raise BadHead(
-                    f"the store is sealed under master key {key_id}, and the key file has "
-                    + " and ".join(self.masters.by_id)
-                )
-            self._heads[at] = HeadKeys(self.masters.by_id[key_id], store_id)
+            self._heads[at] = HeadKeys(self._master(key_id), store_id)
         return self._heads[at]
 
+    def _master(self, key_id: str) -> bytes:
+        """Raises `BadHead`: the key file may have had it once, and may not have it now."""
+        if key_id not in self.masters.by_id and not (
+            self.refresh() and key_id in self.masters.by_id
+        ):
+            raise BadHead(
+                f"the store is sealed under master key {key_id}, and the key file has "
+                + " and ".join(self.masters.by_id)
+            )
+        return self.masters.by_id[key_id]
+
     def sealer(self, store_id: str, key_id: str) -> Sealer:
-        """Return what writes under one key and reads under each; that key is there."""
-        return _Sealer(self, self.masters.by_id[key_id], store_id)
+        """Return what writes under one key and reads under each; raises `BadHead`."""
+        return _Sealer(self, self._master(key_id), store_id)
 
     def single(self, store_id: str, key_id: str) -> Sealer:
-        """Return what reads and writes under one key only, which is there."""
+        """Return what reads and writes under one key only; raises `BadHead`."""
         at = store_id, key_id
         if at not in self._sealers:
-            master = self.masters.by_id[key_id]
-            self._sealers[at] = Sealer(master, self.realm, store_id, self.random)
+            self._sealers[at] = Sealer(self._master(key_id), self.realm, store_id, self.random)
         return self._sealers[at]
 
     def opened(self, value: bytes) -> tuple[Head, int]:
@@ -248,6 +251,7 @@ class View:
             raise DoesNotFollow("there was a change without a head")
         try:
             head, total = self.realm_keys.opened(value)
+            content = self._content_under(head)
             lines = {
                 (name := self.realm_keys.keys.name(key)): (
                     None if value is None else line_of(name, value)
@@ -266,15 +270,21 @@ class View:
                 self.content.remove(name)
             else:
                 self.content.put(line)
-        if head.key_id != self.head.key_id:
-            sealer = self.realm_keys.sealer(head.store_id, head.key_id)
-            self.content = Content(self.content.table, sealer, self.realm_keys.keys.head.decode())
+        if content is not None:
+            self.content = content
         self._followed[self.head_revision] = head.batch
         while len(self._followed) > _REMEMBERED:
             del self._followed[next(iter(self._followed))]
         self.head, self.total = head, total
         self.head_revision = self.revision = revision
         return told
+
+    def _content_under(self, head: Head) -> Content | None:
+        """What is there, if ``head`` is under another master key; raises `BadHead`."""
+        if head.key_id == self.head.key_id:
+            return None
+        sealer = self.realm_keys.sealer(head.store_id, head.key_id)
+        return Content(self.content.table, sealer, self.realm_keys.keys.head.decode())
 
     def _check(self, head: Head, total: int, lines: Mapping[bytes, bytes | None]) -> None:
         if head.store_id != self.head.store_id:
@@ -377,13 +387,13 @@ class Loading:
         value, head_revision = self._head
         try:
             head, total = self._realm_keys.opened(value)
+            sealer = self._realm_keys.sealer(head.store_id, head.key_id)
         except BadHead as error:
             raise DoesNotFollow(str(error)) from None
         heads = self._realm_keys.heads(head.store_id, head.key_id)
         found = heads.total(lines_of(self._table.snapshot()))
         if found != total or len(self._table) != head.count:
             raise DoesNotFollow("the lines are not those that the head is about")
-        sealer = self._realm_keys.sealer(head.store_id, head.key_id)
         content = Content(self._table, sealer, self._realm_keys.keys.head.decode())
         return View(self._realm_keys, head, total, head_revision, revision, content)
 

@@ -21,7 +21,7 @@ from kdc.store.etcd.head import (
 from kdc.store.etcd.opening import lock_node
 from kdc.store.flatfile.base import Header
 from kdc.store.flatfile.opening import open_files
-from kdc.store.moving._files import reported
+from kdc.store.moving._files import in_the_way, reported
 from kdc.store.moving._sides import Move, Sides
 from kdc.store.sealed.table import Table, lines_of
 
@@ -134,6 +134,11 @@ def _prepare(sides: Sides, source: _Source) -> None:
     header, node, own = source.header, sides.node, sides.own
     own.check_generation(node.generation, header.store_id, header.generation)
     own.has_key(node.key, header.key_id)
+    if not source.moved:
+        # What was moved before is written over: the same store, of an earlier time, or nothing.
+        before = own.header(sides.file.moved)
+        if before is not None and before.store_id != header.store_id:
+            raise in_the_way(sides.file.moved)
     copies = own.copies(sides.beside)
     if source.behind:
         # What is moved away is the whole of it.

@@ -113,6 +113,18 @@ MUTANTS: list[Mutant] = [
             "if self._files.exists(self._paths.generation):",
             "if False:",
         ),
+        (
+            "cluster",
+            "a key under which there may be a head stays",
+            "        if self._took_head_back() and self.made_key:",
+            "        if self.made_key:",
+        ),
+        (
+            "cluster",
+            "a head of a start that failed goes",
+            '            return transaction_answer(self._link.post("/v3/kv/txn", request, CALL_SECONDS))[0]',
+            "            return False",
+        ),
     ),
     *of(
         "kdc/store/nodes.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import attrs
 
@@ -32,9 +32,8 @@ class Now:
     unix_seconds: int
 
 
-@attrs.frozen
-class Audit:
-    """One line of the activity log; never a secret.
+class Audit(NamedTuple):
+    """One line of the activity log; never a secret.  Each key makes one: a tuple is made sooner.
 
     ``unproven``: its cause is somebody who has proved nothing, so such lines
     must be limited by whoever writes them.

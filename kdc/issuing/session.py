@@ -43,6 +43,8 @@ class State(enum.Enum):
     WRITING = enum.auto()  # a change is on its way to the store: no frame is taken until it is back
     SPENT = enum.auto()
 
+    __hash__ = object.__hash__  # there is one of each: enum's own hashes the name, in Python
+
 
 class Session:
     """One client's connection, from its first frame to its last."""

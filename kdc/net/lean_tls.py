@@ -2,7 +2,8 @@
 
 Twisted's reads until there is no more, which pyOpenSSL tells by an exception, three of them for
 a request and its answer, and with a buffer of 32 KiB made anew each time.  `LeanTLS` asks OpenSSL
-itself, into one buffer.  Twisted's transport writes when the reactor says that it may, which
+itself, into one buffer, and gives it what came and what is to be sent without a view of it made
+first.  Twisted's transport writes when the reactor says that it may, which
 takes another turn of it and two system calls; where nothing waits to be written, it can be tried
 at once.  And a connection that is lost leaves nothing for the garbage collector.  What else is
 out of the ordinary (an alert, a proper end, an error, a full socket) is left to Twisted's own code.
@@ -33,9 +34,15 @@ except ImportError:
 __all__ = ["LeanTLS", "fits", "tls_protocol"]
 
 _ROOM = 1 << 15
-_OF_OPENSSL = ("SSL_read", "BIO_read", "SSL_get_error", "SSL_ERROR_WANT_READ")
-_OF_A_CONNECTION = ("_ssl", "_from_ssl")
-_OF_TWISTED = ("_flushReceiveBIO", "_flushSendBIO", "_lostTLSConnection", "_aborted", "_reason")
+_OF_OPENSSL = (
+    *("SSL_read", "SSL_write", "BIO_read", "BIO_write"),
+    *("SSL_get_error", "SSL_ERROR_WANT_READ"),
+)
+_OF_A_CONNECTION = ("_ssl", "_from_ssl", "_into_ssl")
+_OF_TWISTED = (
+    *("_flushReceiveBIO", "_flushSendBIO", "_write", "_handshakeDone"),
+    *("_lostTLSConnection", "_aborted", "_reason"),
+)
 
 
 class _Room(threading.local):
@@ -64,6 +71,24 @@ class LeanTLS(TLSMemoryBIOProtocol):
             self._lostTLSConnection = True
             self._reason = self._reason or Failure(CONNECTION_LOST)
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._handshakeDone and not self._appSendBuffer:
+            into: Any = self._tlsConnection._into_ssl
+            if lib.BIO_write(into, data, len(data)) > 0:
+                self._flushReceiveBIO()
+                return
+        super().dataReceived(data)  # type: ignore[no-untyped-call]
+
+    def _write(self, data: bytes) -> None:
+        while self._handshakeDone and data and not self._lostTLSConnection:
+            sent = lib.SSL_write(self._tlsConnection._ssl, data, len(data))
+            if sent <= 0:
+                break
+            self._flushSendBIO()
+            data = data[sent:]  # a record holds so much
+        if data:
+            super()._write(data)  # type: ignore[no-untyped-call]
 
     def _flushReceiveBIO(self) -> None:
         ssl: Any = self._tlsConnection._ssl

@@ -65,6 +65,7 @@ _TYPE_BYTES = 2
 
 _KEY = fixed(32)
 _NONCE = fixed(NONCE_BYTES)
+_BEFORE_NONCE = enc(bytes(NONCE_BYTES))[:-NONCE_BYTES]  # what `enc` has before each of them
 _SIGNATURE = fixed(64)
 _PORT = uint(2)
 _GENERATION = uint(8)
@@ -363,8 +364,13 @@ def associated_data(
     if message_type is EpochEnded:
         return bound
     if message_type is KeyReply:
-        return bound + enc(peer.encode(), nonce)
-    return bound + enc(nonce)
+        bound += _about(peer)
+    return bound + _BEFORE_NONCE + nonce
+
+
+@functools.lru_cache(maxsize=4096)  # the same for all who ask for one
+def _about(peer: str) -> bytes:
+    return enc(peer.encode())
 
 
 @functools.lru_cache(maxsize=4096)  # the same for each reply of a kind to one principal

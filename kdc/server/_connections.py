@@ -214,7 +214,8 @@ class KDCProtocol(Protocol):
             if self._newcomer and session.state is State.AUTHENTIC:
                 self._proved()
         else:
-            rest = rest or 0  # there may be more: others have their turn first
+            if self._frames:
+                rest = rest or 0  # there is more: others have their turn first
         if rest is not None:
             self._pause(rest / 1000)
 

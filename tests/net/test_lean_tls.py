@@ -39,7 +39,7 @@ class _Recorder(Protocol):
 class _Pair:
     """A `LeanTLS` server on a `SomeSocket`, and OpenSSL as its client."""
 
-    def __init__(self) -> None:
+    def __init__(self, shaken: bool = True) -> None:
         self.recorder, self.socket = _Recorder(), SomeSocket()
         factory = TLSMemoryBIOFactory(
             ServerTLS(*certificate()), False, Factory.forProtocol(_Recorder), Clock()
@@ -48,6 +48,10 @@ class _Pair:
         self.client = SSL.Connection(tls_context(), None)
         self.client.set_connect_state()
         self.server.makeConnection(self.socket)
+        if shaken:
+            self.shake()
+
+    def shake(self) -> None:
         with contextlib.suppress(SSL.WantReadError):
             self.client.do_handshake()
         self.pump()
@@ -81,7 +85,12 @@ class LeanTLSTests(SynchronousTestCase):
 
     def test_the_libraries_are_not(self) -> None:
         """Each name that is missing is noticed."""
-        names = dict.fromkeys(("SSL_read", "BIO_read", "SSL_get_error", "SSL_ERROR_WANT_READ"))
+        names = dict.fromkeys(
+            (
+                *("SSL_read", "SSL_write", "BIO_read", "BIO_write"),
+                *("SSL_get_error", "SSL_ERROR_WANT_READ"),
+            )
+        )
         self.assertTrue(fits(types.SimpleNamespace(**names)))
         for name in names:
             fewer = types.SimpleNamespace(**{key: None for key in names if key != name})
@@ -152,6 +161,16 @@ class LeanTLSTests(SynchronousTestCase):
         self.assertEqual(pair.socket.sent, b"")
         assert pair.recorder.lost is not None
         pair.recorder.lost.trap(ConnectionLost)
+
+    def test_what_openssl_does_not_take(self) -> None:
+        """What is written before the handshake is done is sent after it, in its order."""
+        pair = _Pair(shaken=False)
+        pair.server.write(b"first, ")
+        pair.server.write(b"then this")
+        pair.shake()
+        pair.server.write(b", and at last")
+        pair.pump()
+        self.assertEqual(pair.read(), b"first, then this, and at last")
 
     def test_the_other_end_says_goodbye(self) -> None:
         """Its alert ends the connection cleanly, after what came with it."""

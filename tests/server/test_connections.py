@@ -539,6 +539,21 @@ class FairnessTests(ServerTestCase):
         self.assertEqual(len(self.kdc.audit) - before, 100)
         self.assertTrue(self.served[0].reading)
 
+    def test_all_there_was_in_a_turn(self) -> None:
+        """Who has asked no more than is answered in a turn is read from without a pause."""
+        self.kdc.add("alice")
+        client = self.secured()
+        exchange = self.exchange(client, "alice")
+        self.say(client, exchange.authenticate().data)
+        before = len(self.kdc.audit)
+        client.out.write(b"".join(exchange.request_key("x")[0].data for _ in range(16)))
+        Clock.advance(self.network, 0)
+        waiting = len(self.network.getDelayedCalls())
+        self.served[0].peer.step()
+        self.assertEqual(len(self.kdc.audit) - before, 16)
+        self.assertTrue(self.served[0].reading)
+        self.assertEqual(len(self.network.getDelayedCalls()), waiting)
+
     def test_choked_in_the_middle(self) -> None:
         """Once a client does not read, what has come from it already is not answered either."""
         self.kdc.add("alice")

@@ -247,18 +247,23 @@ MUTANTS: list[Mutant] = [
             'enc(f"kdp/1 {number}".encode(), realm.encode(), name.encode())',
             'enc(f"kdp/1 {number}".encode(), realm.encode())',
         ),
-        ("4", "a reply answers one request", "return bound + enc(nonce)", "return bound"),
+        (
+            "4",
+            "a reply answers one request",
+            "return bound + _BEFORE_NONCE + nonce",
+            "return bound",
+        ),
         (
             "4",
             "306 is for one peer",
-            "bound + enc(peer.encode(), nonce)",
-            "bound + enc(nonce)",
+            "        bound += _about(peer)\n",
+            '        bound += _about("")\n',
         ),
         (
             "4",
             "306 answers one request",
-            "bound + enc(peer.encode(), nonce)",
-            "bound + enc(peer.encode())",
+            "        bound += _about(peer)\n",
+            "        return bound + _about(peer)\n",
         ),
     ),
     *of(

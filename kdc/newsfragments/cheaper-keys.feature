@@ -1,0 +1,1 @@
+A session key costs the KDC about a tenth less CPU time.

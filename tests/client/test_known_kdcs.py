@@ -19,6 +19,7 @@ from kdc.errors import ConfigurationError, ErrorKind, KDCUnreachable, LocalIOErr
 from kdc.net.tls import ALPN
 from kdc.server.certificate import ServerTLS
 from tests.support.edge import certificate, strange_certificate
+from tests.support.processes import PATIENCE_SECONDS
 
 ONE, TWO = "sha256:" + "1a" * 32, "sha256:" + "2b" * 32
 
@@ -32,11 +33,11 @@ class OneConnection:
         self._serve = serve
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        test.addCleanup(self._thread.join, 10)
+        test.addCleanup(self._thread.join, PATIENCE_SECONDS)
 
     def _run(self) -> None:
         with self._listening, self._listening.accept()[0] as connection:
-            connection.settimeout(10)
+            connection.settimeout(PATIENCE_SECONDS)
             with contextlib.suppress(OSError):  # the other side has seen enough
                 self._serve(connection)
 

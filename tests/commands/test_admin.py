@@ -800,9 +800,12 @@ class ProcessTests(ProgramTestCase):
         options = (*kdc.options, *self.key("bob"), "--invitation-file", "bob.invitation")
         self.assert_ends(self.client("register", "-n", "bob", *options), 0, "registered bob")
         by = f"address=local {{}} by uid {os.getuid()}"
-        log = (self.directory / "out.txt").read_text()
-        self.assertIn("admin-loaded client=alice " + by.format("active"), log)
-        self.assertIn("admin-imported client=bob " + by.format("invited"), log)
+        log = self.directory / "out.txt"
+        for line in (
+            "admin-loaded client=alice " + by.format("active"),
+            "admin-imported client=bob " + by.format("invited"),
+        ):
+            self.eventually(line, lambda line=line: line in log.read_text())  # type: ignore[misc]
         self.assertFalse((self.directory / "pwd.txt.audit").exists())
 
     def test_killed_while_loading(self) -> None:

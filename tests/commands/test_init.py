@@ -260,8 +260,8 @@ class RefusalTests(InitTestCase):
         self.assertTrue(Path(key).exists())
         self.assert_ends(self.init("--invitation-file", self.file_of(new, "new")), 0)
         self.keep(self.config.with_name(f"{self.bob}.key"))
-        log = (self.directory / "out.txt").read_text()
-        self.assertIn(f"INVITATION {self.bob}: not the code of its invitation", log)
+        log, why = self.directory / "out.txt", "not the code of its invitation"
+        self.eventually("noted", lambda: f"INVITATION {self.bob}: {why}" in log.read_text())
 
     def test_short_passphrase(self) -> None:
         """It is refused before it has to be typed again, unless it is asked for."""

@@ -72,7 +72,7 @@ class ClusterTests(ProgramTestCase):
 
     def test_nodes(self) -> None:
         """Each is seen at each, with what is wrong; who ended is not there; a change is awaited."""
-        one, two = self.two("--confirm-within", "3")
+        one, two = self.two("--confirm-within", "30")
         self.eventually("both are there", lambda: len(self.nodes("one")) == 2)
         self.assertEqual(
             [(each["node"], each["this"], each["troubles"]) for each in self.nodes("two")],
@@ -83,7 +83,7 @@ class ClusterTests(ProgramTestCase):
         self.assertIn("one (this one): ", self.admin("one", "top"))
         two.program.stop()
         self.assertEqual([each["node"] for each in self.nodes("one")], ["one"])
-        two = self.node("two", "--enrol", "closed", "--confirm-within", "4")
+        two = self.node("two", "--enrol", "closed", "--confirm-within", "40")
         self.eventually("it is there again", lambda: len(self.nodes("one", 3)) == 2)
         self.register(one, "alice")
         words = ("disable", "alice", "--wait")

@@ -17,7 +17,14 @@ from kdc.kerberos.names import Principal
 from kdc.testing.client import Client, TicketRefused, Wanted, over_tcp
 from tests.end_to_end.test_hostile import answer_to, connected
 from tests.server.test_kerberos import as_req
-from tests.support.processes import KDC, PATIENCE_SECONDS, Program, ProgramTestCase, RunningKDC
+from tests.support.processes import (
+    KDC,
+    PATIENCE_SECONDS,
+    Program,
+    ProgramTestCase,
+    RunningKDC,
+    reserved_port,
+)
 
 _ADMIN = (*KDC, "admin")
 _HERE = "interface=127.0.0.1"
@@ -48,7 +55,7 @@ class KerberosCase(ProgramTestCase):
         missing = [name for name in self.needs if shutil.which(name) is None]
         if missing:
             self.skipTest(f"this machine has no {', '.join(missing)} (Debian: krb5-user)")
-        self.start("-p", "0")
+        self.start("-p", str(reserved_port()))
         self.admin("enable", "--yes")
         for name in ("alice", "web1"):
             self.register(self.running, name)

@@ -49,7 +49,8 @@ class SeveralKDCTests(ProgramTestCase):
     ) -> RunningKDC:
         return RunningKDC(
             self.scratch.start(
-                *(*KDC, "-p", str(port), "-f", file, "-o", "out.txt", *UNLIMITED, *also),
+                *(*KDC, "-p", str(port or reserved_port()), "-f", file),
+                *("-o", "out.txt", *UNLIMITED, *also),
                 directory=self.directory / f"kdc{number}",
             )
         )

@@ -6,7 +6,6 @@ that is a failure, for where the tests have to be complete; with ``skip`` none r
 
 from __future__ import annotations
 
-import getpass
 import glob
 import hashlib
 import os
@@ -245,7 +244,7 @@ class RealProgramTests(TunnelTestCase):
         self.file("known_hosts", f"bob {' '.join(host_key)}\n".encode())
         self.file(
             "ssh_config",
-            f"Host bob\nUser {getpass.getuser()}\nProxyCommand {proxy}\n"
+            f"Host bob\nUser {pwd.getpwuid(os.getuid()).pw_name}\nProxyCommand {proxy}\n"
             f"IdentityFile {self.directory}/user_key\nIdentitiesOnly yes\nBatchMode yes\n"
             f"UserKnownHostsFile {self.directory}/known_hosts\n"
             f"GlobalKnownHostsFile /dev/null\nStrictHostKeyChecking yes\n".encode(),

@@ -62,7 +62,7 @@ class SystemdTests(ProgramTestCase):
         words = (*TWISTD, "-n", "--pidfile=", "kdc", "-p", "0", "-f", "pwd.txt", "-o", "out.txt")
         lines = [f"{key}={value}" for key, value in kept.items()]
         lines += [
-            "WatchdogSec=3",
+            "WatchdogSec=8",
             "RestartSec=0",
             f"WorkingDirectory={self.directory}",
             f"Environment=PYTHONPATH={TOP}",

@@ -8,7 +8,14 @@ import socket
 from pathlib import Path
 from typing import ClassVar
 
-from tests.support.processes import CLIENT, KDC, Program, ProgramTestCase, RunningKDC
+from tests.support.processes import (
+    CLIENT,
+    KDC,
+    Program,
+    ProgramTestCase,
+    RunningKDC,
+    reserved_port,
+)
 
 # The binary worst: every byte, and no line break at the end.
 CONTENT = bytes(range(256)) * 1500 + os.urandom(100_001)
@@ -37,7 +44,7 @@ class TerminalTestCase(ProgramTestCase):
         self.secrets[None] = [self.BOB, self.ALICE]
         self.file("in.txt", CONTENT)
 
-    def origin_kdc(self, port: int = 0) -> RunningKDC:
+    def origin_kdc(self, port: int) -> RunningKDC:
         """``./kdc -p <kdc_port_no> -o out.txt -f pwd.txt``"""
         argv = (*KDC, "-p", str(port), "-o", "out.txt", "-f", "pwd.txt")
         return RunningKDC(self.scratch.start(*argv, terminal=True))
@@ -117,7 +124,7 @@ class OriginCommandsTests(TerminalTestCase):
         empty pwd.txt, and Ctrl-C is its proper end.
         """
         self.file("pwd.txt", b"")
-        kdc = self.origin_kdc()
+        kdc = self.origin_kdc(reserved_port())
         self.transfer(kdc, new=True)
         self.check_files()
         kdc.program.type("\x03")

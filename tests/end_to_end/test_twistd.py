@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.support.processes import Program, ProgramTestCase, RunningKDC
+from tests.support.processes import Program, ProgramTestCase, RunningKDC, reserved_port
 
 
 class TwistdTestCase(ProgramTestCase):
@@ -185,7 +185,7 @@ class ForegroundTests(TwistdTestCase):
 
     def test_restart_of_the_kdc(self) -> None:
         """The receiver serves many, comes back by itself, and ends when it is told to."""
-        kdc = self.twistd_kdc("--port", "0")
+        kdc = self.twistd_kdc("--port", str(reserved_port()))
         receiver = self.twistd(
             *("-n", "kdcclient", "receiver", "-n", "bob", *kdc.options, *self.key("bob")),
             *("-o", "outfile", "--listen", "0"),

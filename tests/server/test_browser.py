@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from kdc.watch.settings import StatusSettings
 from tests.server.test_service import LOOPBACK
 from tests.server.test_status import StatusTestCase
 from tests.support.browser import Browser, axe_source
+from tests.support.processes import PATIENCE_SECONDS
 
 HOSTILE = (
     "<img src=x onerror=window.hacked=1>",
@@ -36,11 +38,11 @@ class BrowsingTestCase(StatusTestCase):
 
     async def until(self, browser: Browser, script: str, *arguments: object) -> None:
         """Wait until ``script`` returns what is true."""
-        for _ in range(600):
-            if await deferToThread(browser.run, script, *arguments):
-                return
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await deferToThread(browser.run, script, *arguments):
+            if time.monotonic() > deadline:
+                self.fail(f"still not: {script}")
             await self.sleep(0.1)
-        self.fail(f"still not: {script}")
 
 
 class BrowserTestCase(BrowsingTestCase):

@@ -24,6 +24,7 @@ from zope.interface.verify import verifyObject
 from kdc.admin.wire import MAX_REQUEST, SocketPath, answer_line, ask, connect, end_line
 from kdc.errors import ErrorKind, ExitStatus, KDCError, LocalIOError, RefusedByPolicy
 from kdc.server._operators import AdminFactory, lines_of
+from tests.support.processes import PATIENCE_SECONDS
 
 ANSWERS: list[dict[str, Any]] = [
     {"name": "bob", "status": "active"},
@@ -369,7 +370,7 @@ class AskTests(SynchronousTestCase):
 
     def answered(self, *lines: bytes) -> list[dict[str, Any]]:
         ours, theirs = socket.socketpair()
-        ours.settimeout(5)
+        ours.settimeout(PATIENCE_SECONDS)
         with theirs:
             theirs.sendall(b"".join(lines))
             theirs.shutdown(socket.SHUT_WR)

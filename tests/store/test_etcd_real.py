@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,19 +12,26 @@ from typing import Any, ClassVar
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.store import Change, Create, Record, Result, Store, StoreUncertain
+from kdc.store import (
+    Change,
+    Create,
+    Record,
+    Result,
+    Store,
+    StoreUnavailable,
+    StoreUncertain,
+)
 from kdc.store.etcd.api import EtcdSettings
 from kdc.store.etcd.opening import EtcdFiles, connected, open_etcd
 from kdc.store.etcd.store import EtcdStore
 from kdc.store.nodes import Node, NodeFacts
 from tests.support.etcd_server import EtcdCluster, installed
+from tests.support.processes import PATIENCE_SECONDS
 from tests.support.store_conformance import StoreConformance, active, token
-
-_SECONDS = 60
 
 
 def eventually(what: str, true: Callable[[], bool]) -> None:
-    until = time.monotonic() + _SECONDS
+    until = time.monotonic() + PATIENCE_SECONDS
     while not true():
         if time.monotonic() > until:
             raise AssertionError(f"never: {what}")
@@ -145,7 +153,16 @@ class NodesTests(RealCase):
 
 
 def names(store: EtcdStore) -> list[str]:
-    return sorted(node.facts.name for node in store.nodes.read() if isinstance(node, Node))
+    found: list[str] = []
+
+    def read() -> bool:
+        with contextlib.suppress(StoreUnavailable):  # it has two seconds for an answer
+            found[:] = [node.facts.name for node in store.nodes.read() if isinstance(node, Node)]
+            return True
+        return False
+
+    eventually("etcd answers", read)
+    return sorted(found)
 
 
 class ThreeMembersTests(RealCase):
@@ -166,7 +183,7 @@ class ThreeMembersTests(RealCase):
                 try:
                     (result,) = store.apply([change])
                     break
-                except StoreUncertain:
+                except (StoreUncertain, StoreUnavailable):  # while there is no leader
                     continue
             assert result.record is not None
         cluster.restart(leader)

@@ -42,6 +42,7 @@ __all__ = [
     "Program",
     "ProgramTestCase",
     "RunningKDC",
+    "bytes_below",
     "ends_with_us",
     "key_lines",
     "reserved_port",
@@ -80,6 +81,16 @@ def reserved_port(host: str = "127.0.0.1", kind: int = socket.SOCK_STREAM) -> in
     holder.bind((host, 0))
     _reserved.append(holder)
     return int(holder.getsockname()[1])
+
+
+def bytes_below(top: Path) -> int:
+    """How much is in files there just now, though they come, go and are renamed meanwhile."""
+    found = 0
+    for where, _, names in os.walk(top):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                found += os.lstat(Path(where, name)).st_size
+    return found
 
 
 def ends_with_us(parent: int) -> None:
@@ -424,8 +435,11 @@ class ProgramTestCase(SynchronousTestCase):
     # programs
 
     def kdc(self, *options: str, port: int = 0, **how: Any) -> RunningKDC:
-        """Start a KDC of this test's own, with pwd.txt and out.txt here."""
-        place = () if "-p" in options else ("-p", str(port))
+        """Start a KDC of this test's own, with pwd.txt and out.txt here.
+
+        Its port is nobody else's either when it has ended: another can be started there.
+        """
+        place = () if "-p" in options else ("-p", str(port or reserved_port()))
         argv = (*KDC, *place, "-o", "out.txt", "-f", "pwd.txt", *UNLIMITED, *options)
         return RunningKDC(self.scratch.start(*argv, **how))
 

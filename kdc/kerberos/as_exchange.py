@@ -129,11 +129,11 @@ def _sealed(
 ) -> Ticket:
     """5.3: under the best key of the service, with how the client preauthenticated."""
     how = ("challenge" if request.armour else "timestamp",) if proven else ("unproven",)
-    key = server.current.key(server.current.etypes[0])
+    key = server.best_key
     tgs = realm.entry(realm.tgs.components)
-    ticket = with_indicators(ticket, how, key, tgs)
+    encoded = with_indicators(ticket, how, key, tgs)
     name = server.principal.name(request.body.server.name_type if request.body.server else 0)
-    return sealed(realm, ticket, name, key, server.kvno)
+    return sealed(realm, encoded, name, key, server.kvno)
 
 
 def _padata(realm: Realm, request: Request, client: Entry, key: Key) -> tuple[PAData, ...]:

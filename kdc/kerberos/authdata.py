@@ -6,11 +6,14 @@ key of the service, or of the KDC, could have made, in an AD-IF-RELEVANT.
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 
 from kdc.constant_time import same
-from kdc.kerberos.der import INT32, UINT32, DERError, Kind, Layout, element, sequence_of
+from kdc.kerberos.der import ANY, INT32, UINT32, DERError, Kind, sequence_of
 from kdc.kerberos.keys import Entry
+from kdc.kerberos.layout import Layout, element
 from kdc.kerberos.messages import (
     AUTHORIZATION_DATA,
     CHECKSUM,
@@ -59,9 +62,11 @@ _VERIFIER = Layout(_VerifierMAC)
 
 @attrs.frozen
 class _Cammac:
-    elements: tuple[AuthorizationDatum, ...] = element(0, AUTHORIZATION_DATA)
-    kdc_verifier: _VerifierMAC | None = element(1, _VERIFIER.kind, optional=True)
-    service_verifier: _VerifierMAC | None = element(2, _VERIFIER.kind, optional=True)
+    """``elements`` are AUTHORIZATION_DATA, and the others each a _VERIFIER: their bytes."""
+
+    elements: bytes = element(0, ANY)
+    kdc_verifier: bytes | None = element(1, ANY, optional=True)
+    service_verifier: bytes | None = element(2, ANY, optional=True)
 
 
 CAMMAC = Layout(_Cammac)
@@ -80,22 +85,32 @@ _AND_OR = Layout(_AndOr)
 
 def with_indicators(
     part: EncTicketPart, indicators: tuple[str, ...], service_key: Key, tgs: Entry | None
-) -> EncTicketPart:
-    """Return the ticket with ``indicators`` in it, in front of what it has already."""
+) -> bytes:
+    """Encode the ticket, with ``indicators`` in it in front of what it has already."""
     if not indicators or tgs is None:
-        return part
-    elements = (AuthorizationDatum(INDICATORS, _NAMES.encode(indicators)),)
-    kdc_key = tgs.current.key(tgs.current.etypes[0])
+        return ENC_TICKET_PART.encode(part)
+    elements = _elements(indicators)
+    kdc_key = tgs.best_key
     # RFC 7751 section 3.1: over the ticket as if it had the elements and nothing else.
-    covered = ENC_TICKET_PART.encode(attrs.evolve(part, authorization=elements))
-    cammac = _Cammac(
-        elements,
-        _VerifierMAC(None, tgs.kvno, kdc_key.etype, _mac(kdc_key, covered)),
-        _VerifierMAC(None, None, None, _mac(service_key, AUTHORIZATION_DATA.encode(elements))),
-    )
+    encoded_with = ENC_TICKET_PART.but_last(part)
+    covered = encoded_with(elements)
+    ours = _VerifierMAC(None, tgs.kvno, kdc_key.etype, _mac(kdc_key, covered))
+    data = AUTHORIZATION_DATA.encode(elements)
+    cammac = _Cammac(data, _VERIFIER.encode(ours), _service_verifier(service_key, data))
     inner = (AuthorizationDatum(KDC_VERIFIED, CAMMAC.encode(cammac)),)
-    ours = AuthorizationDatum(IF_RELEVANT, AUTHORIZATION_DATA.encode(inner))
-    return attrs.evolve(part, authorization=(ours, *(part.authorization or ())))
+    datum = AuthorizationDatum(IF_RELEVANT, AUTHORIZATION_DATA.encode(inner))
+    return encoded_with((datum, *(part.authorization or ())))
+
+
+@functools.lru_cache(maxsize=64)
+def _elements(indicators: tuple[str, ...]) -> tuple[AuthorizationDatum, ...]:
+    return (AuthorizationDatum(INDICATORS, _NAMES.encode(indicators)),)
+
+
+# The same in all tickets for a service whose clients have shown the same.
+@functools.lru_cache(maxsize=1024)
+def _service_verifier(key: Key, elements: bytes) -> bytes:
+    return _VERIFIER.encode(_VerifierMAC(None, None, None, _mac(key, elements)))
 
 
 def _mac(key: Key, covered: bytes) -> Checksum:
@@ -116,16 +131,19 @@ def indicators_in(part: EncTicketPart, tgs: Entry | None) -> tuple[str, ...]:
 
 
 def _verified(part: EncTicketPart, cammac: _Cammac, tgs: Entry | None) -> tuple[str, ...]:
-    verifier = cammac.kdc_verifier
-    if tgs is None or verifier is None or verifier.etype is None:
+    if tgs is None or cammac.kdc_verifier is None:
+        return ()
+    verifier = _VERIFIER.decode(cammac.kdc_verifier)
+    if verifier.etype is None:
         return ()
     key = tgs.key(verifier.etype, verifier.kvno)
     if key is None or verifier.mac.kind != key.profile.checksum_type:
         return ()
-    covered = ENC_TICKET_PART.encode(attrs.evolve(part, authorization=cammac.elements))
+    elements = AUTHORIZATION_DATA.decode(cammac.elements)
+    covered = ENC_TICKET_PART.but_last(part)(elements)
     if not same(verifier.mac.content, key.checksum(USAGE_CAMMAC, covered)):
         return ()
-    found = [_NAMES.decode(e.content) for e in cammac.elements if e.kind == INDICATORS]
+    found = [_NAMES.decode(e.content) for e in elements if e.kind == INDICATORS]
     return tuple(name for names in found for name in names)
 
 

@@ -1,7 +1,6 @@
 """DER (X.690) for the types that RFC 4120 uses, and nothing that is not canonical.
 
-A message is an attrs class whose fields are made by `element`; its `Layout` reads and
-writes it.  Reading refuses lengths and numbers that are longer than need be, indefinite
+Reading refuses lengths and numbers that are longer than need be, indefinite
 lengths, elements out of order, unknown elements, and bytes left over: two messages that
 mean the same are the same bytes.
 """
@@ -11,23 +10,24 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 import attrs
 
 __all__ = [
     "ANY",
+    "ANYTHING",
     "FLAGS",
     "INT32",
     "MICROSECONDS",
     "OCTETS",
+    "SEQUENCE",
     "TEXT",
     "TIME",
     "UINT32",
     "DERError",
     "Kind",
-    "Layout",
-    "element",
+    "header",
     "integer",
     "moment_of",
     "sequence_of",
@@ -38,8 +38,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-_SEQUENCE = 0x30
-_ANYTHING = -1
+SEQUENCE = 0x30
+ANYTHING = -1
 _TIME = re.compile(rb"[0-9]{14}Z")
 _DAY_SECONDS = 86_400
 
@@ -52,29 +52,27 @@ def tlv(identifier: int, content: bytes) -> bytes:
     """Return ``content`` with its tag and its length before it."""
     length = len(content)
     if length < 0x80:
-        return bytes((identifier, length)) + content
+        return _short_heads(identifier)[length] + content
+    if length < 0x100:
+        return bytes((identifier, 0x81, length)) + content
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((identifier, 0x80 | len(octets))) + octets + content
 
 
-# Most elements are short, and have a tag around a tag: all the four bytes before such a content.
-_SHORT = 0x7E
-
-
-@functools.lru_cache(maxsize=512)
-def _heads(outer: int, inner: int) -> list[bytes]:
-    return [bytes((outer, length + 2, inner, length)) for length in range(_SHORT)]
+@functools.lru_cache(maxsize=256)
+def _short_heads(identifier: int) -> list[bytes]:
+    return [bytes((identifier, length)) for length in range(0x80)]
 
 
 def whole(data: bytes) -> tuple[int, int]:
     """Return the tag of the one element that ``data`` is, and where its content begins."""
-    identifier, start, stop = _header(data, 0, len(data))
+    identifier, start, stop = header(data, 0, len(data))
     if stop != len(data):
         raise DERError(f"{len(data) - stop} bytes left over")
     return identifier, start
 
 
-def _header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
+def header(data: bytes, at: int, end: int) -> tuple[int, int, int]:
     """Return the tag at ``at``, and where its content begins and ends: not behind ``end``."""
     if end - at < 2:
         raise DERError("an element is cut short")
@@ -105,12 +103,12 @@ class Kind(Generic[T]):
 
     def encode(self, value: T) -> bytes:
         content = self.pack(value)
-        return content if self.identifier == _ANYTHING else tlv(self.identifier, content)
+        return content if self.identifier == ANYTHING else tlv(self.identifier, content)
 
     def decode(self, data: bytes) -> T:
         """Return what ``data`` is, all of it; raises `DERError`."""
         identifier, start = whole(data)
-        if self.identifier == _ANYTHING:
+        if self.identifier == ANYTHING:
             return self.unpack(data, 0, len(data))
         if identifier != self.identifier:
             raise DERError(f"tag {identifier:#x} where there must be {self.identifier:#x}")
@@ -119,8 +117,11 @@ class Kind(Generic[T]):
 
 def integer(low: int, high: int) -> Kind[int]:
     """INTEGER from ``low`` to ``high``."""
+    most_of_one = min(high, 0x7F)
 
     def unpack(data: bytes, at: int, end: int) -> int:
+        if end - at == 1 and low <= data[at] <= most_of_one:
+            return data[at]
         if end - at > 1 and (data[at] == 0 and data[at + 1] < 0x80):
             raise DERError("a number is not as short as it can be")
         if end - at > 1 and (data[at] == 0xFF and data[at + 1] >= 0x80):
@@ -174,7 +175,7 @@ OCTETS: Kind[bytes] = Kind(0x04, bytes, _slice)
 # KerberosString is a GeneralString whose bytes are, since long ago, those of UTF-8.
 TEXT: Kind[str] = Kind(0x1B, str.encode, _text)
 FLAGS: Kind[int] = Kind(0x03, lambda value: b"\0" + value.to_bytes(4, "big"), _flags)
-ANY: Kind[bytes] = Kind(_ANYTHING, bytes, _slice)
+ANY: Kind[bytes] = Kind(ANYTHING, bytes, _slice)
 
 
 def _days_of(year: int, month: int, day: int) -> int:
@@ -240,97 +241,11 @@ def sequence_of(kind: Kind[T]) -> Kind[tuple[T, ...]]:
     def unpack(data: bytes, at: int, end: int) -> tuple[T, ...]:
         values = []
         while at < end:
-            identifier, start, stop = _header(data, at, end)
+            identifier, start, stop = header(data, at, end)
             if identifier != expected:
                 raise DERError(f"tag {identifier:#x} where there must be {expected:#x}")
             values.append(unpack_one(data, start, stop))
             at = stop
         return tuple(values)
 
-    return Kind(_SEQUENCE, pack, unpack)
-
-
-def element(number: int, kind: Kind[Any], *, optional: bool = False, secret: bool = False) -> Any:
-    """Return an attrs field that is element ``[number]`` of a SEQUENCE.
-
-    What is optional is None where it is missing.  Bytes are not shown by ``repr``.
-    """
-    hidden = secret or kind.pack is bytes
-    return attrs.field(
-        repr=not hidden,
-        metadata={Layout: (number, kind, optional)},
-    )
-
-
-class Layout(Generic[T]):
-    """The encoding of an attrs class, its fields made by `element` in the order of their numbers.
-
-    ``application`` is the number of the APPLICATION identifier around it, if there is one.
-    """
-
-    def __init__(self, message_type: type[T], application: int | None = None) -> None:
-        self._type = message_type
-        self._application = application
-        self._fields: list[tuple[str, int, Kind[Any], bool]] = []
-        for field in attrs.fields(cast(Any, message_type)):
-            number, kind, optional = field.metadata[Layout]
-            self._fields.append((field.name, 0xA0 | number, kind, optional))
-        identifier = _SEQUENCE if application is None else 0x60 | application
-        self.kind: Kind[T] = Kind(identifier, self._pack, self._unpack)
-
-    def encode(self, message: T) -> bytes:
-        return self.kind.encode(message)
-
-    def decode(self, data: bytes) -> T:
-        """Return the message that is exactly ``data``; raises `DERError`."""
-        try:
-            return self.kind.decode(data)
-        except DERError as error:
-            raise DERError(f"{self._type.__name__}: {error}") from None
-
-    def _pack(self, message: T) -> bytes:
-        parts = []
-        for name, identifier, kind, _ in self._fields:
-            value = getattr(message, name)
-            if value is None:
-                continue
-            content, inner = kind.pack(value), kind.identifier
-            if inner == _ANYTHING:
-                parts.append(tlv(identifier, content))
-            elif len(content) < _SHORT:
-                parts.append(_heads(identifier, inner)[len(content)] + content)
-            else:
-                parts.append(tlv(identifier, tlv(inner, content)))
-        content = b"".join(parts)
-        return content if self._application is None else tlv(_SEQUENCE, content)
-
-    def _unpack(self, data: bytes, at: int, end: int) -> T:
-        if self._application is not None:
-            identifier, at, stop = _header(data, at, end)
-            if identifier != _SEQUENCE or stop != end:
-                raise DERError("there is not one SEQUENCE in it")
-        values: list[Any] = []
-        for name, expected, kind, optional in self._fields:
-            if at == end or data[at] != expected:
-                if not optional:
-                    raise DERError(f"{name} is missing")
-                values.append(None)
-                continue
-            _, at, stop = _header(data, at, end)
-            values.append(_inner(kind, data, at, stop))
-            at = stop
-        if at != end:
-            raise DERError("an element is unknown, twice there or out of order")
-        return self._type(*values)
-
-
-def _inner(kind: Kind[T], data: bytes, at: int, end: int) -> T:
-    """The one element of ``kind`` that an explicit tag is around."""
-    identifier, start, stop = _header(data, at, end)
-    if stop != end:
-        raise DERError("an explicit tag is around more than one element")
-    if kind.identifier == _ANYTHING:
-        return kind.unpack(data, at, end)
-    if identifier != kind.identifier:
-        raise DERError(f"tag {identifier:#x} where there must be {kind.identifier:#x}")
-    return kind.unpack(data, start, stop)
+    return Kind(SEQUENCE, pack, unpack)

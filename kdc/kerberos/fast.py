@@ -19,12 +19,11 @@ from kdc.kerberos.der import (
     TIME,
     UINT32,
     DERError,
-    Layout,
-    element,
     tlv,
     whole,
 )
 from kdc.kerberos.errors import Code, KerberosError
+from kdc.kerberos.layout import Layout, element
 from kdc.kerberos.messages import (
     CHECKSUM,
     ENCRYPTED_DATA,

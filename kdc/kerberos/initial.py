@@ -65,9 +65,9 @@ def initial_ticket(
         addresses=None,
         authorization=None,
     )
-    key = server.current.key(server.current.etypes[0])
-    part = with_indicators(part, (_INDICATOR,), key, server)
-    ticket = sealed(realm, part, realm.tgs.name(2), key, server.kvno)
+    key = server.best_key
+    encoded = with_indicators(part, (_INDICATOR,), key, server)
+    ticket = sealed(realm, encoded, realm.tgs.name(2), key, server.kvno)
     return Credential(
         client=client,
         server=realm.tgs,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import attrs
 
 from kdc.kerberos.as_exchange import authenticate
-from kdc.kerberos.der import DERError, Layout
+from kdc.kerberos.der import DERError
 from kdc.kerberos.errors import Code, KerberosError
 from kdc.kerberos.fast import armoured_error, armoured_outcome, unwrapped
+from kdc.kerberos.layout import Layout
 from kdc.kerberos.messages import (
     AS_REP,
     AS_REQ,
@@ -140,7 +141,7 @@ class KDC:
             outcome = armoured_outcome(self.realm, request, outcome)
             # RFC 6806 section 11: under the key that FAST has made of the reply's.
             proof = encrypted_padata(self.realm, request, outcome.key)
-            encoded = part.encode(attrs.evolve(outcome.part, padata=proof))
+            encoded = part.but_last(outcome.part)(proof)
             reply = outcome.sealed(self.realm, encoded)
             return Answer(layout.encode(reply), None, "issued", exchange.asked)
         except KerberosError as error:

@@ -117,6 +117,12 @@ class Entry:
     def current(self) -> KeySet:
         return self.keys[self.kvno]
 
+    @property
+    def best_key(self) -> Key:
+        """The newest key, of the best type: what is sealed for this principal is under it."""
+        current = self.current
+        return current.key(current.etypes[0])
+
     def key(self, etype: int, kvno: int | None = None) -> Key | None:
         """The key of this type and version, the newest if no version is given."""
         found = self.keys.get(self.kvno if kvno is None else kvno)

@@ -10,8 +10,9 @@ import attrs
 
 from kdc.kerberos.ap_request import Presented, presented
 from kdc.kerberos.as_exchange import CHANGE_SERVICE
-from kdc.kerberos.der import OCTETS, TEXT, DERError, Layout, element
+from kdc.kerberos.der import OCTETS, TEXT, DERError
 from kdc.kerberos.errors import Code, KerberosError
+from kdc.kerberos.layout import Layout, element
 from kdc.kerberos.messages import (
     AP_REP,
     ENC_AP_REP_PART,

@@ -16,11 +16,10 @@ from kdc.kerberos.der import (
     TEXT,
     TIME,
     UINT32,
-    Layout,
-    element,
     integer,
     sequence_of,
 )
+from kdc.kerberos.layout import Layout, element
 
 __all__ = [
     "AP_REP",
@@ -91,7 +90,8 @@ class PrincipalName:
     components: tuple[str, ...] = element(1, sequence_of(TEXT))
 
 
-PRINCIPAL_NAME = Layout(PrincipalName)
+# Those of the realm and of who asks are in every message several times.
+PRINCIPAL_NAME = Layout(PrincipalName, kept=64)
 
 
 @attrs.frozen
@@ -181,7 +181,7 @@ class ETypeInfo2Entry:
     parameters: bytes | None = element(2, OCTETS, optional=True)
 
 
-ETYPE_INFO2 = sequence_of(Layout(ETypeInfo2Entry).kind)
+ETYPE_INFO2 = sequence_of(Layout(ETypeInfo2Entry, kept=64).kind)
 
 
 @attrs.frozen
@@ -213,7 +213,7 @@ class EncTicketPart:
     key: EncryptionKey = element(1, ENCRYPTION_KEY.kind)
     realm: str = element(2, TEXT)
     client: PrincipalName = element(3, PRINCIPAL_NAME.kind)
-    transited: TransitedEncoding = element(4, Layout(TransitedEncoding).kind)
+    transited: TransitedEncoding = element(4, Layout(TransitedEncoding, kept=4).kind)
     auth_time: int = element(5, TIME)
     start_time: int | None = element(6, TIME, optional=True)
     end_time: int = element(7, TIME)

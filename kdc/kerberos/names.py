@@ -37,7 +37,7 @@ class Principal:
     def __attrs_post_init__(self) -> None:
         if not 0 < len(self.components) <= _MOST_COMPONENTS or not self.realm:
             raise ValueError(f"a principal has a realm and 1 to {_MOST_COMPONENTS} components")
-        if sum(len(part.encode()) for part in self.components) > _MOST_BYTES:
+        if len("".join(self.components).encode()) > _MOST_BYTES:
             raise ValueError(f"a principal of more than {_MOST_BYTES} bytes")
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ import hmac
 from collections.abc import Callable
 
 import attrs
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC, ECB
 
@@ -39,8 +39,8 @@ class IntegrityFailure(ValueError):
     """It was sealed under another key or for another use, or has been changed."""
 
 
-def _cbc(key: bytes, data: bytes) -> bytes:
-    return Cipher(AES(key), CBC(_NO_IV)).encryptor().update(data)
+def _chained(key: bytes) -> Cipher[CBC]:
+    return Cipher(AES(key), CBC(_NO_IV))
 
 
 def _blocks(key: bytes) -> Cipher[ECB]:
@@ -53,23 +53,47 @@ def _xor(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(size, "big")
 
 
-def cts_encrypt(key: bytes, plaintext: bytes) -> bytes:
-    """AES-CBC-CTS of RFC 3962 section 5: the last two blocks are swapped, the last is cut."""
-    length = len(plaintext)
-    if length <= _BLOCK:
-        return _cbc(key, plaintext.ljust(_BLOCK, b"\0"))
-    blocks = _cbc(key, plaintext + bytes(-length % _BLOCK))
-    last = (length - 1) % _BLOCK + 1
-    return blocks[: -2 * _BLOCK] + blocks[-_BLOCK:] + blocks[-2 * _BLOCK : -_BLOCK][:last]
+class Stealing:
+    """AES-CBC-CTS of RFC 3962 section 5 under one key.
 
-
-def cts_decrypt(key: bytes, ciphertext: bytes) -> bytes:
-    """The inverse of `cts_encrypt`, for at least one block.
-
-    To make a cipher costs more than to use it: one does all blocks, and what CBC has before
-    each of them is XORed afterwards.
+    To make a cipher costs more than to use it, so they are kept: but not while one is at work,
+    since another thread must not use the same at the same time.
     """
-    decryptor = _blocks(key).decryptor()
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._encryptors: list[tuple[CipherContext, bytes]] = []
+        self._decryptors: list[CipherContext] = []
+
+    def encrypt(self, plaintext: bytes) -> bytes:
+        """The last two blocks are swapped, the last is cut."""
+        try:
+            encryptor, before = self._encryptors.pop()
+        except IndexError:
+            encryptor, before = _chained(self._key).encryptor(), _NO_IV
+        length = len(plaintext)
+        padded = plaintext + bytes(-length % _BLOCK) or _NO_IV
+        # CBC goes on from the last block that it did: XORed in once more, that is gone.
+        blocks = encryptor.update(_xor(padded[:_BLOCK], before) + padded[_BLOCK:])
+        self._encryptors.append((encryptor, blocks[-_BLOCK:]))
+        if length <= _BLOCK:
+            return blocks
+        last = (length - 1) % _BLOCK + 1
+        return blocks[: -2 * _BLOCK] + blocks[-_BLOCK:] + blocks[-2 * _BLOCK : -_BLOCK][:last]
+
+    def decrypt(self, ciphertext: bytes) -> bytes:
+        """The inverse, for at least one block."""
+        try:
+            decryptor = self._decryptors.pop()
+        except IndexError:
+            decryptor = _blocks(self._key).decryptor()
+        plaintext = _unstolen(decryptor, ciphertext)
+        self._decryptors.append(decryptor)
+        return plaintext
+
+
+def _unstolen(decryptor: CipherContext, ciphertext: bytes) -> bytes:
+    """All blocks at once; what CBC has before each of them is XORed afterwards."""
     length = len(ciphertext)
     if length == _BLOCK:
         return decryptor.update(ciphertext)
@@ -181,9 +205,9 @@ class Key:
     def seal(self, usage: int, plaintext: bytes, confounder: bytes) -> bytes:
         """Return ``plaintext`` sealed; ``confounder`` is 16 random bytes."""
         profile = self.profile
-        cipher_key, mac_key = _pair(self, usage)
+        cipher, mac_key = _pair(self.etype, self.content, usage)
         whole = confounder + plaintext
-        ciphertext = cts_encrypt(cipher_key, whole)
+        ciphertext = cipher.encrypt(whole)
         covered = _NO_IV + ciphertext if profile.sha2 else whole
         return ciphertext + hmac.digest(mac_key, covered, profile.hash_name)[: profile.mac_size]
 
@@ -192,19 +216,19 @@ class Key:
         profile = self.profile
         if len(sealed) < _BLOCK + profile.mac_size:
             raise IntegrityFailure("too short to have been sealed")
-        cipher_key, mac_key = _pair(self, usage)
+        cipher, mac_key = _pair(self.etype, self.content, usage)
         ciphertext, mac = sealed[: -profile.mac_size], sealed[-profile.mac_size :]
         if profile.sha2:  # encrypt, then MAC
             covered, whole = _NO_IV + ciphertext, b""
         else:
-            covered = whole = cts_decrypt(cipher_key, ciphertext)
+            covered = whole = cipher.decrypt(ciphertext)
         if not same(hmac.digest(mac_key, covered, profile.hash_name)[: profile.mac_size], mac):
             raise IntegrityFailure("it does not open under this key for this use")
-        return (whole or cts_decrypt(cipher_key, ciphertext))[_BLOCK:]
+        return (whole or cipher.decrypt(ciphertext))[_BLOCK:]
 
     def checksum(self, usage: int, covered: bytes) -> bytes:
         profile = self.profile
-        key = _checksum_key(self, usage)
+        key = _checksum_key(self.etype, self.content, usage)
         return hmac.digest(key, covered, profile.hash_name)[: profile.mac_size]
 
     def prf(self, octets: bytes) -> bytes:
@@ -213,15 +237,16 @@ class Key:
 
 # A long-term key is used again and again; a session key not for long.  Both are bounded.
 @functools.lru_cache(maxsize=1024)
-def _pair(key: Key, usage: int) -> list[bytes]:
-    """Ke and Ki."""
-    return key.profile.derived(key.content, usage, 0xAA, 0x55)
+def _pair(etype: int, key: bytes, usage: int) -> tuple[Stealing, bytes]:
+    """What encrypts under Ke, and Ki."""
+    cipher_key, mac_key = PROFILES[etype].derived(key, usage, 0xAA, 0x55)
+    return Stealing(cipher_key), mac_key
 
 
 @functools.lru_cache(maxsize=1024)
-def _checksum_key(key: Key, usage: int) -> bytes:
+def _checksum_key(etype: int, key: bytes, usage: int) -> bytes:
     """Kc."""
-    return key.profile.derived(key.content, usage, 0x99)[0]
+    return PROFILES[etype].derived(key, usage, 0x99)[0]
 
 
 def random_key(etype: int, random: Callable[[int], bytes]) -> Key:

@@ -46,9 +46,10 @@ class Realm:
     random: Callable[[int], bytes]
     policy: Policy = Policy()
     permits: Callable[[Entry, Entry], bool] = everybody
+    tgs: Principal = attrs.field(init=False)
 
-    @property
-    def tgs(self) -> Principal:
+    @tgs.default
+    def _tgs(self) -> Principal:
         return Principal((TGS, self.name), self.name)
 
     def entry(self, components: tuple[str, ...]) -> Entry | None:

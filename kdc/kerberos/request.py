@@ -39,7 +39,10 @@ class Request:
 
     def padata_of(self, kind: int) -> bytes | None:
         """The first padata of that type."""
-        return next((each.content for each in self.padata if each.kind == kind), None)
+        for each in self.padata:
+            if each.kind == kind:
+                return each.content
+        return None
 
 
 def read_body(realm: Realm, message: KDCReq, message_type: int) -> KDCReqBody:

@@ -100,18 +100,19 @@ def grant(realm: Realm, request: Request, header: Presented) -> Outcome:
         realm.check_permitted(realm.client(user.name, now), server)
     life = _life(realm, request, header, (client, server))
     part = _ticket(request, header, life, random_key(etype, realm.random), server)
+    indicators: tuple[str, ...] = ()
+    tgs = realm.entry(realm.tgs.components)
     if user is not None:
         part = s4u.impersonated(part, user)
     else:
-        tgs = realm.entry(realm.tgs.components)
-        part = with_indicators(part, indicators_in(header.part, tgs), key, tgs)
+        indicators = indicators_in(header.part, tgs)
     name = server.principal.name(body.server.name_type if body.server else 0)
     reply_key = header.reply_key
     return Outcome(
         TGS_REP_TYPE,
         part.realm,
         part.client,
-        sealed(realm, part, name, key, kvno),
+        sealed(realm, with_indicators(part, indicators, key, tgs), name, key, kvno),
         part_of(request, part, realm, name),
         reply_key,
         USAGE_REPLY_SESSION if header.subkey is None else USAGE_REPLY_SUBKEY,
@@ -149,7 +150,7 @@ def _sealing_key(realm: Realm, request: Request, server: Entry) -> tuple[Key, in
         if not server.is_service:
             text = f"{server.principal} takes tickets user to user only"
             raise KerberosError(Code.MUST_USE_USER_TO_USER, text)
-        return server.current.key(server.current.etypes[0]), server.kvno
+        return server.best_key, server.kvno
     if not request.body.tickets:
         raise KerberosError(Code.BAD_OPTION, "user to user, without a ticket of the other side")
     part, entry, _ = opened(realm, request.body.tickets[0])

@@ -116,10 +116,10 @@ def _renewable(realm: Realm, body: KDCReqBody, parties: tuple[Entry, ...], life:
 
 
 def sealed(
-    realm: Realm, part: EncTicketPart, server: PrincipalName, key: Key, kvno: int | None
+    realm: Realm, encoded: bytes, server: PrincipalName, key: Key, kvno: int | None
 ) -> Ticket:
-    """Return the ticket for ``server``, under its key."""
-    cipher = key.seal(USAGE_TICKET, ENC_TICKET_PART.encode(part), realm.random(16))
+    """Return the ticket for ``server``, under its key; ``encoded`` is its ENC_TICKET_PART."""
+    cipher = key.seal(USAGE_TICKET, encoded, realm.random(16))
     return Ticket(PVNO, realm.name, server, EncryptedData(key.etype, kvno, cipher))
 
 

@@ -15,9 +15,10 @@ import attrs
 
 from kdc.errors import ConfigurationError, KDCUnreachable
 from kdc.kerberos.ccache import Credential
-from kdc.kerberos.der import DERError, Layout
+from kdc.kerberos.der import DERError
 from kdc.kerberos.errors import Code
 from kdc.kerberos.keys import DEFAULT_ETYPES
+from kdc.kerberos.layout import Layout
 from kdc.kerberos.messages import (
     AP_REQ,
     AS_REP,

@@ -10,9 +10,10 @@ import attrs
 from kdc.kerberos import fast, kpasswd, messages
 from kdc.kerberos.authdata import unclaimed
 from kdc.kerberos.ccache import Credential, ccache, read_ccache
-from kdc.kerberos.der import DERError, Layout, tlv
+from kdc.kerberos.der import DERError, tlv
 from kdc.kerberos.keytab import KeytabEntry, keytab, read_keytab
 from kdc.kerberos.kpasswd import PasswordService, Result
+from kdc.kerberos.layout import Layout
 from kdc.kerberos.messages import (
     AP_REP,
     AS_REP,

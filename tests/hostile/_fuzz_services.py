@@ -19,8 +19,9 @@ from kdc.channel.endpoint import ChannelClientEndpoint
 from kdc.errors import IntegrityError, KDCError, PeerUnavailable, RemoteProtocolError
 from kdc.kerberos import messages
 from kdc.kerberos.ccache import ccache, read_ccache
-from kdc.kerberos.der import DERError, Layout
+from kdc.kerberos.der import DERError
 from kdc.kerberos.keytab import KeytabEntry, keytab, read_keytab
+from kdc.kerberos.layout import Layout
 from kdc.protocol import relay
 from kdc.protocol.codec import FrameBuffer
 from kdc.server._operators import AdminFactory

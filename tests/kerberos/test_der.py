@@ -19,13 +19,12 @@ from kdc.kerberos.der import (
     UINT32,
     DERError,
     Kind,
-    Layout,
-    element,
     moment_of,
     sequence_of,
     text_of_moment,
     tlv,
 )
+from kdc.kerberos.layout import Layout, element
 
 
 @attrs.frozen
@@ -35,6 +34,14 @@ class _Pair:
 
 
 PAIR = Layout(_Pair, 5)
+
+
+@attrs.frozen
+class _One:
+    only: int = element(0, INT32)
+
+
+ONE = Layout(_One)
 
 
 class StrictTests(SynchronousTestCase):
@@ -134,9 +141,49 @@ class StrictTests(SynchronousTestCase):
             "65073005a00302010100",  # something left over behind
             "650a 3008 a006020101020102",  # two values in one tag
             "6507 3005 a003040101",  # a value of another type
+            "6507 3005 a003020201",  # a value that ends behind its tag
+            "6506 3004 a0030201",  # a tag and a value that end behind the sequence
+            "650c 300a a003020101a205040378",  # a tag that ends behind its sequence
             "6502 3000",
             "6500",
         )
+
+    def test_long_values(self) -> None:
+        """What has a long length is as strict as what is short."""
+        value = tlv(0x04, bytes(200))
+
+        def pair(*elements: bytes) -> str:
+            return tlv(0x65, tlv(0x30, b"".join((tlv(0xA0, tlv(2, b"\1")), *elements)))).hex()
+
+        self.assertEqual(PAIR.decode(bytes.fromhex(pair(tlv(0xA2, value)))), _Pair(1, bytes(200)))
+        self.refused(
+            PAIR,
+            pair(tlv(0xA2, value + b"\4\0")),  # two values in one tag
+            tlv(0x65, tlv(0x30, tlv(0xA0, tlv(2, b"\1") + tlv(0xA2, value)))).hex(),
+            pair(tlv(0xA2, tlv(0x05, bytes(200)))),  # a value of another type
+            pair(tlv(0xA2, value)[:-1]),  # a tag that ends behind its sequence
+        )
+
+    def test_one_element(self) -> None:
+        """Of one element there is no tuple to be had by its name."""
+        self.assertEqual(ONE.encode(_One(5)).hex(), "3005a003020105")
+        self.assertEqual(ONE.decode(ONE.encode(_One(5))), _One(5))
+
+    def test_another_last(self) -> None:
+        """All but the last is encoded once; the last may be missing."""
+        for layout in (PAIR, Layout(_Pair)):
+            encoded_with = layout.but_last(_Pair(1, b"x"))
+            for last in (None, b"", b"y", bytes(200)):
+                self.assertEqual(encoded_with(last), layout.encode(_Pair(1, last)))
+
+    def test_kept(self) -> None:
+        """What is kept is what was said; what is no encoding is none the second time either."""
+        layout = Layout(_Pair, kept=2)
+        for number in (1, 2, 3, 1, 2, 3):
+            value = _Pair(number, b"x")
+            self.assertEqual(layout.encode(value), Layout(_Pair).encode(value))
+            self.assertEqual(layout.decode(layout.encode(value)), value)
+            self.refused(layout, "3005 a203040178", "300c a003020101 a003020101")
 
     def test_sequence_of(self) -> None:
         kind = sequence_of(INT32)

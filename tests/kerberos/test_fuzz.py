@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from kdc.kerberos import messages
 from kdc.kerberos.authdata import unclaimed
 from kdc.kerberos.ccache import ccache, read_ccache
-from kdc.kerberos.der import DERError, Layout
+from kdc.kerberos.der import DERError
 from kdc.kerberos.keytab import KeytabEntry, keytab, read_keytab
+from kdc.kerberos.layout import Layout
 from kdc.kerberos.messages import AuthorizationDatum
 from kdc.kerberos.names import Principal, parsed
 from kdc.kerberos.profile import Key

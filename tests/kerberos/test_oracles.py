@@ -31,9 +31,9 @@ from kdc.kerberos.der import (
     UINT32,
     DERError,
     Kind,
-    Layout,
     text_of_moment,
 )
+from kdc.kerberos.layout import Layout
 from kdc.kerberos.messages import KDC_REQ_BODY, S4U_USER_ID
 
 MODULE = Path(__file__).parent.parent / "vectors" / "kerberos.asn1"

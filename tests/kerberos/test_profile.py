@@ -12,9 +12,8 @@ from kdc.kerberos.profile import (
     PROFILES,
     IntegrityFailure,
     Key,
+    Stealing,
     combined,
-    cts_decrypt,
-    cts_encrypt,
 )
 
 
@@ -137,8 +136,10 @@ class CTSTests(SynchronousTestCase):
                 ),
             ),
         ):
-            self.assertEqual(cts_encrypt(b"chicken teriyaki", text[:length]).hex(), sealed)
-            self.assertEqual(cts_decrypt(b"chicken teriyaki", hexed(sealed)), text[:length])
+            cipher = Stealing(b"chicken teriyaki")
+            for _ in range(3):  # what it did before does not show
+                self.assertEqual(cipher.encrypt(text[:length]).hex(), sealed)
+                self.assertEqual(cipher.decrypt(hexed(sealed)), text[:length])
 
 
 BASE = {

@@ -45,6 +45,16 @@ MUTANTS: list[Mutant] = [
             "or False:",
         ),
         (
+            "4120 5.2.4",
+            "a number of one byte out of its range",
+            "if end - at == 1 and low <= data[at] <= most_of_one:",
+            "if end - at == 1:",
+        ),
+    ),
+    *of(
+        "kdc/kerberos/layout.py",
+        "tests.kerberos.test_der",
+        (
             "X.690",
             "elements that are unknown, twice there or out of order",
             '        if at != end:\n            raise DERError("an element is unknown',
@@ -53,14 +63,32 @@ MUTANTS: list[Mutant] = [
         (
             "X.690",
             "two values in one tag",
-            '    if stop != end:\n        raise DERError("an explicit tag',
+            '    if stop != outer_stop:\n        raise DERError("an explicit tag',
             '    if False:\n        raise DERError("an explicit tag',
         ),
         (
             "X.690",
+            "two short values in one tag",
+            "and data[at + 3] == length - 2 and",
+            "and",
+        ),
+        (
+            "X.690",
+            "a short value of another type",
+            "if end - at > 3 and data[at + 2] == expected:",
+            "if end - at > 3:",
+        ),
+        (
+            "X.690",
+            "a short element that ends behind what it is in",
+            "and at + 2 + length <= end:",
+            "and True:",
+        ),
+        (
+            "X.690",
             "a value of another type",
-            "    if identifier != kind.identifier:\n",
-            "    if False:\n",
+            "    if identifier != expected:\n        raise DERError",
+            "    if False:\n        raise DERError",
         ),
     ),
     *of(
@@ -71,6 +99,12 @@ MUTANTS: list[Mutant] = [
             "what was changed after it was sealed",
             "if not same(hmac.digest(mac_key, covered, profile.hash_name)[: profile.mac_size], mac):",
             "if False:",
+        ),
+        (
+            "3962 5",
+            "a chain that goes on from the message before",
+            "_xor(padded[:_BLOCK], before) + padded[_BLOCK:]",
+            "padded",
         ),
         (
             "3962 4",

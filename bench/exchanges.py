@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 from bench.figures import Figures, Results
 from bench.floor import crypto
 from bench.kerberos import Realm
+from bench.kload import PROOF, TICKET, UNPROVED
 from bench.ours import KDC, load
 from bench.plan import Plan
 from bench.processes import Late, Scratch, cpu_of, free_port, memory_of
@@ -27,6 +27,8 @@ __all__ = [
     "KADMIN",
     "KADMIN_LOCAL",
     "LOGIN",
+    "NATIVE",
+    "NATIVE_LOGIN",
     "OPENED",
     "REGISTER",
     "SECTIONS",
@@ -34,16 +36,24 @@ __all__ = [
     "TUNED_LOGIN",
     "label",
     "measure",
+    "native",
 ]
 
 ISSUE, CONNECT, REGISTER, START = "issue", "connect", "register", "start"
 SECTIONS = ("crypto", ISSUE, CONNECT, REGISTER, START)
-LOGIN, TUNED_LOGIN = "krb5kdc, kinit and kvno", "krb5kdc that writes nothing at a log-in, the same"
+LOGIN = "krb5kdc, kinit and kvno"
+NATIVE_LOGIN = "krb5kdc, the same requests made before, 8 outstanding"
+TUNED_LOGIN = "krb5kdc that writes nothing at a log-in, the same"
+NATIVE = (1, 8, 64)
 KADMIN_LOCAL, KADMIN = "kadmin.local", "kadmin over kadmind"
 BARE, EXCHANGES, DISK = "floor: bare TLS", "floor: TLS and two exchanges", "floor: fdatasync alone"
 AT_A_TIME = {1: "1 at a time", 16: "16 at a time", 64: "64 at a time"}
 OPENED = ", connections open"
 _CLIENTS = 50
+
+
+def native(outstanding: int) -> str:
+    return f"krb5kdc, UDP, requests made before, {outstanding} outstanding"
 
 
 def label(what: str, principals: int) -> str:
@@ -108,21 +118,28 @@ def _issue(
     results: Results,
     n: int,
 ) -> None:
-    for name, depth, keys in (("1 in flight", 1, plan.keys), ("pipelined", 16, 4 * plan.keys)):
-        each = max(1, keys // _CLIENTS // depth)
+    for name, depth, us in (("1 in flight", 1, 50), ("pipelined", 16, 16)):
+        each = max(1, plan.each(us) // _CLIENTS // depth)
         how = {"connections": _CLIENTS, "depth": depth, "each": each}
         results.measure(ISSUE, label(f"kdc, {name}", n), partial(_load, "issue", ours, how))
         for kind, floor in floors.items():
             call = partial(_floor, "exchange", floor, how)
             results.measure(ISSUE, f"floor: {kind} alone, {name}", call)
-    if peer is not None:
-        for name, clients, udp in (("UDP, 1", 1, True), ("UDP, 8", 8, True), ("TCP, 8", 8, False)):
-            each = max(1, plan.keys // 4 // clients)
-            results.measure(
-                ISSUE,
-                label(f"krb5kdc, {name} outstanding", n),
-                lambda c=clients, e=each, u=udp: peer().tickets(c, e, u),  # type: ignore[misc]
-            )
+    if peer is None:
+        return
+    for outstanding in NATIVE:
+        results.measure(
+            ISSUE,
+            label(native(outstanding), n),
+            lambda o=outstanding: peer().native([TICKET], plan.each(130), o),  # type: ignore[misc]
+        )
+    for name, clients, udp in (("UDP, 1", 1, True), ("UDP, 8", 8, True), ("TCP, 8", 8, False)):
+        each = max(1, plan.each(170) // clients)
+        results.measure(
+            ISSUE,
+            label(f"krb5kdc, {name} outstanding", n),
+            lambda c=clients, e=each, u=udp: peer().tickets(c, e, u),  # type: ignore[misc]
+        )
 
 
 def _connect(
@@ -133,43 +150,46 @@ def _connect(
     results: Results,
     n: int,
 ) -> None:
-    how = {"count": plan.connects, "concurrency": 4}
+    how = {"count": plan.each(700), "concurrency": 4}
     results.measure(CONNECT, label("kdc", n), partial(_load, "connect", ours, how))
     for row, asks in ((BARE, 0), (EXCHANGES, 2)):
         call = partial(_floor, "handshake", floor, how | {"asks": asks})
         results.measure(CONNECT, row, call)
-    if peer is not None:
-        count = max(5, plan.connects // 10)
-        for row, tuned in ((LOGIN, False), (TUNED_LOGIN, True)):
-            results.measure(
-                CONNECT,
-                label(row, n),
-                lambda t=tuned: peer().login_and_one_ticket(count, t),  # type: ignore[misc]
-            )
+    if peer is None:
+        return
+    results.measure(CONNECT, label(LOGIN, n), lambda: peer().login_and_one_ticket(plan.each(800)))
+    for row, tuned, us in ((NATIVE_LOGIN, False, 450), (TUNED_LOGIN, True, 350)):
+        count = plan.each(us)
+        results.measure(
+            CONNECT,
+            label(row, n),
+            lambda c=count, t=tuned: peer().native([UNPROVED, PROOF, TICKET], c, 8, t),  # type: ignore[misc]
+        )
+
+
+# What one registration costs, about, by how many are at a time: connecting included, and not.
+_REGISTRATION_US = {False: {1: 1500, 16: 850, 64: 850}, True: {1: 650, 16: 330, 64: 330}}
 
 
 def _register(
     ours: Late[KDC], peer: Late[Realm] | None, turn: int, plan: Plan, results: Results, n: int
 ) -> None:
-    first = 10_000_000 + 6 * turn * plan.registrations
-    for opened, (concurrency, text) in itertools.product((False, True), AT_A_TIME.items()):
-        count = plan.registrations // (4 if concurrency == 1 else 1)
-        how = {"first": first, "count": count, "concurrency": concurrency, "open": opened}
-        row = label(f"kdc, {text}{OPENED if opened else ''}", n)
-        results.measure(REGISTER, row, partial(_load, "register", ours, how))
-        first += count
+    first = (turn + 1) * 10_000_000
+    for opened, costs in _REGISTRATION_US.items():
+        for concurrency, us in costs.items():
+            count = plan.each(us)
+            how = {"first": first, "count": count, "concurrency": concurrency, "open": opened}
+            row = label(f"kdc, {AT_A_TIME[concurrency]}{OPENED if opened else ''}", n)
+            results.measure(REGISTER, row, partial(_load, "register", ours, how))
+            first += count
     results.measure(REGISTER, DISK, lambda: _disk(ours().room))
     if peer is not None:
-        first = turn * plan.registrations
+        here, far = plan.each(240), plan.each(400)
         results.measure(
-            REGISTER,
-            label(KADMIN_LOCAL, n),
-            lambda: peer().add_principals(plan.registrations, first),
+            REGISTER, label(KADMIN_LOCAL, n), lambda: peer().add_principals(here, turn * here)
         )
         results.measure(
-            REGISTER,
-            label(KADMIN, n),
-            lambda: peer().add_over_network(plan.registrations, first),
+            REGISTER, label(KADMIN, n), lambda: peer().add_over_network(far, turn * far)
         )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.figures import Figures
@@ -72,7 +74,8 @@ class Realm:
             (self.room / name).write_text(text)
         self._configure(tuned=False)
         (self.room / "kadm5.acl").write_text(f"{_ADMIN}@BENCH *\n")
-        self.seconds_to_load = self._fill()
+        if not (self.room / "principal").exists():
+            self._fill()
         self._start()
 
     def _configure(self, tuned: bool) -> None:
@@ -129,7 +132,7 @@ class Realm:
     def _run(self, name: str, *arguments: str | Path) -> bytes:
         return run([tool(name), *arguments], env=self.env()).output
 
-    def _fill(self) -> float:
+    def _fill(self) -> None:
         """Copy one principal's line of a dump: names are not bound to keys there."""
         self._run("kdb5_util", "create", "-s", "-P", "only a measurement")
         for name in (_CLIENT, _ADMIN):
@@ -143,10 +146,8 @@ class Realm:
                 fields[6] = f"{name_of(number)}@BENCH"
                 fields[2] = str(len(fields[6]))
                 file.write("\t".join(fields) + "\n")
-        begun = time.monotonic()
         self._run("kdb5_util", "load", dump)
         dump.unlink()
-        return time.monotonic() - begun
 
     @property
     def keytab(self) -> Path:
@@ -210,6 +211,26 @@ class Realm:
             "per_second": count / seconds,
             "count": count,
         }
+
+    def native(
+        self, kinds: Sequence[str], count: int, outstanding: int, tuned: bool = False
+    ) -> Figures:
+        """The same by requests that were made before, see `bench.kload`."""
+        with self.tuned(tuned):
+            settings = {
+                "realm": "BENCH",
+                "port": self.port,
+                "pid": self.pid,
+                "keytab": str(self.keytab),
+                "client": _CLIENT,
+                "kinds": kinds,
+                "count": count,
+                "principals": self.principals,
+                "outstanding": outstanding,
+            }
+            done = run([sys.executable, "-m", "bench.kload", json.dumps(settings)])
+        figures: Figures = json.loads(done.output)
+        return figures
 
     def add_over_network(self, count: int, first: int) -> Figures:
         """The same by one ``kadmin`` over the network, from kadmind, which looks who asks."""

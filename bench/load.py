@@ -144,7 +144,8 @@ async def _parties(reactor: Any, settings: Settings, count: int) -> list[_Receiv
 
 async def issue(reactor: Any, settings: Settings) -> dict[str, float]:
     """Session keys on connections that are there, ``depth`` requests in flight on each."""
-    parties = await _parties(reactor, settings, settings["connections"])
+    # Who is the only one to ask needs another to ask for.
+    parties = await _parties(reactor, settings, max(2, settings["connections"]))
     receivers = {party.name: party for party in parties if party._tickets is not None}
     names = sorted(receivers)
     latencies: list[float] = []
@@ -163,7 +164,8 @@ async def issue(reactor: Any, settings: Settings) -> dict[str, float]:
 
     async def round_of(count: int) -> None:
         depth = range(settings["depth"])
-        work = [(party, at + 7 * lane) for at, party in enumerate(parties) for lane in depth]
+        asking = parties[: settings["connections"]]
+        work = [(party, at + 7 * lane) for at, party in enumerate(asking) for lane in depth]
         await gatherResults([Deferred.fromCoroutine(ask(p, at, count)) for p, at in work])
 
     await round_of(3)  # warm
@@ -182,25 +184,28 @@ async def connect(reactor: Any, settings: Settings) -> dict[str, float]:
     """TCP, TLS, 311, one key, and leaving again, each time."""
     (receiver,) = await _parties(reactor, settings, 1)
     numbers = able(settings["principals"])[1:]
-    clients = [client_of(reactor, settings, number) for number in numbers]
+    # As many as are at work at once: two would share a connection of one.
+    count = max(len(numbers), settings["concurrency"])
+    idle = [client_of(reactor, settings, numbers[at % len(numbers)]) for at in range(count)]
     latencies: list[float] = []
     granted: list[Grant] = []
 
-    async def once(at: int) -> None:
+    async def once() -> None:
         begun = time.monotonic()
-        client = clients[at % len(clients)]
+        client = idle.pop(0)
         granted.append(await client.grant(receiver.name))
         latencies.append(time.monotonic() - begun)
         link = await client.link()
         client.close()
         await link.lost
+        idle.append(client)
 
-    await at_once([lambda at=at: once(at) for at in range(4)], 4)  # type: ignore[misc]
+    await at_once([once] * 4, 1)
     granted.clear()
     latencies.clear()
     measured = Measured(settings["pid"])
     concurrency = settings["concurrency"]
-    await at_once([lambda at=at: once(at) for at in range(settings["count"])], concurrency)  # type: ignore[misc]
+    await at_once([once] * settings["count"], concurrency)
     result = figures(measured, len(granted), latencies)
     for grant in granted:
         receiver.check(grant)

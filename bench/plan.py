@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import attrs
 
-__all__ = ["FULL", "QUICK", "Plan"]
+__all__ = ["FULL", "QUICK", "SHORT", "Plan"]
 
 
 def _numbers(given: Iterable[int]) -> tuple[int, ...]:
@@ -20,9 +21,7 @@ class Plan:
     rounds: int
     peers: bool  # other programs, too
     principals: tuple[int, ...] = attrs.field(converter=_numbers)
-    keys: int  # issued in one measurement
-    connects: int
-    registrations: int
+    cpu_seconds: float  # of the server, for each row of exchanges, all rounds together
     transfer_mib: int
     peer_transfer_mib: int
     small_messages: int
@@ -33,28 +32,34 @@ class Plan:
     linked: int
     joined: int  # transfers through a relay at once
     idle_seconds: int  # twice
-    tickets: int  # of Kerberos, in one measurement
+    connections: tuple[int, ...] = attrs.field(converter=_numbers)
     watched_turns: int
     watched_keys: int  # in each of them
     file_sizes: tuple[int, ...] = attrs.field(converter=_numbers)  # of the growth plot, in bytes
     profile_seconds: int  # about so long for each, or 0
+    background: tuple[int, ...] = attrs.field(converter=_numbers)  # principals
+    senders: tuple[int, ...] = attrs.field(converter=_numbers)  # to one receiver at once
+    tunnelled: tuple[int, ...] = attrs.field(converter=_numbers)  # connections at once
+    many_files: int
+
+    def each(self, us: float, rounds: int = 0) -> int:
+        """So many in a round, of what costs a server about ``us``, are enough for a row."""
+        return max(1, math.ceil(self.cpu_seconds * 1e6 / us / (rounds or self.rounds)))
 
     @property
     def few(self) -> int:
         """Rounds of what takes long."""
-        return min(4, self.rounds)
+        return min(3, self.rounds)
 
 
 FULL = Plan(
-    rounds=6,
+    rounds=4,
     peers=True,
     principals=(10, 10_000, 1_000_000),
-    keys=24_000,
-    connects=600,
-    registrations=800,
+    cpu_seconds=2.1,
     transfer_mib=1024,
     peer_transfer_mib=1024,
-    small_messages=200,
+    small_messages=60,
     tunnel_mib=1024,
     receivers=(100, 1000, 10_000),
     idle_channels=10_000,
@@ -62,19 +67,41 @@ FULL = Plan(
     linked=1000,
     joined=200,
     idle_seconds=70,
-    tickets=3000,
-    watched_turns=20,
-    watched_keys=30_000,
+    connections=(1, 10, 100, 1000),
+    watched_turns=8,
+    watched_keys=15_000,
     file_sizes=(1, 1 << 10, 1 << 20, 1 << 26, 1 << 30),
-    profile_seconds=8,
+    profile_seconds=5,
+    background=(1_000_000,),
+    senders=(1000, 5000),
+    tunnelled=(1000, 5000),
+    many_files=100_000,
+)
+SHORT = attrs.evolve(
+    FULL,
+    rounds=2,
+    principals=(10, 100_000),
+    cpu_seconds=0.5,
+    small_messages=16,
+    receivers=(1000, 10_000),
+    idle_channels=2000,
+    linked=200,
+    idle_seconds=15,
+    connections=(1, 10, 100),
+    watched_turns=2,
+    watched_keys=10_000,
+    file_sizes=(1, 1 << 20, 1 << 26),
+    profile_seconds=2,
+    background=(100_000,),
+    senders=(1000,),
+    tunnelled=(1000,),
+    many_files=10_000,
 )
 QUICK = Plan(
     rounds=1,
     peers=False,
     principals=(10, 10_000),
-    keys=1600,
-    connects=80,
-    registrations=64,
+    cpu_seconds=0.1,
     transfer_mib=64,
     peer_transfer_mib=64,
     small_messages=5,
@@ -85,9 +112,13 @@ QUICK = Plan(
     linked=50,
     joined=20,
     idle_seconds=2,
-    tickets=400,
+    connections=(1, 100),
     watched_turns=2,
     watched_keys=5_000,
     file_sizes=(1, 1 << 20, 1 << 24),
     profile_seconds=0,
+    background=(),
+    senders=(200,),
+    tunnelled=(200,),
+    many_files=2000,
 )

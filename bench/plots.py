@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.exchanges import ISSUE, label
+from bench.connections import CONNECTIONS, KRB5, MOST_OUTSTANDING, WORKS, row
+from bench.exchanges import ISSUE, label, native
 from bench.figures import Results, number
 from bench.plan import Plan
 from bench.scale import SCALE
@@ -25,6 +26,7 @@ def draw(directory: Path, results: Results, plan: Plan) -> None:
     directory.mkdir(exist_ok=True)
     _save(_issue(results, plan), directory / "issue.png")
     _save(_transfer(results), directory / "transfer.png")
+    _save(_connections(results, plan), directory / "connections.png")
     _save(_growth(results, plan), directory / "growth.png")
 
 
@@ -59,10 +61,11 @@ def _bars(axis: Any, results: Results, section: str, rows: Sequence[str], name: 
 
 
 def _issue(results: Results, plan: Plan) -> Any:
-    figure, (axis,) = _figure(9, 5)
+    figure, (axis,) = _figure(10, 6)
     # The sizes of one kind stand together.
     ours, krb5 = ("kdc, 1 in flight", "kdc, pipelined"), ("UDP, 1", "UDP, 8", "TCP, 8")
-    kinds = (*ours, *(f"krb5kdc, {how} " for how in krb5), "floor: tls")
+    made = (native(1), native(8))
+    kinds = (*ours, *(f"krb5kdc, {how} " for how in krb5), *made, "floor: tls")
     rows = [row for kind in kinds for row in results.rows(ISSUE) if row.startswith(kind)]
     _bars(axis, results, ISSUE, rows, "us")
     axis.set_xlabel("server CPU per session key, us; median and range")
@@ -122,13 +125,45 @@ def _both_logarithmic(axis: Any, ticks: Sequence[float], text: Callable[[float],
         axis.legend(fontsize=8)
 
 
+_WAYS = ("#1f5fa8", "#7aa6d8", "#c9dff2", "#909090")
+
+
+def _connections(results: Results, plan: Plan) -> Any:
+    """Each work by connections, a line for each size; and by size, a line for so many of them."""
+    figure, grid = _pyplot().subplots(2, len(WORKS), figsize=(13, 8))
+    for column, work in enumerate(WORKS):
+        name = f"kdc, {work}"
+        for n, colour in zip(plan.principals, _WAYS, strict=False):
+            points = {float(c): row(name, c, n) for c in plan.connections}
+            how = {"color": colour, "label": f"{n:,} principals"}
+            _line(grid[0][column], results, CONNECTIONS, points, "us", **how)
+        for c, colour in zip(plan.connections, _WAYS, strict=False):
+            points = {float(n): row(name, c, n) for n in plan.principals}
+            how = {"color": colour, "label": f"{c:,} at once"}
+            _line(grid[1][column], results, CONNECTIONS, points, "us", **how)
+        grid[0][column].set(
+            title=work, xlabel="connections at once", ylabel="server CPU of one, us"
+        )
+        grid[1][column].set(xlabel="principals", ylabel="server CPU of one, us")
+    largest = plan.principals[-1]
+    outstanding = [c for c in plan.connections if c < MOST_OUTSTANDING] + [MOST_OUTSTANDING]
+    points = {float(c): row(KRB5, c, largest) for c in outstanding}
+    how = {"color": "#404040", "linestyle": "--", "label": f"krb5kdc, {largest:,}"}
+    _line(grid[0][0], results, CONNECTIONS, points, "us", **how)
+    for axis in grid[0]:
+        _both_logarithmic(axis, plan.connections, _count)
+    for axis in grid[1]:
+        _both_logarithmic(axis, plan.principals, _count)
+    return figure
+
+
 def _growth(results: Results, plan: Plan) -> Any:
     figure, grid = _pyplot().subplots(2, 2, figsize=(11, 8))
     principals, sizes, receivers, back = grid.flatten()
     for what, colour in (
         ("kdc, 1 in flight", _OURS),
         ("kdc, pipelined", _OURS_TOO),
-        ("krb5kdc, UDP, 8 outstanding", _PEER),
+        (native(8), _PEER),
     ):
         points = {float(n): label(what, n) for n in plan.principals}
         _line(principals, results, ISSUE, points, "us", color=colour, label=what)

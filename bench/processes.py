@@ -170,7 +170,9 @@ def run(
     ended, cpu = time.monotonic(), _reaped() - reaped
     if check and child.returncode:
         said = (errors or output or b"").decode(errors="replace").strip()[-1000:]
-        raise Failed(f"{' '.join(map(str, argv))[:200]}: status {child.returncode}: {said}")
+        name = " ".join(word for word in map(str, argv[:4]) if not word.startswith("{"))
+        last = said.splitlines()[-1] if said else "nothing was said"
+        raise Failed(f"{name}: status {child.returncode}: {last}\n{said}")
     return Ran(output or b"", ended - begun, cpu)
 
 

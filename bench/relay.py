@@ -164,7 +164,7 @@ def _socat(scratch: Scratch, mib: int) -> dict[str, float]:
 
 def _issue(kdc: KDC, plan: Plan) -> dict[str, float]:
     """Keys, one in flight on each of a few connections."""
-    how = {"connections": 4, "depth": 1, "each": plan.keys // 4}
+    how = {"connections": 4, "depth": 1, "each": plan.each(50) // 4}
     return load("issue", kdc.where() | how)
 
 

@@ -8,6 +8,7 @@ measured, and on what.
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,7 +21,10 @@ from bench.figures import Figures, Results
 from bench.plan import Plan
 from bench.processes import Failed
 
-__all__ = ["Kept", "Run", "Wanted", "mend", "read"]
+__all__ = ["UNMEASURED", "Kept", "Run", "Wanted", "mend", "read"]
+
+# What costs one row its figure, and not the others theirs.
+UNMEASURED = (Failed, OSError, subprocess.SubprocessError)
 
 
 @attrs.frozen
@@ -124,9 +128,9 @@ class Run(Results):
         line: dict[str, Any] = {"section": section, "row": row}
         try:
             line["figures"] = call()
-        except Failed as error:
-            line["missing"] = str(error)
-            self.without(section, row, str(error))
+        except UNMEASURED as error:
+            line["missing"] = str(error) or repr(error)
+            self.without(section, row, line["missing"])
         else:
             self.add(section, row, line["figures"])
         seconds = self.clock() - begun

@@ -19,6 +19,7 @@ __all__ = ["SCALE", "SECTIONS", "measure"]
 SCALE = "scale"
 SECTIONS = (SCALE,)
 _PER_PROCESS = 2500
+_ASKING = 50
 _WAIT_SECONDS = 240.0
 
 
@@ -49,8 +50,9 @@ def _measure(scratch: Scratch, plan: Plan, receivers: int) -> Figures:
             "CPU us to connect": (kdc.cpu - cpu) / receivers * 1e6,
             "KiB each": (memory_of(kdc.pid) - empty) * 1024 / receivers,
         }
-        others = list(range(receivers, receivers + 10))
-        how = {"who": others, "connections": 10, "depth": 1, "each": plan.keys // 20}
+        others = list(range(receivers, receivers + _ASKING))
+        each = max(20, plan.each(50, rounds=1) // _ASKING)
+        how = {"who": others, "connections": _ASKING, "depth": 1, "each": each}
         issued = load("issue", kdc.where() | how)
         figures |= {"issue us": issued["us"], "median ms": issued["median_ms"]}
         figures |= {"p99 ms": issued["p99_ms"]}

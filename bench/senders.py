@@ -1,6 +1,6 @@
 """Very many senders to one receiver at once, each from an address of its own.
 
-    python -m bench.senders [--senders 5000] [--processes 8] [--size 1000]
+    python -m bench.senders [--senders 5000] [--processes 4] [--size 1000]
 
 Real ones: each logs in, gets a key, opens a channel, sends a file, and counts only if
 the receiver has confirmed that it is on its disk; the inbox is looked through
@@ -17,6 +17,7 @@ import resource
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -26,16 +27,23 @@ from twisted.internet.threads import deferToThread
 
 from bench.channel import RECEIVER
 from bench.ends import Ends
+from bench.figures import Figures, Results, number
 from bench.load import Settings, client_of
 from bench.ours import KDC
+from bench.plan import Plan
 from bench.population import name_of
-from bench.processes import Failed, Scratch, cpu_of, go_on, memory_of, said
+from bench.processes import Scratch, cpu_of, go_on, memory_of, said
 from kdc.client.settings import ClientSettings
 from kdc.transfer.sending import SendSettings, send
 from kdc.transfer.survey import Thing
 
+__all__ = ["SECTIONS", "SENDERS", "measure"]
+
 _READY_SECONDS = 120.0
 _END_SECONDS = 900.0
+_PROCESSES, _SIZE = 4, 1000
+SENDERS = "senders"
+SECTIONS = (SENDERS,)
 
 
 def _address_of(number: int) -> str:
@@ -81,9 +89,18 @@ def _crowd(scratch: Scratch, settings: Settings) -> subprocess.Popen[bytes]:
     )
 
 
-def _measure(scratch: Scratch, senders: int, processes: int, size: int, wait: float) -> None:
-    """Tell what came through; raises `Failed` if not all of it did."""
+def _sent(scratch: Scratch, senders: int, processes: int, size: int, wait: float) -> Figures:
+    """How many came through, how long it took, and what it cost; why not, on stderr."""
     kdc = KDC(scratch, senders + 1, everybody=True, limits={})
+    try:
+        return _to_one(scratch, kdc, senders, processes, size, wait)
+    finally:
+        kdc.stop()
+
+
+def _to_one(
+    scratch: Scratch, kdc: KDC, senders: int, processes: int, size: int, wait: float
+) -> Figures:
     ends = Ends(scratch, kdc)
     with ends.receiving() as (receiver, inbox):
         to = ends.names[RECEIVER]
@@ -96,27 +113,41 @@ def _measure(scratch: Scratch, senders: int, processes: int, size: int, wait: fl
             go_on(crowd)
         results = [said(crowd, _END_SECONDS) for crowd in crowds]
         cpu = kdc.cpu - before[0], cpu_of(receiver.pid) - before[1]
-        stored = sum(path.stat().st_size == size for path in inbox.glob("*.txt"))
+        paths = list(inbox.glob("*.txt"))
+        stored = sum(path.stat().st_size == size for path in paths)
         memory = memory_of(kdc.pid, "VmHWM"), memory_of(receiver.pid, "VmHWM")
-    seconds = sorted(each for result in results for each in result["seconds"])
-    print(f"{len(seconds):,} of {senders:,} confirmed, {stored:,} stored")
-    if seconds:
-        middle, most = seconds[len(seconds) // 2], seconds[-1]
-        print(f"half of them within {middle:.1f} s, all of those within {most:.1f} s")
-    for who, used, peak in zip(("KDC", "receiver"), cpu, memory, strict=True):
-        print(f"{who}: {used:.1f} CPU s, {peak:.0f} MiB at most")
+    for path in paths:
+        path.unlink()
     told = sum((collections.Counter(result["told"]) for result in results), collections.Counter())
     for line, count in told.most_common():
-        print(f"{count:,} times: {line}")
-    if (len(seconds), stored) != (senders, senders):
-        raise Failed("not all of them came through")
+        print(f"{count:,} times: {line}", file=sys.stderr)
+    seconds = sorted(each for result in results for each in result["seconds"])
+    half = {"s for half": seconds[len(seconds) // 2], "s": seconds[-1]} if seconds else {}
+    return {
+        "asked": senders,
+        "confirmed": len(seconds),
+        "stored": stored,
+        **half,
+        "KDC CPU ms": cpu[0] / senders * 1e3,
+        "receiver CPU ms": cpu[1] / senders * 1e3,
+        "KDC MiB": memory[0],
+        "receiver MiB": memory[1],
+    }
+
+
+def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    for senders in plan.senders:
+        call = partial(_sent, scratch, senders, _PROCESSES, _SIZE, 0)
+        results.measure(SENDERS, f"{senders:,} senders", call)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.senders", description=__doc__)
     parser.add_argument("--senders", type=int, default=5000)
-    parser.add_argument("--processes", type=int, default=8)
-    parser.add_argument("--size", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=_PROCESSES)
+    parser.add_argument("--size", type=int, default=_SIZE)
     parser.add_argument("--wait", type=float, default=0, help="as of `send`; 0: a minute")
     parser.add_argument("--be", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -125,7 +156,11 @@ def main() -> None:
     if options.be:
         react(lambda reactor: Deferred.fromCoroutine(_send(reactor, json.loads(options.be))))
     with Scratch() as scratch:
-        _measure(scratch, options.senders, options.processes, options.size, options.wait)
+        found = _sent(scratch, options.senders, options.processes, options.size, options.wait)
+    for name, value in found.items():
+        print(f"{name}: {number(value)}")
+    if (found["confirmed"], found["stored"]) != (options.senders, options.senders):
+        sys.exit("not all of them came through")
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from twisted.protocols import tls
 from cryptography.hazmat.primitives.ciphers import aead
 from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
 """
-_TEXT = "Hello, Bob!"
+_TEXT = "Hello, Bob! " * 85 + "Hi!"  # with its end of line a KiB
 _WORMHOLES = 2  # messages a round: each takes a second
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,21 +16,14 @@ import attrs
 
 from bench.figures import Figures, Results
 from bench.kerberos import Realm as KRB5Realm
+from bench.kload import initial_with_proof, over_udp
 from bench.plan import Plan
 from bench.population import name_of
 from bench.processes import Failed, Scratch, cpu_of, cpu_of_all
 from kdc.kerberos.keytab import KeytabEntry, read_keytab
-from kdc.kerberos.messages import (
-    ENCRYPTED_DATA,
-    PA_ENC_TIMESTAMP,
-    EncryptedData,
-    PAData,
-    PAEncTimestamp,
-)
 from kdc.kerberos.names import Principal, parsed
-from kdc.kerberos.padata import PadataType
 from kdc.testing import Realm
-from kdc.testing.client import Client, Wanted
+from kdc.testing.client import Client
 
 __all__ = [
     "AS",
@@ -54,9 +46,7 @@ AS, TGS = "AS", "TGS"
 CHILD, THREAD, K5TEST = "a realm in its own process", "a realm in a thread", "k5test, krb5kdc"
 FIFTY = "50 realms at once, each in its own process"
 _STARTS = 5
-_USAGE_TIMESTAMP = 1
 _ETYPE = 18
-_SECONDS = 30.0
 
 
 def ours(what: str) -> str:
@@ -79,7 +69,9 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
         for turn in range(plan.rounds):
             for what in (AS, TGS):
                 for name, kdc in list(kdcs.items())[:: 1 if turn % 2 else -1]:
-                    results.measure(TICKETS, name(what), partial(kdc.measured, what, plan.tickets))
+                    results.measure(
+                        TICKETS, name(what), partial(kdc.measured, what, plan.each(110))
+                    )
     starts: dict[str, Callable[[], Figures]] = {
         CHILD: partial(_starts, partial(_start, in_process=False), 1),
         THREAD: partial(_starts, partial(_start, in_process=True), 1),
@@ -112,13 +104,7 @@ class _Asked:
         return {"us": used / count * 1e6, "per_second": count / seconds, "count": count}
 
     def authenticate(self) -> None:
-        """One AS exchange: with the proof at once, so that nothing is refused first."""
-        key, now = self.entry.key, time.time()
-        stamp = PA_ENC_TIMESTAMP.encode(PAEncTimestamp(int(now), int(now % 1 * 1_000_000)))
-        cipher = key.seal(_USAGE_TIMESTAMP, stamp, os.urandom(16))
-        content = ENCRYPTED_DATA.encode(EncryptedData(key.etype, None, cipher))
-        proof = (PAData(PadataType.ENC_TIMESTAMP, content),)
-        self.client.initial(self.entry.principal, lambda _: key, Wanted(padata=proof))
+        initial_with_proof(self.client, self.entry)
 
     def _ticket(self) -> Callable[[], None]:
         credential = self.client.initial(self.entry.principal, lambda _: self.entry.key)
@@ -131,19 +117,8 @@ class _Asked:
 
 def _asked(pid: int, realm: str, port: int, entries: list[KeytabEntry], service: str) -> _Asked:
     entry = next(entry for entry in entries if entry.key.etype == _ETYPE)
-    client = Client(realm, partial(_exchange, ("127.0.0.1", port)))
+    client = Client(realm, partial(over_udp, ("127.0.0.1", port)))
     return _Asked(pid, client, entry, parsed(service, realm))
-
-
-def _exchange(place: tuple[str, int], request: bytes) -> bytes:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-        datagrams.settimeout(_SECONDS)
-        datagrams.connect(place)
-        try:
-            datagrams.send(request)
-            return datagrams.recv(1 << 16)
-        except OSError as error:
-            raise Failed(f"no answer at port {place[1]}: {error}") from None
 
 
 @contextlib.contextmanager

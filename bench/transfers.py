@@ -12,6 +12,7 @@ from pathlib import Path
 from bench.channel import RECEIVER, SENDER
 from bench.ends import Ends, compare
 from bench.figures import Figures, Results
+from bench.many_files import many
 from bench.ours import KDC
 from bench.peers import (
     PSK_CIPHERS,
@@ -30,19 +31,21 @@ from bench.peers import (
 )
 from bench.plan import Plan
 from bench.processes import Scratch, free_port, run
+from bench.rounds import Run
 from bench.small import growth, small
 from bench.stream import BLOCK
 from bench.ways import BARE_TLS, CHANNEL, COPY, PLAIN, SEND, THROUGH, WORMHOLE, Way, is_rival
 from bench.wormhole import Wormhole
 
-__all__ = ["FILES", "GROWTH", "MEMORY", "SECTIONS", "SMALL", "TUNNEL", "in_turn", "measure"]
+__all__ = ["FILES", "GROWTH", "MANY", "MEMORY", "SECTIONS", "SMALL", "TUNNEL", "in_turn", "measure"]
 
 MEMORY, FILES, SMALL, TUNNEL, GROWTH = "memory", "files", "small", "tunnel", "growth"
-SECTIONS = (MEMORY, TUNNEL, FILES, SMALL, GROWTH)
+MANY = "many"
+SECTIONS = (MEMORY, TUNNEL, FILES, SMALL, GROWTH, MANY)
 _MIB = 1 << 20
 
 
-def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
+def measure(scratch: Scratch, plan: Plan, results: Run) -> None:
     kdc = KDC(scratch, 10)
     try:
         ends = Ends(scratch, kdc)
@@ -52,8 +55,10 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
             (FILES, plan.few, _files),
             (SMALL, plan.rounds, small),
             (GROWTH, 1, growth),
+            (MANY, 1, many),
         ):
-            in_turn(results, section, rounds, ways(scratch, ends, plan), plan.peers)
+            if results.wanted(section):  # to make what is to be sent takes time, too
+                in_turn(results, section, rounds, ways(scratch, ends, plan), plan.peers)
     finally:
         kdc.stop()
 

@@ -11,6 +11,8 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench import (
+    background_work,
+    breaking,
     goals,
     paths,
     plan,
@@ -18,8 +20,10 @@ from bench import (
     quick,
     relay,
     report,
+    senders,
     tickets,
     transfers,
+    tunnelled,
     watching,
 )
 from bench.exchanges import (
@@ -33,12 +37,13 @@ from bench.exchanges import (
     OPENED,
     REGISTER,
     label,
+    native,
 )
 from bench.figures import Results, number, pooled, table
 from bench.load import together
 from bench.processes import Failed, Scratch, cpu_of, free_port, listening, run
 from bench.rounds import Kept, Run, Wanted, mend, read
-from bench.ways import BARE_TLS, CHANNEL, PLAIN, Way, is_rival
+from bench.ways import BARE_TLS, CHANNEL, PLAIN, SEND, Way, is_rival
 
 SIZES = (10, 1000)
 
@@ -50,6 +55,7 @@ def issued(ours: float, krb5: float) -> Results:
         for how in ("1 in flight", "pipelined"):
             results.add(ISSUE, label(f"kdc, {how}", size), {"us": ours})
         results.add(ISSUE, label("krb5kdc, UDP, 8 outstanding", size), {"us": krb5})
+        results.add(ISSUE, label(native(8), size), {"us": krb5})
     return results
 
 
@@ -95,7 +101,7 @@ class GoalsTests(SynchronousTestCase):
         """Whatever client makes krb5kdc look best is the one to compare with."""
         results = issued(30, 100)
         for size in SIZES:
-            results.add(ISSUE, label("krb5kdc, UDP, 1 outstanding", size), {"us": 80.0})
+            results.add(ISSUE, label(native(64), size), {"us": 80.0})
         self.assertIs(next(iter(met(results).values())), False)
 
     def test_every_run_counts(self) -> None:
@@ -159,6 +165,39 @@ class GoalsTests(SynchronousTestCase):
                 results.add(watching.WATCHING, watching.LOOKED_AT, {"us": us})
             found = [goal for goal in goals.goals(results, SIZES) if goal.text.startswith("watch")]
             self.assertEqual([goal.met for goal in found], [good])
+
+    def test_crowds(self) -> None:
+        """One that is lost in one round is enough; a run without that crowd says nothing."""
+        for stored, good in (((1000, 1000), True), ((1000, 999), False)):
+            results = Results()
+            for count in stored:
+                results.add(senders.SENDERS, "1,000 senders", {"asked": 1000, "stored": count})
+            found = [g for g in goals.goals(results, SIZES) if g.text.startswith("1,000 senders")]
+            self.assertEqual([goal.met for goal in found], [good])
+        both = goals.goals(pooled([results, issued(30, 100)]), SIZES)
+        self.assertIs(next(g for g in both if g.text.startswith("1,000 senders")).met, False)
+
+    def test_background(self) -> None:
+        """Whatever work lets keys wait longest counts, with a million principals and no fewer."""
+        results = Results()
+        for n, work, wait in (
+            (1_000_000, "list", 19.0),
+            (1_000_000, "dump", 21.0),
+            (10, "x", 99.0),
+        ):
+            waits = {"p99 ms": wait, "worst ms": 4 * wait}
+            results.add(background_work.BACKGROUND, label(work, n), waits)
+        found = [g for g in goals.goals(results, SIZES) if "long work" in g.text]
+        self.assertEqual([goal.met for goal in found], [False, True])
+        self.assertEqual(found[0].figure, "21 ms: dump, 1,000,000 principals")
+
+    def test_many_files(self) -> None:
+        """The goal is for as many files as it says."""
+        for count, met_in_time in ((100_000, True), (2000, None)):
+            results = Results()
+            results.add(transfers.MANY, SEND, {"s": 9.0, "files": count})
+            found = [g for g in goals.goals(results, SIZES) if g.text.startswith("a directory")]
+            self.assertEqual([goal.met for goal in found], [met_in_time])
 
     def test_missing_size(self) -> None:
         """A size that was not measured may be the one that misses the goal."""
@@ -308,7 +347,7 @@ class RunTests(SynchronousTestCase):
         first.add("tunnel", "spiped", {"MiB/s": 100.0})
         second.without("tunnel", "socat", "no socat")
         both = pooled([first, second])
-        row, krb5 = label("kdc, pipelined", 10), label("krb5kdc, UDP, 8 outstanding", 10)
+        row, krb5 = label("kdc, pipelined", 10), label(native(8), 10)
         self.assertEqual(both.ratio_text(ISSUE, row, krb5, "us"), "0.30 - 0.40")
         self.assertEqual(both.ratio_text(ISSUE, krb5, krb5, "us"), "1.00")
         self.assertEqual(both.samples[f"{ISSUE}|{row}|us"], [30, 40])
@@ -345,6 +384,19 @@ class CommandTests(SynchronousTestCase):
         error = self.assertRaises(Failed, run, [sys.executable, "-m", "bench", *words])
         return str(error)
 
+    def test_only_one_python(self) -> None:
+        """The page in docs/ is made of what the distribution's Python did, and of equal runs."""
+        files = []
+        for at, (python, rounds) in enumerate((("3.11, self-built", 1), ("3.11, the d", 2))):
+            files.append(Path(self.mktemp()).resolve())
+            with files[at].open("w") as file:
+                run = Run(file=file)
+                run.begin(attrs.evolve(plan.QUICK, rounds=rounds))
+                run.note(Python=python, load="Quiet.")
+        self.assertIn("that Python is 3.11, self-built", self.bench("--report", str(files[0])))
+        two = self.bench("--report", *map(str, files), "--output", self.mktemp())
+        self.assertIn("did not measure the same", two)
+
     def test_refused_before_measuring(self) -> None:
         """Nothing is measured that could not be written, or by words nobody understands."""
         self.assertIn("nothing can be written to /dev/null", self.bench("--output", "/dev/null"))
@@ -352,6 +404,32 @@ class CommandTests(SynchronousTestCase):
         self.assertIn(
             "holds no rounds", self.bench("--report", __file__, "--output", self.mktemp())
         )
+
+
+class PlanTests(SynchronousTestCase):
+    """How much is measured."""
+
+    def test_enough(self) -> None:
+        """However many rounds there are, a row has as much of a server's time."""
+        for rounds in (1, 2, 7):
+            each = attrs.evolve(plan.FULL, rounds=rounds).each(100)
+            self.assertGreaterEqual(each * rounds * 100e-6, plan.FULL.cpu_seconds)
+
+
+class BreakingTests(SynchronousTestCase):
+    """What breaks first."""
+
+    def test_said_plainly(self) -> None:
+        """Who was lost is told, and what one processor can do."""
+        results = issued(50, 100)
+        results.add(senders.SENDERS, "1,000 senders", {"asked": 1000, "stored": 9, "confirmed": 9})
+        results.add(
+            tunnelled.TUNNELLED, "5 connections", {"asked": 5, "opened": 5, "again": 5, "s": 2.0}
+        )
+        text = breaking.breaking(results, SIZES[0])
+        self.assertIn("**1,000 senders at once: only 9 were delivered.**", text)
+        self.assertIn("5 connections at once: all were opened, the last after 2 s.", text)
+        self.assertIn("full at 20,000 keys, one in flight on each connection", text)
 
 
 class PathsTests(SynchronousTestCase):
@@ -430,14 +508,14 @@ class ReportTests(SynchronousTestCase):
     def test_whatever_is_there(self) -> None:
         """A run that could measure little still says what, and what not and why."""
         results = issued(30, 100)
-        results.without("tunnel", "spiped", "spiped is not installed\nand more")
+        results.without("tunnel", "spiped", "spiped is not installed\nwith a traceback")
         directory = Path(self.mktemp())
         directory.mkdir()
         report.write(directory, results, attrs.evolve(plan.QUICK, principals=SIZES), 1.0)
         text = (directory / "performance.md").read_text()
         self.assertIn("0.300 to 0.300 of it | met", " ".join(text.split()))
         self.assertIn("- tunnel, spiped: spiped is not installed\n", text)
-        self.assertNotIn("and more", text)
+        self.assertNotIn("with a traceback", text)
 
     def test_ratios(self) -> None:
         """Beside a figure is what it is of its rival's, with as many principals."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from kdc.kerberos.names import Principal
 from kdc.testing.client import Client, TicketRefused, Wanted, over_tcp
 from tests.end_to_end.test_hostile import answer_to, connected
 from tests.server.test_kerberos import as_req
+from tests.support.kerberos_servers import need, programs_path
 from tests.support.processes import (
     KDC,
     PATIENCE_SECONDS,
@@ -52,9 +52,7 @@ class KerberosCase(ProgramTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        missing = [name for name in self.needs if shutil.which(name) is None]
-        if missing:
-            self.skipTest(f"this machine has no {', '.join(missing)} (Debian: krb5-user)")
+        need(*self.needs, package="krb5-user")
         self.start("-p", str(reserved_port()))
         self.admin("enable", "--yes")
         for name in ("alice", "web1"):
@@ -83,8 +81,10 @@ class KerberosCase(ProgramTestCase):
             )
 
     def admin(self, *words: str) -> None:
-        program = self.scratch.start(*_ADMIN, "-f", "pwd.txt", "kerberos", *words)
-        self.assert_ends(program, 0)
+        self.operate("kerberos", *words)
+
+    def operate(self, *words: str) -> None:
+        self.assert_ends(self.scratch.start(*_ADMIN, "-f", "pwd.txt", *words), 0)
 
     def mine(self, name: str, word: str, *options: str) -> Program:
         return self.client(word, "-n", name, *self.running.options, *self.key(name), *options)
@@ -99,20 +99,25 @@ class KerberosCase(ProgramTestCase):
         client = Client("LOCAL", over_tcp("127.0.0.1", self.tcp))
         return client.service(tgt, service, Wanted(options=0))
 
-    def theirs(self, line: str, typed: str = "", status: int = 0, conf: str = "udp.conf") -> str:
-        """Run somebody else's program; return all that it printed."""
-        environment = {
+    def surroundings(self, conf: str) -> dict[str, str]:
+        """The environment of somebody else's program."""
+        return {
             **os.environ,
+            "PATH": programs_path(),
             "KRB5_CONFIG": str(self.directory / conf),
             "KRB5CCNAME": f"FILE:{self.directory / 'cache'}",
+            "KRB5_KTNAME": str(self.directory / "web1.keytab"),
             "KRB5RCACHETYPE": "none",
             "LC_ALL": "C",
         }
+
+    def theirs(self, line: str, typed: str = "", status: int = 0, conf: str = "udp.conf") -> str:
+        """Run somebody else's program; return all that it printed."""
         done = subprocess.run(
             line.split(),
             input=typed,
             cwd=self.directory,
-            env=environment,
+            env=self.surroundings(conf),
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -141,8 +146,7 @@ class OwnClientTests(KerberosCase):
     def test_disabled(self) -> None:
         """From then on there is nothing for a ticket that is out there."""
         _, (tgt,) = read_ccache(self.kinit().read_bytes())
-        program = self.scratch.start(*_ADMIN, "-f", "pwd.txt", "disable", "alice")
-        self.assert_ends(program, 0)
+        self.operate("disable", "alice")
         web = Principal(("HTTP", "localhost"), "LOCAL")
         error = self.assertRaises(TicketRefused, self.ticket, tgt, web)
         self.assertEqual(error.code, Code.CLIENT_REVOKED)

@@ -36,6 +36,7 @@ FOREIGN_OPTIONS = frozenset(
         *("--peer-urls", "--data-dir"),
         *("--initial-advertise-peer-urls", "--initial-cluster", "--initial-cluster-token"),
         "--only",  # of bench.cluster_faults, as --rounds
+        *("--negotiate", "--delegation"),  # of curl
     )
 )
 # Other programs in the README's blocks.

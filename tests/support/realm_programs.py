@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdc.testing import Realm
-from tests.support.processes import Program
+from tests.support.kerberos_servers import Machine, need, programs_path
 
 __all__ = ["RealmTestCase"]
 
@@ -24,50 +22,39 @@ class RealmTestCase(SynchronousTestCase):
     package = "krb5-user"
 
     def setUp(self) -> None:
-        missing = [name for name in self.needs if shutil.which(name, path=self.path()) is None]
-        if missing:
-            self.skipTest(f"this machine has no {', '.join(missing)} (Debian: {self.package})")
+        need(*self.needs, package=self.package, path=self.path())
         self.realm = self.new_realm()
         self.alice = self.realm.user("alice", "pw")
         self.web = self.realm.service("HTTP/localhost")
 
     def path(self) -> str:
         """Where programs are looked for."""
-        return os.environ.get("PATH", os.defpath)
+        return programs_path()
 
     def new_realm(self, **settings: object) -> Realm:
         realm = Realm(in_process=True, **settings)  # type: ignore[arg-type]
         self.addCleanup(realm.close)
         return realm
 
-    def environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        return {**os.environ, "PATH": self.path(), **self.realm.environment, "LC_ALL": "C", **more}
+    @property
+    def machine(self) -> Machine:
+        """The realm as programs see it."""
+        realm = self.realm
+        environment = {**os.environ, "PATH": self.path(), **realm.environment, "LC_ALL": "C"}
+        return Machine(self, realm.directory, realm.krb5_config, realm.keytab, environment)
 
     def run_program(self, line: str, typed: str = "", status: int = 0, **more: str) -> str:
         """Run it in the realm's environment; return all that it printed."""
         return self.run_argv(line.split(), typed, status, **more)
 
     def run_argv(self, argv: list[str], typed: str = "", status: int = 0, **more: str) -> str:
-        done = subprocess.run(
-            argv,
-            input=typed,
-            env=self.environment(more),
-            text=True,
-            errors="replace",  # Heimdal's notices have been seen with bytes that are no text
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-        self.assertEqual(done.returncode, status, f"{argv}: {done.stdout} {self.realm.decisions}")
-        return done.stdout
-
-    def serve(self, argv: list[str], **more: str) -> Program:
-        """Start what serves until the test ends."""
-        environment = self.environment(more)
-        directory = self.realm.directory
-        program = Program(argv, directory=directory, environment=environment, merged=True)
-        self.addCleanup(program.end)
-        return program
+        machine = self.machine
+        try:
+            return attrs.evolve(machine, environment={**machine.environment, **more}).run(
+                argv, typed, status
+            )
+        except self.failureException as error:
+            raise self.failureException(f"{error} {self.realm.decisions}") from None
 
     def add_libdefault(self, line: str) -> None:
         """Have one more setting in krb5.conf."""

@@ -9,20 +9,13 @@ from __future__ import annotations
 import getpass
 import glob
 import os
-import pwd
-import shutil
-import signal
-import subprocess
-import tempfile
-from pathlib import Path
 
 from kdc.kerberos.profile import PROFILES
-from tests.support.processes import TOP, reserved_port
+from tests.support.kerberos_servers import negotiating, postgres, sshd
+from tests.support.processes import TOP
 from tests.support.realm_programs import RealmTestCase
 
 HEIMDAL = TOP / "build" / "heimdal"
-# The one that Debian's python3-gssapi is of.
-PYTHON = "/usr/bin/python3"
 
 
 class HeimdalTests(RealmTestCase):
@@ -72,22 +65,14 @@ class HeimdalTests(RealmTestCase):
 
 
 class CurlTests(RealmTestCase):
-    needs = ("curl", PYTHON)
-    package = "curl, python3-gssapi"
+    needs = ("curl",)
 
     def setUp(self) -> None:
         super().setUp()
-        if "Kerberos" not in self.run_program("curl --version"):
-            self.skipTest("this curl has no Kerberos")
-        probe = subprocess.run([PYTHON, "-c", "import gssapi"], capture_output=True, check=False)
-        if probe.returncode:
-            self.skipTest("this machine has no gssapi for Python (Debian: python3-gssapi)")
-        server = self.serve([PYTHON, str(TOP / "tests" / "support" / "negotiate_server.py")])
-        self.url = f"http://localhost:{server.expect('port ([0-9]+)')[1]}/"
+        self.line = negotiating(self.machine)
 
     def curl(self, *options: str) -> str:
-        common = ("-sS", "--noproxy", "*", "-u", ":", "--negotiate", "-w", "%{http_code}")
-        return self.run_argv(["curl", *common, *options, self.url])
+        return self.run_argv([*self.line, *options])
 
     def test_negotiate(self) -> None:
         """Nobody without a ticket; with one it is alice; with delegation her ticket goes along."""
@@ -107,39 +92,14 @@ class CurlTests(RealmTestCase):
 
 
 class SSHTests(RealmTestCase):
-    needs = ("ssh", "ssh-keygen", "sshd", "klist", "kvno")
-    package = "openssh-client, openssh-server, krb5-user"
-
-    def path(self) -> str:
-        return os.pathsep.join([super().path(), "/usr/sbin", "/sbin"])
+    needs = ("ssh", "klist", "kvno")
+    package = "openssh-client, krb5-user"
 
     def test_delegation(self) -> None:
         """ssh -K: logged in by the ticket alone, and it is good for another on the far side."""
-        realm = self.realm
-        me = realm.user(getpass.getuser())
-        realm.service("host/localhost")
-        key = realm.directory / "host_key"
-        self.run_argv(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)])
-        port = reserved_port()
-        config = realm.directory / "sshd_config"
-        config.write_text(
-            f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {key}\nPidFile none\nUsePAM no\n"
-            "StrictModes no\nPermitRootLogin yes\nAuthorizedKeysFile none\n"
-            "PasswordAuthentication no\nPubkeyAuthentication no\nGSSAPIAuthentication yes\n"
-            "GSSAPIStrictAcceptorCheck no\n"  # it is host/localhost, whatever the machine is called
-            f"SetEnv KRB5_CONFIG={realm.krb5_config}\n",
-            "utf-8",
-        )
-        sshd = shutil.which("sshd", path=self.path()) or ""  # it wants to be called by its path
-        server = self.serve(self.privately([sshd, "-D", "-e", "-f", str(config)]))
-        server.expect("listening on")
-        known = realm.directory / "known_hosts"
-        public = " ".join(key.with_suffix(".pub").read_text("utf-8").split()[:2])
-        known.write_text(f"[localhost]:{port} {public}\n", "utf-8")
-        options = (
-            *("-F", "/dev/null", "-p", str(port), "-o", f"UserKnownHostsFile={known}"),
-            *("-o", "BatchMode=yes", "-o", "GSSAPIAuthentication=yes"),
-        )
+        me = self.realm.user(getpass.getuser())
+        self.realm.service("host/localhost")
+        options = sshd(self.machine)
         # Without a ticket nobody gets in; with one, but not handed over, there is none there.
         self.run_argv(["ssh", *options, "localhost", "true"], status=255)
         me.kinit()
@@ -150,27 +110,15 @@ class SSHTests(RealmTestCase):
         self.assertRegex(said, r"krbtgt/KRBTEST.COM@KRBTEST.COM\n[^\n]*Flags: \w*f")  # forwarded
         self.assertIn("HTTP/localhost@KRBTEST.COM: kvno = 1", said)
 
-    def privately(self, serve: list[str]) -> list[str]:
-        """As root sshd wants /run/sshd: it gets one that nobody else on this machine sees."""
-        if os.geteuid() != 0 or Path("/run/sshd").is_dir():
-            return serve
-        own_run = "mount -t tmpfs none /run && mkdir -m 755 /run/sshd"
-        if subprocess.run(["unshare", "--mount", "sh", "-c", own_run], check=False).returncode:
-            self.skipTest("sshd has no /run/sshd, and may not have one of its own")
-        return ["unshare", "--mount", "sh", "-c", f'{own_run} && exec "$0" "$@"', *serve]
-
 
 class PostgresTests(RealmTestCase):
-    needs = ("psql", "initdb", "postgres", "setpriv")
+    needs = ("psql",)
     package = "postgresql"
-
-    def path(self) -> str:
-        servers = sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True)
-        return os.pathsep.join([super().path(), *servers])
 
     def test_encrypted(self) -> None:
         """psql with gssencmode=require: alice is who the ticket says, and all is encrypted."""
-        port = self.cluster()
+        self.realm.service("postgres/localhost")
+        port = postgres(self.machine)
         place = f"host=localhost port={port} dbname=postgres"
         line = ["psql", "-XAtq", f"{place} user=alice gssencmode=require", "-c"]
         query = "select gss_authenticated, principal, encrypted from pg_stat_gssapi"
@@ -182,40 +130,3 @@ class PostgresTests(RealmTestCase):
         for other in ("user=postgres gssencmode=require", "user=alice gssencmode=disable"):
             said = self.run_argv(["psql", "-XAtq", f"{place} {other}", "-c", mine], status=2)
             self.assertIn("FATAL", said)
-
-    def cluster(self) -> int:
-        """Start a cluster that takes nobody but by Kerberos; return its port."""
-        self.realm.service("postgres/localhost")
-        home = Path(tempfile.mkdtemp(prefix="kdc-postgres-"))
-        self.addCleanup(shutil.rmtree, home, ignore_errors=True)
-        account = pwd.getpwnam("postgres") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
-        become: list[str] = []
-        if os.geteuid() == 0:  # as which PostgreSQL does not run
-            ids = (f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups")
-            become = ["setpriv", *ids, "--"]
-        for path in (self.realm.keytab, self.realm.krb5_config):
-            shutil.copy(path, home)
-        for path in (home, *home.iterdir()):
-            os.chown(path, account.pw_uid, account.pw_gid)
-        data, how = str(home / "data"), "-U postgres -A reject -E UTF8 --no-sync --no-locale"
-        self.run_argv([*become, "initdb", "-D", data, *how.split()])
-        # alice has to be there before anybody can log in.
-        single = [*become, "postgres", "--single", "-D", data, "postgres"]
-        self.run_argv(single, "create role alice login\n")
-        hba = home / "data" / "pg_hba.conf"
-        hba.write_text("hostgssenc all all 127.0.0.1/32 gss include_realm=0\n", "utf-8")
-        port = reserved_port()
-        options = (f"krb_server_keyfile={home / 'krb5.keytab'}", "fsync=off")
-        server = self.serve(
-            [
-                *(*become, "postgres", "-D", data, "-p", str(port), "-h", "127.0.0.1"),
-                *("-k", str(home), *(word for option in options for word in ("-c", option))),
-            ],
-            KRB5_CONFIG=str(home / "krb5.conf"),
-            KRB5RCACHEDIR=str(home),
-        )
-        server.expect("ready to accept connections")
-        # Before its directory goes; killed, it would leave processes behind for a moment.
-        self.addCleanup(server.wait)
-        self.addCleanup(server.signal, signal.SIGQUIT)
-        return port

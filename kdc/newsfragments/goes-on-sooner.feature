@@ -1,1 +1,1 @@
-A long file that was cut goes on sooner: sender and receiver read what is there at the same time, and each of them once.
+A long file that was cut goes on at once: sender and receiver read what is there already while the rest is sent.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -16,10 +15,12 @@ from kdc.files.atomic import end_here, write_pieces, write_with_holes
 from kdc.files.system import SYSTEM, System
 from kdc.files.tree import Tree, exchange, move_to_free_name, require_movable, sync_all
 from kdc.files.write_behind import WriteBehind
-from kdc.transfer._partials import LONG_BYTES, Place
+from kdc.transfer._digest import Digest
+from kdc.transfer._partials import Place
 from kdc.transfer._parts import key_of
+from kdc.transfer._rereading import LONG_BYTES, Rereading
 from kdc.transfer._room import free_bytes, make_room, tidy
-from kdc.transfer.deposit import Arrival, ItemDeposit, Stored
+from kdc.transfer.deposit import NOT_WHAT_CAME, Anew, Arrival, ItemDeposit, Stored
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
 
 __all__ = ["InboxDeposit"]
@@ -54,7 +55,7 @@ class InboxDeposit(ItemDeposit):
     ``free`` says how many bytes may be stored in a directory, of a descriptor.
     ``preserve``: files keep their times, and of their modes what is safe.
     ``system`` has the calls that not every file system understands.  ``long_bytes``: what is
-    kept of such a file is told before it has been read again, see `kdc.transfer._partials`.
+    kept of such a file is gone on with while it is read again, see `kdc.transfer._rereading`.
     """
 
     remarks = (Remark.OMISSIONS, Remark.DETAILS)
@@ -71,6 +72,7 @@ class InboxDeposit(ItemDeposit):
         preserve: bool = True,
         system: System = SYSTEM,
         long_bytes: int = LONG_BYTES,
+        rereading: Callable[[], Rereading] = Rereading,
     ) -> None:
         self.key = key_of(sender, offer)
         self._inbox = inbox
@@ -82,6 +84,7 @@ class InboxDeposit(ItemDeposit):
         self._preserve = preserve
         self._system = system
         self._long_bytes = long_bytes
+        self._rereading = rereading
         self._later: list[Item] = []
         self._inbox_fd = -1
         self._place: Place | None = None
@@ -92,7 +95,7 @@ class InboxDeposit(ItemDeposit):
         self._written = 0
         self._files = 0
         self._keep = True
-        self._digest = hashlib.sha256()
+        self._digest = Digest()
         self._behind = WriteBehind()
         self._size = 0
         self._receipted = 0
@@ -107,7 +110,9 @@ class InboxDeposit(ItemDeposit):
             raise RemoteProtocolError(Refusal.NOT_ALLOWED, f"more than {_MAX_TOPS} things")
         try:
             self._inbox_fd = os.open(self._inbox, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._place = Place(self._inbox_fd, self.key, long_bytes=self._long_bytes)
+            self._place = Place(
+                self._inbox_fd, self.key, long_bytes=self._long_bytes, rereading=self._rereading
+            )
             require_movable(self._tree.fd, self._inbox_fd, self._system)
             tidy(self._inbox_fd, self._sender)  # and not what is gone on with now
         except OSError as error:
@@ -143,9 +148,12 @@ class InboxDeposit(ItemDeposit):
         return shown
 
     def discard(self, *, keep: bool = False) -> bool:
-        if self._fd >= 0:
-            with contextlib.suppress(LocalIOError):  # then less is gone on with
-                self._receive(whole=False)
+        if self._place is not None:
+            with contextlib.suppress(OSError, Anew, LocalIOError):  # then less is gone on with
+                if self._fd >= 0 and keep:
+                    self._require_what_came()
+                    self._receive(whole=False)
+            with contextlib.suppress(LocalIOError):
                 self._flush_receipts()
         self._close_file()
         kept = (
@@ -183,7 +191,7 @@ class InboxDeposit(ItemDeposit):
 
     def _begin(self, item: Item) -> None:
         self._item = item
-        self._digest, self._size, self._receipted = hashlib.sha256(), 0, 0
+        self._digest, self._size, self._receipted = Digest(), 0, 0
         if len(item.parts) == 1:
             self._top.append(_Top(item.kind, item.name))
         if item.size is None:
@@ -221,15 +229,19 @@ class InboxDeposit(ItemDeposit):
 
     def _write(self, pieces: list[bytes]) -> None:
         sparse = self._item is not None and self._item.sparse
+        if self._digest.is_wrong:
+            self._begin_anew()
         try:
             written = (write_with_holes if sparse else write_pieces)(self._fd, pieces)
+            if sparse and self._digest.is_behind:  # it reads that
+                end_here(self._fd)
         except OSError as error:
             raise local_error(self._path, error) from None
-        for piece in pieces:
-            self._digest.update(piece)
+        self._digest.add(pieces)
         self._written += written
         self._size += written
-        self._behind.wrote(self._fd, self._size)
+        if not self._digest.is_behind:  # what it reads soon is better not forgotten
+            self._behind.wrote(self._fd, self._size)
         self._count(written, 0)
         # So that little is lost if we are killed, and there are not many of a large file.
         if self._size - self._receipted >= max(_RECEIPT_BYTES, self._size >> 8):
@@ -243,11 +255,26 @@ class InboxDeposit(ItemDeposit):
             # At once: any number of items must not take as many descriptors.
             if self._files <= _FEW:
                 os.fsync(self._fd)
+            self._require_what_came()
         except OSError as error:
             raise local_error(self._path, error) from None
         finally:
             self._close_file()
         self._receive(whole=True)
+
+    def _require_what_came(self) -> None:
+        if not self._digest.is_what_came():
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """What was kept of this file goes, or it would be told of again; raises `Anew`."""
+        item = self._item
+        self._close_file()
+        if item is not None:
+            with contextlib.suppress(OSError):
+                self._tree.remove(item.parts)
+            self._required.receipts.withdraw(item.kind, item.name)
+        raise Anew(NOT_WHAT_CAME)
 
     def _omit(self, omitted: Omitted) -> None:
         item, self._item = self._item, None
@@ -273,10 +300,8 @@ class InboxDeposit(ItemDeposit):
                 with contextlib.suppress(OSError):  # then it is not gone on with
                     end_here(self._fd)
             self._receipted = self._size
-            digest = self._digest.hexdigest()
-            self._required.receipts.add(
-                item.kind, item.name, self._size, item.executable, digest, whole
-            )
+            size, digest = self._digest.reached
+            self._required.receipts.add(item.kind, item.name, size, item.executable, digest, whole)
 
     def _flush_receipts(self) -> None:
         try:

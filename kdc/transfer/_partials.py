@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import secrets
 import stat
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
 from kdc.files.atomic import hashed, sha256_of
 from kdc.files.opening import open_regular
 from kdc.files.tree import Tree, remove_tree
+from kdc.transfer._digest import Digest
 from kdc.transfer._parts import (
     DIRECTORY,
     DIRECTORY_FLAGS,
@@ -39,12 +39,12 @@ from kdc.transfer._parts import (
     open_root,
 )
 from kdc.transfer._receipts import Receipt, Receipts, read_receipts
-from kdc.transfer._rereading import Rereading
-from kdc.transfer.deposit import Anew
+from kdc.transfer._rereading import LONG_BYTES, KeptDigest, Rereading
+from kdc.transfer.deposit import NOT_WHAT_CAME, Anew
 from kdc.transfer.messages import MAX_HELD_BYTES, Held
 from kdc.transfer.names import safe_path
 
-__all__ = ["LONG_BYTES", "NOTE_SECONDS", "Note", "Place", "forget"]
+__all__ = ["NOTE_SECONDS", "Note", "Place", "forget"]
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC  # follows no link either
 _RECEIPTS = ".received"
@@ -52,8 +52,7 @@ NOTE_SECONDS = 3600.0
 _SHOWING, _SHOWN = "showing", "shown"
 _MAX_NOTE_BYTES = 1 << 20
 _MAX_ATTEMPTS = 16
-LONG_BYTES = 64 << 20
-_MOST_LONG = 4  # each is a descriptor
+_MOST_LONG = 4  # each is two descriptors and a thread
 
 
 @attrs.frozen
@@ -72,10 +71,17 @@ class Place:
     """Where one transfer is put together; nobody else uses it meanwhile.
 
     ``tree`` and ``receipts`` are this attempt's.  What is held of files of ``long_bytes`` or
-    more is read while the sender reads its own.  Methods raise `OSError` or `LocalIOError`.
+    more is read while they are gone on with.  Methods raise `OSError` or `LocalIOError`.
     """
 
-    def __init__(self, inbox: int, key: str, *, long_bytes: int = LONG_BYTES) -> None:
+    def __init__(
+        self,
+        inbox: int,
+        key: str,
+        *,
+        long_bytes: int = LONG_BYTES,
+        rereading: Callable[[], Rereading] = Rereading,
+    ) -> None:
         self._inbox = inbox
         self._root = open_root(inbox)
         self.resumable = True
@@ -83,7 +89,8 @@ class Place:
         self._found: dict[str, tuple[int, Receipt]] = {}
         self._earlier: tuple[int, Tree] | None = None
         self._long_bytes = long_bytes
-        self._rereading: Rereading | None = None
+        self._rereading = rereading()
+        self._kept: dict[str, tuple[int, KeptDigest]] = {}
         try:
             if not self._claim(key):
                 # The same is arriving at this moment: beside it, and for this once.
@@ -132,10 +139,11 @@ class Place:
                 listed.append(receipt.held)
         return listed
 
-    def take_up(self, parts: tuple[str, ...], size: int, mode: int) -> tuple[int, hashlib._Hash]:
+    def take_up(self, parts: tuple[str, ...], size: int, mode: int) -> tuple[int, Digest]:
         """Move a file that was held into this attempt, and open it behind ``size`` bytes.
 
-        Return its descriptor, and the digest of what is before it to go on with.
+        Return its descriptor, and the digest of what is before it to go on with; of a long
+        file whether that is what came is told later.
         """
         number, receipt = self._found.get("/".join(parts), (0, None))
         if receipt is None:
@@ -159,23 +167,26 @@ class Place:
 
     def _reopened(
         self, number: int, parts: tuple[str, ...], receipt: Receipt, size: int
-    ) -> tuple[int, hashlib._Hash]:
-        """Open it behind ``size`` bytes; raises `Anew` if they are not what came."""
-        read = None if self._rereading is None else self._rereading.take(receipt.name)
-        fd, digest = read or (self._earlier_tree(number).reopen(parts), None)
+    ) -> tuple[int, Digest]:
+        """Open it behind ``size`` bytes; raises `Anew` if they are known not to be what came."""
+        # The same file is gone on with that is read, whatever has its name now.
+        fd, kept = self._kept.pop(receipt.name, (-1, None))
+        if kept is None:
+            fd = self._earlier_tree(number).reopen(parts)
         try:
-            if read is not None and (digest is None or digest.hexdigest() != receipt.sha256):
+            if kept is not None and size == receipt.size:
+                os.lseek(fd, size, os.SEEK_SET)
+                return fd, kept
+            if kept is not None and not kept.is_what_came():
                 self._remove_file(number, receipt.name)  # or it would be told of again
-                raise Anew("what was kept of it is not what came; it has to be sent anew")
-            if digest is None or size != receipt.size:
-                os.lseek(fd, 0, os.SEEK_SET)
-                digest = hashed(fd, size)
+                raise Anew(NOT_WHAT_CAME)
+            digest = hashed(fd, size)
             if digest is None:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         except BaseException:
             os.close(fd)
             raise
-        return fd, digest
+        return fd, Digest(digest, size)
 
     def note(self, process: str, tops: Iterable[str]) -> None:
         """Remember what is about to be shown until `forget`, or for an hour.
@@ -223,8 +234,9 @@ class Place:
     def leave(self, *, keep: bool) -> None:
         """Give it up; what is not kept for another attempt is gone."""
         self.receipts.close()
-        if self._rereading is not None:
-            self._rereading.close()
+        self._rereading.close()
+        for fd, _ in self._kept.values():
+            os.close(fd)
         self.tree.close()
         if self._earlier is not None:
             self._earlier[1].close()
@@ -278,17 +290,17 @@ class Place:
     def _may_be_still(self, number: int, receipt: Receipt) -> bool:
         """Whether there is what has come: otherwise it is not gone on with.
 
-        Of few long files only whether there is so much: `take_up` waits for what is in it.
+        Of few long files only whether there is so much; what is in it is read from now on.
         """
         try:
             fd = self._earlier_tree(number).reopen(safe_path(receipt.name))
         except OSError:
             return False
-        if receipt.size >= self._long_bytes and os.fstat(fd).st_size >= receipt.size:
-            self._rereading = self._rereading or Rereading()
-            if len(self._rereading) < _MOST_LONG:
-                self._rereading.begin(receipt.name, fd, receipt.size)
-                return True
+        is_long = self._long_bytes <= receipt.size <= os.fstat(fd).st_size
+        if is_long and len(self._kept) < _MOST_LONG:
+            digest = self._rereading.begin(os.dup(fd), receipt.size, receipt.sha256)
+            self._kept[receipt.name] = fd, digest
+            return True
         try:
             return sha256_of(fd, receipt.size) == receipt.sha256
         finally:

@@ -23,6 +23,7 @@ from kdc.transfer._room import free_bytes
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Remark
 
 __all__ = [
+    "NOT_WHAT_CAME",
     "Anew",
     "Arrival",
     "Deposit",
@@ -33,6 +34,9 @@ __all__ = [
     "Stored",
     "StreamDeposit",
 ]
+
+
+NOT_WHAT_CAME = "what was kept of it is not what came; it has to be sent anew"
 
 
 class Anew(IntegrityError):

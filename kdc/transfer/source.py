@@ -12,7 +12,7 @@ import hashlib
 import os
 import select
 import stat
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
 from kdc.terminal import counted
 from kdc.transfer._framing import MAX_REPEATS
+from kdc.transfer._rereading import LONG_BYTES, KeptDigest, Rereading
 from kdc.transfer.messages import Held, Item, Kind, Omitted, Remark, Why
 from kdc.transfer.survey import STDIN, Survey, Unsendable, has_more
 from kdc.transfer.walk import Entry, Notes, Problem, walk
@@ -60,6 +61,7 @@ class Outgoing:
     bytes of content that were read or need not be sent, ``spared`` the latter.  ``name``
     is that of what is read now.
     ``left_out``: what is not sent as it was when it was looked through, by its name.
+    ``long_bytes``: what is held of such a file is compared while the rest of it is sent.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Outgoing:
         *,
         remarks: Collection[Remark] = (),
         chunk_bytes: int = CHUNK_BYTES,
+        long_bytes: int = LONG_BYTES,
+        rereading: Callable[[], Rereading] = Rereading,
     ) -> None:
         self.done = 0
         self.spared = 0
@@ -91,6 +95,8 @@ class Outgoing:
         self._may_wait = True
         self._left = 0  # of the file that is read now
         self._stopped = False
+        self._long_bytes = long_bytes
+        self._rereading = rereading()
         self._stream = self._pieces()
 
     def read(self) -> memoryview:
@@ -127,9 +133,11 @@ class Outgoing:
     def stop(self) -> None:
         """Let a `read` that waits for input return; from any thread."""
         self._stopped = True
+        self._rereading.stop()
 
     def close(self) -> None:
         self._stream.close()
+        self._rereading.close()
 
     # Each of these puts something into the chunk, at most what there is room for, and yields.
 
@@ -221,7 +229,12 @@ class Outgoing:
         watched = size < status.st_size or repeats < MAX_REPEATS or not self._omissions
         self._promise(size, name)
         # What comes again the receiver has thrown away before.
-        start, begun = (0, None) if repeats < MAX_REPEATS else self._start(fd, name, size)
+        held = self._held.get(name) if repeats == MAX_REPEATS else None
+        comparing = None if watched else self._comparing(fd, held, size)
+        if held is not None and comparing is not None:
+            start, begun = held.size, None
+        else:
+            start, begun = _compared(fd, held, size)
         digest = (begun or hashlib.sha256()) if watched else None
         executable = bool(status.st_mode & 0o100)
         details = self._details_of(status)
@@ -230,8 +243,11 @@ class Outgoing:
         self.done += start
         self.spared += start
         why = yield from self._content(fd, size - start, digest)
+        if why is None and comparing is not None and not comparing.is_what_came():
+            why = Why.CHANGED
         if why is None and not _is_as_it_was(fd, status, size, digest):
             why = Why.CHANGED
+        self.spared -= 0 if why is None else start
         if why is None and size < status.st_size:
             told = f"it has become longer; its first {counted(size, 'byte')} were sent"
             self.left_out[name] = Problem(name, told)
@@ -329,15 +345,15 @@ class Outgoing:
             data = data[count:]
             yield
 
-    def _start(self, fd: int, name: str, size: int) -> tuple[int, hashlib._Hash | None]:
-        """How much of it the receiver has, which it must have proved, and the digest of that."""
-        held = self._held.get(name)
-        if held is not None and held.size <= size:
-            digest = hashed(fd, held.size)
-            if digest is not None and digest.hexdigest() == held.sha256:
-                return held.size, digest
-            os.lseek(fd, 0, os.SEEK_SET)
-        return 0, None
+    def _comparing(self, fd: int, held: Held | None, size: int) -> KeptDigest | None:
+        """Go on behind what is held of a long file, and find out meanwhile whether that is right.
+
+        If it is not, that is as if it had changed: only whoever understands that gets it so.
+        """
+        if held is None or not self._long_bytes <= held.size < size:
+            return None
+        os.lseek(fd, held.size, os.SEEK_SET)
+        return self._rereading.begin(os.dup(fd), held.size, held.sha256)
 
     def _promise(self, size: int, name: str) -> None:
         """Send no more than was offered: it would be refused, and rightly."""
@@ -348,6 +364,16 @@ class Outgoing:
             most is not None and self._promised > most
         ):
             raise LocalIOError(f"{shown(name)} came to it while it was sent", hint="send it again")
+
+
+def _compared(fd: int, held: Held | None, size: int) -> tuple[int, hashlib._Hash | None]:
+    """How much of it the receiver has, which it must have proved, and the digest of that."""
+    if held is not None and held.size <= size:
+        digest = hashed(fd, held.size)
+        if digest is not None and digest.hexdigest() == held.sha256:
+            return held.size, digest
+        os.lseek(fd, 0, os.SEEK_SET)
+    return 0, None
 
 
 def _why(error: OSError) -> Why:

@@ -41,6 +41,7 @@ from kdc.transfer.deposit import (
 )
 from kdc.transfer.messages import Held, Item, Kind, Offer, Omitted, Why
 from tests.support.core import PROPERTY
+from tests.support.rereading import ReadLater
 
 MIB = 1 << 20
 
@@ -51,11 +52,15 @@ def file_of(name: str, *pieces: bytes, start: int = 0, **fields: Any) -> list[Ar
     return [item, *map(Content, pieces), Finished()]
 
 
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def directory(name: str) -> list[Arrival]:
     return [Item(Kind.DIRECTORY, name, 0), Finished()]
 
 
-_HOW = ("force", "free", "process", "long_bytes")
+_HOW = ("force", "free", "process", "long_bytes", "rereading")
 
 
 class DepositTestCase(SynchronousTestCase):
@@ -838,11 +843,15 @@ class ResumeTests(DepositTestCase):
         first.take([Item(Kind.FILE, "a", 9 * MIB)])
         for at in range(0, len(content), MIB // 4):
             first.take([Content(content[at : at + MIB // 4])])
-        os.close(first._required._fd)  # which is what the system does with its lock
+        self.kill(first)
         (held,) = self.inbox("a").prepare()
         self.assertGreater(held.size, 4 * MIB)
         self.assertEqual(held.sha256, hashlib.sha256(content[: held.size]).hexdigest())
-        first._required._fd = os.open("/dev/null", os.O_RDONLY)
+
+    def kill(self, deposit: InboxDeposit) -> None:
+        """As far as others can see."""
+        os.close(deposit._required._fd)  # which is what the system does with its lock
+        deposit._required._fd = os.open("/dev/null", os.O_RDONLY)
 
     def test_changed_here(self) -> None:
         """What is not as it came is neither told of nor gone on with."""
@@ -870,7 +879,7 @@ class ResumeTests(DepositTestCase):
             stored.path.unlink()
 
     def test_long_changed_here(self) -> None:
-        """What is not as it came is told of, but not gone on with; the next time it is not told."""
+        """What is not as it came is told of, and never shown; the next time it is not told."""
         for planted in (b"x" * 2 * MIB, bytes(2 * MIB - 1) + b"y", b"y" + bytes(3 * MIB)):
             self.assertTrue(self.cut(*file_of("a", bytes(2 * MIB))[:-1]))
             (part,) = self.directory.glob(f"{DIRECTORY}/*/1/a")
@@ -884,6 +893,63 @@ class ResumeTests(DepositTestCase):
             self.assertEqual(deposit.prepare(), [])
             deposit.discard()
             self.assertEqual(os.listdir(self.directory), [])
+
+    def later(self, content: bytes) -> tuple[InboxDeposit, ReadLater]:
+        """One that goes on with a long file of which ``content`` is kept, and has read nothing."""
+        self.assertTrue(self.cut(*file_of("a", content)[:-1]))
+        later = ReadLater()
+        deposit = self.inbox("a", "d", long_bytes=MIB, rereading=lambda: later)
+        self.assertEqual([each.size for each in deposit.prepare()], [len(content)])
+        return deposit, later
+
+    def test_long_is_read_later(self) -> None:
+        """Nothing waits for what was kept to be read, but what is written down of it does."""
+        kept, more = os.urandom(2 * MIB), os.urandom(3 * MIB)
+        for sparse in (False, True):
+            whole = kept + more + bytes(MIB)
+            for read in (False, True):
+                deposit, later = self.later(kept)
+                item = Item(Kind.FILE, "a", len(whole), start=len(kept), sparse=sparse)
+                deposit.take([item, Content(more), Content(bytes(MIB))])
+                if read:
+                    later.read()
+                    deposit.take([Content(b"")])
+                if read:
+                    self.assertTrue(deposit.discard(keep=True))
+                else:
+                    self.kill(deposit)
+                deposit = self.inbox("a", "d")
+                (held,) = deposit.prepare()
+                size = len(whole) if read else len(kept)
+                self.assertEqual((held.size, held.sha256), (size, sha256(whole[:size])))
+                deposit.take(file_of("a", whole[size:], start=size))
+                (stored,) = deposit.show()
+                self.assertEqual(stored.path.read_bytes(), whole)
+                stored.path.unlink()
+
+    def test_long_was_changed_here(self) -> None:
+        """As soon as it is found out, it is begun anew: not only when all has come."""
+        kept = bytes(2 * MIB)
+        deposit, later = self.later(kept)
+        (part,) = self.directory.glob(f"{DIRECTORY}/*/1/a")
+        part.write_bytes(kept[:-1] + b"x")
+        deposit.take([Item(Kind.FILE, "a", 9 * MIB, start=len(kept)), Content(bytes(MIB))])
+        later.read()
+        self.assertRaises(Anew, deposit.take, [Content(bytes(MIB))])
+        deposit.discard(keep=True)
+        self.assertEqual(self.inbox("a", "d", long_bytes=MIB).prepare(), [])
+
+    def test_long_has_another_name_now(self) -> None:
+        """What is gone on with is what is read, and nothing that was put in its place."""
+        kept = bytes(2 * MIB)
+        deposit, later = self.later(kept)
+        (part,) = self.directory.glob(f"{DIRECTORY}/*/1/a")
+        part.rename(part.with_name("kept"))
+        part.write_bytes(b"x" * 2 * MIB)
+        deposit.take([Item(Kind.FILE, "a", 9 * MIB, start=len(kept)), Content(b"rest")])
+        later.read()
+        self.assertTrue(deposit.discard(keep=True))
+        self.assertNotIn(b"rest", part.parent.parent.joinpath("2/a").read_bytes())
 
     def test_long_given_up(self) -> None:
         """Who leaves before it has been read is not waited for, and keeps nothing open."""

@@ -28,6 +28,7 @@ from kdc.transfer.source import CHUNK_BYTES, Outgoing
 from kdc.transfer.survey import Survey, Thing, Unsendable, lines_of, survey, things_of
 from kdc.transfer.walk import Choice, Problem
 from tests.support.core import PROPERTY
+from tests.support.rereading import ReadLater
 
 
 @attrs.define
@@ -666,6 +667,69 @@ class ChangingTests(OutgoingTestCase):
             pass
         self.assertEqual(out.spared, held.size)
         self.assertEqual(count, [held.size])
+
+    def compared_later(self, thing: Thing, held: Held) -> tuple[Outgoing, Sent]:
+        """What is held is read when some of the rest has gone."""
+        later = ReadLater()
+        how: dict[str, Any] = {"remarks": {Remark.OMISSIONS}, "rereading": lambda: later}
+        out = self.outgoing(thing, held=(held,), chunk_bytes=50_000, long_bytes=200_000, **how)
+        done: list[int] = []
+
+        def between(count: int) -> None:
+            done.append(out.done)
+            later.read()
+
+        sent = self.sent(out, survey([thing]).offer, between)
+        self.assertGreater(done[0], held.size)
+        return out, sent
+
+    def test_long_is_compared_later(self) -> None:
+        """The rest goes at once; whether what is held is right is known before the end."""
+        whole = os.urandom(300_000)
+        (thing,) = things_of([self.file("log", whole)])
+        for wrong in (False, True):
+            digest = hashlib.sha256(whole[wrong:][:200_000]).hexdigest()
+            out, sent = self.compared_later(thing, Held("log", 200_000, digest))
+            item, content = sent.items["log"]
+            self.assertEqual(item.start, 0 if wrong else 200_000)
+            self.assertEqual(content, whole[item.start :])
+            again = [Omitted("log", Why.CHANGED, again=True)]
+            self.assertEqual(sent.omitted, again if wrong else [])
+            self.assertEqual((out.spared, out.done), (item.start, len(whole)))
+            self.assertEqual(out.left_out, {})
+
+    def test_long_is_compared_first(self) -> None:
+        """Where nothing can be withdrawn, or nothing is left to send, or it has grown since."""
+        whole = os.urandom(300_000)
+        path = self.file("log", whole)
+        (thing,) = things_of([path])
+        for size, remarks in ((200_000, ()), (300_000, (Remark.OMISSIONS,))):
+            for wrong in (False, True):
+                held = Held("log", size, hashlib.sha256(whole[wrong:][:size]).hexdigest())
+                read = self.read(thing, held=(held,), remarks=remarks, long_bytes=1)
+                start = 0 if wrong else size
+                self.assertEqual(
+                    [(item.start, data) for item, data in read], [(start, whole[start:])]
+                )
+        held = Held("log", 200_000, hashlib.sha256(whole[1:][:200_000]).hexdigest())
+        out = self.outgoing(thing, held=(held,), remarks={Remark.OMISSIONS}, long_bytes=1)
+        offer = survey([thing]).offer
+        path.write_bytes(whole + b"more")
+        found = self.sent(out, offer)
+        self.assertEqual((found.contents, found.omitted), ({"log": whole}, []))
+
+    def test_long_and_given_up(self) -> None:
+        """Who waits for it to be compared goes on when it is stopped; nothing stays open."""
+        before = len(os.listdir("/proc/self/fd"))
+        whole = os.urandom(100_000)
+        (thing,) = things_of([self.file("log", whole)])
+        held = Held("log", 90_000, hashlib.sha256(b"").hexdigest())
+        out = self.outgoing(thing, held=(held,), remarks={Remark.OMISSIONS}, long_bytes=1)
+        self.assertTrue(out.read())
+        out.stop()
+        out.read()
+        out.close()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
 
     def test_held_behind_the_end(self) -> None:
         """It does not go on behind its end of then, whatever the receiver has."""

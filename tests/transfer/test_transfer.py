@@ -7,6 +7,7 @@ import errno
 import hashlib
 import itertools
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from kdc.transfer import source as source_module
 from kdc.transfer._framing import AnswerReader
 from kdc.transfer._held import MAX_ANSWER_BYTES
 from kdc.transfer._inbox import InboxDeposit
+from kdc.transfer._rereading import LONG_BYTES
 from kdc.transfer.deposit import Deposit, FileDeposit, Stored, StreamDeposit
 from kdc.transfer.messages import (
     SERVICE,
@@ -92,6 +94,7 @@ class TransferTestCase(ChannelTestCase):
 
     work = staticmethod(at_once)
     pace: Pace | None = None
+    long_bytes = LONG_BYTES
 
     def setUp(self) -> None:
         super().setUp()
@@ -110,7 +113,9 @@ class TransferTestCase(ChannelTestCase):
         settings: dict[str, Any] = {
             "run": at_once,
             "timers": self.network,
-            "deposit": lambda sender, offer: InboxDeposit(self.there, sender, offer),
+            "deposit": lambda sender, offer: InboxDeposit(
+                self.there, sender, offer, long_bytes=self.long_bytes
+            ),
             "received": lambda sender, stored: self.received.append((sender, stored)),
             "broken": self.broken.append,
         }
@@ -131,7 +136,8 @@ class TransferTestCase(ChannelTestCase):
         surveyed = survey(things)
 
         def open_stream(held: Mapping[str, Held], remarks: frozenset[Remark]) -> Outgoing:
-            self.outgoing = Watched(surveyed, held, remarks=remarks, chunk_bytes=self.chunk)
+            how: dict[str, Any] = {"chunk_bytes": self.chunk, "long_bytes": self.long_bytes}
+            self.outgoing = Watched(surveyed, held, remarks=remarks, **how)
             self.outgoing.between = self.between
             return self.outgoing
 
@@ -851,6 +857,58 @@ class CutTests(TransferTestCase):
         self.failed(IntegrityError, protocol)
         self.delivered(self.file("a", second))
         self.assertEqual(self.arrived(), {"a": second})
+
+    def test_long(self) -> None:
+        """Both read what was kept while the rest is sent: cut again and again, it arrives."""
+        self.long_bytes = 1
+        self.test_anywhere()
+
+    def test_long_changed_in_between(self) -> None:
+        """Then it was gone on with in vain; nothing but what is there now is ever shown."""
+        self.long_bytes = 1
+        for cuts in (1, 2, 3):  # some of them within what goes on behind something else
+            contents = [os.urandom(3 << 20) for _ in range(cuts + 1)]
+            for content in contents[:-1]:
+                protocol, _, wire = self.send(self.file("a", content), settle=False)
+                wire.cut_after = 2 << 20
+                self.network.settle()
+                self.failed(IntegrityError, protocol)
+            self.delivered(self.file("a", contents[-1]))
+            self.assertEqual(self.arrived(), {"a": contents[-1]})
+            self.assertEqual((self.outgoing.done, self.outgoing.spared), (3 << 20, 0))
+            (self.there / "a").unlink()
+
+    def test_long_damaged(self) -> None:
+        """If what was kept, or what was noted of it, is damaged, it is sent anew."""
+        self.long_bytes = 1
+        content = os.urandom(3 << 20)
+        thing = self.file("a", content)
+        found_out = []
+        for name, damage in (
+            ("1/a", lambda kept: kept[:-1] + bytes([kept[-1] ^ 1])),
+            ("1/a", lambda kept: bytes([kept[0] ^ 1]) + kept[1:]),
+            ("1/a", lambda kept: kept[: 1 << 20]),
+            ("1/a", lambda kept: b""),
+            ("1.received", lambda note: note[: len(note) // 2]),
+            ("1.received", lambda note: note.replace(b'"a"', b'"b"')),
+            ("1.received", lambda note: re.sub(b'"[0-9a-f]{64}"', b'"' + b"0" * 64 + b'"', note)),
+            ("1.received", lambda note: re.sub(b",[0-9]+,", b",1,", note)),
+            ("1.received", lambda note: b""),
+        ):
+            protocol, _, wire = self.send(thing, settle=False)
+            wire.cut_after = 2 << 20
+            self.network.settle()
+            self.failed(IntegrityError, protocol)
+            (path,) = self.there.glob(f".kdc-partial/*/{name}")
+            path.write_bytes(damage(path.read_bytes()))
+            protocol, _, _ = self.send(thing)
+            found_out.append(protocol.phase is Phase.FAILED)
+            if found_out[-1]:
+                self.failed(Interrupted, protocol)  # and it is tried again
+                self.delivered(thing)
+            self.assertEqual(self.arrived(), {"a": content})
+            (self.there / "a").unlink()
+        self.assertEqual(found_out, [True, True, False, False, False, False, True, True, False])
 
     def test_is_it_known(self) -> None:
         """Before the end nothing is stored; after it nobody knows, and the error says so."""

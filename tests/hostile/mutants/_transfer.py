@@ -372,6 +372,12 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "6.4",
+            "what is gone on with is what is read",
+            "        fd, kept = self._kept.pop(receipt.name, (-1, None))\n        if kept is None:\n",
+            "        fd, kept = self._kept.pop(receipt.name, (-1, None))\n        if True:\n",
+        ),
+        (
+            "6.4",
             "a note holds for an hour",
             "if abs(time.time() - os.fstat(file.fileno()).st_mtime) > NOTE_SECONDS:",
             "if False:",
@@ -510,6 +516,12 @@ MUTANTS: list[Mutant] = [
         ),
         (
             "6.4",
+            "what was kept is what came, or nothing of it is shown",
+            "        if not self._digest.is_what_came():",
+            "        if False:",
+        ),
+        (
+            "6.4",
             "all is shown or nothing",
             "            for each in [] if self._force else shown:",
             "            for each in ():",
@@ -525,6 +537,38 @@ MUTANTS: list[Mutant] = [
             "so many things at most",
             "        if self._offer.total > _MAX_TOPS:",
             "        if False:",
+        ),
+    ),
+    *of(
+        "kdc/transfer/_rereading.py",
+        "tests.transfer.test_rereading",
+        (
+            "6.4",
+            "what was kept has the digest that was noted",
+            " and self._sha256.hexdigest() == sha256",
+            "",
+        ),
+        (
+            "6.4",
+            "what is told of is what came, not what is found",
+            " or piece.hexdigest() != sha256",
+            "",
+        ),
+    ),
+    *of(
+        "kdc/transfer/source.py",
+        "tests.transfer.test_source tests.transfer.test_transfer.CutTests",
+        (
+            "6.4",
+            "what the receiver has is what is here, or it is withdrawn",
+            "        if why is None and comparing is not None and not comparing.is_what_came():",
+            "        if False:",
+        ),
+        (
+            "6.4",
+            "nothing is left out on trust where it cannot be withdrawn",
+            "        comparing = None if watched else self._comparing(fd, held, size)",
+            "        comparing = self._comparing(fd, held, size)",
         ),
     ),
     *of(

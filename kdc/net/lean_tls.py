@@ -2,11 +2,12 @@
 
 Twisted's reads until there is no more, which pyOpenSSL tells by an exception, three of them for
 a request and its answer, and with a buffer of 32 KiB made anew each time.  `LeanTLS` asks OpenSSL
-itself, into one buffer, and gives it what came and what is to be sent without a view of it made
-first.  Twisted's transport writes when the reactor says that it may, which
-takes another turn of it and two system calls; where nothing waits to be written, it can be tried
-at once.  And a connection that is lost leaves nothing for the garbage collector.  What else is
-out of the ordinary (an alert, a proper end, an error, a full socket) is left to Twisted's own code.
+itself, into one buffer, and gives it what came and what goes out as it is.  Twisted's transport
+writes when the reactor says that it may, which takes another turn of it and two system calls; where
+nothing waits to be written, it can be tried at once.  What a connection's transport provides is
+said once and not ten times, and one that is lost leaves nothing for the garbage collector.  What
+else is out of the ordinary (an alert, a proper end, an error, a full socket) is left to Twisted's
+own code.
 
 It relies on names that pyOpenSSL and Twisted do not promise: `fits` tells whether they are
 what they were, and `tls_protocol` is Twisted's class where they are not.
@@ -18,10 +19,13 @@ import threading
 from typing import Any
 
 from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.main import CONNECTION_LOST
-from twisted.internet.protocol import connectionDone
-from twisted.protocols.tls import TLSMemoryBIOProtocol
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from kdc.net.tls import tls_context
 from kdc.net.writing import is_bare, write_at_once
@@ -41,7 +45,7 @@ _OF_OPENSSL = (
 _OF_A_CONNECTION = ("_ssl", "_from_ssl", "_into_ssl")
 _OF_TWISTED = (
     *("_flushReceiveBIO", "_flushSendBIO", "_write", "_handshakeDone"),
-    *("_lostTLSConnection", "_aborted", "_reason"),
+    *("_checkHandshakeStatus", "_lostTLSConnection", "_aborted", "_reason"),
 )
 
 
@@ -62,7 +66,11 @@ class LeanTLS(TLSMemoryBIOProtocol):
 
     def makeConnection(self, transport: Any) -> None:
         self._is_bare = is_bare(transport)
-        super().makeConnection(transport)  # type: ignore[no-untyped-call]
+        # Twisted's says what the transport provides ten times, once for each interface of it.
+        self._tlsConnection = self.factory._creatorCallable(self)
+        self._appSendBuffer: list[bytes] = []
+        ProtocolWrapper.makeConnection(self, transport)
+        self._checkHandshakeStatus()  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         # Twisted asks OpenSSL once more, which raises: and the traceback holds all that belongs to
@@ -111,13 +119,23 @@ class LeanTLS(TLSMemoryBIOProtocol):
             write_at_once(self.transport, (ffi.buffer(buffer, count)[:],), bare=self._is_bare)
 
 
-def fits(library: Any = lib, protocol: Any = TLSMemoryBIOProtocol) -> bool:
+@implementer(IOpenSSLServerConnectionCreator)
+class _Example:
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        return SSL.Connection(tls_context(), None)
+
+
+def fits(
+    library: Any = lib, protocol: Any = TLSMemoryBIOProtocol, factory: Any = TLSMemoryBIOFactory
+) -> bool:
     """Whether pyOpenSSL and Twisted have what `LeanTLS` relies on."""
-    connection = SSL.Connection(tls_context(), None)
+    example = _Example()
+    connection = example.serverConnectionForTLS(None)
     return (
         all(hasattr(library, name) for name in _OF_OPENSSL)
         and all(hasattr(connection, name) for name in _OF_A_CONNECTION)
         and all(hasattr(protocol, name) for name in _OF_TWISTED)
+        and hasattr(factory(example, False, Factory()), "_creatorCallable")
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import types
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import providedBy
 
 from kdc.net import lean_tls
 from kdc.net.lean_tls import LeanTLS, fits
@@ -97,6 +98,7 @@ class LeanTLSTests(SynchronousTestCase):
             self.assertFalse(fits(fewer), name)
         self.assertFalse(fits(None))
         self.assertFalse(fits(protocol=Protocol))
+        self.assertFalse(fits(factory=lambda *_: Factory()))
 
     def test_both_ways(self) -> None:
         """What one end sends the other gets, in records of every size; nobody waits for a turn."""
@@ -202,6 +204,21 @@ class LeanTLSTests(SynchronousTestCase):
         pair.server.abortConnection()
         pair.server.dataReceived(pair.client.bio_read(EVERYTHING))
         self.assertEqual(pair.recorder.got, [])
+
+    def test_what_it_provides(self) -> None:
+        """As with Twisted's: what its transport does; and its factory knows of it."""
+        factory = TLSMemoryBIOFactory(
+            ServerTLS(*certificate()), False, Factory.forProtocol(_Recorder), Clock()
+        )
+        ours, twisteds = (
+            protocol(factory, _Recorder()) for protocol in (LeanTLS, TLSMemoryBIOProtocol)
+        )
+        for each in (ours, twisteds):
+            each.makeConnection(SomeSocket())
+            self.assertIn(each, factory.protocols)
+            self.assertIs(cast(Protocol, each.wrappedProtocol).transport, each)
+        self.assertEqual([*providedBy(ours)], [*providedBy(twisteds)])
+        self.assertGreater(len([*providedBy(ours)]), 3)
 
     def test_it_is_twisteds(self) -> None:
         """Whoever asks what it is finds Twisted's class."""

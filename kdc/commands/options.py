@@ -69,6 +69,8 @@ class Command(usage.Options):
         try:
             super().parseOptions(given)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
+            if getattr(self, "subOptions", None) is not None:
+                raise  # what the command behind us has no option for, ours may not be meant
             raise usage.UsageError(self._explained(str(error))) from None
         if self.parent is not None and not isinstance(self.parent, Command):
             from kdc.commands.pid_file import see_to_pid_file

@@ -54,7 +54,7 @@ class MistypedTests(SynchronousTestCase):
 
     def test_no_guess(self) -> None:
         """What is near to nothing is left alone."""
-        for line in ("frobnicate", "send --zzz bob f", "send bob"):
+        for line in ("frobnicate", "send --zzz bob f", "send bob", "whoami --onse"):
             self.assertNotIn("did you mean", self.said("kdcclient", line), line)
 
     def test_where_to_read(self) -> None:

@@ -9,12 +9,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from kdc.commands.hints import complain
 from kdc.commands.process_limits import set_limits
 from kdc.commands.streams import open_standard_streams
-from kdc.errors import ExitStatus, KDCError, LocalIOError
+from kdc.errors import ExitStatus, KDCError, LocalIOError, local_error
 from kdc.terminal import AnswerLost, say
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def _guarded(program: str, command: Callable[[list[str]], int], argv: list[str])
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except OSError as error:
+        if isinstance(error.filename, str | bytes):  # of a path, and nobody foresaw it
+            return complain(program, local_error(Path(os.fsdecode(error.filename)), error))
         return _lost(program, error)
     except Exception as error:  # noqa: BLE001 - a person is told, and what
         if isinstance(error.__cause__, AnswerLost):  # out of the reactor

@@ -104,7 +104,7 @@ class PartialFile:
         self._behind = WriteBehind()
         self._temporary = path.with_name(f".kdc-{secrets.token_hex(8)}.part")
         try:
-            if path.is_dir():
+            if os.path.isdir(path):
                 raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
             self._fd: int | None = os.open(self._temporary, _NEW, 0o600)
         except OSError as error:

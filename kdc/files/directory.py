@@ -72,7 +72,8 @@ def mounted_alone(path: Path, mounts: Path = _MOUNTS) -> bool:
             points = [line.split(b" ")[_MOUNT_POINT] for line in lines]
     except OSError:
         return False
-    wanted = os.fsencode(path.parent.resolve() / path.name)
+    # Not `Path.resolve`, which has an error of its own for links that go round.
+    wanted = os.fsencode(os.path.join(os.path.realpath(path.parent), path.name))
     return any(_ESCAPED.sub(_character, point) == wanted for point in points)
 
 

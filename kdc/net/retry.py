@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+from twisted.internet.error import DNSLookupError
+
 __all__ = ["backoff", "chance", "reason_of"]
 
 # The system's, so that no two processes have the same; a simulation puts its own here.
@@ -20,5 +22,7 @@ def backoff(attempt: int, *, first: float = 0.1, most: float = 60.0) -> float:
 
 
 def reason_of(error: Exception) -> str:
+    if isinstance(error, DNSLookupError):
+        return "there is no host of that name"
     text = str(error).strip().rstrip(".")
     return text.partition(": ")[2].partition(": ")[2] or text

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -108,7 +109,7 @@ def check_places(settings: ReceiveSettings) -> None:
 
 def _check_file(path: Path, *, stream: bool) -> None:
     """A file that can be made or replaced; if ``stream``, also what passes on what it gets."""
-    if path.is_dir():
+    if os.path.isdir(path):
         raise local_error(path, OSError(errno.EISDIR, os.strerror(errno.EISDIR)))
     try:
         passes_on = is_stream(path)
@@ -129,14 +130,14 @@ def _check_file(path: Path, *, stream: bool) -> None:
 
 def _check_directory(directory: Path, path: Path) -> None:
     """It has to be one, and open to us; ``path`` is what was asked for."""
-    if not directory.exists():
-        number = errno.ENOENT
-    elif not directory.is_dir():
-        number = errno.ENOTDIR
-    elif not os.access(directory, os.W_OK | os.X_OK):
-        number = errno.EACCES
-    else:
-        return
+    number = errno.EACCES
+    try:
+        if not stat.S_ISDIR(os.stat(directory).st_mode):
+            number = errno.ENOTDIR
+        elif os.access(directory, os.W_OK | os.X_OK):
+            return
+    except OSError as error:
+        raise local_error(path, error) from None
     raise local_error(path, OSError(number, os.strerror(number)))
 
 

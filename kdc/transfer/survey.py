@@ -56,7 +56,8 @@ class Thing:
 
     @property
     def is_directory(self) -> bool:
-        return self.path is not None and self.path.is_dir()
+        # Not of `Path`, which raises what the survey is to find and tell.
+        return self.path is not None and os.path.isdir(self.path)
 
 
 class Unsendable(LocalIOError):
@@ -79,7 +80,7 @@ def things_of(paths: Sequence[Path], name: str | None = None) -> list[Thing]:
     taken: set[str] = set()
     for path in paths:
         wanted = free = name or path.name
-        directory, number = path.is_dir(), 0
+        directory, number = os.path.isdir(path), 0
         while free in taken:
             number += 1
             free = numbered(wanted, number, directory=directory)

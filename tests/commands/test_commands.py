@@ -54,7 +54,7 @@ class MistypedTests(SynchronousTestCase):
 
     def test_no_guess(self) -> None:
         """What is near to nothing is left alone."""
-        for line in ("frobnicate", "send --zzz bob f", "send bob", "whoami --onse"):
+        for line in ("frobnicate", "send --zzz bob f", "send bob", "whoami --nonsense"):
             self.assertNotIn("did you mean", self.said("kdcclient", line), line)
 
     def test_where_to_read(self) -> None:
@@ -180,7 +180,8 @@ class PlacesTests(SynchronousTestCase):
 
     def test_not_good(self) -> None:
         """What is missing, or something else, is named."""
-        missing = self.directory / "missing"
+        missing, around = self.directory / "missing", self.directory / "around"
+        around.symlink_to(around)
         for places, why in (
             ({"inbox": missing}, "missing: No such file or directory"),
             ({"inbox": self.file}, "file: Not a directory"),
@@ -188,6 +189,9 @@ class PlacesTests(SynchronousTestCase):
             ({"output": self.file / "x"}, "file/x: Not a directory"),
             ({"output": self.directory}, "Is a directory"),
             ({"output": self.file, "records": missing / "x"}, "missing/x: No such file"),
+            ({"inbox": self.directory / ("x" * 300)}, "File name too long"),
+            ({"output": self.directory / ("x" * 300)}, "File name too long"),
+            ({"inbox": around / "x"}, "Too many levels of symbolic links"),
         ):
             error = self.assertRaises(LocalIOError, self.check, **places)
             self.assertIn(why, str(error))

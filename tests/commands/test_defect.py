@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from pathlib import Path
 
 from twisted.python import usage
@@ -39,6 +40,15 @@ class DefectTests(SynchronousTestCase):
         self.assertIn("test_defect.py, line ", said)
         self.assertIn("report", said)
         self.assertNotIn(SECRET, said)
+
+    def test_a_path(self) -> None:
+        """What the system says of a path is told, with the path; it is no lost answer."""
+
+        def command(argv: list[str]) -> int:
+            return len(os.listdir(self.mktemp() + "x" * 300))
+
+        self.assertEqual(main._guarded("kdcclient", command, []), 7)
+        self.assertRegex(self.said[0], "kdcclient: .*xxx: File name too long")
 
     def test_from_the_reactor(self) -> None:
         """The same of one that came out of the reactor, an OSError too: it is no lost answer."""

@@ -110,6 +110,9 @@ class MountTests(SynchronousTestCase):
         link = self.directory / "link"
         link.symlink_to(self.directory)
         self.assertTrue(mounted_alone(link / name, self.mounts))
+        around = self.directory / "around"
+        around.symlink_to(around)
+        self.assertFalse(mounted_alone(around / name, self.mounts))
         self.says("/", self.directory)
         self.assertFalse(mounted_alone(path, self.mounts))
 

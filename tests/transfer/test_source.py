@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdc.errors import ConfigurationError, KDCError
+from kdc.errors import ConfigurationError, KDCError, LocalIOError
 from kdc.hostile_text import shown
 from kdc.protocol.records import EVEN_DATA
 from kdc.transfer._framing import Content, ItemReader
@@ -131,6 +131,12 @@ class ThingsTests(OutgoingTestCase):
         names = ["x.y", "x (1).y", "x (1) (1).y", "x (2).y"]
         self.assertEqual([t.name for t in things_of(paths)], names)
         self.assertEqual(things_of(paths[:1], "y")[0].name, "y")
+
+    def test_names_that_cannot_be_looked_at(self) -> None:
+        """The survey says what is wrong, not whoever gives them their names."""
+        path = self.directory / ("x" * 300)
+        self.assertFalse(things_of([path])[0].is_directory)
+        self.assertIn("255 is the most", self.refused(LocalIOError, path))
 
     def test_not_to_be_sent(self) -> None:
         """What is not there, or has a name that no receiver takes, is refused at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,7 +115,7 @@ class BackupCommand(AdminCommand):
 
         self.store.check_files()
         target = absolute(self["directory"]) or Path()
-        if not target.is_dir():
+        if not os.path.isdir(target):
             raise LocalIOError(f"{target} is not a directory", hint="make it first")
         copies = backup(
             self.store.path,

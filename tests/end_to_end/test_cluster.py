@@ -18,7 +18,9 @@ def coded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-class ClusterTests(ProgramTestCase):
+class ClusterCase(ProgramTestCase):
+    """Nodes called one and two on one member of etcd."""
+
     def setUp(self) -> None:
         if installed() is None:
             self.skipTest("not installed: etcd (Debian: etcd-server)")
@@ -55,6 +57,17 @@ class ClusterTests(ProgramTestCase):
         self.assert_ends(program, status)
         return program.printed
 
+    def nodes(self, node: str, status: int = 0) -> list[Any]:
+        state = str(self.directory / node)
+        program = self.scratch.start(*KDC, "admin", "--state", state, "--json", "nodes")
+        self.assertIn(program.wait(), (0, status))
+        return [json.loads(line) for line in program.printed.splitlines()]
+
+    def log(self, node: str) -> str:
+        return (self.directory / f"{node}.txt").read_text(encoding="utf-8")
+
+
+class ClusterTests(ClusterCase):
     def test_two_nodes_are_one_realm(self) -> None:
         """Who registers at one is known at the other; so is whoever was disabled; one may end."""
         one, two = self.two()
@@ -89,15 +102,6 @@ class ClusterTests(ProgramTestCase):
         words = ("disable", "alice", "--wait")
         program = self.scratch.start(*KDC, "admin", "--state", str(self.directory / "one"), *words)
         self.assert_ends(program, 0, "in force everywhere")
-
-    def nodes(self, node: str, status: int = 0) -> list[Any]:
-        state = str(self.directory / node)
-        program = self.scratch.start(*KDC, "admin", "--state", state, "--json", "nodes")
-        self.assertIn(program.wait(), (0, status))
-        return [json.loads(line) for line in program.printed.splitlines()]
-
-    def log(self, node: str) -> str:
-        return (self.directory / f"{node}.txt").read_text(encoding="utf-8")
 
     def test_a_cut_off_node_decides_nothing(self) -> None:
         """Without etcd it says "later" after the bound, and goes on when etcd is back."""

@@ -30,6 +30,7 @@ from kdc.errors import IntegrityError, KDCError, PeerUnavailable, Refusal, Remot
 from kdc.net.background import background
 from kdc.net.log import Logger
 from kdc.net.sockets import notice_dead_peers, read_at_once
+from kdc.net.views import ITakesViews
 from kdc.net.waiting import Timers
 from kdc.net.writing import is_bare, write_at_once
 from kdc.protocol.codec import FrameBuffer
@@ -38,6 +39,8 @@ from kdc.protocol.records import EVEN_RECORD, Ack, AckStatus, Data, End, Event, 
 __all__ = ["Channel", "ClosedEarly", "Phase"]
 
 LINGER_SECONDS = 30.0
+# With room for one record, every record would pause its producer.
+_AT_ONCE = 2 * EVEN_RECORD
 
 
 class _Own(threading.local):
@@ -85,14 +88,15 @@ class Channel(Protocol):
         self._captured: list[bytes] | None = []
         self._error: KDCError | None = None
         self._is_bare = False
+        self._takes_views = False
+        self._begun = 0
 
     # from the raw transport
 
     def connectionMade(self) -> None:
         notice_dead_peers(self.transport)
         self._is_bare = is_bare(self.transport)
-        # With room for one record, every record would pause its producer.
-        read_at_once(self.transport, 2 * EVEN_RECORD)
+        read_at_once(self.transport, _AT_ONCE)
 
     def dataReceived(self, data: bytes) -> None:
         try:
@@ -109,8 +113,19 @@ class Channel(Protocol):
                 self._keep(data)
                 self._stream.feed(data)
                 self._deliver()
+                self._read_whole_records(self._stream.begun)
         except RemoteProtocolError as error:
             self.fail(error)
+
+    def _read_whole_records(self, begun: int) -> None:
+        """Read next so much that it ends with a record, if those are even ones.
+
+        Otherwise a stream that once got out of step has every read joined to what the one
+        before has left, which is to copy all of it.
+        """
+        if begun != self._begun:
+            self._begun = begun
+            read_at_once(self.transport, _AT_ONCE - begun % EVEN_RECORD)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._phase = Phase.CLOSED
@@ -222,13 +237,13 @@ class Channel(Protocol):
         else:
             self._acknowledged(event)
 
-    def _data(self, data: bytes) -> None:
+    def _data(self, data: bytes | memoryview) -> None:
         if self._application is None:
-            self._first_data(data)
+            self._first_data(bytes(data))
         elif data and self._ending in UNREAD:
             self._step(Step.DATA_NOT_READ)
         elif data:
-            self._application.dataReceived(data)
+            self._application.dataReceived(cast(bytes, data) if self._takes_views else bytes(data))
 
     def _end_received(self) -> None:
         application = self._application
@@ -344,6 +359,7 @@ class Channel(Protocol):
 
     def _open(self, application: IProtocol, peer: PrincipalAddress) -> None:
         self._application = application
+        self._takes_views = ITakesViews.providedBy(application)
         self._liveness.begin()
         application.makeConnection(ChannelTransport(self, peer))
         if self._capture is None:

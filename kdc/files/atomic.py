@@ -29,7 +29,7 @@ _HASH_BYTES = 1 << 20
 _HOLE_BYTES = 1 << 16  # less is not worth a call to the system
 
 
-def write_pieces(fd: int, pieces: Sequence[bytes]) -> int:
+def write_pieces(fd: int, pieces: Sequence[bytes | memoryview]) -> int:
     """Append ``pieces`` to a file, all of them; return how many bytes that were."""
     written = 0
     for at in range(0, len(pieces), _MAX_PIECES):
@@ -44,14 +44,14 @@ def write_pieces(fd: int, pieces: Sequence[bytes]) -> int:
     return written
 
 
-def write_with_holes(fd: int, pieces: Sequence[bytes]) -> int:
+def write_with_holes(fd: int, pieces: Sequence[bytes | memoryview]) -> int:
     """As `write_pieces`, but blocks of zeros become holes.
 
     The file may be shorter afterwards than where it is written on: see `end_here`.
     """
     for piece in pieces:
         for at in range(0, len(piece), _HOLE_BYTES):
-            block = piece[at : at + _HOLE_BYTES]
+            block = bytes(piece[at : at + _HOLE_BYTES])
             if block.strip(b"\0"):
                 write_pieces(fd, [block])
             else:
@@ -110,7 +110,7 @@ class PartialFile:
         except OSError as error:
             raise local_error(path, error) from None
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Append ``pieces``, all of them."""
         try:
             self.written += write_pieces(self._open_fd, pieces)

@@ -73,7 +73,9 @@ def own_stream(number: int) -> int:
     return os.dup(number)
 
 
-def write_stream(fd: int, pieces: Sequence[bytes], given_up: Callable[[], bool]) -> int:
+def write_stream(
+    fd: int, pieces: Sequence[bytes | memoryview], given_up: Callable[[], bool]
+) -> int:
     """Write all of it; return how much that is.  Raises `OSError`.
 
     Whoever reads a pipe may take his time: until all is written, or it is ``given_up``.

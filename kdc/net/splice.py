@@ -17,13 +17,14 @@ from zope.interface import implementer
 
 from kdc.errors import KDCError, PeerUnavailable
 from kdc.net.sockets import read_at_once
+from kdc.net.views import ITakesViews
 from kdc.net.writing import is_bare
 from kdc.protocol.records import EVEN_DATA
 
 __all__ = ["SpliceEnd", "StraightEnd", "error_of"]
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, ITakesViews)
 class SpliceEnd(Protocol):
     """One end of a pair: what arrives here leaves at the other end.
 
@@ -77,16 +78,16 @@ class SpliceEnd(Protocol):
             else:
                 one._transport.resumeProducing()
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes | memoryview) -> None:
         self.received += len(data)
         other = self._other
         if other is not None:
             other.sent += len(data)
             other._put(data)
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes | memoryview) -> None:
         """Have it leave here."""
-        self._transport.write(data)
+        self._transport.write(bytes(data))
 
     def _hold_up(self, source: SpliceEnd) -> None:
         """Pause ``source`` whenever what comes from there cannot leave here."""
@@ -159,17 +160,17 @@ class StraightEnd(SpliceEnd):
         else:
             super()._hold_up(source)
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes | memoryview) -> None:
         if not self._is_bare:
             super()._put(data)
             return
         if not (self._behind or self._write_ended or self._lost):
             data = data[self._at_once(data) :]
         if data:
-            self._transport.write(data)
+            self._transport.write(bytes(data))
             self._fall_behind()
 
-    def _at_once(self, data: bytes) -> int:
+    def _at_once(self, data: bytes | memoryview) -> int:
         try:
             count: int = self._transport.getHandle().send(data)
         except OSError:  # nothing for now; if it is broken, the transport finds that out itself

@@ -56,9 +56,9 @@ class AckStatus(enum.IntEnum):
 
 @attrs.frozen
 class Data:
-    """Some bytes of the stream, in order; possibly none."""
+    """Some bytes of the stream, in order; possibly none.  A view of what is long: no copy."""
 
-    data: bytes = attrs.field(repr=False)
+    data: bytes | memoryview = attrs.field(repr=False)
 
 
 @attrs.frozen
@@ -201,6 +201,11 @@ class RecordStream:
             raise
 
     @property
+    def begun(self) -> int:
+        """How much is here of a record that is not whole, once there are no more events."""
+        return len(self._frames)
+
+    @property
     def sent_end(self) -> bool:
         return self._sent.ended
 
@@ -218,7 +223,10 @@ class RecordStream:
 
     def _open(self, record: memoryview) -> Event:
         plaintext = self._receiving.open(record)
-        kind, body = plaintext[0], plaintext[1:]
+        kind = plaintext[0]
+        if kind == _Type.DATA and len(plaintext) > _LONG_DATA:
+            return self._data(memoryview(plaintext)[1:])
+        body = plaintext[1:]
         if kind == _Type.DATA:
             return self._data(body)
         if kind == _Type.END:
@@ -227,7 +235,7 @@ class RecordStream:
             return self._ack(body)
         raise malformed(f"a record of type {kind}")
 
-    def _data(self, body: bytes) -> Data:
+    def _data(self, body: bytes | memoryview) -> Data:
         if self._received.ended:
             raise malformed("data after the end")
         self._received.add(len(body))

@@ -215,7 +215,7 @@ class Joined(StraightEnd):
         for end in (self, other):
             cast(Joined, end)._look()
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes | memoryview) -> None:
         super().dataReceived(data)
         port = self._port
         port.bytes += len(data)

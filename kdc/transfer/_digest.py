@@ -15,7 +15,7 @@ class Digest:
         self._sha256 = hashlib.sha256() if begun is None else begun
         self._size = size
 
-    def add(self, pieces: Sequence[bytes]) -> None:
+    def add(self, pieces: Sequence[bytes | memoryview]) -> None:
         for piece in pieces:
             self._sha256.update(piece)
             self._size += len(piece)

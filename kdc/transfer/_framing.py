@@ -35,7 +35,7 @@ MAX_REPEATS = 2  # of a file that changed while its sender read it
 class Content:
     """Some bytes of the item announced last."""
 
-    data: bytes = attrs.field(repr=False)
+    data: bytes | memoryview = attrs.field(repr=False)
 
 
 @attrs.frozen
@@ -55,7 +55,7 @@ class _Message:
     def __bool__(self) -> bool:
         return bool(self._bytes)
 
-    def take(self, data: bytes, at: int) -> tuple[int, bytes | None]:
+    def take(self, data: bytes | memoryview, at: int) -> tuple[int, bytes | None]:
         """Take what belongs to it from ``data``, which goes on at the returned place."""
         while True:
             have = len(self._bytes)
@@ -96,7 +96,7 @@ class ItemReader:
         self._repeats: dict[str, int] = {}
         self._missing = 0
 
-    def feed(self, data: bytes) -> Iterator[Offer | ItemEvent]:
+    def feed(self, data: bytes | memoryview) -> Iterator[Offer | ItemEvent]:
         """Yield what ``data`` means."""
         at = 0
         while at < len(data):

@@ -227,7 +227,7 @@ class InboxDeposit(ItemDeposit):
         self._behind = WriteBehind(item.start)
         self._count(item.start, 1)
 
-    def _write(self, pieces: list[bytes]) -> None:
+    def _write(self, pieces: list[bytes | memoryview]) -> None:
         sparse = self._item is not None and self._item.sparse
         if self._digest.is_wrong:
             self._begin_anew()

@@ -42,7 +42,7 @@ class KeptDigest(Digest):
         self._error: OSError | None = None
         self._over = threading.Event()
 
-    def add(self, pieces: Sequence[bytes]) -> None:
+    def add(self, pieces: Sequence[bytes | memoryview]) -> None:
         if not self._caught_up:
             digest = hashlib.sha256()
             for piece in pieces:

@@ -108,7 +108,7 @@ class ItemDeposit(Deposit):
     """One that takes items one after the other: it splits what arrives into them."""
 
     def take(self, arrivals: Sequence[Arrival]) -> None:
-        pieces: list[bytes] = []
+        pieces: list[bytes | memoryview] = []
         for arrival in arrivals:
             if isinstance(arrival, Content):
                 pieces.append(arrival.data)
@@ -127,7 +127,7 @@ class ItemDeposit(Deposit):
     def _begin(self, item: Item) -> None: ...
 
     @abc.abstractmethod
-    def _write(self, pieces: list[bytes]) -> None: ...
+    def _write(self, pieces: list[bytes | memoryview]) -> None: ...
 
     @abc.abstractmethod
     def _finish(self) -> None: ...
@@ -136,7 +136,7 @@ class ItemDeposit(Deposit):
     def _omit(self, omitted: Omitted) -> None:
         """If it is the item of before, that is to be as if it had never come."""
 
-    def _flush(self, pieces: list[bytes]) -> None:
+    def _flush(self, pieces: list[bytes | memoryview]) -> None:
         if pieces:
             self._write(pieces)
 
@@ -189,7 +189,7 @@ class FileDeposit(ItemDeposit):
         _not_a_directory(item)
         self._item = item
 
-    def _write(self, pieces: list[bytes]) -> None:
+    def _write(self, pieces: list[bytes | memoryview]) -> None:
         self._partial.write(pieces)
 
     def _finish(self) -> None:
@@ -258,7 +258,7 @@ class StreamDeposit(ItemDeposit):
         _not_a_directory(item)
         self._item = item
 
-    def _write(self, pieces: list[bytes]) -> None:
+    def _write(self, pieces: list[bytes | memoryview]) -> None:
         try:
             self._written += write_stream(self._fd, pieces, self._given_up)
         except OSError as error:

@@ -30,6 +30,7 @@ from kdc.errors import (
 from kdc.net.background import background
 from kdc.net.batching import Handover
 from kdc.net.pace import Brake, Pace
+from kdc.net.views import ITakesViews
 from kdc.net.waiting import Deadline, Waiters
 from kdc.protocol.records import AckStatus
 from kdc.transfer._arriving import ENDED, ENDING, LISTENING, TRANSITIONS, Phase, Step
@@ -169,7 +170,7 @@ class Inbox(Factory["_ReceiveProtocol"]):
             del self._arriving[key]
 
 
-@implementer(IStreamProtocol)
+@implementer(IStreamProtocol, ITakesViews)
 class _ReceiveProtocol(TwistedProtocol):
     """Hands one transfer to a `Deposit` in a worker thread, and says what became of it."""
 
@@ -206,7 +207,7 @@ class _ReceiveProtocol(TwistedProtocol):
         if self._inbox.capture:
             self._channel.capture(self._captured)
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes | memoryview) -> None:
         if self.phase not in LISTENING:
             return
         self._arrived += len(data)

@@ -17,6 +17,7 @@ from kdc.channel._sender import SenderChannel
 from kdc.channel.services import Service
 from kdc.channel.transport import ChannelTransport, IStreamProtocol, PrincipalAddress
 from kdc.errors import IntegrityError, PeerUnavailable, RefusedByPolicy, RemoteProtocolError
+from kdc.net.views import ITakesViews
 from kdc.protocol.codec import FrameBuffer
 from kdc.protocol.records import EVEN_DATA, MAX_DATA, AckStatus, RecordStream
 from tests.support.edge import (
@@ -599,6 +600,95 @@ class BackPressureTests(ChannelTestCase):
         one.out.loseConnection()
         self.network.settle()
         self.assert_quiet()
+
+
+@implementer(ITakesViews)
+class _Viewing(Recorder):
+    """Keeps what came as it came."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes | memoryview] = []
+
+    def dataReceived(self, data: bytes | memoryview) -> None:
+        super().dataReceived(bytes(data))
+        self.pieces.append(data)
+
+
+class ReadingTests(ChannelTestCase):
+    """What is long is read in whole records, and copied as little as can be."""
+
+    def test_who_takes_views(self) -> None:
+        """They are for who says so, at either end; whoever does not is given bytes, as of TCP."""
+        content = bytes(range(256)) * 1000
+        for backwards in (False, True):
+            for reader, kinds in ((_Viewing(), {bytes, memoryview}), (Recorder(), {bytes})):
+                seen: set[type] = set()
+                take = reader.dataReceived
+
+                def looked_at(data: bytes, take: Any = take, seen: set[type] = seen) -> None:
+                    seen.add(type(data))
+                    take(data)
+
+                reader.dataReceived = looked_at  # type: ignore[method-assign]
+                writer = Recorder()
+                self.pair(*((reader, writer) if backwards else (writer, reader)))
+                writer.out.write(b"short")
+                writer.out.write(content)
+                self.network.settle()
+                self.assertEqual(reader.received, b"short" + content)
+                self.assertEqual(seen, kinds)
+
+    def test_a_view_stays_what_it_is(self) -> None:
+        """Whatever comes later, and when the channel is gone."""
+        one, other = Recorder(), _Viewing()
+        self.pair(one, other)
+        contents = [bytes([number]) * EVEN_DATA for number in range(20)]
+        for content in contents:
+            one.out.write(content)
+        one.out.loseConnection()
+        self.network.settle()
+        self.assertEqual([bytes(piece) for piece in other.pieces], contents)
+
+    def test_back_in_step(self) -> None:
+        """One read that ends within a record is followed by one that ends with a record."""
+        one, other = Recorder(), Recorder()
+        _, wire = self.pair(one, other)
+        reads: list[int] = []
+
+        def note(data: bytes) -> bytes:
+            reads.append(len(data))
+            return data
+
+        wire.tamper = note
+        wire.stalled = True
+        one.out.write(bytes(8 * EVEN_DATA))
+        wire.peer.bufferSize = 100_000  # so much was there
+        wire.stalled = False
+        self.network.settle()
+        self.assertEqual(len(other.received), 8 * EVEN_DATA)
+        self.assertEqual(
+            reads, [100_000, 2 * 65_536 - (100_000 - 65_536), *[2 * 65_536] * 2, 65_536]
+        )
+
+    def test_out_of_step_for_ever(self) -> None:
+        """Records that are not even ones are read as much at a time, less one record at most."""
+        one, other = Recorder(), Recorder()
+        _, wire = self.pair(one, other)
+        sizes: set[int] = set()
+
+        def note(data: bytes) -> bytes:
+            sizes.add(wire.peer.bufferSize)
+            return data
+
+        wire.tamper = note
+        for _ in range(50):
+            one.out.write(bytes(10_007))
+        self.network.settle()
+        self.assertEqual(len(other.received), 50 * 10_007)
+        self.assertGreater(len(sizes), 1)
+        self.assertGreater(min(sizes), 65_536)
+        self.assertLessEqual(max(sizes), 2 * 65_536)
 
 
 class EndTests(ChannelTestCase):

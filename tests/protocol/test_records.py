@@ -139,6 +139,30 @@ class StreamTests(CoreTestCase):
         self.assertEqual(opened(b, record), [Data(bytes(MAX_DATA))])
         self.assertEqual(MAX_DATA, 65_518)
 
+    def test_what_is_long_is_not_copied(self) -> None:
+        """It is a view of what was opened, which nobody can change; what is short is bytes."""
+        a, b = pair()
+        short, long = (0, 4095), (4096, EVEN_DATA)
+        for length, kind in (*((n, bytes) for n in short), *((n, memoryview) for n in long)):
+            (event,) = opened(b, *a.send_data(b"x" * length))
+            assert isinstance(event, Data)
+            self.assertIs(type(event.data), kind)
+            self.assertEqual(event.data, b"x" * length)
+            if isinstance(event.data, memoryview):
+                self.assertIs(type(event.data.obj), bytes)
+
+    def test_begun(self) -> None:
+        """How much of a record is here is known, before it can be opened and when it has been."""
+        a, b = pair()
+        sent = b"".join(a.send_data(bytes(100)) + a.send_data(bytes(5000)))
+        for at in (1, 2, 118, 119, 120, 4000, len(sent)):
+            _, stream = pair()
+            events = opened(stream, sent[:at])
+            self.assertEqual(len(events), (at >= 119) + (at == len(sent)))
+            whole = (0, 119, len(sent))[len(events)]
+            self.assertEqual(stream.begun, at - whole)
+        self.assertEqual(b.begun, 0)
+
     def test_even_records(self) -> None:
         """Long data makes records of 64 KiB on the wire."""
         record, _ = pair()[0].send_data(bytes(EVEN_DATA + 1))

@@ -97,7 +97,7 @@ class _Socket:
         self._wire = wire
         self.full = False
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes | memoryview) -> int:
         """Take as much as there is room for, as the system does."""
         wire = self._wire
         room = wire.bufferSize - len(wire.waiting)
@@ -105,7 +105,7 @@ class _Socket:
             raise BrokenPipeError
         if self.full or room <= 0:
             raise BlockingIOError
-        wire.write(data[:room])
+        wire.write(bytes(data[:room]))
         return min(room, len(data))
 
     def fileno(self) -> int:

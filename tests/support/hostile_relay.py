@@ -122,14 +122,14 @@ class _HostileEnd(Joined):
         self._went = 0
         self._silent = self._ended = False
 
-    def dataReceived(self, data: bytes) -> None:
+    def dataReceived(self, data: bytes | memoryview) -> None:
         self._heard += data
         self.received += len(data)  # it has moved, whatever becomes of it: nobody here is idle
         if self._silent or self._deed is not None:
             self._held += data
             self._consider()
         else:
-            self._pass_on(data)
+            self._pass_on(bytes(data))
 
     def readConnectionLost(self) -> None:
         self._ended = True

@@ -46,7 +46,7 @@ from tests.support.rereading import ReadLater
 MIB = 1 << 20
 
 
-def file_of(name: str, *pieces: bytes, start: int = 0, **fields: Any) -> list[Arrival]:
+def file_of(name: str, *pieces: bytes | memoryview, start: int = 0, **fields: Any) -> list[Arrival]:
     size = start + sum(map(len, pieces))
     item = Item(Kind.FILE, name, size, start=start, **fields)
     return [item, *map(Content, pieces), Finished()]
@@ -296,7 +296,7 @@ class InboxTests(DepositTestCase):
         """What has holes has them here too, at its end as well, cut or not."""
         size = 4 * MIB
         data = bytes(MIB) + os.urandom(MIB // 2) + bytes(size - MIB - MIB // 2)
-        pieces = [data[at : at + 65_000] for at in range(0, size, 65_000)]
+        pieces = [memoryview(data)[at : at + 65_000] for at in range(0, size, 65_000)]
         (item, *contents, end) = file_of("d/a", *pieces, sparse=True)
         deposit = self.inbox("d", size=size)
         deposit.prepare()

@@ -75,7 +75,7 @@ def read(chunks: list[bytes], reader: ItemReader | None = None) -> list[tuple[st
         elif isinstance(event, Content):
             assert current is not None
             assert event.data
-            current[1].append(event.data)
+            current[1].append(bytes(event.data))
         else:
             assert isinstance(event, Finished)
             assert current is not None

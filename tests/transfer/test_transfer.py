@@ -973,7 +973,7 @@ class CutTests(TransferTestCase):
         def failing(sender: str, offer: Offer) -> Deposit:
             deposit = FileDeposit(self.there / "a", offer)
 
-            def full(pieces: list[bytes]) -> None:
+            def full(pieces: list[bytes | memoryview]) -> None:
                 raise LocalIOError("/inbox/a: No space left on device")
 
             deposit._write = full  # type: ignore[method-assign]

@@ -136,7 +136,7 @@ MUTANTS: list[Mutant] = [
     ),
     *of(
         "kdc/net/splice.py",
-        "tests.relay.test_port tests.relay.test_ends tests.tunnel.test_tunnel",
+        "tests.relay.test_port tests.relay.test_ends tests.tunnel.test_tunnel tests.net.test_splice",
         (
             "6.6",
             "a cut is no end",

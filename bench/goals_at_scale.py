@@ -9,9 +9,10 @@ from bench.figures import Results, number
 from bench.goal import Goal, bounded, known
 from bench.many_files import SYNCED, TAR
 from bench.relay import ALONE, BESIDE, CARRIED, FLOOR, ISSUING, OURS, TRANSIT
+from bench.resume import HASHED
 from bench.senders import SENDERS
 from bench.tickets import AS, CHILD, REALMS, TGS, THREAD, TICKETS, ours, theirs
-from bench.transfers import MANY
+from bench.transfers import MANY, RESUME
 from bench.tunnelled import TUNNELLED
 from bench.watching import LOOKED_AT, OFF, WATCHING
 from bench.ways import SEND
@@ -25,6 +26,7 @@ _P99_MS, _WORST_MS = 20, 100
 
 def goals_at_scale(results: Results) -> Iterator[Goal]:
     yield from _many(results)
+    yield _resumed(results)
     yield from _crowds(results)
     yield from _background(results)
     yield _watched(results)
@@ -38,6 +40,17 @@ def _many(results: Results) -> list[Goal]:
     beside = "; ".join(f"{row}: {results.text(MANY, row, 's')} s" for row in (TAR, SYNCED))
     text = f"a directory of {_FILES:,} files of 1 kB, on the disk at the end: at most 10 s"
     return [bounded(text, seconds, "s", lambda value: value <= 10, beside)]
+
+
+def _resumed(results: Results) -> Goal:
+    beside = results.text(RESUME, HASHED, "s")
+    return bounded(
+        "a large file, both ends killed at 70 %: goes on within 1 s, start included",
+        results.median(RESUME, SEND, "s to go on"),
+        "s",
+        lambda value: value <= 1,
+        f"to read what was kept once takes {beside} s",
+    )
 
 
 def _crowds(results: Results) -> list[Goal]:

@@ -9,7 +9,7 @@ from bench.relay import ALONE, CARRIED, ISSUING, LINKS, OURS
 from bench.scale import SCALE
 from bench.senders import SENDERS
 from bench.tables import Ratios, always, of, plot
-from bench.transfers import FILES, MANY, MEMORY, SMALL, TUNNEL
+from bench.transfers import FILES, MANY, MEMORY, RESUME, SMALL, TUNNEL
 from bench.tunnelled import TUNNELLED
 from bench.ways import CHANNEL, SEND, THROUGH
 
@@ -96,6 +96,14 @@ def crowds_shown(results: Results, plan: Plan) -> list[str]:
             MANY,
             {"s": "s", "CPU s": "CPU s, both ends"},
             {"time, of ours": ("s", always(SEND)), "CPU, of ours": ("CPU s", always(SEND))},
+        ),
+        f"## A large file that was cut\n\nOf {plan.transfer_mib:,} MiB: both ends are killed when"
+        " 70 % are there, and started again. From the sender's start to the first new MiB, and to"
+        " the end.\n\n"
+        + of(
+            results,
+            RESUME,
+            {"s to go on": "s until it goes on", "s": "s in all", "CPU s": "CPU s, both ends"},
         ),
     ]
 

@@ -31,17 +31,29 @@ from bench.peers import (
 )
 from bench.plan import Plan
 from bench.processes import Scratch, free_port, run
+from bench.resume import resume
 from bench.rounds import Run
 from bench.small import growth, small
 from bench.stream import BLOCK
 from bench.ways import BARE_TLS, CHANNEL, COPY, PLAIN, SEND, THROUGH, WORMHOLE, Way, is_rival
 from bench.wormhole import Wormhole
 
-__all__ = ["FILES", "GROWTH", "MANY", "MEMORY", "SECTIONS", "SMALL", "TUNNEL", "in_turn", "measure"]
+__all__ = [
+    "FILES",
+    "GROWTH",
+    "MANY",
+    "MEMORY",
+    "RESUME",
+    "SECTIONS",
+    "SMALL",
+    "TUNNEL",
+    "in_turn",
+    "measure",
+]
 
 MEMORY, FILES, SMALL, TUNNEL, GROWTH = "memory", "files", "small", "tunnel", "growth"
-MANY = "many"
-SECTIONS = (MEMORY, TUNNEL, FILES, SMALL, GROWTH, MANY)
+MANY, RESUME = "many", "resume"
+SECTIONS = (MEMORY, TUNNEL, FILES, SMALL, GROWTH, MANY, RESUME)
 _MIB = 1 << 20
 
 
@@ -56,6 +68,7 @@ def measure(scratch: Scratch, plan: Plan, results: Run) -> None:
             (SMALL, plan.rounds, small),
             (GROWTH, 1, growth),
             (MANY, 1, many),
+            (RESUME, plan.few, resume),
         ):
             if results.wanted(section):  # to make what is to be sent takes time, too
                 in_turn(results, section, rounds, ways(scratch, ends, plan), plan.peers)

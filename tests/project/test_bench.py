@@ -199,6 +199,14 @@ class GoalsTests(SynchronousTestCase):
             found = [g for g in goals.goals(results, SIZES) if g.text.startswith("a directory")]
             self.assertEqual([goal.met for goal in found], [met_in_time])
 
+    def test_cut(self) -> None:
+        """What is asked for is when it goes on, not when it is whole."""
+        for seconds, met in ((0.9, True), (1.1, False)):
+            results = Results()
+            results.add(transfers.RESUME, SEND, {"s to go on": seconds, "s": 9.0})
+            found = [g for g in goals.goals(results, SIZES) if "killed at 70 %" in g.text]
+            self.assertEqual([goal.met for goal in found], [met])
+
     def test_missing_size(self) -> None:
         """A size that was not measured may be the one that misses the goal."""
         results = issued(7, 100)

@@ -23,6 +23,7 @@ from bench.exchanges import (
     native,
 )
 from bench.figures import Results, number
+from bench.floor import DIGEST
 from bench.goal import Goal, bounded, known
 from bench.goals_at_scale import goals_at_scale
 from bench.transfers import FILES, MEMORY, SMALL, TUNNEL
@@ -253,7 +254,12 @@ def _cost(results: Results) -> list[Goal]:
         )
         if transfer.section == FILES:
             start = results.median(SMALL, SEND, "client CPU s") or 0
-            why += f", one start of the command {number(start)} CPU s"
+            digest = results.median("crypto", "all", DIGEST) or 0
+            why += (
+                f", the digest with which it goes on if it is cut"
+                f" {number(digest * (1 << 30) / 65_519 / 1e6)} CPU s,"
+                f" one start of the command {number(start)} CPU s"
+            )
         most = transfer.most
         found.append(bounded(text, cpu, "CPU s", lambda value, most=most: value <= most, why))  # type: ignore[misc]
     return found

@@ -18,6 +18,7 @@ from bench.exchanges import (
     label,
 )
 from bench.figures import Results, number, table
+from bench.floor import DIGEST
 from bench.transfers import FILES, MEMORY, SMALL
 from bench.ways import BARE_TLS, CHANNEL, IMPORTS, INTERPRETER, PLAIN, SEND
 
@@ -81,11 +82,12 @@ def _all(results: Results, n: int) -> Iterator[tuple[str, str, float | None, lis
     for text in (AT_A_TIME[1], AT_A_TIME[64]):
         ours = us(REGISTER, label(f"kdc, {text}{OPENED}", n))
         yield f"register, {text}{OPENED}", "us of the KDC", ours, parts
-    yield from _transfers(results, crypto("AES-256-GCM, 65,519 bytes", 2 * _RECORDS / 1e6))
+    sealing = crypto("AES-256-GCM, 65,519 bytes", 2 * _RECORDS / 1e6)
+    yield from _transfers(results, sealing, crypto(DIGEST, _RECORDS / 1e6))
 
 
 def _transfers(
-    results: Results, sealing: float | None
+    results: Results, sealing: float | None, digest: float | None
 ) -> Iterator[tuple[str, str, float | None, list[Part]]]:
     def cpu(section: str, row: str, name: str = "CPU s/GiB") -> float | None:
         return results.median(section, row, name)
@@ -95,12 +97,17 @@ def _transfers(
     yield "channel", unit, cpu(MEMORY, CHANNEL), parts
     parts = [("TLS by OpenSSL, memory to memory", cpu(MEMORY, BARE_TLS))]
     yield "channel, beside TLS", unit, cpu(MEMORY, CHANNEL), parts
-    parts = [("files and TCP through socat", cpu(FILES, PLAIN)), ("AES-GCM, twice", sealing)]
-    yield "file to file", unit, cpu(FILES, SEND), parts
     bare, imports = cpu(SMALL, INTERPRETER, "CPU s"), cpu(SMALL, IMPORTS, "CPU s")
     rest = None if bare is None or imports is None else imports - bare
-    parts = [("start of Python", bare), ("import of Twisted, TLS, ciphers", rest)]
-    yield "small message", "CPU s of the sender", cpu(SMALL, SEND, "client CPU s"), parts
+    start = [("start of Python", bare), ("import of Twisted, TLS, ciphers", rest)]
+    parts = [
+        ("files and TCP through socat", cpu(FILES, PLAIN)),
+        ("AES-GCM, twice", sealing),
+        ("SHA-256, once", digest),
+        *start,
+    ]
+    yield "file to file", unit, cpu(FILES, SEND), parts
+    yield "small message", "CPU s of the sender", cpu(SMALL, SEND, "client CPU s"), start
 
 
 def shown(found: list[Path]) -> str:

@@ -40,10 +40,11 @@ from bench.exchanges import (
     native,
 )
 from bench.figures import Results, number, pooled, table
+from bench.floor import DIGEST
 from bench.load import together
 from bench.processes import Failed, Scratch, cpu_of, free_port, listening, run
 from bench.rounds import Kept, Run, Wanted, mend, read
-from bench.ways import BARE_TLS, CHANNEL, PLAIN, SEND, Way, is_rival
+from bench.ways import BARE_TLS, CHANNEL, IMPORTS, INTERPRETER, PLAIN, SEND, Way, is_rival
 
 SIZES = (10, 1000)
 
@@ -452,6 +453,23 @@ class PathsTests(SynchronousTestCase):
         (path,) = paths.paths(results, SIZES[0])
         self.assertEqual((path.name, path.ours, path.floor), ("issue, 1 in flight", 80, 39.5))
         self.assertIn("40.5 above, 2.03 times", paths.shown([path]))
+
+    def test_a_file(self) -> None:
+        """A file is read and written, sealed and opened, digested once; and a command starts."""
+        gib = (1 << 30) / 65_518 / 1e6
+        results = Results()
+        results.add(transfers.FILES, SEND, {"CPU s/GiB": 3.0})
+        results.add(transfers.FILES, PLAIN, {"CPU s/GiB": 1.0})
+        results.add(transfers.SMALL, INTERPRETER, {"CPU s": 0.25})
+        results.add(transfers.SMALL, IMPORTS, {"CPU s": 0.5})
+        sealing = {"AES-256-GCM, 65,519 bytes": 0.125 / gib}
+        for digest, found in (({}, []), ({DIGEST: 0.5 / gib}, [2.25])):
+            results.add("crypto", "all", sealing | digest)
+            files = [p for p in paths.paths(results, SIZES[0]) if p.name == "file to file"]
+            self.assertEqual([path.floor for path in files], found)
+        goal = next(g for g in goals.goals(results, SIZES) if "file to file: at most 2.2" in g.text)
+        self.assertFalse(goal.met)
+        self.assertIn("the digest with which it goes on if it is cut 0.5 CPU s", goal.why)
 
     def test_nothing_is_guessed(self) -> None:
         """A path with a part that was not measured is left out."""

@@ -26,7 +26,7 @@ from pathlib import Path
 from cryptography.hazmat.bindings import _rust
 
 COMMANDS = Path(sys.executable).parent
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 PASSPHRASES = {"alice": "correct horse battery staple", "bob": "a quiet harbour at dusk"}
 MESSAGE = """\
 Dear Bob,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 COMMANDS = Path(sys.executable).parent
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 SHELL_PROMPT = "$ "
 
 

@@ -6,10 +6,9 @@ servers have the keytab of the machine that they are on.
 
 from __future__ import annotations
 
-import getpass
-
 from tests.end_to_end.test_kerberos import KerberosCase
 from tests.support.kerberos_servers import Machine, need, negotiating, postgres, sshd
+from tests.support.sshd import account
 
 WEB1 = "web1.keytab"
 
@@ -47,7 +46,7 @@ class LoginTests(KerberosCase):
     def test_ssh(self) -> None:
         """ssh -K: logged in by the ticket alone, and it is good for another on the far side."""
         need("ssh", "klist", "kvno", package="openssh-client, krb5-user")
-        me = getpass.getuser()
+        me = account()
         self.register(self.running, me)
         machine = self.machine()
         options = sshd(machine)

@@ -14,12 +14,11 @@ import random
 import shlex
 import shutil
 import signal
-import subprocess
 import tempfile
 from pathlib import Path
-from unittest import SkipTest
 
 from tests.support.processes import CLIENT, RunningKDC, reserved_port
+from tests.support.sshd import account, privately
 from tests.support.tunnels import TunnelTestCase
 
 # Servers are where an ordinary user's PATH does not look.
@@ -227,14 +226,9 @@ class RealProgramTests(TunnelTestCase):
             f"AuthorizedKeysFile {self.directory}/user_key.pub\nStrictModes no\nPidFile none\n"
             "UsePAM no\nPermitRootLogin yes\nPasswordAuthentication no\n".encode(),
         )
-        serve: tuple[str, ...] = (sshd, "-D", "-e", "-f", str(self.directory / "sshd_config"))
-        if os.geteuid() == 0 and not Path("/run/sshd").is_dir():
-            # As root it wants this directory: it gets one that nobody else on this machine sees.
-            own_run = "mount -t tmpfs none /run && mkdir -m 755 /run/sshd"
-            if subprocess.run(["unshare", "--mount", "sh", "-c", own_run], check=False).returncode:
-                raise SkipTest("sshd has no /run/sshd, and may not have one of its own")
-            serve = ("unshare", "--mount", "sh", "-c", f'{own_run} && exec "$0" "$@"', *serve)
-        server = self.scratch.start(*serve)
+        server = self.scratch.start(
+            *privately((sshd, "-D", "-e", "-f", str(self.directory / "sshd_config")))
+        )
         server.expect("listening on")
         alice, bob = self.name("alice"), self.name("bob")
         self.exposer(kdc, bob, f"ssh=tcp:{HOST}:{direct}", *way)
@@ -244,7 +238,7 @@ class RealProgramTests(TunnelTestCase):
         self.file("known_hosts", f"bob {' '.join(host_key)}\n".encode())
         self.file(
             "ssh_config",
-            f"Host bob\nUser {pwd.getpwuid(os.getuid()).pw_name}\nProxyCommand {proxy}\n"
+            f"Host bob\nUser {account()}\nProxyCommand {proxy}\n"
             f"IdentityFile {self.directory}/user_key\nIdentitiesOnly yes\nBatchMode yes\n"
             f"UserKnownHostsFile {self.directory}/known_hosts\n"
             f"GlobalKnownHostsFile /dev/null\nStrictHostKeyChecking yes\n".encode(),

@@ -21,6 +21,7 @@ from kdc.limits import Limits
 from kdc.server.service import KDCService
 from kdc.watch.settings import StatusSettings
 from tests.server.test_service import LOOPBACK, PUBLIC, ServiceTestCase
+from tests.support.processes import PATIENCE_SECONDS
 
 TOKEN = "0123456789abcdef0123"
 
@@ -100,7 +101,9 @@ class FiguresTests(StatusTestCase):
 
     async def test_turned_away(self) -> None:
         """Who has to go for a limit is counted under its name, once."""
-        limits = Limits(connections_per_principal=1, unauthenticated_per_address=2)
+        limits = Limits(
+            connections_per_principal=1, unauthenticated_per_address=2, tls_seconds=PATIENCE_SECONDS
+        )
         service = self.start(self.settings(status=StatusSettings(LOOPBACK), limits=limits))
         await self.registered(service, "alice")
         asked = Deferred.fromCoroutine(self.client(service, "alice").login())

@@ -21,6 +21,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.processes import TOP, Program, reserved_port
+from tests.support.sshd import privately
 
 __all__ = ["PYTHON", "Machine", "need", "negotiating", "postgres", "programs_path", "sshd"]
 
@@ -104,7 +105,7 @@ def sshd(machine: Machine) -> list[str]:
         "utf-8",
     )
     path = shutil.which("sshd", path=programs_path()) or ""  # it wants to be called by its path
-    server = machine.serve(_privately([path, "-D", "-e", "-f", str(config)]))
+    server = machine.serve([*privately([path, "-D", "-e", "-f", str(config)])])
     server.expect("listening on")
     known = machine.directory / "known_hosts"
     public = " ".join(key.with_suffix(".pub").read_text("utf-8").split()[:2])
@@ -113,16 +114,6 @@ def sshd(machine: Machine) -> list[str]:
         *("-F", "/dev/null", "-p", str(port), "-o", f"UserKnownHostsFile={known}"),
         *("-o", "BatchMode=yes", "-o", "GSSAPIAuthentication=yes"),
     ]
-
-
-def _privately(serve: list[str]) -> list[str]:
-    """As root sshd wants /run/sshd: it gets one that nobody else on this machine sees."""
-    if os.geteuid() != 0 or Path("/run/sshd").is_dir():
-        return serve
-    own_run = "mount -t tmpfs none /run && mkdir -m 755 /run/sshd"
-    if subprocess.run(["unshare", "--mount", "sh", "-c", own_run], check=False).returncode:
-        raise SkipTest("sshd has no /run/sshd, and may not have one of its own")
-    return ["unshare", "--mount", "sh", "-c", f'{own_run} && exec "$0" "$@"', *serve]
 
 
 def postgres(machine: Machine) -> int:

@@ -6,7 +6,6 @@ MIT's: `make heimdal` unpacks them into build/heimdal.
 
 from __future__ import annotations
 
-import getpass
 import glob
 import os
 
@@ -14,6 +13,7 @@ from kdc.kerberos.profile import PROFILES
 from tests.support.kerberos_servers import negotiating, postgres, sshd
 from tests.support.processes import TOP
 from tests.support.realm_programs import RealmTestCase
+from tests.support.sshd import account
 
 HEIMDAL = TOP / "build" / "heimdal"
 
@@ -97,7 +97,7 @@ class SSHTests(RealmTestCase):
 
     def test_delegation(self) -> None:
         """ssh -K: logged in by the ticket alone, and it is good for another on the far side."""
-        me = self.realm.user(getpass.getuser())
+        me = self.realm.user(account())
         self.realm.service("host/localhost")
         options = sshd(self.machine)
         # Without a ticket nobody gets in; with one, but not handed over, there is none there.

@@ -55,6 +55,8 @@ setup(
         "bench": ["k5test", "matplotlib", "py-spy"],
         # For `kdcclient send --exclude`.
         "exclude": ["pathspec >= 0.12"],
+        # For `kdc --kerberos` and kdc.testing: nothing more, but whoever needs them can say so.
+        "kerberos": [],
         # What the figures at the status port are written down by.
         "metrics": ["prometheus-client >= 0.19"],
         "dev": [

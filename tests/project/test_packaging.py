@@ -97,6 +97,10 @@ class SetupTests(SynchronousTestCase):
         needed = {Requirement(text).name for text in self.arguments["install_requires"]}
         self.assertEqual(needed, {"twisted", "cryptography", "attrs", "service-identity"})
 
+    def test_kerberos_needs_nothing(self) -> None:
+        """Who wants Kerberos can say so, and gets no other package for it."""
+        self.assertEqual(self.arguments["extras_require"]["kerberos"], [])
+
 
 class PluginTests(SynchronousTestCase):
     """What every twistd on the machine loads."""

@@ -18,7 +18,7 @@ from tests.support.sshd import account
 HEIMDAL = TOP / "build" / "heimdal"
 
 
-class HeimdalTests(RealmTestCase):
+class HeimdalCase(RealmTestCase):
     needs = ("kinit.heimdal", "klist.heimdal", "kgetcred")
     package = "heimdal-clients, by make heimdal"
 
@@ -29,6 +29,8 @@ class HeimdalTests(RealmTestCase):
         libraries = os.pathsep.join(glob.glob(f"{HEIMDAL}/usr/lib/*-linux-gnu*"))
         return self.run_program(line, typed, status, LD_LIBRARY_PATH=libraries)
 
+
+class HeimdalTests(HeimdalCase):
     def test_password(self) -> None:
         """A ticket by password and one of a service; what is wrong is told."""
         password = self.realm.directory / "password"

@@ -44,6 +44,8 @@ EVENTS: Mapping[str, str] = {
     "reloaded": "configuration and certificate were read again; the KDC's fingerprint",
     "reload-failed": "they could not be used, and why; the old ones stay",
     "store-lost": "the database is another's now, and why; the KDC ends",
+    "store-trouble": "something is wrong with the database, and what; clients may be told to wait",
+    "store-well": "nothing is wrong with it any more",
     "suppressed": "so many lines were too many to be written",
     "registered": "a new name",
     "authenticated": "a connection has proved whose it is",

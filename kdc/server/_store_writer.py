@@ -21,6 +21,7 @@ __all__ = ["StoreWatch", "StoreWriter"]
 
 # A pwd.txt of this many principals is written in a few milliseconds; in a second of many changes,
 # no more than so many lines of it are.
+_MOST_TROUBLES = 20  # of one time of trouble
 _FOLD_RECORDS = 10_000
 _LINES_PER_SECOND = 1000
 
@@ -79,7 +80,9 @@ class StoreWriter:
 
 
 class StoreWatch:
-    """Passes on each change of the store, folds a small one, and looks whether it is still ours.
+    """Passes on each change of the store, folds a small one, and looks how it is.
+
+    ``troubled`` hears each thing that is wrong with it once, and nothing when all is well again.
 
     ``run`` runs a call in the thread of the store's writer, and sees to what a
     `StoreLost` means; ``told`` is called in the reactor's.  A fold is for those
@@ -96,6 +99,7 @@ class StoreWatch:
         told: Callable[[Record], None],
         fold_seconds: float,
         look_seconds: float,
+        troubled: Callable[[str], None] = lambda trouble: None,
     ) -> None:
         self._store = store
         self._run = run
@@ -103,6 +107,8 @@ class StoreWatch:
         self._told = told
         self._fold_seconds = fold_seconds
         self._look_seconds = look_seconds
+        self._troubled = troubled
+        self._troubles: set[str] = set()
         self._folding = Deadline(reactor)
         self._looking = Deadline(reactor)
         self._watching = False
@@ -150,8 +156,19 @@ class StoreWatch:
         background(self._looked(), "looking whether the store is still ours")
 
     async def _looked(self) -> None:
+        self._see_trouble()
         try:
             await self._run(self._store.check_ours)
         except StoreLost:
             return  # for ever
         self._look_later()
+
+    def _see_trouble(self) -> None:
+        trouble = self._store.trouble
+        if not trouble and self._troubles:
+            self._troubles.clear()
+            self._troubled("")
+        elif trouble and trouble not in self._troubles and len(self._troubles) < _MOST_TROUBLES:
+            # Whoever is cut off may fail otherwise each time; who finds forgeries then, says so.
+            self._troubles.add(trouble)
+            self._troubled(trouble)

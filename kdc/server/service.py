@@ -360,12 +360,19 @@ class KDCService(Service):
             self._record_changed,
             settings.fold_seconds,
             settings.look_seconds,
+            self._store_troubled,
         )
 
     def _shown(self, lines: Sequence[tuple[Audit, float]]) -> None:
         self._tally.note(lines)
         if self._measured is not None:
             self._measured.keep(lines)
+
+    def _store_troubled(self, trouble: str) -> None:
+        if trouble:
+            self._tell(Audit("store-trouble", "", "", trouble))
+        else:
+            self._tell(Audit("store-well", "", ""))
 
     def _relayed(self) -> RelayFigures | None:
         return None if self._relay is None else self._relay.figures

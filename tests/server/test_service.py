@@ -494,6 +494,17 @@ class TakenOverTests(ServiceTestCase):
         self.assertTrue(error.hint)
         await self.logged(" store-lost client=- address=- the store is not ours any more: ")
 
+    async def test_trouble(self) -> None:
+        """What is wrong with the database is in the log, and that it is over; the KDC goes on."""
+        service = self.start_watched(0.01)
+        store: Any = service.store
+        store._troubles["fold"] = "the disk is slow"
+        await self.logged(" store-trouble client=- address=- the disk is slow")
+        del store._troubles["fold"]
+        await self.logged(" store-well client=- address=-")
+        self.assertEqual(self.given_up, [])
+        await self.stop(service)
+
     async def test_by_a_registration(self) -> None:
         """Whoever registers then gets no answer, and the KDC ends."""
         service = self.start_watched(1000)

@@ -149,6 +149,32 @@ class StoreWatchTests(SynchronousTestCase):
             self.clock.advance(0.5)
         return store.folds
 
+    def test_trouble(self) -> None:
+        """Each is told of once, however often it comes back, and that it is over."""
+        clock: Any = Clock()
+        clock.callFromThread = lambda call, *args: call(*args)
+        store = Folded(1, clock)
+        told: list[str] = []
+        watch = StoreWatch(
+            store,
+            lambda call: succeed(call()),
+            clock,
+            lambda record: None,
+            1.0,
+            5.0,
+            told.append,
+        )
+        watch.start()
+        self.addCleanup(watch.stop)
+        for trouble in ("", "slow", "gone", "slow", "gone", "forged", "", "", "slow", ""):
+            store.trouble = trouble
+            clock.advance(5.0)
+        self.assertEqual(told, ["slow", "gone", "forged", "", "slow", ""])
+        for number in range(100):
+            store.trouble = str(number)
+            clock.advance(5.0)
+        self.assertEqual(len(told), 26)
+
     def test_a_small_store(self) -> None:
         """A second after a change people can read it, however many follow."""
         self.assertEqual(self.busy(self.watched(10), 10), [float(n) for n in range(1, 11)])

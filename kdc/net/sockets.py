@@ -13,6 +13,7 @@ from twisted.internet.endpoints import (
     TCP4ClientEndpoint,
     TCP6ClientEndpoint,
     clientFromString,
+    quoteStringArgument,
     serverFromString,
 )
 from twisted.internet.error import CannotListenError
@@ -28,6 +29,7 @@ __all__ = [
     "is_local_endpoint",
     "listen_at",
     "notice_dead_peers",
+    "passed_descriptor",
     "read_at_once",
     "tcp_endpoint",
 ]
@@ -78,10 +80,7 @@ async def listen_at(
     except LookupError as error:
         if not description.startswith("systemd:"):
             raise _no_endpoint(description, error) from None
-        raise ConfigurationError(
-            f"systemd has not handed over a socket for {description!r}",
-            hint="start this from a .socket unit, with that FileDescriptorName= in it",
-        ) from None
+        raise _not_handed_over(description) from None
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise _no_endpoint(description, error) from None
     try:
@@ -100,6 +99,28 @@ async def listen_at(
             listening.listen(_BACKLOG)
     accept_in_turns(port)
     return port
+
+
+def passed_descriptor(reactor: Any, name: str) -> int:
+    """Return the socket that systemd has handed over under that name.
+
+    Raises `ConfigurationError`.
+    """
+    try:
+        # Twisted has taken what systemd says out of the environment; of the family nothing is used.
+        endpoint = serverFromString(
+            reactor, f"systemd:domain=INET:name={quoteStringArgument(name)}"
+        )
+    except LookupError:
+        raise _not_handed_over(name) from None
+    return int(endpoint.fileno)
+
+
+def _not_handed_over(what: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"systemd has not handed over a socket for {what!r}",
+        hint="start this from a .socket unit, with that FileDescriptorName= in it",
+    )
 
 
 def accept_in_turns(port: Any, at_once: int = _ACCEPTED_AT_ONCE) -> None:

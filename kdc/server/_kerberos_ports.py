@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -13,7 +15,7 @@ from zope.interface import implementer
 
 from kdc.errors import ConfigurationError, ErrorKind, LocalIOError
 from kdc.limits import ConnectionLimiter
-from kdc.net.sockets import host_of, listen_at
+from kdc.net.sockets import host_of, listen_at, passed_descriptor
 from kdc.net.waiting import Deadline
 from kdc.server._kerberos import KerberosRealm
 from kdc.server._residents import at_once
@@ -22,6 +24,7 @@ __all__ = ["KerberosPorts"]
 
 _MAX_REQUEST = 65_535
 _LENGTH_BYTES = 4
+_PASSED = "udp:systemd="
 # So many datagrams are taken before others get their turn: some milliseconds.
 _IN_A_TURN = 16
 _READ_BYTES = 1 << 18
@@ -228,13 +231,16 @@ class KerberosPorts:
         at_once(bind())
 
     def _listen_udp(self, endpoint: str) -> Any:
+        protocol = _Datagrams(self.realm, self._reactor)
+        if endpoint.startswith(_PASSED):
+            descriptor, family = _passed(self._reactor, endpoint.removeprefix(_PASSED))
+            return self._reactor.adoptDatagramPort(
+                descriptor, family, protocol, maxPacketSize=_MAX_REQUEST
+            )
         number, interface = _place_of(endpoint)
         try:
             return self._reactor.listenUDP(
-                number,
-                _Datagrams(self.realm, self._reactor),
-                interface=interface,
-                maxPacketSize=_MAX_REQUEST,
+                number, protocol, interface=interface, maxPacketSize=_MAX_REQUEST
             )
         except CannotListenError as error:
             cause = error.socketError
@@ -242,6 +248,19 @@ class KerberosPorts:
                 f"cannot listen on {endpoint}: {getattr(cause, 'strerror', None) or cause}",
                 hint="is another KDC for Kerberos using that port, and may this user have it?",
             ) from None
+
+
+def _passed(reactor: Any, name: str) -> tuple[int, socket.AddressFamily]:
+    """The socket for datagrams that systemd has handed over under that name, and its family."""
+    descriptor = passed_descriptor(reactor, name)
+    with socket.socket(fileno=os.dup(descriptor)) as passed:
+        inet = passed.family in (socket.AF_INET, socket.AF_INET6)
+        if not inet or passed.type != socket.SOCK_DGRAM:
+            raise ConfigurationError(
+                f"what systemd hands over as {name!r} is no UDP socket",
+                hint="a .socket unit of its own has ListenDatagram= and that FileDescriptorName=",
+            )
+        return descriptor, socket.AddressFamily(passed.family)
 
 
 def _place_of(endpoint: str) -> tuple[int, str]:
@@ -252,6 +271,6 @@ def _place_of(endpoint: str) -> tuple[int, str]:
     if not words[1].isascii() or not words[1].isdigit() or int(words[1]) > 65_535 or not known:
         raise ConfigurationError(
             f"{endpoint[:80]!r} is no place for datagrams",
-            hint="it is udp:PORT or udp:PORT:interface=ADDRESS",
+            hint="it is udp:PORT, udp:PORT:interface=ADDRESS or udp:systemd=NAME",
         )
     return int(words[1]), named.get("interface", "").replace("\0", ":")

@@ -13,7 +13,7 @@ _BURST_SECONDS = 2
 
 @attrs.frozen
 class KerberosSettings:
-    """``endpoints``: ``udp:PORT[:interface=ADDRESS]``, or Twisted endpoint strings.
+    """``endpoints``: Twisted endpoint strings, and of UDP what `kdc.server._kerberos_ports` reads.
 
     ``tickets``: where people and machines come for tickets and keytabs over a channel.
     ``advice``: what is said to who asks with a password, which nobody has here.

@@ -15,11 +15,13 @@ from kdc.kerberos.messages import KRB_ERROR
 from kdc.kerberos.names import Principal
 from kdc.testing.client import Client, TicketRefused, Wanted, over_tcp
 from tests.end_to_end.test_hostile import answer_to, connected
+from tests.net.test_sockets import ACTIVATE
 from tests.server.test_kerberos import as_req
 from tests.support.kerberos_servers import need, programs_path
 from tests.support.processes import (
     KDC,
     PATIENCE_SECONDS,
+    UNLIMITED,
     Program,
     ProgramTestCase,
     RunningKDC,
@@ -170,6 +172,37 @@ class OwnClientTests(KerberosCase):
         path = self.directory / "other"
         path.mkdir(mode=0o700)
         return path
+
+    def test_a_socket_of_systemd(self) -> None:
+        """Datagrams at a socket that was handed over; what comes while the KDC is away waits."""
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking,
+        ):
+            held.bind(("127.0.0.1", 0))
+            asking.connect(held.getsockname())
+            asking.settimeout(PATIENCE_SECONDS)
+            self.running.program.kill()
+            asking.send(as_req("web1"))
+            where = f"127\\.0\\.0\\.1 port {held.getsockname()[1]} \\(UDP\\)"
+            running = self.activated(held, "udp:systemd=kdc")
+            running.expect(f"Kerberos at {where}\n")
+            error = KRB_ERROR.decode(asking.recv(65_535))
+            self.assertEqual(error.code, Code.WRONG_REALM)  # which is what it asked for
+            running.kill()
+            program = self.activated(held, "udp:systemd=other")
+            self.assert_ends(program, 1, "has not handed over a socket for 'other'")
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as held:
+            program = self.activated(held, "udp:systemd=kdc")
+            self.assert_ends(program, 1, "'kdc' is no UDP socket", "ListenDatagram=")
+
+    def activated(self, held: socket.socket, place: str) -> Program:
+        """Start the KDC as systemd would, with that socket, which is called ``kdc``."""
+        return self.scratch.start(
+            *(*ACTIVATE, str(held.fileno()), *KDC, "-p", str(reserved_port()), *UNLIMITED),
+            *("-f", "pwd.txt", "-o", "out.txt", "--kerberos", place),
+            pass_fds=(held.fileno(),),
+        )
 
     def test_strangers(self) -> None:
         """Rubbish, silence, floods and half of a request; afterwards everything still works."""

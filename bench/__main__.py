@@ -237,6 +237,16 @@ def _report(files: list[Path], output: Path) -> None:
     except ImportError:
         _tell("bench: no plots without matplotlib")
     report.write(output, results, kept[-1].plan, minutes)
+    _publish(files, output / "performance")
+
+
+def _publish(files: list[Path], directory: Path) -> None:
+    """The rounds beside the page that is made of them, so that anybody can make it again."""
+    contents = [path.read_bytes() for path in files]
+    for old in directory.glob("rounds-*.jsonl"):
+        old.unlink()
+    for number_of, content in enumerate(contents, 1):
+        (directory / f"rounds-{number_of}.jsonl").write_bytes(content)
 
 
 def _go(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from bench.tunnelled import TUNNELLED
 
 __all__ = ["breaking"]
 
-_CROWDS = ((SENDERS, "confirmed", "delivered"), (TUNNELLED, "opened", "opened"))
+_CROWDS = ((SENDERS, "confirmed", "delivered"), (TUNNELLED, "answered", "answered"))
 
 
 def breaking(results: Results, principals: int) -> str:
@@ -48,6 +48,11 @@ def _bounds(results: Results, principals: int) -> Iterator[str]:
         yield (
             f"The KDC works on one processor. With {principals:,} principals it is full at"
             f" {'; or '.join(each)}, a second."
+        )
+    if results.rows(TUNNELLED):
+        yield (
+            "A receiver keeps 128 channels of one sender at a time: of more connections through one"
+            " tunnel the others wait until one of those ends."
         )
     sizes = results.rows(SCALE)
     kib = results.median(SCALE, sizes[-1], "KiB each") if sizes else None

@@ -58,7 +58,7 @@ def _crowds(results: Results) -> list[Goal]:
     found = []
     for section, name, text in (
         (SENDERS, "stored", "at once to one receiver: all are delivered"),
-        (TUNNELLED, "opened", "at once through one tunnel: all are opened"),
+        (TUNNELLED, "answered", "at once through one tunnel: all are answered"),
     ):
         for row in results.rows(section):
             asked, least = (results.least(section, row, each) for each in ("asked", name))

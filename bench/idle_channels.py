@@ -9,6 +9,7 @@ same over TCP alone.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import resource
@@ -26,7 +27,7 @@ from twisted.internet.task import react
 from twisted.internet.threads import deferToThread
 from twisted.protocols.wire import Echo
 
-from bench.channel import RECEIVER, SENDER
+from bench.channel import RECEIVER
 from bench.figures import Figures, Results
 from bench.load import Settings, at_once, client_of
 from bench.ours import KDC
@@ -41,6 +42,8 @@ __all__ = ["IDLE", "SECTIONS", "measure"]
 
 IDLE = "idle"
 SECTIONS = (IDLE,)
+_PRINCIPALS = 256
+_OF_ONE = 100  # a receiver keeps 128 of one sender
 _AT_ONCE = 8  # a receiver takes no more newcomers from one address
 _OPENING_SECONDS = 600.0
 _REUSING_SECONDS = 120.0
@@ -58,7 +61,7 @@ def measure(scratch: Scratch, plan: Plan, results: Results) -> None:
 
 
 def _measure(scratch: Scratch, plan: Plan, what: str) -> Figures:
-    kdc = KDC(scratch, 10)
+    kdc = KDC(scratch, _PRINCIPALS)
     try:
         return _between(scratch, kdc, plan, what)
     finally:
@@ -79,11 +82,12 @@ def _between(scratch: Scratch, kdc: KDC, plan: Plan, what: str) -> Figures:
         go_on(sender)
         said(sender, _OPENING_SECONDS)
         opening = cpu_of(receiver.pid) - cpu
-        time.sleep(plan.idle_seconds)
+        idle_seconds = plan.idle_seconds if what == "channel" else min(5, plan.idle_seconds)
+        time.sleep(idle_seconds)
         # What was needed for opening alone is over, and pings have passed.
         full = [own_memory_of(pid) for pid in ends]
         cpu = cpu_of(receiver.pid)
-        time.sleep(plan.idle_seconds)
+        time.sleep(idle_seconds)
         idle = cpu_of(receiver.pid) - cpu
         go_on(sender)
         said(sender, _REUSING_SECONDS)
@@ -95,7 +99,7 @@ def _between(scratch: Scratch, kdc: KDC, plan: Plan, what: str) -> Figures:
         "KiB, receiver": taken[0],
         "KiB, sender": taken[1],
         "CPU us to open": opening / count * 1e6,
-        "CPU % idle": idle / plan.idle_seconds * 100,
+        "CPU % idle": idle / idle_seconds * 100,
     }
 
 
@@ -151,21 +155,23 @@ async def _receiver(reactor: Any, settings: Settings) -> None:
     await Deferred()
 
 
-def _endpoint(reactor: Any, settings: Settings) -> Any:
+def _endpoints(reactor: Any, settings: Settings) -> list[Any]:
+    """As many senders as it takes."""
     if settings["what"] == "tcp":
-        return TCP4ClientEndpoint(reactor, "127.0.0.1", settings["listen"])
-    numbers = able(settings["principals"])
-    client = client_of(reactor, settings, numbers[SENDER])
-    return ChannelClientEndpoint(client, name_of(numbers[RECEIVER]))
+        return [TCP4ClientEndpoint(reactor, "127.0.0.1", settings["listen"])]
+    receiver, *numbers = able(settings["principals"])
+    clients = [client_of(reactor, settings, number) for number in numbers]
+    needed = clients[: -(-settings["count"] // _OF_ONE)]
+    return [ChannelClientEndpoint(client, name_of(receiver)) for client in needed]
 
 
 async def _sender(reactor: Any, settings: Settings) -> None:
-    endpoint = _endpoint(reactor, settings)
+    endpoints = itertools.cycle(_endpoints(reactor, settings))
     factory = Factory.forProtocol(_Waiting)
     factory.noisy = False
 
     async def once() -> _Waiting:
-        channel: _Waiting = await endpoint.connect(factory)
+        channel: _Waiting = await next(endpoints).connect(factory)
         await channel.ask()
         return channel
 

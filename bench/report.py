@@ -23,7 +23,9 @@ _HEAD = """\
 Made by `make bench`; do not edit. Everything ran on one machine, over loopback, side by side:
 the programs took turns, {rounds} rounds of each ({few} of the large transfers){runs}.
 `python -m bench --help` tells how to measure less or more; `make bench-quick` tells in a minute
-what each operation costs, in units of a fixed load.
+what each operation costs, in units of a fixed load. Each round is a line of
+`performance/rounds-*.jsonl`: `python -m bench --report docs/performance/rounds-*.jsonl` makes this
+page of them again.
 
 ## How to read it
 

@@ -86,6 +86,11 @@ def mend(path: Path) -> None:
         file.truncate(whole)
 
 
+def _rounded(value: float) -> float:
+    """More digits than that are noise, and make the file long."""
+    return float(f"{value:.6g}")
+
+
 @attrs.define
 class Run(Results):
     """Results that are kept as they come, and go on from those that are there.
@@ -127,7 +132,7 @@ class Run(Results):
         begun = self.clock()
         line: dict[str, Any] = {"section": section, "row": row}
         try:
-            line["figures"] = call()
+            line["figures"] = {name: _rounded(value) for name, value in call().items()}
         except UNMEASURED as error:
             line["missing"] = str(error) or repr(error)
             self.without(section, row, line["missing"])

@@ -43,6 +43,7 @@ from bench.figures import Results, number, pooled, table
 from bench.floor import DIGEST
 from bench.load import together
 from bench.processes import Failed, Scratch, cpu_of, free_port, listening, run
+from bench.processes import run as run_program
 from bench.rounds import Kept, Run, Wanted, mend, read
 from bench.ways import BARE_TLS, CHANNEL, IMPORTS, INTERPRETER, PLAIN, SEND, Way, is_rival
 
@@ -376,13 +377,25 @@ class QuickTests(SynchronousTestCase):
             results = Results()
             results.add(ISSUE, row, {"us": us})
             results.add("reference", "unit", {"us": unit})
+            text = quick.shown(results, directory)
             if not (directory / "quick.json").exists():
                 quick.keep(results, directory)
-            return quick.shown(results, directory)
+            return text
 
-        self.assertNotIn("Dearer", shown(30, 60))
+        self.assertIn("nothing to compare with", shown(30, 60))
+        self.assertIn("Nothing is dearer", shown(30, 60))
         self.assertNotIn("Dearer", shown(60, 120))
         self.assertIn(f"Dearer than when it was kept:\n- issue: {row}: 2.00 times", shown(60, 60))
+
+    def test_another_python(self) -> None:
+        """What another Python took is compared, with a word of warning."""
+        directory = Path(self.mktemp())
+        directory.mkdir()
+        results = Results(facts={"Python": "3.11, self-built"})
+        results.add(ISSUE, label("kdc, pipelined", 10), {"us": 30.0})
+        quick.keep(results, directory)
+        results.facts["Python"] = "3.11, the distribution's"
+        self.assertIn("of another Python, 3.11, self-built", quick.shown(results, directory))
 
 
 class CommandTests(SynchronousTestCase):
@@ -405,6 +418,23 @@ class CommandTests(SynchronousTestCase):
         self.assertIn("that Python is 3.11, self-built", self.bench("--report", str(files[0])))
         two = self.bench("--report", *map(str, files), "--output", self.mktemp())
         self.assertIn("did not measure the same", two)
+
+    def test_report_of_kept_rounds(self) -> None:
+        """The page is made of the rounds, which are beside it and make it again."""
+        path, output = (Path(self.mktemp()).resolve() for _ in range(2))
+        with path.open("w") as file:
+            run = Run(file=file)
+            run.begin(attrs.evolve(plan.QUICK, principals=SIZES))
+            run.note(load="Quiet.")
+            run.measure(ISSUE, label("kdc, pipelined", 10), lambda: {"us": 30.1234567})
+        bench = [sys.executable, "-m", "bench", "--output", str(output), "--report"]
+        run_program([*bench, str(path)])
+        page = (output / "performance.md").read_text()
+        self.assertIn("| kdc, pipelined, 10 principals | 30.1 |", page)
+        beside = output / "performance" / "rounds-1.jsonl"
+        self.assertIn('"us": 30.1235', beside.read_text())
+        run_program([*bench, str(beside)])
+        self.assertEqual((output / "performance.md").read_text(), page)
 
     def test_refused_before_measuring(self) -> None:
         """Nothing is measured that could not be written, or by words nobody understands."""
@@ -432,12 +462,10 @@ class BreakingTests(SynchronousTestCase):
         """Who was lost is told, and what one processor can do."""
         results = issued(50, 100)
         results.add(senders.SENDERS, "1,000 senders", {"asked": 1000, "stored": 9, "confirmed": 9})
-        results.add(
-            tunnelled.TUNNELLED, "5 connections", {"asked": 5, "opened": 5, "again": 5, "s": 2.0}
-        )
+        results.add(tunnelled.TUNNELLED, "5 connections", {"asked": 5, "answered": 5, "s": 2.0})
         text = breaking.breaking(results, SIZES[0])
         self.assertIn("**1,000 senders at once: only 9 were delivered.**", text)
-        self.assertIn("5 connections at once: all were opened, the last after 2 s.", text)
+        self.assertIn("5 connections at once: all were answered, the last after 2 s.", text)
         self.assertIn("full at 20,000 keys, one in flight on each connection", text)
 
 

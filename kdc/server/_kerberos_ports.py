@@ -267,7 +267,8 @@ def _place_of(endpoint: str) -> tuple[int, str]:
     """What ``udp:PORT[:interface=ADDRESS]`` says."""
     words = endpoint.replace("\\:", "\0").split(":")
     named = dict(word.partition("=")[::2] for word in words[2:])
-    known = named.keys() <= {"interface"}
+    # With no address behind it, it would be every one that there is.
+    known = named.keys() <= {"interface"} and all(named.values())
     if not words[1].isascii() or not words[1].isdigit() or int(words[1]) > 65_535 or not known:
         raise ConfigurationError(
             f"{endpoint[:80]!r} is no place for datagrams",

@@ -55,7 +55,7 @@ from kdc.server.kerberos_settings import KerberosSettings
 from kdc.server.own_files import KEY_ENDS
 from kdc.store import Record, StoreLost
 from kdc.store.opened import open_store
-from kdc.terminal import counted
+from kdc.terminal import counted, shown
 from kdc.watch.settings import StatusSettings
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ class KDCSettings:
     @property
     def where(self) -> str:
         """Where the principals are, for people."""
-        return str(self.store) if self.etcd is None else f"etcd ({self.etcd.hosts})"
+        file = shown(str(self.store), 4096)
+        return file if self.etcd is None else f"etcd ({self.etcd.hosts})"
 
     @property
     def tls(self) -> TLSFiles:

@@ -258,7 +258,7 @@ class PortsTests(SynchronousTestCase):
 
     def test_places(self) -> None:
         """What is no place for datagrams is refused, and one that is taken is told of."""
-        for bad in ("udp:", "udp:x", "udp:70000", "udp:88:x=1", "udp:\u0663"):
+        for bad in ("udp:", "udp:x", "udp:70000", "udp:88:x=1", "udp:88:interface", "udp:\u0663"):
             case = StoreOfTest(endpoints=(bad,))
             self.assertRaises(ConfigurationError, KerberosPorts, case.realm, self.reactor)
         from twisted.internet import reactor

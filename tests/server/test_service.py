@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import attrs
 from cryptography import x509
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -173,6 +174,8 @@ class StartTests(ServiceTestCase):
         fingerprint = service.tls.fingerprint
         self.assertIn(f"dial {('127.0.0.1', self.port(service), fingerprint)}", greeting)
         self.assertIn(f"fingerprint {fingerprint}", greeting)
+        odd = attrs.evolve(self.settings(), store=Path("/a\n\x1b[2J/pwd.txt"))
+        self.assertEqual(odd.where, '"/a\\n\\x1b[2J/pwd.txt"')
         await self.stop(service)
         self.assertFalse((self.directory / "pwd.txt.admin").exists())
         self.assertEqual(self.start().tls.fingerprint, fingerprint)

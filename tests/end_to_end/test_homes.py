@@ -78,7 +78,7 @@ class HomeTestCase(ProgramTestCase):
         with self.large.open("wb") as file:
             for _ in range(0, SIZE, 1 << 20):
                 file.write(os.urandom(1 << 20))
-        return self.at("alice", "send", "--limit", str(SIZE // 8), "bob", str(self.large))
+        return self.at("alice", "send", "--limit", str(SIZE // 4), "bob", str(self.large))
 
     def held(self) -> Program:
         """Such a file is on its way, and bob is stopped in the middle of it; return the sender."""

@@ -402,7 +402,7 @@ class TroubleTests(SendTestCase):
         receiver = self.receive("--inbox", "inbox", "--once")
         for attempt, number in ((1, signal.SIGKILL), (2, signal.SIGTERM)):
             # So slowly that there is time for it.
-            sender = self.send_to(self.bob, path, "--limit", "4M")
+            sender = self.send_to(self.bob, path, "--limit", "8M")
             self.well_begun(attempt)
             sender.signal(number)
             sender.wait()

@@ -355,6 +355,17 @@ class BurstTests(SynchronousTestCase):
         self.factory = forward_factory(
             self.peer, "db of bob", self.told.append, connecting=3, most=5
         )
+        self.made: list[Any] = []
+        self.addCleanup(self.all_leave)
+
+    def all_leave(self) -> None:
+        """Nobody waits any more: or it would end in the middle of another test."""
+        for end in self.made:
+            if not end.lost:
+                end.connectionLost(Failure(ConnectionDone()))
+        while self.peer.asked:
+            made, _ = self.peer.asked.pop(0)
+            made.errback(PeerUnavailable("the test is over"))
 
     def users(self, count: int) -> list[tuple[Any, StringTransport]]:
         """So many of them, each with its connection."""
@@ -363,6 +374,7 @@ class BurstTests(SynchronousTestCase):
             end: Any = self.factory.buildProtocol(None)  # type: ignore[arg-type]
             end.makeConnection(transport := StringTransport())
             made.append((end, transport))
+            self.made.append(end)
         return made
 
     def test_in_turns(self) -> None:

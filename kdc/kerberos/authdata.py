@@ -57,12 +57,12 @@ class _VerifierMAC:
     mac: Checksum = element(3, CHECKSUM.kind)
 
 
-_VERIFIER = Layout(_VerifierMAC)
+VERIFIER = Layout(_VerifierMAC)
 
 
 @attrs.frozen
 class _Cammac:
-    """``elements`` are AUTHORIZATION_DATA, and the others each a _VERIFIER: their bytes."""
+    """``elements`` are AUTHORIZATION_DATA, and the others each a VERIFIER: their bytes."""
 
     elements: bytes = element(0, ANY)
     kdc_verifier: bytes | None = element(1, ANY, optional=True)
@@ -96,7 +96,7 @@ def with_indicators(
     covered = encoded_with(elements)
     ours = _VerifierMAC(None, tgs.kvno, kdc_key.etype, _mac(kdc_key, covered))
     data = AUTHORIZATION_DATA.encode(elements)
-    cammac = _Cammac(data, _VERIFIER.encode(ours), _service_verifier(service_key, data))
+    cammac = _Cammac(data, VERIFIER.encode(ours), _service_verifier(service_key, data))
     inner = (AuthorizationDatum(KDC_VERIFIED, CAMMAC.encode(cammac)),)
     datum = AuthorizationDatum(IF_RELEVANT, AUTHORIZATION_DATA.encode(inner))
     return encoded_with((datum, *(part.authorization or ())))
@@ -110,7 +110,7 @@ def _elements(indicators: tuple[str, ...]) -> tuple[AuthorizationDatum, ...]:
 # The same in all tickets for a service whose clients have shown the same.
 @functools.lru_cache(maxsize=1024)
 def _service_verifier(key: Key, elements: bytes) -> bytes:
-    return _VERIFIER.encode(_VerifierMAC(None, None, None, _mac(key, elements)))
+    return VERIFIER.encode(_VerifierMAC(None, None, None, _mac(key, elements)))
 
 
 def _mac(key: Key, covered: bytes) -> Checksum:
@@ -133,7 +133,7 @@ def indicators_in(part: EncTicketPart, tgs: Entry | None) -> tuple[str, ...]:
 def _verified(part: EncTicketPart, cammac: _Cammac, tgs: Entry | None) -> tuple[str, ...]:
     if tgs is None or cammac.kdc_verifier is None:
         return ()
-    verifier = _VERIFIER.decode(cammac.kdc_verifier)
+    verifier = VERIFIER.decode(cammac.kdc_verifier)
     if verifier.etype is None:
         return ()
     key = tgs.key(verifier.etype, verifier.kvno)

@@ -114,8 +114,14 @@ NAMES = {
     "_VerifierMAC": "identifier kvno enctype mac",
     "_Cammac": "elements kdc-verifier svc-verifier",
 }
-# Fields that hold another message's bytes.
-INSIDE: dict[str, Layout[Any]] = {"body": KDC_REQ_BODY, "user": S4U_USER_ID}
+# Fields that hold another message's bytes, or those of several.
+INSIDE: dict[str, Layout[Any]] = {
+    "body": KDC_REQ_BODY,
+    "user": S4U_USER_ID,
+    "kdc_verifier": authdata.VERIFIER,
+    "service_verifier": authdata.VERIFIER,
+}
+SEVERAL_INSIDE = {"elements": (messages.AUTHORIZATION_DATA, messages.AuthorizationDatum)}
 LEAVES: dict[Kind[Any], st.SearchStrategy[Any]] = {
     INT32: st.integers(-(1 << 31), (1 << 31) - 1),
     UINT32: st.integers(-(1 << 31), (1 << 32) - 1),
@@ -159,6 +165,10 @@ def messages_of(
             values: st.SearchStrategy[Any] = st.just(5)
         elif field.name == "message_type":
             values = st.just(number)
+        elif field.name in SEVERAL_INSIDE:
+            several_of, one = SEVERAL_INSIDE[field.name]
+            inside = st.lists(messages_of(one, None, for_pyasn1=for_pyasn1), max_size=2)
+            values = inside.map(tuple).map(several_of.encode)
         elif kind is ANY:
             inner = INSIDE[field.name]
             inside = messages_of(inner._type, None, for_pyasn1=for_pyasn1)
@@ -182,7 +192,9 @@ def plain(message: Any, leaf: Any) -> dict[str, Any]:
     for name, field in zip(names, attrs.fields(type(message)), strict=True):
         value = getattr(message, field.name)
         if value is not None:
-            if kind_of(field) is ANY:
+            if field.name in SEVERAL_INSIDE:
+                value = SEVERAL_INSIDE[field.name][0].decode(value)
+            elif kind_of(field) is ANY:
                 value = INSIDE[field.name].decode(value)
             found[name] = _plain(value, kind_of(field), leaf)
     return found

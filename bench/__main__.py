@@ -206,7 +206,6 @@ def _run(options: argparse.Namespace) -> Iterator[tuple[Run, Plan, Path]]:
         )
         if kept is None:
             run.begin(plan)
-        run.note(**facts())
         yield run, plan, path
 
 
@@ -258,6 +257,7 @@ def _go(options: argparse.Namespace) -> None:
         _tell(f"bench: the rounds are kept in {path}; --go-on goes on with them")
         for package in install_peers() if plan.peers else ():
             _tell(f"bench: {package} is missing: its rows will be, too")
+        run.note(**facts())  # the peers' versions among them
         _measure(run, plan, options.directory)
     for key, why in run.missing.items():
         reason = why.splitlines()[0][:200]

@@ -36,6 +36,7 @@ FOREIGN_OPTIONS = frozenset(
         *("--peer-urls", "--data-dir"),
         *("--initial-advertise-peer-urls", "--initial-cluster", "--initial-cluster-token"),
         "--only",  # of bench.cluster_faults, as --rounds
+        "--report",  # of bench
         *("--negotiate", "--delegation"),  # of curl
     )
 )

@@ -153,7 +153,7 @@ class InboxDeposit(ItemDeposit):
                 if self._fd >= 0 and keep:
                     self._require_what_came()
                     self._receive(whole=False)
-            with contextlib.suppress(LocalIOError):
+            with contextlib.suppress(LocalIOError):  # what is not noted is sent again
                 self._flush_receipts()
         self._close_file()
         kept = (
